@@ -16,8 +16,7 @@ if any(_util.find_spec(name) is None for name in _NEEDED):
     _module = next((a for a in _sys.orig_argv if a.startswith("search.")), "search.run")
     _arguments = " ".join(_sys.argv[1:])
     _sys.stderr.write(
-        f"xraytune is not installed in {_sys.executable}. Run:\n"
-        f"  {_setup}{_python} -m {_module} {_arguments}".rstrip()
+        f"xraytune is not installed in {_sys.executable}. Run:\n  {_setup}{_python} -m {_module} {_arguments}".rstrip()
         + "\n"
     )
     raise SystemExit(2)

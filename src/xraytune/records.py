@@ -215,6 +215,8 @@ class StudySpec(Record):
     """Drawn phantoms, no X-rays."""
 
     def __post_init__(self) -> None:
+        # JSON knows no tuples: made equal here, so that a stored spec compares with a new one
+        object.__setattr__(self, "narrowed", {k: tuple(v) for k, v in self.narrowed.items()})
         _require(self.beta > 0, f"beta must be above 0, not {self.beta}")
         _require(len(self.classes) >= 2, "a study needs two classes or more")
         _require(self.objective in set(Objective), f"unknown objective {self.objective!r}")
