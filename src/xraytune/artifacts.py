@@ -1,0 +1,145 @@
+"""Kept files: written whole or not at all, and read only as what was written.
+
+Everything under `results/` and in the cache goes through here. A reader never sees half a file: content goes to a
+temporary file beside the target, is flushed to the disk, and is renamed over the target in one step. Called by every
+room that keeps something.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from xraytune.errors import ArtifactError
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary path beside `path` to write to; on success it becomes `path`, on any error it is removed.
+
+    Parent folders are made. The temporary file has the suffix of `path`, since Keras and numpy choose a format by it,
+    and a name that starts with a dot. It is empty when it is given out; a file of the same name may replace it.
+
+    Args:
+        path: the file to be written.
+
+    Yields:
+        The path to write to.
+
+    Raises:
+        OSError: the disk is full or the folder can't be written; `path` is then as it was.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.stem[:80]}-", suffix=target.suffix, dir=target.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        _flush(temporary)
+        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that nobody else may read; results are to be shared
+        temporary.replace(target)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    with suppress(OSError):  # not every file system lets a folder be flushed
+        _flush(target.parent)
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write `content` to `path`, whole or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: str | os.PathLike[str], content: str) -> None:
+    """Write `content` to `path` as UTF-8, whole or not at all."""
+    write_bytes(path, content.encode("utf-8"))
+
+
+def write_json(path: str | os.PathLike[str], plain: Any) -> None:
+    """Write plain values to `path` as indented JSON, whole or not at all.
+
+    Raises:
+        TypeError: a value is no plain JSON value; nothing is written then.
+    """
+    write_text(path, json.dumps(plain, indent=2, ensure_ascii=False, default=_plain) + "\n")
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """The plain values that `write_json` kept.
+
+    Raises:
+        ArtifactError: the file is missing or is no JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is missing.") from None
+    except (OSError, ValueError) as error:
+        raise ArtifactError(
+            f"{path} can't be read ({error}): it was changed or cut off. Restore it or remove it."
+        ) from None
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """The sha256 of a file's content, as 64 hexadecimal digits.
+
+    Raises:
+        ArtifactError: the file is missing or can't be read.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is missing.") from None
+    except OSError as error:
+        raise ArtifactError(f"{path} can't be read: {error.strerror}.") from None
+
+
+def check_sha256(path: str | os.PathLike[str], expected: str) -> None:
+    """Refuse a file whose content is not what was recorded. Keras 3.15 loads a changed `.keras` file silently.
+
+    Raises:
+        ArtifactError: the file is missing or its sha256 differs.
+    """
+    found = sha256(path)
+    if found != expected:
+        raise ArtifactError(
+            f"{path} is not the file that was saved (sha256 {found[:12]}…, recorded {expected[:12]}…): it was "
+            "changed or cut off. Restore it from a copy or make it again."
+        )
+
+
+def _plain(value: Any) -> Any:
+    """What `json` does not know by itself: paths, numpy's numbers and arrays, mappings that are no dict."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if hasattr(value, "items"):
+        return dict(value.items())
+    raise TypeError(f"{type(value).__name__} is no plain JSON value")
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    """The process's umask. Linux shows it without setting it, which would race with other threads."""
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return int(next(line for line in lines if line.startswith("Umask:")).split()[1], 8)
+    return 0o022
