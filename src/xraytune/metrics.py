@@ -1,0 +1,333 @@
+"""What a set of predictions is worth: plain numpy, no network.
+
+Every figure is computed from counts under a matrix of sample weights `(draws, n)`, so that the point estimate (one
+row of ones) and the 2,000 draws of a bootstrap (`xraytune.intervals`) run through the same lines. Called by the
+training (one summary an epoch), by the retraining and by the report.
+
+Conventions: `labels` int `(n,)`; `probabilities` float `(n, k)`; a positive class decides by its own column at an
+operating threshold (score >= threshold), otherwise the largest probability decides. A figure whose denominator is
+empty is NaN where the data lack the class (specificity without negatives) and 0 where the *answers* lack it
+(precision without a positive answer), as scikit-learn's `zero_division=0` has it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+CALIBRATION_BINS = 10
+"""Bins of equal width in the calibration error; Guo et al. 2017 take 15 for thousands of images, here are hundreds."""
+
+
+def _divide(numerator: Floats, denominator: Floats, empty: float) -> Floats:
+    """`numerator / denominator`, `empty` where the denominator is 0."""
+    out = np.full(np.broadcast(numerator, denominator).shape, empty, dtype=np.float64)
+    np.divide(numerator, denominator, out=out, where=denominator > 0)
+    return out
+
+
+def f_beta_of_counts(tp: Floats, fp: Floats, fn: Floats, beta: float = 2.0) -> Floats:
+    """F-beta from (weighted) counts: (1 + b²)·TP / ((1 + b²)·TP + b²·FN + FP); 0 where nothing is positive.
+
+    Van Rijsbergen 1979; recall counts beta times as much as precision.
+    """
+    b2 = beta * beta
+    return _divide((1 + b2) * tp, (1 + b2) * tp + b2 * fn + fp, 0.0)
+
+
+def _binary(values: ArrayLike, name: str) -> NDArray[np.bool_]:
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise ValueError(f"{name} must be one-dimensional, not {array.shape}")
+    return array.astype(bool)
+
+
+def _weights(weights: ArrayLike | None, n: int) -> Floats:
+    if weights is None:
+        return np.ones((1, n))
+    return np.atleast_2d(np.asarray(weights, dtype=np.float64))
+
+
+def f_beta(labels01: ArrayLike, predicted01: ArrayLike, beta: float = 2.0, weights: ArrayLike | None = None) -> float:
+    """F-beta of the class 1.
+
+    Args:
+        labels01: truth, `(n,)` of 0 and 1.
+        predicted01: decisions, `(n,)` of 0 and 1.
+        beta: how many times recall counts against precision.
+        weights: how much each sample counts, `(n,)`.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    truth, answer = _binary(labels01, "labels"), _binary(predicted01, "predictions")
+    if truth.shape != answer.shape:
+        raise ValueError(f"{truth.size} labels but {answer.size} predictions")
+    w = _weights(weights, truth.size)[0]
+    tp, fp, fn = w[truth & answer].sum(), w[~truth & answer].sum(), w[truth & ~answer].sum()
+    return float(f_beta_of_counts(np.array(tp), np.array(fp), np.array(fn), beta))
+
+
+def threshold_counts(
+    labels01: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None
+) -> tuple[Floats, Floats, Floats, float, float]:
+    """Every threshold that gives another answer, with the counts above it.
+
+    Args:
+        labels01: truth, `(n,)`.
+        scores: score of the class 1, `(n,)`, larger is surer.
+        weights: how much each sample counts, `(n,)`.
+
+    Returns:
+        thresholds `(m,)` ascending (the smallest score, then the middle between neighbouring distinct scores),
+        true positives `(m,)` and false positives `(m,)` of `score >= threshold`, all positives, all negatives.
+    """
+    truth = _binary(labels01, "labels")
+    values = np.asarray(scores, dtype=np.float64)
+    if values.shape != truth.shape:
+        raise ValueError(f"{truth.size} labels but {values.size} scores")
+    if not truth.size:
+        raise ValueError("no predictions")
+    w = _weights(weights, truth.size)[0]
+    distinct, index = np.unique(values, return_inverse=True)
+    positive = np.bincount(index, weights=w * truth, minlength=distinct.size)
+    negative = np.bincount(index, weights=w * ~truth, minlength=distinct.size)
+    thresholds = np.concatenate([distinct[:1], (distinct[:-1] + distinct[1:]) / 2])
+    tp = positive[::-1].cumsum()[::-1]
+    fp = negative[::-1].cumsum()[::-1]
+    return thresholds, tp, fp, float(positive.sum()), float(negative.sum())
+
+
+def f_beta_curve(
+    labels01: ArrayLike, scores: ArrayLike, beta: float = 2.0, weights: ArrayLike | None = None
+) -> tuple[Floats, Floats]:
+    """F-beta at every threshold that gives another answer: thresholds `(m,)` ascending, F-beta `(m,)`."""
+    thresholds, tp, fp, positives, _ = threshold_counts(labels01, scores, weights)
+    return thresholds, f_beta_of_counts(tp, fp, positives - tp, beta)
+
+
+def best_threshold(
+    labels01: ArrayLike, scores: ArrayLike, beta: float = 2.0, weights: ArrayLike | None = None
+) -> tuple[float, float]:
+    """The threshold of the highest F-beta and that F-beta; among equals the one nearest to 0.5."""
+    thresholds, values = f_beta_curve(labels01, scores, beta, weights)
+    equals = np.flatnonzero(values >= values.max() - 1e-12)
+    chosen = equals[np.abs(thresholds[equals] - 0.5).argmin()]
+    return float(thresholds[chosen]), float(values[chosen])
+
+
+def decide(probabilities: ArrayLike, positive: int | None, threshold: float = 0.5) -> Ints:
+    """Class indices `(n,)`: the positive class at or above the threshold, else the likeliest of the others.
+
+    Without a positive class the likeliest of all.
+    """
+    p = np.asarray(probabilities, dtype=np.float64)
+    if positive is None:
+        return np.asarray(p.argmax(axis=1), dtype=np.int64)
+    others = p.copy()
+    others[:, positive] = -np.inf
+    return np.where(p[:, positive] >= threshold, positive, others.argmax(axis=1)).astype(np.int64)
+
+
+def roc_auc(labels01: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> Floats:
+    """Area under the ROC curve, ties counted half (Mann-Whitney), for each row of `weights` `(draws, n)`: `(draws,)`.
+
+    NaN for a draw in which one class is missing.
+    """
+    truth, w, groups, _ = _grouped(labels01, scores, weights)
+    positive = np.add.reduceat(w * truth, groups, axis=1)
+    negative = np.add.reduceat(w * ~truth, groups, axis=1)
+    below = negative.sum(axis=1, keepdims=True) - negative.cumsum(axis=1)  # scores are sorted descending
+    wins = (positive * (below + negative / 2)).sum(axis=1)
+    return _divide(wins, positive.sum(axis=1) * negative.sum(axis=1), np.nan)
+
+
+def pr_auc(labels01: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> Floats:
+    """Average precision, the step-wise area under precision over recall, for each row of `weights`: `(draws,)`."""
+    truth, w, groups, _ = _grouped(labels01, scores, weights)
+    positive = np.add.reduceat(w * truth, groups, axis=1)
+    tp = positive.cumsum(axis=1)
+    answered = np.add.reduceat(w, groups, axis=1).cumsum(axis=1)
+    return _divide((positive * _divide(tp, answered, 0.0)).sum(axis=1), tp[:, -1], np.nan)
+
+
+def _grouped(
+    labels01: ArrayLike, scores: ArrayLike, weights: ArrayLike | None
+) -> tuple[NDArray[np.bool_], Floats, NDArray[np.intp], NDArray[np.intp]]:
+    """Truth and weights in descending order of the score, and where each group of equal scores starts."""
+    truth = _binary(labels01, "labels")
+    values = np.asarray(scores, dtype=np.float64)
+    if not truth.size:
+        raise ValueError("no predictions")
+    order = np.argsort(-values, kind="stable")
+    ordered = values[order]
+    groups = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    return truth[order], _weights(weights, truth.size)[:, order], groups, order
+
+
+def calibration_error(correct: ArrayLike, confidence: ArrayLike, weights: ArrayLike | None = None) -> Floats:
+    """Expected calibration error over equal-width bins (Naeini et al. 2015; Guo et al. 2017): `(draws,)`.
+
+    Args:
+        correct: whether the event happened, `(n,)` of 0 and 1.
+        confidence: the probability it was given, `(n,)`.
+        weights: `(draws, n)`.
+    """
+    happened = np.asarray(correct, dtype=np.float64)
+    p = np.asarray(confidence, dtype=np.float64)
+    w = _weights(weights, p.size)
+    bins = np.clip((p * CALIBRATION_BINS).astype(int), 0, CALIBRATION_BINS - 1)
+    gaps = w @ ((happened - p)[:, None] * np.eye(CALIBRATION_BINS)[bins])
+    return _divide(np.abs(gaps).sum(axis=1), w.sum(axis=1), np.nan)
+
+
+def confusion(labels: ArrayLike, decisions: ArrayLike, classes: int, weights: ArrayLike | None = None) -> Floats:
+    """Confusion matrices `(draws, classes, classes)`: rows truth, columns decision."""
+    cells = np.asarray(labels, dtype=np.int64) * classes + np.asarray(decisions, dtype=np.int64)
+    w = _weights(weights, cells.size)
+    return (w @ np.eye(classes * classes)[cells]).reshape(len(w), classes, classes)
+
+
+def class_figures(matrix: Floats) -> dict[str, Floats]:
+    """precision, recall, specificity, f1, support of each class `(draws, classes)` from confusion matrices."""
+    tp = np.diagonal(matrix, axis1=1, axis2=2)
+    support, answered = matrix.sum(axis=2), matrix.sum(axis=1)
+    negatives = support.sum(axis=1, keepdims=True) - support
+    return {
+        "precision": _divide(tp, answered, 0.0),
+        "recall": _divide(tp, support, np.nan),
+        "specificity": _divide(negatives - (answered - tp), negatives, np.nan),
+        "f1": f_beta_of_counts(tp, answered - tp, support - tp, 1.0),
+        "support": support,
+    }
+
+
+def averaged(figures: dict[str, Floats]) -> dict[str, Floats]:
+    """Macro and support-weighted averages of precision, recall and f1: `macro/f1` … of shape `(draws,)`.
+
+    Classes that the data lack count in neither.
+    """
+    support = figures["support"]
+    present = support > 0
+    out: dict[str, Floats] = {}
+    for name in ("precision", "recall", "f1"):
+        values = np.where(present, figures[name], 0.0)
+        out[f"macro/{name}"] = _divide(values.sum(axis=1), present.sum(axis=1).astype(np.float64), np.nan)
+        out[f"weighted/{name}"] = _divide((values * support).sum(axis=1), support.sum(axis=1), np.nan)
+    return out
+
+
+def trivial_f_beta(labels: ArrayLike, classes: int, positive: int | None, beta: float = 2.0) -> float:
+    """F-beta of the trivial answer: always the positive class; without one (macro), always the largest class."""
+    return float(_trivial(np.bincount(np.asarray(labels, dtype=np.int64), minlength=classes)[None], positive, beta)[0])
+
+
+def _trivial(support: NDArray[Any], positive: int | None, beta: float) -> Floats:
+    counts = np.asarray(support, dtype=np.float64)
+    total = counts.sum(axis=1)
+    if positive is not None:
+        hits = counts[:, positive]
+        return f_beta_of_counts(hits, total - hits, np.zeros_like(hits), beta)
+    hits = counts.max(axis=1)
+    present = np.maximum((counts > 0).sum(axis=1), 1)
+    return np.asarray(f_beta_of_counts(hits, total - hits, np.zeros_like(hits), beta) / present)
+
+
+def figures(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    positive: int | None,
+    threshold: float = 0.5,
+    beta: float = 2.0,
+    weights: ArrayLike | None = None,
+) -> dict[str, Floats]:
+    """Every overall figure for each row of `weights` `(draws, n)`; one array `(draws,)` a figure.
+
+    With a positive class its sensitivity, specificity, precision and areas; without one their macro averages over
+    the classes that the data have, one against the rest. Brier's score is the mean squared error of the positive
+    column (two classes or a positive class), else the sum over all columns; the calibration error is that of the
+    positive column, else that of the decided class (its confidence).
+    """
+    truth = np.asarray(labels, dtype=np.int64)
+    p = np.asarray(probabilities, dtype=np.float64)
+    if p.ndim != 2 or len(p) != len(truth):
+        raise ValueError(f"{len(truth)} labels but probabilities of shape {p.shape}")
+    if not len(truth):
+        raise ValueError("no predictions")
+    w = _weights(weights, len(truth))
+    k = p.shape[1]
+    decided = decide(p, positive, threshold)
+    total = w.sum(axis=1)
+    matrix = confusion(truth, decided, k, w)
+    support = matrix.sum(axis=2)
+    if positive is None:
+        each = class_figures(matrix)
+        present = np.maximum((support > 0).sum(axis=1), 1)
+        tp = np.diagonal(matrix, axis1=1, axis2=2)
+        fp, fn = matrix.sum(axis=1) - tp, support - tp
+
+        def macro(values: Floats) -> Floats:
+            return np.asarray(np.where(support > 0, np.nan_to_num(values), 0.0).sum(axis=1) / present)
+
+        f_values = {b: macro(f_beta_of_counts(tp, fp, fn, b)) for b in (beta, 1.0, 2.0)}
+        sensitivity, specificity, precision = (
+            macro(each["recall"]),
+            macro(each["specificity"]),
+            macro(each["precision"]),
+        )
+        auc = macro(np.stack([roc_auc(truth == c, p[:, c], w) for c in range(k)], axis=1))
+        area = macro(np.stack([pr_auc(truth == c, p[:, c], w) for c in range(k)], axis=1))
+        auc = np.where((support > 0).sum(axis=1) > 1, auc, np.nan)
+        brier = w @ ((p - np.eye(k)[truth]) ** 2).sum(axis=1) / total
+        error = calibration_error(truth == decided, p.max(axis=1), w)
+        balanced = sensitivity
+    else:
+        event, answer, score = truth == positive, decided == positive, p[:, positive]
+        hits, alarms = w @ (event & answer), w @ (~event & answer)
+        misses, rejections = w @ (event & ~answer), w @ (~event & ~answer)
+        f_values = {b: f_beta_of_counts(hits, alarms, misses, b) for b in (beta, 1.0, 2.0)}
+        sensitivity = _divide(hits, hits + misses, np.nan)
+        specificity = _divide(rejections, rejections + alarms, np.nan)
+        precision = _divide(hits, hits + alarms, 0.0)
+        auc, area = roc_auc(event, score, w), pr_auc(event, score, w)
+        brier = w @ (score - event) ** 2 / total
+        error = calibration_error(event, score, w)
+        balanced = (sensitivity + specificity) / 2
+    return {
+        "f_beta": f_values[beta],
+        "sensitivity": sensitivity,
+        "specificity": specificity,
+        "precision": precision,
+        "accuracy": np.trace(matrix, axis1=1, axis2=2) / total,
+        "balanced_accuracy": balanced,
+        "f1": f_values[1.0],
+        "f2": f_values[2.0],
+        "auc": auc,
+        "pr_auc": area,
+        "brier": brier,
+        "calibration_error": error,
+        "trivial_f_beta": _trivial(support, positive, beta),
+    }
+
+
+def summary(
+    labels: ArrayLike, probabilities: ArrayLike, positive: int | None, threshold: float = 0.5, beta: float = 2.0
+) -> dict[str, float]:
+    """Every overall figure of `figures` as one number each.
+
+    Args:
+        labels: class indices `(n,)`.
+        probabilities: `(n, k)`.
+        positive: the positive class, or None for macro averages and the likeliest class.
+        threshold: operating threshold of the positive class.
+        beta: of `f_beta` and `trivial_f_beta`.
+
+    Raises:
+        ValueError: no predictions, or shapes that don't fit.
+    """
+    return {name: float(value[0]) for name, value in figures(labels, probabilities, positive, threshold, beta).items()}
