@@ -1,0 +1,155 @@
+"""What every command of this package shares: options by typer, output by rich, errors for people, silence.
+
+A command module holds one function whose signature is its options and whose docstring is its help, and ends with
+
+    if __name__ == "__main__":
+        console.run(main, examples="python -m search.NAME --option value")
+
+Importing this module sets the environment variables that quiet TensorFlow, absl and Ray; so it comes before them.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import os
+import re
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+# A user's own setting wins: whoever debugs TensorFlow wants to hear it.
+for _name, _value in {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+    "ABSL_MIN_LOG_LEVEL": "3",
+    "GRPC_VERBOSITY": "NONE",
+    "GLOG_minloglevel": "3",
+    "PYTHONWARNINGS": "ignore",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+}.items():
+    os.environ.setdefault(_name, _value)
+
+import click
+import rich
+import typer
+from rich.console import Console
+
+from xraytune.errors import FatalError, InputError, TrialError
+
+INTERRUPTED = 128 + signal.SIGINT
+"""What a command interrupted by Ctrl-C ends with (the shell's convention: 128 + signal)."""
+TERMINATED = 128 + signal.SIGTERM
+
+out = Console(highlight=False)
+"""Results: what a pipe should get."""
+err = Console(stderr=True, highlight=False)
+"""Progress and errors."""
+
+
+def run(command: Callable[..., Any], *, examples: str = "") -> NoReturn:
+    """Run one command function as the program and exit.
+
+    Args:
+        command: a function with `Annotated[…, typer.Option(…)]` parameters; its docstring's first part is the help.
+        examples: command lines, one a line, shown under the help.
+
+    A `FatalError` becomes its message on standard error and its exit code, a wrong option exit code 2, Ctrl-C 130; none shows a
+    traceback. Anything else is our mistake and shows one.
+    """
+    warnings.simplefilter("ignore")
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+    # `\n\n` after every line, since typer's help joins neighbouring lines
+    shown = "\n\n".join(line.strip() for line in examples.strip().splitlines())
+    app.command(epilog=f"Examples:\n\n{shown}" if shown else None, help=_help(command))(command)
+    module = sys.modules["__main__"].__spec__
+    name = f"python -m {module.name}" if module else None
+    sys.exit(_exit_code(lambda: app(standalone_mode=False, prog_name=name)))
+
+
+def _exit_code(program: Callable[[], Any]) -> int:
+    """Run `program`; print what went wrong in one message; return the exit code."""
+    try:
+        code = program()
+    except FatalError as error:
+        fail(str(error))
+        return error.exit_code
+    except TrialError as error:
+        fail(f"{error.cause}: {error.message}")
+        return 1
+    except click.exceptions.Exit as stop:
+        return int(stop.exit_code)
+    except click.ClickException as error:  # an unknown option, a value of the wrong type
+        _usage(error)
+        return 2
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        err.print("[yellow]Interrupted.[/]")
+        return INTERRUPTED
+    except BrokenPipeError:  # `… | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        # typer carries its own copy of click; its exceptions are told by their shape
+        if type(error).__module__.startswith("typer.") and hasattr(error, "format_message"):
+            _usage(error)
+            return 2
+        if type(error).__name__ == "Abort":
+            err.print("[yellow]Interrupted.[/]")
+            return INTERRUPTED
+        if type(error).__name__ == "Exit" and hasattr(error, "exit_code"):
+            return int(error.exit_code)
+        raise
+    return code if isinstance(code, int) else 0
+
+
+def _usage(error: Any) -> None:
+    context = getattr(error, "ctx", None)
+    hint = f"\nSee: {context.command_path} --help" if context is not None else ""
+    fail(error.format_message() + hint)
+
+
+def _help(command: Callable[..., Any]) -> str:
+    """The docstring up to its `Args:` or `Raises:`, which are for readers of the code."""
+    return re.split(r"\n\s*(?:Args|Raises|Returns):", command.__doc__ or "")[0].strip()
+
+
+def fail(message: str) -> None:
+    """One error message on standard error; markup inside it is shown as typed."""
+    err.print(rich.text.Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
+
+
+def duration(text: str, option: str = "--time") -> float:
+    """Seconds of a length of time as people type it: `90s`, `30m`, `1h30m`, `1.5h`, or plain seconds.
+
+    Raises:
+        InputError: it is no length of time, or not above zero.
+    """
+    units = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([dhms]|$)", text.strip().lower())
+    whole = re.fullmatch(r"(?:\d+(?:\.\d+)?\s*[dhms]\s*)+|\d+(?:\.\d+)?", text.strip().lower())
+    seconds = sum(float(number) * units[unit or "s"] for number, unit in parts)
+    if not whole or seconds <= 0:
+        raise InputError(f"{option} {text!r} is no length of time. Write it like 90s, 30m or 1h30m.")
+    return seconds
+
+
+def clock(seconds: float) -> str:
+    """A length of time for people: `7s`, `4m05s`, `1h30m`."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def now() -> str:
+    """The local time as `14:05:09`, for plain progress lines."""
+    return datetime.datetime.now().strftime("%H:%M:%S")
