@@ -1,0 +1,137 @@
+"""Probabilities that mean what they say: temperature or Platt scaling, fitted on out-of-fold predictions.
+
+Both are `softmax(slope · log p + bias)`: a temperature has no bias (Guo et al. 2017); with two classes a slope and a
+bias are Platt's sigmoid on the logit (Platt 1999), with more it is bias-corrected temperature scaling (Alexandari et
+al. 2020). Three numbers in JSON, so a kept model needs no pickle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import optimize, special
+
+from xraytune.metrics import CALIBRATION_BINS, Floats
+from xraytune.records import Record
+
+_FLOOR = 1e-7  # float32 softmax reaches 0; its logarithm must not
+SLOPES = (0.05, 20.0)
+"""Never turned round, never flattened to nothing."""
+
+
+@dataclass(frozen=True)
+class Calibration(Record):
+    """`softmax(slope · log p + bias)`."""
+
+    method: str
+    """none, temperature or platt."""
+    slope: float
+    """1 / temperature."""
+    bias: tuple[float, ...]
+    """One a class; the first is 0."""
+
+    def __post_init__(self) -> None:
+        if self.method not in {"none", "temperature", "platt"}:
+            raise ValueError(f"unknown calibration {self.method!r}")
+        if not self.slope > 0:
+            raise ValueError("a calibration's slope must be above 0")
+
+    def apply(self, probabilities: ArrayLike) -> Floats:
+        """Calibrated probabilities, `(n, k)` → `(n, k)`."""
+        p = np.asarray(probabilities, dtype=np.float64)
+        if self.method == "none":
+            return p
+        return np.asarray(special.softmax(_logits(p) * self.slope + np.asarray(self.bias), axis=1))
+
+
+def none(classes: int) -> Calibration:
+    """Probabilities as the network gives them."""
+    return Calibration("none", 1.0, (0.0,) * classes)
+
+
+def _logits(p: Floats) -> Floats:
+    return np.asarray(np.log(np.clip(p, _FLOOR, 1.0)))
+
+
+def fit(labels: ArrayLike, probabilities: ArrayLike, method: str) -> Calibration:
+    """The calibration of least cross-entropy.
+
+    Targets are Platt's smoothed ones, (N + 1) / (N + 2), so that separable predictions don't end in certainty.
+
+    Args:
+        labels: class indices `(n,)`.
+        probabilities: out-of-fold predictions `(n, k)`.
+        method: none, temperature or platt.
+    """
+    truth = np.asarray(labels, dtype=np.int64)
+    p = np.asarray(probabilities, dtype=np.float64)
+    k = p.shape[1]
+    if method == "none" or len(truth) < 2:
+        return none(k)
+    logits = _logits(p)
+    counts = np.bincount(truth, minlength=k)
+    own = (counts + 1) / (counts + 2)
+    targets = np.eye(k)[truth] * (own - (1 - own) / (k - 1))[truth][:, None] + ((1 - own) / (k - 1))[truth][:, None]
+    biased = method == "platt"
+
+    def loss(x: Floats) -> tuple[float, Floats]:
+        slope = np.exp(x[0])
+        z = logits * slope + (np.concatenate([[0.0], x[1:]]) if biased else 0.0)
+        error = special.softmax(z, axis=1) - targets
+        value = -(targets * special.log_softmax(z, axis=1)).sum() / len(truth)
+        by_slope = (error * logits).sum() * slope / len(truth)
+        return float(value), np.concatenate([[by_slope], error.mean(axis=0)[1:] if biased else []])
+
+    start = np.zeros(k if biased else 1)
+    bounds = [(np.log(SLOPES[0]), np.log(SLOPES[1]))] + [(-10.0, 10.0)] * (len(start) - 1)
+    x = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+    bias = (0.0, *(float(b) for b in x[1:])) if biased else (0.0,) * k
+    return Calibration(method, float(np.exp(x[0])), bias)
+
+
+def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
+    """Mean cross-entropy in nats."""
+    truth = np.asarray(labels, dtype=np.int64)
+    return float(-_logits(np.asarray(probabilities, dtype=np.float64))[np.arange(len(truth)), truth].mean())
+
+
+def choose(
+    labels: ArrayLike, probabilities: ArrayLike, folds: Sequence[tuple[NDArray[np.integer], NDArray[np.integer]]]
+) -> tuple[Calibration, dict[str, float]]:
+    """The calibration whose cross-entropy on folds that it was not fitted on is least.
+
+    Args:
+        labels: class indices `(n,)`.
+        probabilities: out-of-fold predictions `(n, k)`.
+        folds: patient-grouped (train, validation) indices.
+
+    Returns:
+        the chosen one fitted on everything, and each method's cross-validated cross-entropy.
+    """
+    truth = np.asarray(labels, dtype=np.int64)
+    p = np.asarray(probabilities, dtype=np.float64)
+    losses = {}
+    for method in ("none", "temperature", "platt"):
+        held_out = np.array(p)
+        for train, validation in folds:
+            held_out[validation] = fit(truth[train], p[train], method).apply(p[validation])
+        losses[method] = log_loss(truth, held_out)
+    chosen = min(losses, key=losses.__getitem__)
+    return fit(truth, p, chosen), losses
+
+
+def reliability(happened: ArrayLike, probability: ArrayLike) -> list[dict[str, float]]:
+    """The reliability curve: for each bin that holds images its mean probability, observed share and count."""
+    event, p = np.asarray(happened, dtype=np.float64), np.asarray(probability, dtype=np.float64)
+    bins = np.clip((p * CALIBRATION_BINS).astype(int), 0, CALIBRATION_BINS - 1)
+    return [
+        {
+            "predicted": float(p[bins == b].mean()),
+            "observed": float(event[bins == b].mean()),
+            "n": int((bins == b).sum()),
+        }
+        for b in np.unique(bins)
+    ]

@@ -1,0 +1,167 @@
+"""At which probability the answer becomes "positive": policies fitted on out-of-fold predictions.
+
+A threshold tuned on clean validation images need not carry over to another hospital's. So the default policy is the
+one that out-of-fold evidence supports: each policy is fitted on the clean images of the other folds and judged on the
+held-out fold under every shifted view there is. Called by the retraining; the report shows all policies side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from xraytune import metrics
+from xraytune.errors import InputError
+from xraytune.metrics import Floats
+from xraytune.records import Record
+
+AUTOMATIC = "auto"
+STANDARD = ("0.5", "f-beta", "sensitivity:0.95", "youden")
+"""The policies compared in every report."""
+SHARED = "shared"
+"""One threshold for all views: the highest mean F-beta over them; needs views."""
+
+Folds = Sequence[tuple[NDArray[np.integer], NDArray[np.integer]]]
+
+
+@dataclass(frozen=True)
+class Policy(Record):
+    """A policy with its threshold and what out-of-fold evidence says of it."""
+
+    name: str
+    """0.5, f-beta, sensitivity:0.95, youden, shared."""
+    threshold: float
+    """Fitted on all out-of-fold predictions."""
+    evidence: float
+    """Mean F-beta over folds and views on patients that it was not fitted on."""
+    error: float
+    """Standard error of that mean over the folds."""
+    sensitivity: float
+    """Held out, mean over views."""
+    specificity: float
+
+
+def check(policy: str) -> str:
+    """The policy as it is spelled here.
+
+    Raises:
+        InputError: there is no such policy.
+    """
+    name = policy.strip().lower()
+    if name in {AUTOMATIC, "f-beta", "youden", SHARED}:
+        return name
+    kind, _, number = name.partition(":")
+    try:
+        value = float(number if kind == "sensitivity" else name)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1:
+        raise InputError(
+            f"--threshold {policy!r} is no policy. Use auto, a number between 0 and 1 (0.5), f-beta, "
+            "sensitivity:0.95, youden, or shared."
+        )
+    return name
+
+
+def fit(policy: str, labels01: ArrayLike, scores: Mapping[str, ArrayLike], beta: float) -> float:
+    """The threshold that a policy gives.
+
+    Args:
+        policy: a checked policy, not `auto`.
+        labels01: truth of the positive class, `(n,)`.
+        scores: the positive class's probability by view, each `(n,)`; `clean` is there.
+        beta: of F-beta.
+    """
+    clean = np.asarray(scores["clean"], dtype=np.float64)
+    if policy == "f-beta":
+        return metrics.best_threshold(labels01, clean, beta)[0]
+    if policy == SHARED:
+        return _shared(labels01, scores, beta)
+    thresholds, tp, fp, positives, negatives = metrics.threshold_counts(labels01, clean)
+    sensitivity = tp / positives if positives else np.ones_like(tp)
+    if policy == "youden":  # sensitivity + specificity - 1 (Youden 1950); the middle of its plateau
+        index = sensitivity - (fp / negatives if negatives else 0.0)
+        equals = np.flatnonzero(index >= index.max() - 1e-12)
+        return float(thresholds[equals[len(equals) // 2]])
+    if policy.startswith("sensitivity:"):
+        wanted = float(policy.partition(":")[2])
+        return float(thresholds[np.flatnonzero(sensitivity >= wanted - 1e-12)[-1]])
+    return float(policy)
+
+
+def _shared(labels01: ArrayLike, scores: Mapping[str, ArrayLike], beta: float) -> float:
+    grid = np.unique(np.concatenate([metrics.threshold_counts(labels01, s)[0] for s in scores.values()]))
+    if grid.size > 2000:
+        grid = np.quantile(grid, np.linspace(0, 1, 2000))
+    truth = np.asarray(labels01).astype(bool)
+    total = np.zeros(grid.size)
+    for view in scores.values():
+        values = np.asarray(view, dtype=np.float64)
+        above = np.sort(values[truth]), np.sort(values[~truth])
+        tp, fp = (len(part) - np.searchsorted(part, grid, side="left") for part in above)
+        total += metrics.f_beta_of_counts(
+            tp.astype(np.float64), fp.astype(np.float64), (truth.sum() - tp).astype(np.float64), beta
+        )
+    equals = np.flatnonzero(total >= total.max() - 1e-12)
+    return float(grid[equals[len(equals) // 2]])
+
+
+def compare(
+    names: Sequence[str], labels01: ArrayLike, views: Mapping[str, ArrayLike], folds: Folds, beta: float
+) -> tuple[Policy, ...]:
+    """Every policy, fitted on all and judged on held-out folds over all views.
+
+    Args:
+        names: checked policies.
+        labels01: truth of the positive class, `(n,)`.
+        views: the positive class's out-of-fold probability by view, each `(n,)`; `clean` is there.
+        folds: patient-grouped (train, validation) indices.
+        beta: of F-beta.
+    """
+    truth = np.asarray(labels01).astype(bool)
+    scores = {name: np.asarray(v, dtype=np.float64) for name, v in views.items()}
+    out = []
+    for name in names:
+        held_out = np.array([_judge(name, truth, scores, train, held, beta) for train, held in folds])
+        mean = np.nanmean(held_out, axis=0)
+        error = float(np.std(held_out[:, 0], ddof=1) / np.sqrt(len(held_out))) if len(held_out) > 1 else 0.0
+        out.append(Policy(name, fit(name, truth, scores, beta), float(mean[0]), error, float(mean[1]), float(mean[2])))
+    return tuple(out)
+
+
+def _judge(
+    name: str,
+    truth: NDArray[np.bool_],
+    scores: Mapping[str, Floats],
+    train: NDArray[np.integer],
+    held: NDArray[np.integer],
+    beta: float,
+) -> tuple[float, float, float]:
+    """F-beta, sensitivity and specificity on one held-out fold, mean over views."""
+    threshold = fit(name, truth[train], {view: s[train] for view, s in scores.items()}, beta)
+    rows = []
+    for view in scores.values():
+        answer, event = view[held] >= threshold, truth[held]
+        rows.append(
+            (
+                metrics.f_beta(event, answer, beta),
+                float(answer[event].mean()) if event.any() else np.nan,
+                float((~answer[~event]).mean()) if (~event).any() else np.nan,
+            )
+        )
+    f, sensitivity, specificity = np.mean(rows, axis=0)
+    return float(f), float(sensitivity), float(specificity)
+
+
+def automatic(policies: Sequence[Policy]) -> Policy:
+    """The policy that the evidence supports: the best one, unless 0.5 is within one standard error of it.
+
+    The one-standard-error rule (Breiman et al. 1984) keeps the plain threshold where a tuned one is no better than
+    chance would make it.
+    """
+    best = max(policies, key=lambda p: p.evidence)
+    plain = next((p for p in policies if p.name == "0.5"), best)
+    return plain if plain.evidence >= best.evidence - best.error else best
