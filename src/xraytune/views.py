@@ -1,0 +1,272 @@
+"""Shifted views of the validation images: what a film could have looked like with another machine, child or cropping.
+
+A network that reads the lungs answers alike on all of them; one that reads a film's shape or its brightness does not.
+Validation images share such shortcuts with the training images, so that only a shift makes them visible: no test image
+is needed for it, and none is used.
+
+How strong a view is comes from the data. Each view moves one measurable property of a film (the ratio of its
+horizontal to its vertical gradients, its mean, its spread, its sharpness) by `REACH` standard deviations of that
+property *within one class* of the training images, so that the shifted film is still one that could have been taken;
+or, where the property tells the classes apart, by the distance between the classes if that is more, so that the
+shortcut leads to the other class. `plan` finds these amounts by bisection on a sample; `draw` makes the images.
+
+Called by `training` (objective robust) and by `search.retrain` (threshold policies).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from xraytune.records import Record
+
+Images = NDArray[np.uint8]
+Property = Callable[[NDArray[np.float32]], NDArray[np.float64]]
+
+REACH = 2.0
+"""Within-class standard deviations that a view moves its property by: 95 % of one class's films lie within two."""
+
+SAMPLE = 256
+"""Training images that the amounts are found on; the median of so many is known to a tenth of a standard deviation."""
+
+CROP = 1.12
+"""Enlargement of the view `crop`: loses 5 % of the film on each side, about what a collimator's position varies by."""
+
+SHIFT = 0.06
+"""Fraction of the edge that the view `shift` moves a film by, in both directions."""
+
+BORDER = 0.08
+"""Fraction of the edge blackened on each side by the view `border`: markers and burnt-in letters stand there."""
+
+
+@dataclass(frozen=True)
+class View(Record):
+    """One way of shifting a film."""
+
+    name: str
+    """What it is called in tables: `clean`, `narrower`, `wider`, `brighter` …"""
+
+    kind: str
+    """shape, brightness, contrast, blur, sharpen, crop, shift, border or clean."""
+
+    amount: float
+    """In the kind's own unit: aspect factor, gray values, contrast factor, blur radius as a fraction of the edge, …"""
+
+    def __post_init__(self) -> None:
+        if self.kind not in TRANSFORMS:
+            raise ValueError(f"unknown kind of view {self.kind!r}")
+
+
+def _resample(image: Image.Image, width: float, height: float, dx: float = 0.0, dy: float = 0.0) -> Image.Image:
+    """The part of the image of that width and height about its shifted centre, resized back.
+
+    All are fractions of the edge, above 1 beyond it. What lies beyond the edge repeats it ("nearest"), as the
+    augmentation does.
+    """
+    edge = image.size[0]
+    reach = max(width, height, 1.0) - 1.0 + 2 * max(abs(dx), abs(dy))
+    pad = math.ceil(edge * reach / 2) + 1
+    array = np.asarray(image)
+    padded = np.pad(array, [(pad, pad), (pad, pad)] + [(0, 0)] * (array.ndim - 2), mode="edge")
+    x, y = pad + edge * (0.5 + dx), pad + edge * (0.5 + dy)
+    box = (x - edge * width / 2, y - edge * height / 2, x + edge * width / 2, y + edge * height / 2)
+    return Image.fromarray(padded).resize((edge, edge), Image.Resampling.BILINEAR, box=box)
+
+
+def _shape(image: Image.Image, factor: float) -> Image.Image:
+    """Width to height times `factor`, area kept."""
+    return _resample(image, 1 / math.sqrt(factor), math.sqrt(factor))
+
+
+def _table(image: Image.Image, mapping: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Image.Image:
+    table = np.clip(np.rint(mapping(np.arange(256.0))), 0, 255).astype(int).tolist()
+    return image.point(table * len(image.getbands()))
+
+
+def _brightness(image: Image.Image, offset: float) -> Image.Image:
+    return _table(image, lambda v: v + offset)
+
+
+def _contrast(image: Image.Image, factor: float) -> Image.Image:
+    mean = float(np.asarray(image).mean())
+    return _table(image, lambda v: mean + (v - mean) * factor)
+
+
+def _blur(image: Image.Image, radius: float) -> Image.Image:
+    return image.filter(ImageFilter.GaussianBlur(radius * image.size[0]))
+
+
+def _sharpen(image: Image.Image, percent: float) -> Image.Image:
+    return image.filter(
+        ImageFilter.UnsharpMask(radius=max(0.5, image.size[0] / 64), percent=round(percent), threshold=0)
+    )
+
+
+def _crop(image: Image.Image, factor: float) -> Image.Image:
+    return _resample(image, 1 / factor, 1 / factor)
+
+
+def _shift(image: Image.Image, fraction: float) -> Image.Image:
+    return _resample(image, 1.0, 1.0, dx=fraction, dy=fraction)
+
+
+def _border(image: Image.Image, fraction: float) -> Image.Image:
+    array = np.array(image)
+    edge = max(1, round(fraction * array.shape[0]))
+    array[:edge] = array[-edge:] = 0
+    array[:, :edge] = array[:, -edge:] = 0
+    return Image.fromarray(array)
+
+
+TRANSFORMS: dict[str, Callable[[Image.Image, float], Image.Image]] = {
+    "clean": lambda image, _amount: image,
+    "shape": _shape,
+    "brightness": _brightness,
+    "contrast": _contrast,
+    "blur": _blur,
+    "sharpen": _sharpen,
+    "crop": _crop,
+    "shift": _shift,
+    "border": _border,
+}
+
+
+def _gray(images: Images) -> NDArray[np.float32]:
+    return np.asarray(images.mean(axis=-1, dtype=np.float32))
+
+
+def gradient_ratio(gray: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Log of mean horizontal over mean vertical gradient, `(n,)` for `(n, h, w)`: falls as a film is widened."""
+    horizontal = np.abs(np.diff(gray, axis=2)).mean(axis=(1, 2), dtype=np.float64)
+    vertical = np.abs(np.diff(gray, axis=1)).mean(axis=(1, 2), dtype=np.float64)
+    return np.asarray(np.log((horizontal + 1e-3) / (vertical + 1e-3)))
+
+
+def sharpness(gray: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Log of the mean gradient relative to the image's own spread, `(n,)`."""
+    horizontal = np.abs(np.diff(gray, axis=2)).mean(axis=(1, 2), dtype=np.float64)
+    vertical = np.abs(np.diff(gray, axis=1)).mean(axis=(1, 2), dtype=np.float64)
+    return np.asarray(np.log((horizontal + vertical + 1e-3) / (spread_of(gray) + 1e-3)))
+
+
+def mean_of(gray: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Mean gray value, `(n,)`, 0–255."""
+    return np.asarray(gray.mean(axis=(1, 2), dtype=np.float64))
+
+
+def spread_of(gray: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Standard deviation of the gray values, `(n,)`."""
+    return np.asarray(gray.std(axis=(1, 2), dtype=np.float64))
+
+
+@dataclass(frozen=True)
+class _Direction:
+    """A view whose amount between `low` and `high` is found from the data: it moves `prop` towards `sign`."""
+
+    name: str
+    kind: str
+    prop: Property
+    sign: int
+    low: float
+    high: float
+
+
+# `low` leaves the film as it is; `high` is further than films of one kind differ (aspect: a factor of two).
+_DIRECTIONS = (
+    _Direction("wider", "shape", gradient_ratio, -1, 1.0, 2.0),
+    _Direction("narrower", "shape", gradient_ratio, +1, 1.0, 0.5),
+    _Direction("brighter", "brightness", mean_of, +1, 0.0, 96.0),
+    _Direction("darker", "brightness", mean_of, -1, 0.0, -96.0),
+    _Direction("flatter", "contrast", lambda g: np.log(spread_of(g) + 1e-3), -1, 1.0, 0.3),
+    _Direction("steeper", "contrast", lambda g: np.log(spread_of(g) + 1e-3), +1, 1.0, 2.0),
+    _Direction("blurred", "blur", sharpness, -1, 0.0, 0.04),
+    _Direction("sharper", "sharpen", sharpness, +1, 0.0, 300.0),
+)
+_FIXED = (View("cropped", "crop", CROP), View("shifted", "shift", SHIFT), View("border hidden", "border", BORDER))
+CLEAN = View("clean", "clean", 0.0)
+
+
+def draw(images: Images, view: View) -> Images:
+    """The images as that view shows them; same shape, uint8.
+
+    Args:
+        images: `(n, s, s, c)`, c = 1 or 3.
+        view: what to do to each.
+    """
+    if view.kind == "clean":
+        return images
+    transform = TRANSFORMS[view.kind]
+    shifted = np.empty_like(images)
+    gray = images.shape[-1] == 1
+    for i, image in enumerate(images):
+        drawn = np.asarray(transform(Image.fromarray(image[..., 0] if gray else image), view.amount))
+        shifted[i] = drawn[..., None] if gray else drawn
+    return shifted
+
+
+def _shift_wanted(values: NDArray[np.float64], labels: NDArray[np.int32], reach: float) -> float:
+    """How far a view moves a property: `reach` within-class deviations, at least the distance of the classes."""
+    groups = [values[labels == label] for label in np.unique(labels)]
+    within = float(np.sqrt(np.mean([np.var(g) for g in groups])))
+    means = [float(np.mean(g)) for g in groups]
+    return max(reach * within, max(means) - min(means))
+
+
+def _amount(direction: _Direction, images: Images, target: float) -> float:
+    """The amount at which the median film's property has moved by `target`; the far end where it can't be reached."""
+    base = np.median(direction.prop(_gray(images)))
+
+    def moved(amount: float) -> float:
+        shifted = draw(images, View(direction.name, direction.kind, amount))
+        return direction.sign * float(np.median(direction.prop(_gray(shifted))) - base)
+
+    near, far = direction.low, direction.high
+    if moved(far) <= target:
+        return far
+    for _ in range(12):  # 2^-12 of the range: below one gray value or a thousandth of a factor
+        middle = (near + far) / 2
+        near, far = (middle, far) if moved(middle) < target else (near, middle)
+    return (near + far) / 2
+
+
+def plan(images: Images, labels: NDArray[np.int32], *, reach: float = REACH, seed: int = 0) -> tuple[View, ...]:
+    """The views that suit these training images, the clean one first.
+
+    Args:
+        images: decoded **training** images `(n, s, s, c)`, uint8; a class-balanced sample is used.
+        labels: `(n,)` class indices.
+        reach: within-class standard deviations per view.
+        seed: of the sample.
+    """
+    rng = np.random.default_rng(seed)
+    classes = np.unique(labels)
+    each = SAMPLE // len(classes)
+    chosen = np.concatenate([rng.permutation(np.flatnonzero(labels == c))[:each] for c in classes])
+    sample, sample_labels = np.asarray(images[np.sort(chosen)]), labels[np.sort(chosen)]
+    gray = _gray(sample)
+    views = [CLEAN]
+    for direction in _DIRECTIONS:
+        target = _shift_wanted(direction.prop(gray), sample_labels, reach)
+        views.append(View(direction.name, direction.kind, _amount(direction, sample, target)))
+    return (*views, *_FIXED)
+
+
+def subset(labels: NDArray[np.int32], per_class: int, seed: int = 0) -> NDArray[np.intp]:
+    """Positions of at most `per_class` images of each class, seeded, in ascending order.
+
+    The robust score weighs classes equally, so that a balanced subset loses the least.
+    """
+    rng = np.random.default_rng(seed)
+    return np.sort(
+        np.concatenate([rng.permutation(np.flatnonzero(labels == c))[:per_class] for c in np.unique(labels)])
+    )
+
+
+def draw_all(images: Images, views: Sequence[View]) -> Images:
+    """All views of the images, `(views, n, s, s, c)` uint8."""
+    return np.stack([draw(images, view) for view in views])

@@ -1,0 +1,85 @@
+"""Views move a film by what the data say, and nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from xraytune import views
+
+
+@pytest.fixture(scope="module")
+def films():
+    """Smooth random films whose class 1 is wider, as the real set's pneumonia films are."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(2, dtype=np.int32), 60)
+    y, x = np.mgrid[0:48, 0:48] / 48
+    images = np.empty((120, 48, 48, 1), np.uint8)
+    for i, label in enumerate(labels):
+        stretch = (1.4 if label else 1.0) * np.exp(rng.normal(0, 0.1))
+        phase = rng.uniform(0, 6, 2)
+        film = np.sin(18 * x / stretch + phase[0]) + np.sin(18 * y + phase[1]) + rng.normal(0, 0.05, x.shape)
+        images[i, ..., 0] = np.clip(128 + rng.normal(0, 6) + 45 * film, 0, 255)
+    return images, labels
+
+
+def test_a_plan_begins_clean_and_names_each_view_once(films):
+    names = [v.name for v in views.plan(*films)]
+    assert names[0] == "clean"
+    assert len(set(names)) == len(names) >= 10
+
+
+def test_a_shape_view_moves_the_gradient_ratio_by_at_least_the_distance_of_the_classes(films):
+    images, labels = films
+    ratio = views.gradient_ratio(views._gray(images))
+    distance = abs(ratio[labels == 0].mean() - ratio[labels == 1].mean())
+    by_name = {v.name: v for v in views.plan(images, labels)}
+    for name, sign in [("wider", -1), ("narrower", 1)]:
+        moved = views.gradient_ratio(views._gray(views.draw(images, by_name[name])))
+        assert sign * np.median(moved - ratio) > 0.7 * distance
+
+
+def test_a_wider_spread_within_the_classes_makes_stronger_views(films):
+    images, labels = films
+    rng = np.random.default_rng(1)
+    spread = np.clip(images + rng.normal(0, 25, (120, 1, 1, 1)), 0, 255).astype(np.uint8)
+    amount = {
+        n: {v.name: v for v in views.plan(i, labels)}["brighter"].amount for n, i in [("a", images), ("b", spread)]
+    }
+    assert amount["b"] > 2 * amount["a"]
+
+
+@pytest.mark.parametrize("kind", sorted(views.TRANSFORMS))
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_kind_keeps_shape_and_type(films, kind, channels):
+    images = np.repeat(films[0][:3], channels, axis=-1)
+    amount = {"brightness": 20, "sharpen": 80, "blur": 0.02, "shift": 0.06, "border": 0.1, "clean": 0}.get(kind, 1.3)
+    shifted = views.draw(images, views.View("v", kind, amount))
+    assert shifted.shape == images.shape
+    assert shifted.dtype == np.uint8
+    assert (kind == "clean") == np.array_equal(shifted, images)
+
+
+def test_widening_stretches_a_square_sideways_and_keeps_its_area():
+    image = np.zeros((1, 64, 64, 1), np.uint8)
+    image[:, 24:40, 24:40] = 255
+    wide = views.draw(image, views.View("w", "shape", 1.5))[0, ..., 0] > 127
+    height, width = wide.any(axis=1).sum(), wide.any(axis=0).sum()
+    assert width / height == pytest.approx(1.5, rel=0.1)
+    assert width * height == pytest.approx(256, rel=0.12)
+
+
+def test_the_same_data_and_seed_give_the_same_plan(films):
+    assert views.plan(*films) == views.plan(*films)
+
+
+def test_a_subset_is_balanced_and_ordered():
+    labels = np.array([0] * 100 + [1] * 7, np.int32)
+    chosen = views.subset(labels, 10)
+    assert np.bincount(labels[chosen]).tolist() == [10, 7]
+    assert (np.diff(chosen) > 0).all()
+
+
+def test_an_unknown_kind_is_no_view():
+    with pytest.raises(ValueError, match="mirror"):
+        views.View("v", "mirror", 1.0)
