@@ -17,9 +17,9 @@ VALUES := DATA:data SPACE:space TRIALS:trials TIME:time STUDY:study BETA:beta SE
   RECIPES:recipes PATIENT_REGEX:patient-regex MAX_EPOCHS:max-epochs
 SWITCHES := RESUME:resume DETERMINISTIC:deterministic QUARANTINE:quarantine
 # FIX="cnn/blocks=3 dropout=0.2" holds hyperparameters at one value.
-value = $(if $($(word 1,$(subst :, ,$1))),--$(word 2,$(subst :, ,$1)) '$($(word 1,$(subst :, ,$1)))')
-switch = $(if $(filter-out 0 no false,$($(word 1,$(subst :, ,$1)))),--$(word 2,$(subst :, ,$1)))
-OPTIONS = $(foreach v,$(VALUES),$(call value,$v)) $(foreach s,$(SWITCHES),$(call switch,$s)) $(foreach f,$(FIX),--fix '$f')
+valued = $(if $($(word 1,$(subst :, ,$1))),--$(word 2,$(subst :, ,$1)) '$($(word 1,$(subst :, ,$1)))')
+switched = $(if $(filter-out 0 no false,$($(word 1,$(subst :, ,$1)))),--$(word 2,$(subst :, ,$1)))
+OPTIONS = $(foreach v,$(VALUES),$(call valued,$v)) $(foreach s,$(SWITCHES),$(call switched,$s)) $(foreach f,$(FIX),--fix '$f')
 
 .PHONY: help
 help: ## list every target
