@@ -1,0 +1,79 @@
+"""Which trials a retraining is about: `best`, a number, `top:K`, `pareto:N` or a recipe's name."""
+
+from __future__ import annotations
+
+from search.storage import StudyView, TrialRecord
+from xraytune.errors import InputError, StudyError
+
+
+def choose(study: StudyView, which: str, count: int) -> list[TrialRecord]:
+    """The finalists, best first; the winner is confirmed among them.
+
+    Args:
+        study: where they come from.
+        which: `best` (the best `count` trials), a trial's number, `top:K`, `pareto:N` (the N-th trial on the Pareto
+            front) or the name of a recipe that the study tried.
+        count: finalists for `best`.
+
+    Raises:
+        InputError: `which` is none of these.
+        StudyError: the study has no complete trial, or not the one asked for.
+    """
+    text = which.strip()
+    kind, _, number = text.partition(":")
+    if text == "best":
+        return _top(study, count)
+    if text.lstrip("-").isdigit():
+        return [_trainable(study, study.trial(int(text)))]
+    if kind == "top":
+        return _top(study, _positive(number, which))
+    if kind == "pareto":
+        study.best()
+        front, n = study.pareto(), _positive(number, which)
+        if n > len(front):
+            raise StudyError(f"The Pareto front of study {study.name!r} has {len(front)} trials, not {n}.")
+        return [_trainable(study, front[n - 1])]
+    return [_recipe(study, text)]
+
+
+def _top(study: StudyView, count: int) -> list[TrialRecord]:
+    study.best()  # says so where no trial is complete
+    done = [t for t in study.trials() if t.state == "COMPLETE" and t.config and t.result]
+    ranked = sorted(done, key=lambda t: (-(t.value or 0.0), t.number))
+    unique: list[TrialRecord] = []
+    for trial in ranked:  # the same configuration twice is one finalist: it gets several seeds anyway
+        if all(trial.config.values != other.config.values for other in unique if trial.config and other.config):
+            unique.append(trial)
+    return unique[:count]
+
+
+def _trainable(study: StudyView, trial: TrialRecord) -> TrialRecord:
+    if trial.state not in {"COMPLETE", "PRUNED"} or trial.config is None:
+        why = f" ({trial.cause}: {trial.message})" if trial.cause else ""
+        raise StudyError(
+            f"Trial {trial.number} of study {study.name!r} is {trial.state}{why}: only a complete or pruned trial can "
+            "be retrained. See: python -m search.leaderboard"
+        )
+    return trial
+
+
+def _recipe(study: StudyView, name: str) -> TrialRecord:
+    tried: dict[str, TrialRecord] = {}
+    for trial in study.trials():
+        origin = str(trial.attributes.get("origin", ""))
+        recipe = origin.removeprefix("recipe").strip(" :")
+        if origin.startswith("recipe") and trial.state in {"COMPLETE", "PRUNED"}:
+            tried[recipe] = trial
+    if name not in tried:
+        known = f" Recipes that it tried: {', '.join(sorted(tried))}." if tried else ""
+        raise InputError(
+            f"{name!r} is no trial of study {study.name!r}. Say best, a trial's number, top:K, pareto:N, or a recipe's "
+            f"name.{known}"
+        )
+    return _trainable(study, tried[name])
+
+
+def _positive(number: str, which: str) -> int:
+    if not number.isdigit() or int(number) < 1:
+        raise InputError(f"{which!r}: give a number from 1 after the colon, e.g. {which.partition(':')[0]}:3.")
+    return int(number)

@@ -1,0 +1,175 @@
+"""A few processes that train side by side for `search.retrain`, each importing the framework once.
+
+Not Ray: a handful of folds on one machine needs no cluster, and starts in the time of one import. Processes are
+spawned, share nothing with the parent but a pipe, and end when the parent does, however it ends.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any
+
+from xraytune.errors import FatalError, TrialError
+from xraytune.records import FailureCause
+
+Report = Callable[[Any], None]
+"""What a task calls to say how far it is; anything picklable."""
+
+Task = Callable[[Report], Any]
+"""A picklable callable (a frozen dataclass with `__call__`)."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the task of that index ended: its value, or the error that it raised."""
+
+    index: int
+    value: Any = None
+    error: TrialError | FatalError | None = None
+
+
+def gpus() -> int:
+    """NVIDIA GPUs of this machine that `CUDA_VISIBLE_DEVICES` leaves visible, without starting CUDA."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    found = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+    return (
+        min(found, len([d for d in visible.split(",") if d.strip() and d.strip() != "-1"]))
+        if visible is not None
+        else found
+    )
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _work(pipe: Connection, environment: dict[str, str], parent: int) -> None:
+    """The life of one worker: tasks in, reports and outcomes out."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    os.environ.update(environment)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    while True:
+        try:
+            task: Task | None = pipe.recv()
+        except EOFError:
+            return
+        if task is None:
+            return
+        try:
+            pipe.send(("done", task(lambda event: pipe.send(("event", event)))))
+        except (TrialError, FatalError) as error:
+            pipe.send(("error", error))
+        except MemoryError:
+            pipe.send(("error", TrialError(FailureCause.OOM, "out of memory")))
+        except Exception as error:
+            where = traceback.format_exc().strip().splitlines()
+            message = f"{type(error).__name__}: {error} ({where[-2].strip() if len(where) > 1 else ''})"
+            pipe.send(("error", TrialError(FailureCause.ERROR, message[:2000])))
+
+
+class Workers:
+    """Processes that take tasks one after the other.
+
+    Args:
+        count: how many.
+        threads: CPU threads for each.
+
+    On a machine with GPUs worker i sees GPU i modulo their number.
+    """
+
+    def __init__(self, count: int, threads: int) -> None:
+        self._context = multiprocessing.get_context("spawn")
+        self._threads = threads
+        self._gpus = gpus()
+        self._slots: list[tuple[SpawnProcess, Connection]] = [self._start(i) for i in range(count)]
+
+    def _start(self, slot: int) -> tuple[SpawnProcess, Connection]:
+        threads = str(self._threads)
+        environment = {"OMP_NUM_THREADS": threads, "TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": "1"}
+        if self._gpus:
+            environment = {"CUDA_VISIBLE_DEVICES": str(slot % self._gpus)}
+        here, there = self._context.Pipe()
+        process = self._context.Process(target=_work, args=(there, environment, os.getpid()), daemon=True)
+        process.start()
+        there.close()
+        return process, here
+
+    def run(
+        self,
+        tasks: Sequence[Task],
+        on_event: Callable[[int, Any], None] | None = None,
+        may_start: Callable[[int], bool] = lambda _: True,
+    ) -> Iterator[Outcome]:
+        """Do the tasks in their order, as workers become free; yield each outcome as it comes.
+
+        Args:
+            tasks: picklable callables.
+            on_event: gets a task's index and what it reported.
+            may_start: asked for each index before it starts; those that may not are left out.
+
+        A worker that dies (killed for memory, mostly) gives its task the outcome `worker_lost`, and is replaced.
+        """
+        waiting = list(range(len(tasks)))
+        running: dict[int, int] = {}
+        while waiting or running:
+            for slot in range(len(self._slots)):
+                while slot not in running and waiting:
+                    index = waiting.pop(0)
+                    if may_start(index):
+                        self._slots[slot][1].send(tasks[index])
+                        running[slot] = index
+            if not running:
+                return
+            ready = set(wait([self._slots[slot][1] for slot in running], timeout=1.0))
+            for slot in [s for s in running if self._slots[s][1] in ready]:
+                index = running[slot]
+                try:
+                    kind, payload = self._slots[slot][1].recv()
+                except (EOFError, OSError):
+                    process = self._slots[slot][0]
+                    process.join(5)
+                    self._slots[slot] = self._start(slot)
+                    del running[slot]
+                    message = f"the process ended with {process.exitcode} (out of memory?)"
+                    yield Outcome(index, error=TrialError(FailureCause.WORKER_LOST, message))
+                    continue
+                if kind == "event":
+                    if on_event:
+                        on_event(index, payload)
+                    continue
+                del running[slot]
+                yield Outcome(index, payload) if kind == "done" else Outcome(index, error=payload)
+
+    def close(self) -> None:
+        """End the processes: idle ones at once, busy ones by a kill."""
+        for process, pipe in self._slots:
+            with suppress(OSError):
+                pipe.close()
+            process.join(0.2)
+            if process.is_alive():
+                process.kill()
+                process.join(5)
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

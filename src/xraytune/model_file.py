@@ -1,0 +1,312 @@
+"""A saved model that needs nothing re-implemented: networks, preprocessing, calibration and threshold in one folder.
+
+    from xraytune.model_file import load_model
+    model = load_model("results/mine/winner")
+    probabilities = model.predict(images)  # uint8 (n, height, width) of any size in, calibrated float32 (n, k) out
+
+A folder holds `model.json` and one `.keras` (and, exported, one `.onnx`) file a network. Before anything is loaded its
+sha256 is compared with the one in `model.json`, which carries its own; Keras's safe mode stays on and nothing is
+unpickled. Written by `search.retrain`, used by `search.predict`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from xraytune import artifacts, metrics
+from xraytune.calibration import Calibration
+from xraytune.data.reading import read_image, square
+from xraytune.ensembles import average
+from xraytune.errors import ArtifactError
+from xraytune.makeup import MakeUp
+from xraytune.records import Record
+
+FORMAT = 1
+"""Of `model.json`; a reader refuses what it does not know."""
+
+CARD = "model.json"
+
+SHIFTS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0))
+"""Test-time augmentation: the film as it is and moved by `SHIFT` to each side. No mirror: the heart is on the left."""
+
+SHIFT = 0.03
+"""Of the edge; within what a film's positioning varies by."""
+
+
+@dataclass(frozen=True)
+class Member(Record):
+    """One network of a model."""
+
+    file: str
+    """Its name in the model's folder."""
+    sha256: str
+    image_size: int
+    """Edge of its square input, pixels."""
+    weight: float = 1.0
+    """Of its probabilities in the mean."""
+
+
+@dataclass(frozen=True)
+class ModelCard(Record):
+    """Everything that a model's use needs, beside the networks."""
+
+    classes: tuple[str, ...]
+    positive: int | None
+    """The class that the threshold decides on; None: the likeliest class is the answer."""
+    channels: int
+    fit: str
+    """How a film becomes a square: crop, pad or squash."""
+    threshold: float
+    """Operating threshold of the calibrated probability of the positive class."""
+    policy: str
+    """How the threshold was chosen."""
+    calibration: Mapping[str, Any]
+    makeup: Mapping[str, Any]
+    """What training images look like; empty: unusual images are not told."""
+    members: tuple[Mapping[str, Any], ...]
+    """`Member`s as JSON."""
+    onnx: tuple[Mapping[str, Any], ...] = ()
+    """The same networks exported, in the same order."""
+    shifts: bool = False
+    """Test-time augmentation: probabilities are the mean over `SHIFTS`."""
+    demonstration: bool = False
+    """Trained on drawn phantoms, not on X-rays."""
+    made: Mapping[str, Any] = field(default_factory=dict)
+    """Where it comes from: study, trials, configuration, versions, when."""
+    format: int = FORMAT
+
+
+class Network(Protocol):
+    """Square images `(n, s, s, c)` in, probabilities `(n, k)` out."""
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Uncalibrated."""
+        ...
+
+
+def predict_network(model: Any, images: NDArray[Any], batch: int = 32) -> NDArray[np.float32]:
+    """Probabilities `(n, k)` of a Keras network, in batches of one size, so that it is traced once."""
+    out = []
+    for start in range(0, len(images), batch):
+        part = np.asarray(images[start : start + batch], dtype=np.float32)
+        missing = min(batch, len(images)) - len(part)
+        if missing > 0:
+            part = np.concatenate([part, np.zeros((missing, *part.shape[1:]), np.float32)])
+        predicted = np.asarray(model.predict_on_batch(part), dtype=np.float32)
+        out.append(predicted[: len(predicted) - missing] if missing > 0 else predicted)
+    return np.concatenate(out) if out else np.zeros((0, int(model.output_shape[-1])), np.float32)
+
+
+@dataclass(frozen=True)
+class _Keras:
+    model: Any
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return predict_network(self.model, images)
+
+
+@dataclass(frozen=True)
+class _Onnx:
+    session: Any
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        name = self.session.get_inputs()[0].name
+        parts = [
+            self.session.run(None, {name: np.asarray(images[i : i + 32], dtype=np.float32)})[0]
+            for i in range(0, len(images), 32)
+        ]
+        return np.concatenate(parts).astype(np.float32)
+
+
+class Classifier:
+    """A loaded model: numpy in, numpy out.
+
+    Args:
+        card: what it is.
+        networks: by member.
+    """
+
+    def __init__(self, card: ModelCard, networks: Sequence[Network]) -> None:
+        self.card = card
+        self.networks = tuple(networks)
+        self.members = tuple(Member.from_json(m) for m in card.members)
+        self.calibration = Calibration.from_json(card.calibration)
+        self.makeup = (
+            MakeUp.from_json({**card.makeup, "precision": tuple(tuple(r) for r in card.makeup["precision"])})
+            if card.makeup
+            else None
+        )
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Edges of the squares that the networks take, the make-up's first."""
+        return tuple(dict.fromkeys(m.image_size for m in self.members))
+
+    def prepare(self, image: NDArray[Any]) -> dict[int, NDArray[np.uint8]]:
+        """One film `(height, width)` or `(height, width, 1 or 3)` of pixel values 0–255 as squares, by edge.
+
+        Raises:
+            ValueError: it has another shape.
+        """
+        array = np.clip(np.rint(np.asarray(image, dtype=np.float32)), 0, 255).astype(np.uint8)
+        if array.ndim == 3 and array.shape[2] == 1:
+            array = array[..., 0]
+        if array.ndim not in {2, 3} or (array.ndim == 3 and array.shape[2] != 3):
+            raise ValueError(f"an image must be (height, width) or (height, width, 1 or 3), not {np.shape(image)}")
+        film = Image.fromarray(array).convert("L" if self.card.channels == 1 else "RGB")
+        return {size: square(film, size, self.card.fit) for size in self.sizes}
+
+    def read(self, path: str | Path) -> dict[int, NDArray[np.uint8]]:
+        """One file as squares, by edge.
+
+        Raises:
+            xraytune.data.reading.Unreadable: it is no image that can be decoded to its end.
+        """
+        return {size: read_image(path, size, fit=self.card.fit, channels=self.card.channels) for size in self.sizes}
+
+    def predict_squares(self, squares: Mapping[int, NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Calibrated probabilities `(n, k)` of prepared films: arrays `(n, s, s, c)` by edge s."""
+        parts = [self.network(i, squares[m.image_size]) for i, m in enumerate(self.members)]
+        mean = average(parts, [m.weight for m in self.members])
+        return self.calibration.apply(mean).astype(np.float32)
+
+    def network(self, index: int, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Uncalibrated probabilities of one network, over the shifts if the model has them."""
+        if not self.card.shifts:
+            return self.networks[index](images)
+        return average([self.networks[index](shifted(images, dy, dx)) for dy, dx in SHIFTS])
+
+    def predict(self, images: Iterable[NDArray[Any]]) -> NDArray[np.float32]:
+        """Calibrated probabilities of films of any size.
+
+        Args:
+            images: `(n, height, width)`, `(n, height, width, 1 or 3)`, or a sequence of films of differing sizes;
+                pixel values 0–255.
+
+        Returns:
+            float32 `(n, k)`, columns in the order of `card.classes`.
+        """
+        prepared = [self.prepare(image) for image in images]
+        if not prepared:
+            return np.zeros((0, len(self.card.classes)), np.float32)
+        return self.predict_squares({size: np.stack([p[size] for p in prepared]) for size in self.sizes})
+
+    def decide(self, probabilities: NDArray[Any]) -> NDArray[np.int64]:
+        """Class indices `(n,)` at the operating threshold."""
+        return metrics.decide(probabilities, self.card.positive, self.card.threshold)
+
+    def unusual(self, squares: Mapping[int, NDArray[np.uint8]]) -> list[str]:
+        """For each prepared film in what it is unlike the training images; empty where it is like them."""
+        images = squares[self.sizes[0]]
+        return self.makeup.far(images) if self.makeup else [""] * len(images)
+
+
+def shifted(images: NDArray[np.uint8], dy: int, dx: int) -> NDArray[np.uint8]:
+    """Images `(n, s, s, c)` moved by `SHIFT` down and right times dy and dx; the edge is repeated."""
+    if not dy and not dx:
+        return images
+    step = max(1, round(SHIFT * images.shape[1]))
+    padded = np.pad(images, ((0, 0), (step, step), (step, step), (0, 0)), mode="edge")
+    top, left = step - dy * step, step - dx * step
+    return padded[:, top : top + images.shape[1], left : left + images.shape[2]]
+
+
+def write_card(folder: Path, card: ModelCard) -> None:
+    """Write `model.json` with its own sha256."""
+    plain = card.to_json()
+    artifacts.write_json(folder / CARD, {**plain, "sha256": _digest(plain)})
+
+
+def _digest(plain: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, allow_nan=True).encode()).hexdigest()
+
+
+def read_card(folder: Path) -> ModelCard:
+    """The card of a model's folder.
+
+    Raises:
+        ArtifactError: it is missing, was changed, or is of another version.
+    """
+    path = folder / CARD
+    if not path.exists():
+        raise ArtifactError(
+            f"{folder} holds no model ({CARD} is missing). Give the folder that `python -m search.retrain` wrote, "
+            "e.g. results/<study>/winner."
+        )
+    plain = artifacts.read_json(path)
+    if not isinstance(plain, dict) or plain.pop("sha256", None) != _digest(plain):
+        raise ArtifactError(f"{path} was changed after it was saved (its sha256 differs): it is not loaded.")
+    if plain.get("format") != FORMAT:
+        raise ArtifactError(f"{path} has format {plain.get('format')}; this version reads {FORMAT}.")
+    try:
+        return ModelCard.from_json(plain)
+    except (TypeError, ValueError) as error:
+        raise ArtifactError(f"{path} can't be read: {error}.") from None
+
+
+def load_model(path: str | Path) -> Classifier:
+    """Load a saved model.
+
+    Args:
+        path: the folder that `search.retrain` wrote, or a file in it; with an `.onnx` file the exported networks run
+            in ONNX Runtime (extra `onnx`) and Keras is not imported.
+
+    Raises:
+        ArtifactError: a file is missing, cut off or was changed by as much as a byte, or can't be loaded.
+    """
+    given = Path(path)
+    if not given.exists():
+        raise ArtifactError(f"{given} does not exist. Give a model's folder, e.g. results/<study>/winner.")
+    folder = given if given.is_dir() else given.parent
+    card = read_card(folder)
+    exported = given.suffix == ".onnx"
+    members = [Member.from_json(m) for m in (card.onnx if exported else card.members)]
+    if not members:
+        raise ArtifactError(f"{folder} holds no ONNX export. Make one: python -m search.export {folder}")
+    if given.is_file() and given.name != CARD and given.name not in {m.file for m in members}:
+        raise ArtifactError(f"{given.name} is not one of the model's files: {', '.join(m.file for m in members)}.")
+    networks: list[Network] = []
+    for member in members:
+        file = folder / member.file
+        artifacts.check_sha256(file, member.sha256)
+        networks.append(_Onnx(onnx_session(file)) if exported else _Keras(load_network(file)))
+    return Classifier(card, networks)
+
+
+def load_network(file: Path) -> Any:
+    """A checked `.keras` file as a network, without its optimiser, Keras's safe mode on.
+
+    Raises:
+        ArtifactError: Keras can't load it.
+    """
+    import keras
+
+    try:
+        return keras.saving.load_model(file, compile=False, safe_mode=True)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ArtifactError(f"{file} can't be loaded: {str(error).strip().splitlines()[0]}") from None
+
+
+def onnx_session(file: Path) -> Any:
+    """A checked `.onnx` file in ONNX Runtime, on the CPU.
+
+    Raises:
+        ArtifactError: ONNX Runtime is missing or can't load it.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ArtifactError("ONNX Runtime is missing. Install the extra: pip install 'xraytune[onnx]'") from None
+    try:
+        return onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own classes, which differ between builds
+        raise ArtifactError(f"{file} can't be loaded: {str(error).strip().splitlines()[0]}") from None
