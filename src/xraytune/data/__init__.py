@@ -1,0 +1,26 @@
+"""Data that can be trusted: sources, verification, patients, split, decoded arrays, and the shortcut audit.
+
+`load` is the one way in; everything behind it works on the `Dataset` that it returns.
+"""
+
+from xraytune.data import arrays
+from xraytune.data.dataset import Dataset, ImageRecord, difference
+from xraytune.data.problems import Problem, Progress
+from xraytune.data.reading import Unreadable, read_image
+from xraytune.data.split import folds
+from xraytune.data.verify import Examination, examine, load
+
+__all__ = [
+    "Dataset",
+    "Examination",
+    "ImageRecord",
+    "Problem",
+    "Progress",
+    "Unreadable",
+    "arrays",
+    "difference",
+    "examine",
+    "folds",
+    "load",
+    "read_image",
+]

@@ -1,0 +1,167 @@
+"""Archives as Kaggle serves them, unpacked once into the cache, safely. Called by sources.
+
+All members are judged by their headers before one byte is written, and one bad member rejects the whole archive: a
+path that leaves the target, a link or device, too many or too much, a member that says it is thousands of times
+larger than it is packed. What the headers claim is held while unpacking too.
+"""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+import filelock
+
+from xraytune import artifacts
+from xraytune.data import cache, folder
+from xraytune.data.items import Listing
+from xraytune.data.problems import Progress
+from xraytune.errors import DataError
+
+MOST_FILES = 1_000_000
+MOST_BYTES = 64 << 30
+"""Twenty times the largest form of Kermany's set; guards the disk."""
+
+MOST_RATIO = 200
+"""Unpacked over packed size of a member above 1 MiB: radiographs compress by 2 at most, zip bombs by 1,000."""
+
+_BLOCK = 1 << 20
+_LITTER = ("__MACOSX/", ".DS_Store")
+
+
+@dataclass(frozen=True)
+class _Member:
+    """One file of an archive."""
+
+    name: str
+    size: int
+    handle: zipfile.ZipInfo | tarfile.TarInfo
+
+
+def open_archive(path: Path, progress: Progress | None = None) -> Listing:
+    """Unpack an archive if that was not done yet, and list the folder inside.
+
+    Raises:
+        DataError: it is damaged, protected, or holds something that must not be unpacked.
+    """
+    digest = artifacts.sha256(path)
+    root = cache.folder("unpacked") / f"{_stem(path)}-{digest[:16]}"
+    if not root.exists():
+        with filelock.FileLock(root.with_name(root.name + ".lock")):
+            if not root.exists():
+                _unpack(path, root, progress)
+    return folder.read_layout(root)
+
+
+@contextmanager
+def making(root: Path) -> Iterator[Path]:
+    """A folder to fill that becomes `root` when the block ends well, and vanishes when it does not."""
+    temporary = Path(tempfile.mkdtemp(prefix=".making-", dir=root.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        temporary.rename(root)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _stem(path: Path) -> str:
+    name = path.name
+    for suffix in (".tar.gz", ".tgz", ".tar", ".zip"):
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)][:60]
+    return name[:60]
+
+
+def _unpack(path: Path, root: Path, progress: Progress | None) -> None:
+    try:
+        if path.name.lower().endswith(".zip"):
+            with zipfile.ZipFile(path) as opened:
+                members = [_from_zip(path, info) for info in opened.infolist() if not info.is_dir()]
+                _write(path, root, members, lambda member: opened.open(member.handle), progress)
+        else:
+            with tarfile.open(path) as tar:
+                members = [_from_tar(path, info) for info in tar if not info.isdir()]
+                _write(path, root, members, lambda member: tar.extractfile(member.handle), progress)
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
+        raise DataError(f"{path} is damaged: {error}. Get it again.") from None
+    except (RuntimeError, NotImplementedError) as error:  # a password, a method that zipfile lacks
+        raise DataError(f"{path} can't be unpacked: {error}.") from None
+    except OSError as error:
+        raise DataError(f"{path} can't be unpacked: {error}.") from None
+
+
+def _from_zip(path: Path, info: zipfile.ZipInfo) -> _Member:
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    if kind not in {0, stat.S_IFREG}:
+        raise _rejected(path, info.filename, "is a link or a device")
+    if info.file_size > _BLOCK and info.file_size > MOST_RATIO * max(info.compress_size, 1):
+        raise _rejected(
+            path, info.filename, f"unpacks to {info.file_size // max(info.compress_size, 1)} times its size"
+        )
+    return _Member(info.filename, info.file_size, info)
+
+
+def _from_tar(path: Path, info: tarfile.TarInfo) -> _Member:
+    if not info.isreg():
+        raise _rejected(path, info.name, "is a link or a device")
+    return _Member(info.name, info.size, info)
+
+
+def _write(path: Path, root: Path, members: list[_Member], opener: object, progress: Progress | None) -> None:
+    """Check all members, then write all of them."""
+    total = sum(member.size for member in members)
+    if len(members) > MOST_FILES or total > MOST_BYTES:
+        size = f"{len(members)} files, {total >> 20} MiB"
+        raise DataError(f"{path} is too large to unpack here ({size}). Unpack it yourself and give the folder.")
+    if path.name.lower().endswith("gz") and total > MOST_RATIO * max(path.stat().st_size, _BLOCK):
+        raise DataError(f"{path} unpacks to {total // path.stat().st_size} times its size: it was rejected.")
+    targets: dict[str, _Member] = {}
+    for member in members:
+        name = member.name.replace("\\", "/")
+        pure = PurePosixPath(name)
+        if pure.is_absolute() or ".." in pure.parts or (len(name) > 1 and name[1] == ":") or "\0" in name:
+            raise _rejected(path, member.name, "would be written outside the target")
+        if pure.as_posix() in targets:
+            raise _rejected(path, member.name, "is there twice")
+        targets[pure.as_posix()] = member
+    with making(root) as temporary:
+        done = 0
+        for number, (name, member) in enumerate(targets.items()):
+            if progress and number % 64 == 0:
+                progress(done >> 10, total >> 10, f"unpacking {path.name} (KiB)")
+            if name.startswith(_LITTER[0]) or name.endswith(_LITTER[1]):
+                continue
+            target = temporary / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with opener(member) as source, target.open("wb") as sink:  # type: ignore[operator]
+                _copy(path, member, source, sink)
+            done += member.size
+        if progress:
+            progress(total >> 10, total >> 10, f"unpacking {path.name} (KiB)")
+
+
+def _copy(path: Path, member: _Member, source: IO[bytes], sink: IO[bytes]) -> None:
+    """Copy, holding the member to the size that its header claims."""
+    left = member.size
+    while block := source.read(_BLOCK):
+        left -= len(block)
+        if left < 0:
+            raise _rejected(path, member.name, "is larger than its header says")
+        sink.write(block)
+    if left:
+        raise _rejected(path, member.name, "is cut off")
+
+
+def _rejected(path: Path, name: str, why: str) -> DataError:
+    return DataError(f"{path} was rejected, nothing was unpacked: its member {name!r} {why}.")

@@ -1,0 +1,129 @@
+"""Decoded images as uint8 arrays on disk, made once and mapped by everyone. Called by the driver and retrain.
+
+An array's name is a digest of what is in it: every image's content in order, the size, the fit and the channels. It
+is written under another name and renamed, so a half-written one is never read; a lock makes two processes that need
+the same one make it once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import filelock
+import numpy as np
+import PIL
+
+from xraytune import artifacts
+from xraytune.data import cache, reading
+from xraytune.data.dataset import Dataset, ImageRecord
+from xraytune.data.problems import Progress
+from xraytune.errors import DataError, InputError
+
+
+def pool(dataset: Dataset, size: int, progress: Progress | None = None) -> Path:
+    """The training and validation images at one size.
+
+    Returns:
+        An `.npy` file, uint8 `(n, size, size, channels)`, in the order of `select("train") + select("val")`.
+
+    Raises:
+        DataError: a file changed since it was verified.
+    """
+    return pools(dataset, [size], progress)[size]
+
+
+def pools(dataset: Dataset, sizes: Iterable[int], progress: Progress | None = None) -> dict[int, Path]:
+    """Like `pool` for several sizes, each file read once."""
+    return _make(dataset, dataset.select("train") + dataset.select("val"), sizes, "decoding images", progress)
+
+
+def test(dataset: Dataset, size: int, progress: Progress | None = None) -> Path:  # noqa: PT028 - no test of ours
+    """The sealed test images, as `pool`, in the order of `select("test")`. Only `search.retrain` calls this."""
+    return _make(dataset, dataset.select("test"), [size], "decoding test images", progress)[size]
+
+
+test.__test__ = False  # type: ignore[attr-defined]  # pytest must not take it for a test
+
+
+def _make(
+    dataset: Dataset, images: Sequence[ImageRecord], sizes: Iterable[int], what: str, progress: Progress | None
+) -> dict[int, Path]:
+    """The arrays of these images, made where they are missing."""
+    paths: dict[int, Path] = {}
+    for size in sorted(set(sizes)):
+        if not 8 <= size <= 2048:
+            raise InputError(f"An image size of {size} can't be made: take 8 to 2048 pixels.")
+        paths[size] = cache.folder("arrays") / f"{_digest(dataset, images, size)}.npy"
+    shapes = {size: (len(images), size, size, dataset.channels) for size in paths}
+    with ExitStack() as stack:
+        for size, path in paths.items():  # always in ascending order, so that two processes can't wait for each other
+            if not _usable(path, shapes[size]):
+                stack.enter_context(filelock.FileLock(path.with_suffix(".lock")))
+        missing = [size for size in paths if not _usable(paths[size], shapes[size])]
+        for edge in sorted({reading.bucket(size) for size in missing}):
+            together = [size for size in missing if reading.bucket(size) == edge]
+            _write(dataset, images, edge, {size: paths[size] for size in together}, what, progress)
+    return paths
+
+
+def _write(
+    dataset: Dataset,
+    images: Sequence[ImageRecord],
+    edge: int,
+    paths: dict[int, Path],
+    what: str,
+    progress: Progress | None,
+) -> None:
+    """Decode every image once, at a shorter edge of `edge` or more, into the arrays of these sizes."""
+    with ExitStack() as stack:
+        mapped = {}
+        for size, path in paths.items():
+            temporary = stack.enter_context(artifacts.atomic_write(path))
+            shape = (len(images), size, size, dataset.channels)
+            mapped[size] = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+
+        def work(batch: range) -> None:
+            for row in batch:
+                film = _film(dataset, images[row], edge)
+                for size, array in mapped.items():
+                    array[row] = reading.square(film.image, size, dataset.fit)
+
+        cache.spread(work, len(images), what, progress)
+        for array in mapped.values():
+            array.flush()
+        mapped.clear()
+
+
+def _film(dataset: Dataset, image: ImageRecord, edge: int) -> reading.Film:
+    path = dataset.path(image)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} could be read a moment ago and can't be now: {error.strerror}.") from None
+    if hashlib.sha256(content).hexdigest() != image.sha256:
+        raise DataError(f"{path} changed since it was verified. Start again when nothing writes to the data.")
+    try:
+        return reading.decode(content, dataset.channels, edge)
+    except reading.Unreadable as error:
+        raise DataError(f"{path}: {error}.") from None
+
+
+def _usable(path: Path, shape: tuple[int, ...]) -> bool:
+    """Whether the file is a whole array of this shape; a header alone or a cut file is not."""
+    try:
+        array = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return False
+    expected = math.prod(shape)
+    return bool(array.shape == shape and array.dtype == np.uint8 and path.stat().st_size >= expected)
+
+
+def _digest(dataset: Dataset, images: Sequence[ImageRecord], size: int) -> str:
+    digest = hashlib.sha256(f"{size} {dataset.fit} {dataset.channels} {PIL.__version__}".encode())
+    for image in images:
+        digest.update(image.sha256.encode())
+    return f"{digest.hexdigest()[:32]}-{size}"

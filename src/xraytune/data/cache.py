@@ -1,0 +1,59 @@
+"""Where decoded things are kept, and how work is spread over threads. Called by inspection, arrays and the sources."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+import platformdirs
+
+from xraytune.data.problems import Progress
+
+BATCH = 32
+"""Files a task: enough that numpy's calls are amortised, few enough that progress moves."""
+
+
+def folder(*parts: str) -> Path:
+    """A folder of the cache, made if it is missing: `XRAYTUNE_CACHE`, else the user's cache folder."""
+    named = os.environ.get("XRAYTUNE_CACHE")
+    path = (Path(named).expanduser() if named else platformdirs.user_cache_path("xraytune")).joinpath(*parts)
+    path.mkdir(parents=True, exist_ok=True)
+    return path.resolve()
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def spread(work: Callable[[range], None], count: int, what: str, progress: Progress | None) -> None:
+    """Call `work` on consecutive ranges below `count`, in threads, with progress.
+
+    Threads, not processes: Pillow decodes without the interpreter's lock (two threads halve the time on whole films),
+    nothing has to be imported or pickled, and results go straight into shared or mapped arrays. An exception, Ctrl-C
+    included, drops what has not begun.
+    """
+    batches = [range(start, min(start + BATCH, count)) for start in range(0, count, BATCH)]
+    done = 0
+    if progress:
+        progress(0, count, what)
+    pool = ThreadPoolExecutor(max_workers=min(cores(), max(1, len(batches))), thread_name_prefix="xraytune-data")
+    try:
+        for future in as_completed({pool.submit(_sized, work, batch) for batch in batches}):
+            done += future.result()
+            if progress:
+                progress(done, count, what)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _sized(work: Callable[[range], None], batch: range) -> int:
+    work(batch)
+    return len(batch)
+
+
+def in_chunks(indices: Sequence[int], size: int) -> Iterable[Sequence[int]]:
+    """Consecutive pieces of at most `size`."""
+    return (indices[start : start + size] for start in range(0, len(indices), size))

@@ -1,0 +1,61 @@
+"""The demonstration's data set: phantoms as files in Kaggle's layout, drawn into the cache once. Called by sources."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import filelock
+from PIL import Image
+
+from xraytune.data import cache, folder, phantoms
+from xraytune.data.items import MARKER, Listing
+from xraytune.data.problems import Progress
+
+_TEXT = (
+    "DEMONSTRATION, NOT X-RAYS. These films were drawn by xraytune (xraytune.data.phantoms) with known truth.\n"
+    "Nothing that is measured on them says anything about patients.\n"
+)
+_EDITION = 1  # raised when the drawing changes, so that an old folder is not taken for a new one
+
+
+def open_phantoms(progress: Progress | None = None) -> Listing:
+    """The demonstration, drawn on first use (some seconds); always the same films, whatever the search's seed."""
+    root = cache.folder("demo") / f"chest_phantoms-{_EDITION}"
+    if not (root / MARKER).exists():
+        with filelock.FileLock(root.with_suffix(".lock")):
+            if not (root / MARKER).exists():
+                write(root, phantoms.plan(), progress)
+    return folder.read_layout(root)
+
+
+def write(root: Path, films: tuple[phantoms.Phantom, ...], progress: Progress | None = None) -> None:
+    """Draw phantoms into a folder in Kaggle's layout; it appears when it is whole, or not at all.
+
+    Args:
+        root: the folder to make; what lies there is replaced.
+        films: from `phantoms.plan`.
+        progress: told about films drawn.
+    """
+    root.parent.mkdir(parents=True, exist_ok=True)
+    making = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
+    try:
+        for name in phantoms.CLASSES:
+            for split in ("train", "test"):
+                (making / split / name).mkdir(parents=True)
+
+        def work(batch: range) -> None:
+            for film in (films[i] for i in batch):
+                path = making / film.split / phantoms.CLASSES[film.label] / f"{film.name}.png"
+                Image.fromarray(phantoms.pixels(film)).save(path, compress_level=1)
+
+        cache.spread(work, len(films), "drawing phantoms", progress)
+        (making / MARKER).write_text(_TEXT, encoding="utf-8")
+        making.chmod(0o755)
+        if root.exists():
+            shutil.rmtree(root)
+        making.rename(root)
+    except BaseException:
+        shutil.rmtree(making, ignore_errors=True)
+        raise

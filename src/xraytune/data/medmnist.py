@@ -1,0 +1,163 @@
+"""`.npz` files in MedMNIST's layout, and PneumoniaMNIST from its record. Called by sources.
+
+Such a file has the arrays `{train,val,test}_{images,labels}`; images are uint8 `(n, h, w)` or `(n, h, w, 3)`, labels
+`(n, 1)` or `(n,)`. The images are written into the cache once as PGM or PPM files (no compression, so the same bytes
+on every machine), and go from there the way of all others.
+
+PneumoniaMNIST: Yang et al., "MedMNIST v2", Scientific Data 2023; CC BY 4.0; Zenodo record 10519652. Record, file names
+and md5 sums are those of `info.py` of the package medmnist 3.0.2.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from pathlib import Path
+
+import filelock
+import numpy as np
+from numpy.typing import NDArray
+
+from xraytune import artifacts
+from xraytune.data import archives, cache, folder
+from xraytune.data.items import Listing
+from xraytune.data.problems import Progress
+from xraytune.errors import DataError
+
+RECORD = "https://zenodo.org/records/10519652/files"
+MD5 = {
+    28: "28209eda62fecd6e6a2d98b1501bb15f",
+    64: "8f4eceb4ccffa70c672198ea285246c6",
+    128: "05b46931834c231683c68f40c47b2971",
+    224: "d6a3c71de1b945ea11211b03746c1fe1",
+}
+"""By edge in pixels."""
+
+NAME = "pneumoniamnist"
+CLASSES = {0: "normal", 1: "pneumonia"}
+_SPLITS = ("train", "val", "test")
+_TIMEOUT = 30  # seconds without a byte
+
+
+def is_named(data: str) -> bool:
+    """Whether the user means PneumoniaMNIST: `pneumoniamnist`, or with a size behind a colon."""
+    return data.lower().split(":")[0] == NAME
+
+
+def open_named(data: str, progress: Progress | None = None) -> Listing:
+    """PneumoniaMNIST at the size behind the colon (28 without one), downloaded once.
+
+    Raises:
+        DataError: there is no such size, no network, or what came is not the file.
+    """
+    text = data.partition(":")[2] or "28"
+    if not text.isdecimal() or int(text) not in MD5:
+        sizes = ", ".join(f"{NAME}:{size}" for size in MD5)
+        raise DataError(f"{data}: there is no size {text!r}. Take {sizes}.")
+    return open_arrays(_download(int(text), progress), progress)
+
+
+def open_arrays(path: Path, progress: Progress | None = None) -> Listing:
+    """List the images of an `.npz` file, written out as files on first use.
+
+    Raises:
+        DataError: it is damaged, or not in MedMNIST's layout.
+    """
+    root = cache.folder("unpacked") / f"{path.stem[:60]}-{artifacts.sha256(path)[:16]}"
+    if not root.exists():
+        with filelock.FileLock(root.with_name(root.name + ".lock")):
+            if not root.exists():
+                try:
+                    with np.load(path, allow_pickle=False) as arrays:
+                        _write(path, dict(arrays), root, progress)
+                except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+                    raise DataError(f"{path} is no .npz file of images: {error}.") from None
+    return folder.read_layout(root)
+
+
+def _write(path: Path, arrays: dict[str, NDArray[np.generic]], root: Path, progress: Progress | None) -> None:
+    """Check the layout, then write every image as `<split>/<class>/<number>.pgm`."""
+    splits = [split for split in _SPLITS if f"{split}_images" in arrays or f"{split}_labels" in arrays]
+    if "train" not in splits:
+        raise DataError(f"{path} has no train_images: it is not in MedMNIST's layout. It has {', '.join(arrays)}.")
+    parts = {split: _part(path, arrays, split) for split in splits}
+    width = len(str(max(len(images) for images, _ in parts.values())))
+    total, done = sum(len(images) for images, _ in parts.values()), 0
+    with archives.making(root) as temporary:
+        for split, (images, labels) in parts.items():
+            names = {label: _class(path, label) for label in sorted(set(labels.tolist()))}
+            for name in names.values():
+                (temporary / split / name).mkdir(parents=True)
+            colour = images.ndim == 4 and images.shape[-1] == 3
+            head = f"P{6 if colour else 5}\n{images.shape[2]} {images.shape[1]}\n255\n".encode()
+            for number, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
+                file = temporary / split / names[label] / f"{number:0{width}d}.{'ppm' if colour else 'pgm'}"
+                file.write_bytes(head + image.tobytes())
+                done += 1
+                if progress and done % 256 == 0:
+                    progress(done, total, f"unpacking {path.name}")
+
+
+def _part(
+    path: Path, arrays: dict[str, NDArray[np.generic]], split: str
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The images and labels of one split, checked."""
+    if f"{split}_images" not in arrays or f"{split}_labels" not in arrays:
+        raise DataError(f"{path} has only one of {split}_images and {split}_labels.")
+    images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+    good = images.dtype == np.uint8 and (images.ndim == 3 or (images.ndim == 4 and images.shape[-1] in {1, 3}))
+    if not good:
+        raise DataError(
+            f"{path}: {split}_images is {images.dtype} {images.shape}; uint8 (n, h, w) or (n, h, w, 3) is needed."
+        )
+    if labels.size != len(images) or not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(
+            f"{path}: {split}_labels is {labels.dtype} {labels.shape} for {len(images)} images; one whole number an "
+            "image is needed (sets with several labels an image are not read)."
+        )
+    return images, labels.reshape(-1).astype(np.int64)  # type: ignore[return-value]
+
+
+def _class(path: Path, label: int) -> str:
+    """The class's name: PneumoniaMNIST's own, else `class 0`, `class 1` and so on."""
+    return CLASSES.get(label, f"class {label}") if path.name.lower().startswith(NAME) else f"class {label}"
+
+
+def _download(size: int, progress: Progress | None) -> Path:
+    """The file in the cache, fetched from its record and checked if it is not there."""
+    import requests
+
+    file = f"{NAME}.npz" if size == 28 else f"{NAME}_{size}.npz"
+    target = cache.folder("downloads") / file
+    url = f"{RECORD}/{file}?download=1"
+    if not target.exists():
+        try:
+            with (
+                requests.get(url, stream=True, timeout=_TIMEOUT) as answer,
+                artifacts.atomic_write(target) as temporary,
+            ):
+                answer.raise_for_status()
+                total, done = int(answer.headers.get("content-length", 0)), 0
+                with temporary.open("wb") as sink:
+                    for block in answer.iter_content(1 << 18):
+                        sink.write(block)
+                        done += len(block)
+                        if progress:
+                            progress(done >> 10, max(total, done) >> 10, f"downloading {file} (KiB)")
+                _check(temporary, size, url)
+        except requests.RequestException as error:
+            raise DataError(
+                f"{file} could not be downloaded ({type(error).__name__}). Fetch {url} yourself and put it at {target}."
+            ) from None
+    _check(target, size, url)
+    return target
+
+
+def _check(path: Path, size: int, url: str) -> None:
+    """Refuse a file that is not the record's."""
+    with path.open("rb") as opened:
+        found = hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if found != MD5[size]:
+        raise DataError(
+            f"{path} is not the file of the record (md5 {found}, expected {MD5[size]}). Remove it and fetch {url}."
+        )

@@ -1,0 +1,230 @@
+"""Drawn chest phantoms with known truth: no X-rays, but films that fail and succeed like them.
+
+Called by demo and by tests.
+
+A phantom is a sum of attenuations (torso, lungs, heart, spine, ribs, collar bones, diaphragm, vessels) drawn from its
+patient's anatomy and its film's exposure, position and grain. Pneumonia adds patchy opacities to the lungs: few and
+dense (bacteria) or many and faint (virus), some hardly to be seen; healthy lungs have harmless shadows too, so that
+the mean brightness of a lung does not decide. The classes overlap on purpose: a good network reaches a validation
+AUC of about 0.9, not 1.
+
+There are two acquisition styles. In the training set the style goes with the class (that is the planted shortcut), in
+the test set it does not, as on the real films, whose shape tells the classes of train apart and misleads on test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+SHORTCUTS = ("none", "aspect", "brightness", "marker", "blur")
+"""What the second acquisition style changes: wider films, more exposure, a bright corner marker, or a softer focus."""
+
+CLASSES = ("NORMAL", "PNEUMONIA")
+
+_TEST_SHARE = 0.25
+_PNEUMONIA_SHARE = 0.6  # Kermany's training set has 0.74, its test set 0.625
+_FILMS = (1, 2, 3, 4)  # films a patient, equally likely
+
+Field = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Phantom:
+    """One film to be drawn."""
+
+    name: str
+    """File name without suffix, in the manner of Kermany's: `person7_bacteria_2`, `IM-0012-0001`."""
+
+    split: str
+    """train or test."""
+
+    label: int
+    """Index into `CLASSES`."""
+
+    kind: str
+    """bacteria, virus, or empty for a healthy chest."""
+
+    style: int
+    """Acquisition style, 0 or 1."""
+
+    shortcut: str
+    """What the style changes."""
+
+    patient_seed: int
+    film_seed: int
+    size: int
+    """Shorter edge, pixels."""
+
+
+def plan(
+    seed: int = 0, patients: int = 320, *, shortcut: str = "aspect", strength: float = 0.5, size: int = 112
+) -> tuple[Phantom, ...]:
+    """Decide who has what, without drawing.
+
+    Args:
+        seed: of everything.
+        patients: in train and test together; each has one to four films, a quarter of them are test patients.
+        shortcut: one of `SHORTCUTS`.
+        strength: how strongly style goes with class in train: 0 not at all, 1 always. A style alone tells the classes
+            of train apart with AUC (1 + strength) / 2.
+        size: shorter edge of the films, pixels.
+
+    Raises:
+        ValueError: the shortcut is unknown, or the strength is not between 0 and 1.
+    """
+    if shortcut not in SHORTCUTS:
+        raise ValueError(f"shortcut {shortcut!r} is none of {', '.join(SHORTCUTS)}")
+    if not 0 <= strength <= 1:
+        raise ValueError(f"strength {strength} is not between 0 and 1")
+    rng = np.random.default_rng([seed, 1])
+    films: list[Phantom] = []
+    ids = {"": 0, "bacteria": 0, "virus": 0}
+    sealed = set(rng.permutation(patients)[: round(patients * _TEST_SHARE)].tolist())
+    for patient in range(patients):
+        split = "test" if patient in sealed else "train"
+        label = int(rng.random() < _PNEUMONIA_SHARE)
+        kind = ("bacteria" if rng.random() < 0.6 else "virus") if label else ""
+        ids[kind] += 1
+        lean = strength * (1 if label else -1) if split == "train" else 0.0
+        style = int(rng.random() < (1 + lean) / 2)
+        patient_seed = int(rng.integers(2**31))
+        for film in range(1, int(rng.choice(_FILMS)) + 1):
+            name = f"person{ids[kind]}_{kind}_{film}" if kind else f"IM-{ids[kind]:04d}-{film:04d}"
+            film_seed = int(rng.integers(2**31))
+            films.append(Phantom(name, split, label, kind, style, shortcut, patient_seed, film_seed, size))
+    return tuple(films)
+
+
+def draw(
+    seed: int = 0, patients: int = 320, *, shortcut: str = "aspect", strength: float = 0.5, size: int = 112
+) -> Iterator[tuple[Phantom, NDArray[np.uint8]]]:
+    """The phantoms of `plan`, each with its pixels, uint8 `(height, width)`."""
+    for phantom in plan(seed, patients, shortcut=shortcut, strength=strength, size=size):
+        yield phantom, pixels(phantom)
+
+
+def pixels(phantom: Phantom) -> NDArray[np.uint8]:
+    """Draw one film, uint8 `(height, width)`; the same phantom gives the same pixels."""
+    body = np.random.default_rng([phantom.patient_seed, 2])
+    film = np.random.default_rng([phantom.film_seed, 3])
+    wide = phantom.shortcut == "aspect" and phantom.style == 1
+    aspect = film.normal(1.42 if wide else 1.14, 0.09) if phantom.shortcut == "aspect" else film.normal(1.25, 0.12)
+    aspect = float(np.clip(aspect, 0.85, 1.8))
+    height, width = (phantom.size, round(phantom.size * aspect)) if aspect >= 1 else (
+        round(phantom.size / aspect), phantom.size
+    )  # fmt: skip
+    # v runs down from -1 to 1; u is in the same unit, but a wide film shows a body that is wider by half as much
+    tilt = film.normal(0, 0.03)
+    zoom = film.normal(1.0, 0.05)
+    v, u = np.meshgrid(
+        np.linspace(-1, 1, height, dtype=np.float32) * zoom + film.normal(0, 0.05),
+        np.linspace(-1, 1, width, dtype=np.float32) * (zoom * aspect**0.45) + film.normal(0, 0.05),
+        indexing="ij",
+    )
+    u, v = (u + tilt * v).astype(np.float32), (v - tilt * u).astype(np.float32)
+    density, lungs = _anatomy(u, v, body, film)
+    density += lungs * _shadows(u, v, phantom, body, film)
+    return _expose(density, phantom, film)
+
+
+def _blob(u: Field, v: Field, at: tuple[float, float], radii: tuple[float, float], sharp: float) -> Field:
+    """A soft ellipse: 1 inside, 0 outside, `sharp` sets how steep its edge is."""
+    distance = np.sqrt(((u - at[0]) / radii[0]) ** 2 + ((v - at[1]) / radii[1]) ** 2)
+    return _step((1 - distance) * sharp)
+
+
+def _step(x: NDArray[np.floating]) -> Field:
+    """A logistic step from 0 to 1."""
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * x)), dtype=np.float32)
+
+
+def _clouds(shape: tuple[int, int], cells: int, rng: np.random.Generator) -> Field:
+    """Smooth noise of about unit variance with `cells` bumps along the shorter edge."""
+    rows = max(2, round(cells * shape[0] / min(shape)))
+    columns = max(2, round(cells * shape[1] / min(shape)))
+    coarse = Image.fromarray(rng.normal(size=(rows, columns)).astype(np.float32) * 1.4)
+    return np.asarray(coarse.resize((shape[1], shape[0]), Image.Resampling.BICUBIC))
+
+
+def _anatomy(u: Field, v: Field, body: np.random.Generator, film: np.random.Generator) -> tuple[Field, Field]:
+    """The attenuation of a healthy chest, and where its lungs are (0 to 1)."""
+    torso = _step((1 - (np.abs(u / body.normal(1.12, 0.06)) ** 3 + np.abs(v / 1.5) ** 6)) * 9)
+    breath = film.normal(0, 0.05)
+    lungs = np.zeros_like(u)
+    for side in (-1, 1):
+        half = body.normal(0.36, 0.025)
+        x = side * body.normal(0.47, 0.02)
+        lean = u - side * 0.10 * (v + 0.2)  # lungs are narrower at the top
+        lung = _blob(lean, v, (x, -0.08), (half, body.normal(0.72, 0.04) + breath), 14)
+        dome = 0.42 + breath + body.normal(0, 0.04) - 0.35 * ((u - x) / 0.6) ** 2 * -1
+        lung *= _step((dome - v + 0.12) * 22)
+        lungs = np.maximum(lungs, lung)
+    heart = _blob(u + 0.25 * (v - 0.25), v, (body.normal(0.12, 0.04), 0.3), (body.normal(0.33, 0.04), 0.37), 13)
+    lungs = lungs * (1 - 0.85 * heart)
+    density = 0.62 * torso - 0.40 * lungs * torso + 0.16 * heart
+    spine = np.exp(-((u / 0.085) ** 2)) * (0.13 + 0.03 * np.sin(v * 26 + body.uniform(0, 6)))
+    density += spine.astype(np.float32) * torso
+    ribs = np.zeros_like(u)
+    gap, phase = body.normal(0.185, 0.008), body.uniform(0, 0.18)
+    bend, thin = body.normal(0.55, 0.08), body.normal(0.028, 0.003)
+    arch = v - bend * (np.abs(u) - 0.45) ** 2 + 0.18 * np.abs(u)
+    for number in range(10):
+        ribs += np.exp(-(((arch - (-1.0 + phase + gap * number)) / thin) ** 2))
+    density += 0.075 * (ribs * (np.abs(u) > 0.1) * torso).astype(np.float32)
+    collar = np.exp(-(((v + 0.78 + 0.16 * np.abs(u)) / 0.035) ** 2)) * (np.abs(u) > 0.12)
+    density += 0.09 * collar.astype(np.float32) * torso
+    hilum = np.exp(-(((np.abs(u) - 0.2) / 0.16) ** 2 + ((v - 0.02) / 0.3) ** 2))
+    vessels = np.abs(_clouds(u.shape, 18, body))
+    density += lungs * (0.05 * vessels * (0.35 + hilum) + 0.05 * hilum).astype(np.float32)
+    density += 0.03 * _clouds(u.shape, 4, body) * torso  # soft tissue differs from body to body
+    return density.astype(np.float32), (lungs * torso).astype(np.float32)
+
+
+def _shadows(u: Field, v: Field, phantom: Phantom, body: np.random.Generator, film: np.random.Generator) -> Field:
+    """Opacities in the lungs: what every chest may have, and pneumonia's."""
+    shadow = np.zeros_like(u)
+    for _ in range(int(body.integers(0, 4))):  # harmless: scars, skin folds, a nipple
+        at = (float(body.choice([-1, 1]) * body.uniform(0.25, 0.65)), float(body.uniform(-0.6, 0.4)))
+        radius = body.uniform(0.04, 0.12)
+        shadow += body.uniform(0.03, 0.13) * _blob(u, v, at, (radius, radius * body.uniform(0.6, 1.6)), 6)
+    shadow += film.uniform(0, 0.05) * (1 + _clouds(u.shape, 3, film)).clip(0)  # breathing, badly exposed
+    if not phantom.label:
+        return shadow
+    few = phantom.kind == "bacteria"
+    severity = body.beta(1.6, 2.2) * film.uniform(0.75, 1.25)  # many mild, few severe
+    texture = _clouds(u.shape, 9 if few else 14, film)
+    patches = np.zeros_like(u)
+    side = float(body.choice([-1, 1]))
+    for _ in range(int(body.integers(1, 3)) if few else int(body.integers(4, 8))):
+        if not few:
+            side = float(body.choice([-1, 1]))
+        at = (side * float(body.uniform(0.25, 0.68)), float(body.uniform(-0.55, 0.48)))
+        radius = body.uniform(0.14, 0.3) if few else body.uniform(0.07, 0.16)
+        ragged = 0.30 * texture
+        distance = np.sqrt(((u - at[0]) / radius) ** 2 + ((v - at[1]) / (radius * body.uniform(0.7, 1.4))) ** 2)
+        patches = np.maximum(patches, _step((1 - distance + ragged) * 5))
+    depth = (0.05 + 0.24 * severity) if few else (0.04 + 0.18 * severity)
+    return shadow + (depth * patches * (1 + 0.25 * texture)).astype(np.float32)
+
+
+def _expose(density: Field, phantom: Phantom, film: np.random.Generator) -> NDArray[np.uint8]:
+    """Film from attenuation: exposure, grain, focus, and what belongs to the style."""
+    bright = phantom.shortcut == "brightness" and phantom.style == 1
+    level = density * film.normal(1.0, 0.05) + film.normal(0.10 if bright else 0.0, 0.03)
+    level = np.clip(level, 0, 1.2) ** float(film.normal(1.0, 0.07))
+    level = level + film.normal(size=level.shape).astype(np.float32) * film.uniform(0.012, 0.03)
+    image = Image.fromarray((np.clip(level, 0, 1) * 255).astype(np.uint8))
+    blurred = phantom.shortcut == "blur" and phantom.style == 1
+    image = image.filter(ImageFilter.GaussianBlur(film.uniform(0.9, 1.3) if blurred else film.uniform(0.2, 0.5)))
+    drawn = np.array(image)
+    if phantom.shortcut == "marker" and phantom.style == 1:
+        edge = max(4, phantom.size // 12)
+        top, left = edge // 2 + int(film.integers(0, 3)), edge // 2 + int(film.integers(0, 3))
+        drawn[top : top + edge, left : left + max(2, edge // 3)] = 250  # the upright of an L
+        drawn[top + edge - max(2, edge // 3) : top + edge, left : left + edge] = 250
+    return drawn

@@ -1,0 +1,103 @@
+"""What `DATA` may be, and how each kind becomes a list of image files. Called by verify.
+
+Every kind ends as files below one root with a class each: archives and `.npz` arrays are unpacked into the cache
+once, and the phantoms are drawn there. What follows (verification, fingerprint, arrays) knows one path only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from xraytune.data import archives, demo, folder, manifest, medmnist, patients
+from xraytune.data.items import Item, Listing
+from xraytune.data.problems import Progress
+from xraytune.errors import DataError
+
+KINDS = "a folder, a .zip or .tar.gz archive, an .npz file, a .csv manifest, pneumoniamnist[:64|128|224], or demo"
+"""For messages and help texts."""
+
+
+def is_demo(data: str | None) -> bool:
+    """Whether no data were named, or the demonstration was."""
+    return data is None or data in {"", "demo"}
+
+
+def canonical(data: str | None) -> str:
+    """The data set's name as a study records it: an absolute path, or the name of a built-in source."""
+    if is_demo(data):
+        return "demo"
+    assert data is not None
+    return data if medmnist.is_named(data) else str(Path(data).expanduser().resolve())
+
+
+def open_source(data: str | None, *, patient_regex: str | None = None, progress: Progress | None = None) -> Listing:
+    """List the images of whatever the user named.
+
+    Args:
+        data: see `KINDS`; None is the demonstration.
+        patient_regex: how a path tells its patient; overrides every other way.
+        progress: told about downloads and unpacking.
+
+    Returns:
+        Items with class, and split, patient and subgroup where they are known.
+
+    Raises:
+        DataError: there is nothing of that name, or it is of no kind that is read.
+    """
+    listing = _open(data, progress)
+    return _with_patients(listing, patient_regex)
+
+
+def _open(data: str | None, progress: Progress | None) -> Listing:
+    if is_demo(data):
+        return demo.open_phantoms(progress)
+    assert data is not None
+    if medmnist.is_named(data):
+        return medmnist.open_named(data, progress)
+    path = Path(data).expanduser()
+    if not path.exists():
+        raise DataError(f"There is no {path}. DATA is {KINDS}.")
+    if path.is_dir():
+        return folder.read_layout(path.resolve())
+    name = path.name.lower()
+    readers: tuple[tuple[tuple[str, ...], Callable[[Path, Progress | None], Listing]], ...] = (
+        ((".zip", ".tar.gz", ".tgz", ".tar"), archives.open_archive),
+        ((".npz",), medmnist.open_arrays),
+        ((".csv",), manifest.open_manifest),
+    )
+    for suffixes, reader in readers:
+        if name.endswith(suffixes):
+            return reader(path.resolve(), progress)
+    raise DataError(f"{path} is a file of no kind that is read. DATA is {KINDS}.")
+
+
+def _with_patients(listing: Listing, patient_regex: str | None) -> Listing:
+    """Add who is who from the files' names, unless the source says it itself."""
+    if patient_regex is not None:
+        find = patients.by_regex(patient_regex)
+        subjects = [find(item.key) for item in listing.items]
+        missed = [item.key for item, subject in zip(listing.items, subjects, strict=True) if not subject.patient]
+        if missed and len(missed) == len(listing.items):
+            raise DataError(f"--patient-regex {patient_regex!r} matches no file; the first is {missed[0]}.")
+        if missed:
+            listing.warn(
+                "no patient",
+                missed[0],
+                f"--patient-regex matches {len(missed)} files not, this is the first: each is taken alone",
+            )
+    elif listing.patients_known or not listing.items:
+        return listing
+    else:
+        subjects = [patients.from_name(Path(item.key).stem) for item in listing.items]
+        known = sum(bool(subject.patient) for subject in subjects)
+        if known < patients.KNOWN_SHARE * len(subjects):
+            return listing
+    listing.items = [_with(item, subject) for item, subject in zip(listing.items, subjects, strict=True)]
+    listing.patients_known = True
+    return listing
+
+
+def _with(item: Item, subject: patients.Subject) -> Item:
+    return replace(item, patient=subject.patient, group=subject.group or item.group)

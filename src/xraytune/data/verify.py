@@ -1,0 +1,302 @@
+"""From what the user named to a data set that can be trusted, or to the list of everything that is wrong with it.
+
+Called through `xraytune.data.load` by every command, and by `python -m search.verify`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from xraytune.data import checks, sources, split
+from xraytune.data.dataset import Dataset, ImageRecord, fingerprint, remember
+from xraytune.data.inspection import Inspection, inspect
+from xraytune.data.items import Item, Listing
+from xraytune.data.problems import Problem, Progress, table
+from xraytune.data.reading import FITS
+from xraytune.errors import DataError, InputError
+
+POSITIVE_WORDS = ("pneumonia", "covid", "positive", "abnormal")
+"""A class whose name holds one of these (and not the other's) is the positive one of two."""
+
+TINY_VALIDATION = 30
+"""Images of the smallest class below which a given validation set is merged into training: with 30 positives the
+95 % interval of a sensitivity of 0.9 is 20 points wide; a search would follow chance."""
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What verification found."""
+
+    name: str
+    root: Path
+    problems: tuple[Problem, ...]
+    """Errors and warnings. Those that quarantine cured are warnings."""
+
+    dataset: Dataset | None
+    """The data set, None where there are errors."""
+
+    inspection: Inspection
+    """What every listed file turned out to be."""
+
+    listed: int
+    """Files that were listed as images."""
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """What keeps the data from being used."""
+        return tuple(problem for problem in self.problems if not problem.warning)
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """What one should know."""
+        return tuple(problem for problem in self.problems if problem.warning)
+
+
+@dataclass
+class _Draft:
+    """The data set in the making; parallel lists would drift apart."""
+
+    items: list[Item]
+    contents: dict[str, str]
+    notes: list[str] = field(default_factory=list)
+
+
+def load(
+    data: str | None,
+    *,
+    fit: str = "crop",
+    positive: str | None = None,
+    channels: int = 1,
+    seed: int = 0,
+    patient_regex: str | None = None,
+    quarantine: bool = False,
+    rehash: bool = False,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Open, verify completely, and split by patient.
+
+    Args:
+        data: a folder, archive, `.npz`, manifest, built-in name; None or `demo` for the phantoms.
+        fit: how a film becomes a square: crop, pad or squash.
+        positive: the positive class's name; by default the one of two whose name says so.
+        channels: 1 for gray, 3 for RGB.
+        seed: deals the patients to training and validation (and test, where the data have none).
+        patient_regex: how a path below the root tells its patient.
+        quarantine: leave bad files out and record which, instead of refusing the data.
+        rehash: read every file, also those that the kernel says are unchanged since they were last read.
+        progress: `progress(done, total, what)`.
+
+    Raises:
+        DataError: there are errors; the message holds all of them.
+        InputError: an option is out of its range.
+    """
+    found = examine(
+        data,
+        fit=fit,
+        positive=positive,
+        channels=channels,
+        seed=seed,
+        patient_regex=patient_regex,
+        quarantine=quarantine,
+        rehash=rehash,
+        progress=progress,
+    )
+    if found.dataset is None:
+        raise DataError(refusal(found))
+    return found.dataset
+
+
+def refusal(found: Examination) -> str:
+    """The message that refuses the data: every error, and what can be done."""
+    errors = found.errors
+    if len(errors) == 1 and not errors[0].files:
+        message = f"{found.name} can't be used. {errors[0].where}: {errors[0].what}."
+    else:
+        count = "1 problem" if len(errors) == 1 else f"{len(errors)} problems"
+        message = f"{found.name} can't be used, {count}:\n{table(errors)}"
+    if any(problem.files for problem in errors):
+        message += "\nMend or remove these files, or leave them out with --quarantine."
+    return message
+
+
+def examine(
+    data: str | None,
+    *,
+    fit: str = "crop",
+    positive: str | None = None,
+    channels: int = 1,
+    seed: int = 0,
+    patient_regex: str | None = None,
+    quarantine: bool = False,
+    rehash: bool = False,
+    progress: Progress | None = None,
+) -> Examination:
+    """Like `load`, but errors in the data are returned, not raised.
+
+    Raises:
+        DataError: there is nothing to examine.
+        InputError: an option is out of its range.
+    """
+    if fit not in FITS:
+        raise InputError(f"--fit {fit} is unknown. Take {', '.join(FITS)}.")
+    if channels not in {1, 3}:
+        raise InputError(f"{channels} channels can't be had: take 1 (gray) or 3 (RGB).")
+    listing = sources.open_source(data, patient_regex=patient_regex, progress=progress)
+    name = sources.canonical(data)
+    if not listing.items and not listing.problems:
+        raise DataError(f"{name} holds no images. DATA is {sources.KINDS}.")
+    items = listing.items
+    inspection = inspect(listing.root, [item.key for item in items], rehash=rehash, progress=progress)
+    problems = list(listing.problems)
+    if listing.litter:
+        what = f"left out, with {len(listing.litter) - 1} more of that kind" if len(listing.litter) > 1 else "left out"
+        problems.append(Problem("skipped", listing.litter[0], what, warning=True))
+
+    # the files by themselves, then against each other
+    draft = _Draft(_with_header_patients(listing, inspection), {}, list(listing.notes))
+    damaged = checks.damaged(inspection)
+    problems += damaged
+    draft.items = _without(draft.items, damaged)
+    draft.contents = {key: r.sha256 for key, r in zip(inspection.keys, inspection.readings, strict=True)}
+    _merge_tiny_validation(draft)
+    leaks = checks.leaks(draft.items, draft.contents)
+    problems += leaks
+    quarantined = tuple(sorted({file for problem in problems if not problem.warning for file in problem.files}))
+    if quarantine and quarantined:
+        problems = [replace(p, warning=True, what=p.what + "; left out") if p.files else p for p in problems]
+        left_out = set(quarantined)
+        draft.items = [item for item in draft.items if item.key not in left_out]
+        draft.notes.append(f"{len(quarantined)} bad files were left out (quarantine), the first is {quarantined[0]}.")
+    problems += checks.emptied(items, draft.items) if quarantine else []
+    named = {name for names in listing.folders.values() for name in names} | {item.label for item in items}
+    problems += checks.one_class(sorted(named), name)
+    classes = tuple(sorted(named))
+    index, complaint = _positive(classes, positive)
+    problems += complaint
+    dataset = None
+    if all(problem.warning for problem in problems):
+        dataset = _build(draft, listing, inspection, name, classes, index, channels, fit, seed)
+        dataset = replace(dataset, quarantined=quarantined if quarantine else ())
+        problems += checks.advice(dataset, inspection)
+        remember(dataset)
+    return Examination(name, listing.root, tuple(problems), dataset, inspection, len(items))
+
+
+def _with_header_patients(listing: Listing, inspection: Inspection) -> list[Item]:
+    """Patients from DICOM headers, where names and manifests tell none."""
+    if listing.patients_known:
+        return listing.items
+    known = sum(bool(reading.patient) for reading in inspection.readings)
+    if not known or known < 0.9 * len(listing.items):
+        return listing.items
+    listing.patients_known = True
+    return [replace(item, patient=r.patient) for item, r in zip(listing.items, inspection.readings, strict=True)]
+
+
+def _without(items: Sequence[Item], problems: Sequence[Problem]) -> list[Item]:
+    gone = {file for problem in problems for file in problem.files}
+    return [item for item in items if item.key not in gone]
+
+
+def _merge_tiny_validation(draft: _Draft) -> None:
+    """Forget a validation set that is too small to choose by; it is dealt anew with the training images."""
+    held = [item for item in draft.items if item.split == "val"]
+    if not held:
+        return
+    labels = [item.label for item in held]
+    fewest = min(labels.count(label) for label in {item.label for item in draft.items})
+    if fewest < TINY_VALIDATION:
+        draft.items = [replace(item, split="train") if item.split == "val" else item for item in draft.items]
+        draft.notes.append(
+            f"The validation set has {len(held)} images, {fewest} of its smallest class: too few to choose a model by. "
+            "They were merged into training, and a validation set was split off anew."
+        )
+
+
+def _positive(classes: Sequence[str], wanted: str | None) -> tuple[int | None, list[Problem]]:
+    """Which class is the positive one, or what is wrong with the wish."""
+    listed = ", ".join(classes)
+    if wanted is not None:
+        matches = [i for i, name in enumerate(classes) if name == wanted]
+        matches = matches or [i for i, name in enumerate(classes) if name.lower() == wanted.lower()]
+        if len(matches) == 1:
+            return matches[0], []
+        return None, [Problem("positive class", wanted, f"--positive names no class; the classes are {listed}")]
+    if len(classes) != 2:
+        return None, []
+    says = [i for i, name in enumerate(classes) if any(word in name.lower() for word in POSITIVE_WORDS)]
+    if len(says) == 1:
+        return says[0], []
+    why = "neither class's name says" if not says else "both classes' names say"
+    return None, [
+        Problem(
+            "positive class", listed, f"{why} that it is the positive one: name it, e.g. --positive {classes[-1]!r}"
+        )
+    ]
+
+
+def _build(
+    draft: _Draft,
+    listing: Listing,
+    inspection: Inspection,
+    name: str,
+    classes: tuple[str, ...],
+    positive: int | None,
+    channels: int,
+    fit: str,
+    seed: int,
+) -> Dataset:
+    """Deal the images that are left and name the result."""
+    items = sorted(draft.items, key=lambda item: item.key)
+    number = {label: index for index, label in enumerate(classes)}
+    labels = [number[item.label] for item in items]
+    patients = [item.patient or item.key for item in items]
+    groups = split.bind(patients, [draft.contents[item.key] for item in items])
+    splits = _deal(items, labels, groups, seed, draft.notes)
+    readings = dict(zip(inspection.keys, inspection.readings, strict=True))
+    images = tuple(
+        ImageRecord(item.key, label, where, group, item.group, reading.sha256, reading.width, reading.height)
+        for item, label, where, group in zip(items, labels, splits, groups, strict=True)
+        for reading in (readings[item.key],)
+    )
+    sealed = [image for image in images if image.split == "test"]
+    seen = [image for image in images if image.split != "test"]
+    return Dataset(
+        name=name,
+        root=listing.root,
+        classes=classes,
+        positive=positive,
+        channels=channels,
+        fit=fit,
+        demonstration=listing.demonstration,
+        grouped_by="patient" if listing.patients_known else "image",
+        images=images,
+        train_fingerprint=fingerprint(classes, fit, channels, seen),
+        test_fingerprint=fingerprint(classes, fit, channels, sealed),
+        notes=tuple(draft.notes),
+    )
+
+
+def _deal(items: Sequence[Item], labels: list[int], groups: list[str], seed: int, notes: list[str]) -> list[str]:
+    """The split of every image: the source's own where it has one, else by patient, stratified by class."""
+    splits = np.array([item.split or "train" for item in items], dtype="<U5")
+    label, group = np.asarray(labels), np.asarray(groups)
+    by = "patient" if any(item.patient for item in items) else "image"
+    share = split.SHARE
+    if not (splits == "test").any():
+        free = np.flatnonzero(splits == "train")
+        chosen = split.hold_out(label[free].tolist(), group[free].tolist(), share, seed)
+        splits[free[chosen]] = "test"
+        notes.append(f"There is no test set: {int(chosen.sum())} images were sealed as one, by {by} and class.")
+        share = split.SHARE / (1 - split.SHARE)
+    if not (splits == "val").any():
+        free = np.flatnonzero(splits == "train")
+        chosen = split.hold_out(label[free].tolist(), group[free].tolist(), share, seed + 1)
+        splits[free[chosen]] = "val"
+        notes.append(f"Validation: {int(chosen.sum())} of {len(free)} training images, by {by} and class.")
+    result: list[str] = splits.tolist()
+    return result
