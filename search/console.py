@@ -1,3 +1,4 @@
+# ruff: noqa: E402 (the environment must be set before the imports)
 """What every command of this package shares: options by typer, output by rich, errors for people, silence.
 
 A command module holds one function whose signature is its options and whose docstring is its help, and ends with
@@ -36,8 +37,7 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
-import click
-import rich
+import rich.text
 import typer
 from rich.console import Console
 
@@ -60,9 +60,10 @@ def run(command: Callable[..., Any], *, examples: str = "") -> NoReturn:
         command: a function with `Annotated[…, typer.Option(…)]` parameters; its docstring's first part is the help.
         examples: command lines, one a line, shown under the help.
 
-    A `FatalError` becomes its message on standard error and its exit code, a wrong option exit code 2, Ctrl-C 130; none shows a
-    traceback. Anything else is our mistake and shows one.
+    A `FatalError` becomes its message on standard error and its exit code, a wrong option exit code 2, Ctrl-C 130;
+    none shows a traceback. Anything else is our mistake and shows one.
     """
+    _silence_native_code()
     warnings.simplefilter("ignore")
     logging.getLogger("absl").setLevel(logging.ERROR)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
@@ -76,37 +77,41 @@ def run(command: Callable[..., Any], *, examples: str = "") -> NoReturn:
 
 def _exit_code(program: Callable[[], Any]) -> int:
     """Run `program`; print what went wrong in one message; return the exit code."""
+    code: object = 0
     try:
         code = program()
     except FatalError as error:
         fail(str(error))
-        return error.exit_code
+        code = error.exit_code
     except TrialError as error:
         fail(f"{error.cause}: {error.message}")
-        return 1
-    except click.exceptions.Exit as stop:
-        return int(stop.exit_code)
-    except click.ClickException as error:  # an unknown option, a value of the wrong type
+        code = 1
+    except typer.Exit as stop:
+        code = stop.exit_code
+    except typer.TyperException as error:  # an unknown option, a value of the wrong type
         _usage(error)
-        return 2
-    except (KeyboardInterrupt, click.exceptions.Abort):
+        code = 2
+    except (KeyboardInterrupt, typer.Abort):
         err.print("[yellow]Interrupted.[/]")
-        return INTERRUPTED
+        code = INTERRUPTED
     except BrokenPipeError:  # `… | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except Exception as error:
-        # typer carries its own copy of click; its exceptions are told by their shape
-        if type(error).__module__.startswith("typer.") and hasattr(error, "format_message"):
-            _usage(error)
-            return 2
-        if type(error).__name__ == "Abort":
-            err.print("[yellow]Interrupted.[/]")
-            return INTERRUPTED
-        if type(error).__name__ == "Exit" and hasattr(error, "exit_code"):
-            return int(error.exit_code)
-        raise
     return code if isinstance(code, int) else 0
+
+
+def _silence_native_code() -> None:
+    """Send what C++ writes to the error descriptor nowhere; Python's own error stream goes on to the terminal.
+
+    TensorFlow and absl write before any setting of theirs is read. `XRAYTUNE_DEBUG=1` leaves all of it on.
+    """
+    if os.environ.get("XRAYTUNE_DEBUG"):
+        return
+    terminal = os.fdopen(os.dup(2), "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
+    sys.stderr.flush()
+    sys.stderr = terminal
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
 
 
 def _usage(error: Any) -> None:
@@ -138,6 +143,18 @@ def duration(text: str, option: str = "--time") -> float:
     if not whole or seconds <= 0:
         raise InputError(f"{option} {text!r} is no length of time. Write it like 90s, 30m or 1h30m.")
     return seconds
+
+
+def size(text: str, option: str) -> int:
+    """Bytes of a size as people type it: `4GB`, `512M`, `2GiB` (powers of 1024 all).
+
+    Raises:
+        InputError: it is no size.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", text.strip().lower())
+    if not match or float(match[1]) <= 0:
+        raise InputError(f"{option} {text!r} is no size. Write it like 512MB or 4GB.")
+    return int(float(match[1]) * 1024 ** " kmgt".index(match[2] or " "))
 
 
 def clock(seconds: float) -> str:

@@ -1,0 +1,151 @@
+"""What a worker does with a trial's configuration: the seam between the search and what is searched.
+
+The engine drives any `RunningTrial` epoch by epoch and knows nothing of images. `KerasJob` trains networks
+(`xraytune.training`); a space may bring its own evaluation with a method `trial(config)` that returns a `RunningTrial`,
+as the synthetic spaces do that the engine is measured with (`search.synthetic`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from xraytune.records import EpochReport, TrialConfig, TrialResult
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from spaces import SpaceContext
+    from xraytune.training import TrialData
+
+
+class RunningTrial(Protocol):
+    """One configuration being evaluated. `step` and `finish` raise `TrialError` where the trial is at fault."""
+
+    def step(self) -> EpochReport:
+        """One epoch more."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write what `restore` needs to go on after the last epoch."""
+        ...
+
+    def restore(self, folder: Path) -> None:
+        """Go on after the epoch that `save` saw."""
+        ...
+
+    def finish(self) -> TrialResult:
+        """End here, with the best weights so far."""
+        ...
+
+    def predictions(self) -> Mapping[str, np.ndarray]:
+        """Arrays kept with the trial: `probabilities`, `labels`, `indices` of its validation images; may be empty."""
+        ...
+
+
+class Job(Protocol):
+    """Makes running trials on a worker; travels there once, pickled."""
+
+    def start(self, config: TrialConfig, deadline: float | None) -> RunningTrial:
+        """Begin one configuration; `deadline` is a `time.monotonic()` value of this process."""
+        ...
+
+    def pools(self) -> Mapping[int, Path | np.ndarray]:
+        """Large arrays that should travel once a node rather than with the job."""
+        ...
+
+    def with_pools(self, pools: Mapping[int, Any]) -> Job:
+        """The same job with its large arrays replaced."""
+        ...
+
+
+class _KerasTrial:
+    """`xraytune.training.Training` as a running trial."""
+
+    def __init__(self, training: Any, data: TrialData) -> None:
+        self._training = training
+        self._data = data
+        self.step = training.step
+        self.save = training.save
+        self.restore = training.restore
+        self.finish = training.finish
+
+    def predictions(self) -> Mapping[str, np.ndarray]:
+        import numpy as np
+
+        indices = np.asarray(self._data.validation)
+        return {
+            "probabilities": self._training.validation_predictions(),
+            "labels": np.asarray(self._data.labels)[indices],
+            "indices": indices,
+        }
+
+
+@dataclass(frozen=True)
+class KerasJob:
+    """Train configurations of a named space on prepared data."""
+
+    first: ClassVar[bool] = True
+    """Whether this process has not trained yet (set on the class by the first trial)."""
+
+    space: str
+    context: SpaceContext
+    data: TrialData
+    objective: str
+    beta: float
+    max_epochs: int
+
+    def start(self, config: TrialConfig, deadline: float | None) -> RunningTrial:
+        """Build the network of `config`; Keras is cleared of the last one by `Training`."""
+        import spaces
+        from xraytune.training import Training, configure_threads
+
+        if KerasJob.first:
+            configure_threads()
+            KerasJob.first = False
+        gc.collect()  # the last trial's network, before this one's is built
+        training = Training(
+            spaces.get(self.space, self.context),
+            config,
+            self.data,
+            objective=self.objective,
+            beta=self.beta,
+            max_epochs=self.max_epochs,
+            deadline=deadline,
+        )
+        return _KerasTrial(training, self.data)
+
+    def pools(self) -> Mapping[int, Path | np.ndarray]:
+        """The decoded images by size."""
+        pools: Mapping[int, Path | np.ndarray] = self.data.pools
+        return pools
+
+    def with_pools(self, pools: Mapping[int, Any]) -> KerasJob:
+        """The same with other pools."""
+        return dataclasses.replace(self, data=dataclasses.replace(self.data, pools=dict(pools)))
+
+
+@dataclass(frozen=True)
+class SpaceJob:
+    """Evaluate configurations with the space's own `trial(config)`."""
+
+    space: str
+
+    def start(self, config: TrialConfig, deadline: float | None) -> RunningTrial:
+        """Ask the space for its trial."""
+        import spaces
+
+        running: RunningTrial = spaces.get(self.space, spaces.SpaceContext()).trial(config)
+        return running
+
+    def pools(self) -> Mapping[int, Path | np.ndarray]:
+        """None: such a space has no images."""
+        return {}
+
+    def with_pools(self, pools: Mapping[int, Any]) -> SpaceJob:
+        """Itself."""
+        return self

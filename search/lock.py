@@ -1,0 +1,91 @@
+"""A study's name and the lock on it: what is checked before anything slow is imported.
+
+The second search of a study has to be told so within two seconds, and importing Optuna alone takes longer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import os
+import re
+import socket
+from pathlib import Path
+
+from xraytune.errors import FatalError, InputError, StudyError
+
+
+def check_name(name: str) -> str:
+    """`name` if it may name a study (it becomes a folder).
+
+    Raises:
+        InputError: it holds anything but letters, digits, `-`, `_` and `.`, or starts with a dot.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}", name):
+        raise InputError(
+            f"--study {name!r} can't name a study: letters, digits, '-', '_' and '.' only, at most 100, no dot first."
+        )
+    return name
+
+
+def dated_name(results: Path) -> str:
+    """A new study's name when the user gave none: `20261121-043401`, with a letter behind it if that is taken."""
+    base = str(datetime.datetime.now().strftime("%Y%m%d-%H%M%S"))
+    for suffix in ("", *"bcdefghijklmnopqrstuvwxyz"):
+        if not (results / f"{base}{suffix}").exists():
+            return f"{base}{suffix}"
+    return f"{base}-{os.getpid()}"
+
+
+class StudyLock:
+    """The kernel's lock on one study, held by the process that searches it, released when that process ends, however.
+
+    It lies beside the studies, not in the study's folder, so that deleting the folder does not release it.
+
+    Raises:
+        StudyError: another process holds it; its pid and machine are named.
+        FatalError: the results folder can't be written.
+    """
+
+    def __init__(self, results: Path, name: str) -> None:
+        self._path = results / ".locks" / f"{name}.lock"
+        self._file = self._take(name)
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+
+    def _take(self, name: str) -> int:
+        while True:
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            except OSError as error:
+                results = self._path.parent.parent
+                raise FatalError(
+                    f"{results} can't be written: {error.strerror}. Choose another with --results."
+                ) from None
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(file, 200, 0).decode(errors="replace").strip() or "another process"
+                os.close(file)
+                raise StudyError(
+                    f"Study {name!r} is being searched by {holder}. Wait for it, end it, or give another --study."
+                ) from None
+            with contextlib.suppress(FileNotFoundError):
+                if os.fstat(file).st_ino == self._path.stat().st_ino:
+                    return file
+            os.close(file)  # it was removed by its last holder between our opening and locking it
+
+    def release(self, *, remove: bool = False) -> None:
+        """Let the next search in.
+
+        Args:
+            remove: leave no trace either, for a search that came to nothing.
+        """
+        if remove:
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+                self._path.parent.rmdir()
+                self._path.parent.parent.rmdir()
+        os.close(self._file)

@@ -1,0 +1,310 @@
+"""From options to a study that can be searched: data, space, weights, specification. All is checked first."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xraytune.errors import InputError
+from xraytune.records import StudySpec, Value
+
+if TYPE_CHECKING:
+    from search.job import Job
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for; the fields are the options of `python -m search.run`."""
+
+    data: str | None = None
+    space: str | None = None
+    trials: int | None = None
+    seconds: float | None = None
+    study: str | None = None
+    beta: float = 2.0
+    seed: int = 0
+    resume: bool = False
+    families: tuple[str, ...] = ()
+    fix: Mapping[str, str] = field(default_factory=dict)
+    objective: str = "clean"
+    objectives: tuple[str, ...] = ("f_beta",)
+    positive: str | None = None
+    fit: str = "crop"
+    sampler: str = "tpe"
+    pruner: str = "asha"
+    recipes: bool = True
+    quarantine: bool = False
+    patient_regex: str | None = None
+    max_epochs: int = 0
+    weights_dir: Path | None = None
+    cache: Path | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` made of the options."""
+
+    spec: StudySpec
+    declaration: Any
+    families: tuple[str, ...]
+    recipes: tuple[tuple[str, Mapping[str, Value]], ...]
+    """Published configurations: name and values."""
+    make_job: Callable[[Progress], Job]
+    """Decodes the images and gives what the workers need; called after the study is made."""
+    conditional: bool
+    notes: tuple[str, ...]
+
+
+def import_quietly() -> None:
+    """Import Keras on the driver with its NumPy backend: the driver trains nothing, and TensorFlow takes seconds.
+
+    The workers get the user's backend. Where Keras is imported already (a call from Python), it stays as it is.
+    """
+    wanted = os.environ.get("KERAS_BACKEND")
+    os.environ["KERAS_BACKEND"] = "numpy"
+    try:
+        import keras  # noqa: F401
+        import keras_tuner  # noqa: F401
+    finally:
+        if wanted is None:
+            del os.environ["KERAS_BACKEND"]
+        else:
+            os.environ["KERAS_BACKEND"] = wanted
+
+
+def prepare(options: Options, name: str, cache: Path, progress: Progress) -> Prepared:
+    """Check everything the user gave and read the data; writes nothing but the cache.
+
+    Raises:
+        InputError: what was asked can't be had; the message says what to change.
+    """
+    import_quietly()
+    import spaces
+    from search.suggest import Narrowing, check_narrowing, declared, is_conditional, signature
+    from xraytune.models import backbones
+
+    space_name = options.space or ("chest_xray" if options.data not in {None, "demo"} else "demonstration")
+    space_name = space_name if space_name != "demonstration" or "demonstration" in spaces.SPACES else "chest_xray"
+    if space_name in spaces.SPACES and options.families:
+        _check_families(options.families)
+    elif space_name not in spaces.SPACES:
+        foreign = spaces.get(space_name, spaces.SpaceContext(families=options.families))
+        if hasattr(foreign, "trial"):
+            return _without_images(options, name, space_name, foreign)
+    weights = backbones.reachable(options.weights_dir, download=True)
+
+    from xraytune import data as data_room
+
+    dataset = data_room.load(
+        options.data,
+        fit=options.fit,
+        positive=options.positive,
+        seed=options.seed,
+        patient_regex=options.patient_regex,
+        quarantine=options.quarantine,
+        progress=progress,
+    )
+    context = spaces.SpaceContext(
+        classes=len(dataset.classes),
+        channels=dataset.channels,
+        counts=tuple(dataset.counts("train").values()),
+        families=options.families,
+        weights={backbone: str(path) for backbone, path in weights.items()},
+        images=len(dataset.select("train")),
+    )
+    context, narrowed, notes = _narrow(space_name, context, options)
+    space = spaces.get(space_name, context)
+    families = tuple(getattr(space, "families", ()))
+    space_parameters = declared(space.declare_hyperparameters)
+    fixed = _parse_fixed(options.fix)
+    check_narrowing(space_parameters, Narrowing(fixed))
+    fixed = _typed(fixed, space_parameters)
+    used = _used_weights(space_parameters, weights)
+    if families and (left_out := _left_out(options, families)):
+        notes = (*notes, *left_out)
+    spec = StudySpec(
+        name=name,
+        data=dataset.name,
+        train_fingerprint=dataset.train_fingerprint,
+        test_fingerprint=dataset.test_fingerprint,
+        classes=dataset.classes,
+        positive=dataset.positive,
+        space=space_name,
+        space_signature=signature(space_parameters),
+        families=families,
+        fixed=fixed,
+        narrowed=narrowed,
+        objective=options.objective,
+        beta=options.beta,
+        fit=options.fit,
+        sampler=options.sampler,
+        pruner=options.pruner,
+        seed=options.seed,
+        max_epochs=options.max_epochs,
+        weights=used,
+        options=_other_options(options),
+        demonstration=dataset.demonstration,
+    )
+
+    def make_job(report: Progress) -> Job:
+        return _keras_job(options, dataset, space, space_name, context, cache, report)
+
+    return Prepared(
+        spec=spec,
+        declaration=space.declare_hyperparameters,
+        families=families,
+        recipes=_recipes(options, space),
+        make_job=make_job,
+        conditional=is_conditional(space_parameters),
+        notes=(*dataset.notes, *notes),
+    )
+
+
+def _without_images(options: Options, name: str, space_name: str, space: Any) -> Prepared:
+    """A space that evaluates its configurations itself."""
+    from search.job import SpaceJob
+    from search.suggest import Narrowing, check_narrowing, declared, is_conditional, signature
+
+    space_parameters = declared(space.declare_hyperparameters)
+    fixed = _parse_fixed(options.fix)
+    check_narrowing(space_parameters, Narrowing(fixed))
+    families = tuple(f for f in space.families if not options.families or f in options.families)
+    if not families:
+        raise InputError(f"--families {','.join(options.families)}: {space_name} has {', '.join(space.families)}.")
+    spec = StudySpec(
+        name=name,
+        data="none",
+        train_fingerprint="",
+        test_fingerprint="",
+        classes=("low", "high"),
+        positive=1,
+        space=space_name,
+        space_signature=signature(space_parameters),
+        families=families,
+        fixed=_typed(fixed, space_parameters),
+        narrowed={"family": families} if options.families else {},
+        objective=options.objective,
+        beta=options.beta,
+        sampler=options.sampler,
+        pruner=options.pruner,
+        seed=options.seed,
+        options=_other_options(options),
+    )
+    conditional = is_conditional(space_parameters)
+    return Prepared(spec, space.declare_hyperparameters, families, (), lambda _: SpaceJob(space_name), conditional, ())
+
+
+def _check_families(families: tuple[str, ...]) -> None:
+    from xraytune.models import FAMILIES
+
+    unknown = [family for family in families if family not in FAMILIES]
+    if unknown:
+        raise InputError(f"--families: unknown {', '.join(map(repr, unknown))}. There are: {', '.join(FAMILIES)}.")
+
+
+def _parse_fixed(fix: Mapping[str, str]) -> dict[str, Value]:
+    return dict(fix)
+
+
+def _typed(fixed: Mapping[str, Value], space_parameters: list[Any]) -> dict[str, Value]:
+    """Fixed values in their parameters' own types, as the study stores them."""
+    from search.suggest import convert
+
+    typed: dict[str, Value] = {}
+    for name, value in fixed.items():
+        for hp in space_parameters:
+            if hp.name == name:
+                try:
+                    typed[name] = convert(hp, value)
+                    break
+                except InputError:
+                    continue
+    return typed
+
+
+def _narrow(
+    space_name: str, context: Any, options: Options
+) -> tuple[Any, dict[str, tuple[Value, ...]], tuple[str, ...]]:
+    """Take out of the space what this machine can't afford in the time there is, where the space's room knows how."""
+    try:
+        from spaces import narrowing
+    except ImportError:
+        return context, {}, ()
+    narrowed_context, notes = narrowing.narrow(space_name, context, seconds=options.seconds, trials=options.trials)
+    return narrowed_context, dict(narrowed_context.narrowed), tuple(notes)
+
+
+def _used_weights(space_parameters: list[Any], weights: Mapping[str, Path]) -> dict[str, str]:
+    """sha256 of every backbone that some choice of the space names."""
+    from xraytune import artifacts
+
+    named = {value for hp in space_parameters if hp.name.endswith("/backbone") for value in getattr(hp, "values", ())}
+    return {name: artifacts.sha256(path) for name, path in weights.items() if name in named}
+
+
+def _left_out(options: Options, families: tuple[str, ...]) -> list[str]:
+    from xraytune.models import FAMILIES, backbones
+
+    wanted = options.families or FAMILIES
+    missing = [family for family in wanted if family.startswith("vgg") and family not in families]
+    if not missing or options.space == "smoke":
+        return []
+    return [f"left out: {', '.join(missing)}; {backbones.missing(['vgg16'], options.weights_dir)}"]
+
+
+def _other_options(options: Options) -> dict[str, Value]:
+    """Whatever else must not change over a resume."""
+    kept: dict[str, Value] = {}
+    if options.objectives != ("f_beta",):
+        kept["objectives"] = ",".join(options.objectives)
+    if options.quarantine:
+        kept["quarantine"] = True
+    if options.patient_regex:
+        kept["patient_regex"] = options.patient_regex
+    return kept
+
+
+def _recipes(options: Options, space: Any) -> tuple[tuple[str, Mapping[str, Value]], ...]:
+    """The published configurations that this space can try, by name."""
+    if not options.recipes:
+        return ()
+    try:
+        from spaces import recipes
+    except ImportError:
+        return ()
+    return tuple(recipes.for_space(space))
+
+
+def _keras_job(
+    options: Options, dataset: Any, space: Any, space_name: str, context: Any, cache: Path, progress: Progress
+) -> Job:
+    import numpy as np
+
+    import spaces
+    from search.job import KerasJob
+    from xraytune.data import arrays
+    from xraytune.training import TrialData
+
+    sizes = spaces.image_sizes(space)
+    pools = arrays.pools(dataset, sizes, progress)
+    train, validation = dataset.select("train"), dataset.select("val")
+    images = (*train, *validation)
+    data = TrialData(
+        pools=pools,
+        labels=np.array([image.label for image in images], np.int32),
+        patients=np.array([image.patient for image in images]),
+        train=np.arange(len(train)),
+        validation=np.arange(len(train), len(images)),
+        classes=dataset.classes,
+        positive=dataset.positive,
+        channels=dataset.channels,
+        fingerprint=dataset.train_fingerprint,
+        cache=cache,
+        weights_dir=options.weights_dir,
+    )
+    return KerasJob(space_name, context, data, options.objective, options.beta, options.max_epochs)

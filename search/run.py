@@ -1,0 +1,364 @@
+"""`make search`: Optuna decides, Ray Tune runs the trials, the study keeps what they found.
+
+From Python: `search.run.search(Options(…), …)` does what the command does and returns the study for reading.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from search import console
+from search.lock import StudyLock, check_name, dated_name
+from search.prepare import Options, Prepared, prepare
+from xraytune.errors import FatalError, InputError, StudyError
+from xraytune.records import Objective, Value
+
+if TYPE_CHECKING:
+    from search.progress import Progress
+    from search.storage import StudyView
+    from search.study import Study
+    from search.tuner.conductor import Conductor
+
+DEMONSTRATION_TRIALS, DEMONSTRATION_SECONDS = 16, 240.0
+"""The demonstration's budget: over within five minutes on two cores."""
+DEFAULT_SECONDS = 1800.0
+"""TIME where the user gave data but no budget."""
+
+EXAMPLES = """
+python -m search.run
+python -m search.run --data path/to/chest_xray --time 30m --study mine
+python -m search.run --study mine --resume --time 1h
+python -m search.run --data path/to/chest_xray --families cnn,densenet --fix batch_size=32 --trials 40
+"""
+
+
+@dataclass(frozen=True)
+class Running:
+    """How a search is run, beside what is searched; none of it belongs to the study."""
+
+    results: Path = Path("results")
+    storage: str | None = None
+    concurrency: int | None = None
+    gpus_per_trial: float | None = None
+    cpus_per_trial: float | None = None
+    trial_timeout: float | None = None
+    trial_memory: int = 0
+    deterministic: bool = False
+    address: str | None = None
+    ray_dashboard: bool = False
+    warm_start: str | None = None
+    patience: int | None = None
+    target: float | None = None
+    begun: float = field(default_factory=time.time)
+
+
+def main(
+    data: Annotated[str | None, typer.Option(help="Folder of X-rays, archive, .npz, or demo [default: demo]")] = None,
+    space: Annotated[str | None, typer.Option(help="chest_xray, smoke, module:name or file.py:name")] = None,
+    trials: Annotated[int | None, typer.Option(help="Trials in all")] = None,
+    time_: Annotated[str | None, typer.Option("--time", help="Time in all: 90s, 30m, 1h30m")] = None,
+    study: Annotated[str | None, typer.Option(help="Name of the study [default: the date]")] = None,
+    beta: Annotated[float, typer.Option(help="F-beta's beta: recall counts so many times precision")] = 2.0,
+    seed: Annotated[int, typer.Option(help="Seed of split, suggestions and training")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the study named")] = False,
+    families: Annotated[str | None, typer.Option(help="Only these families: cnn,densenet")] = None,
+    fix: Annotated[list[str] | None, typer.Option(help="Hold a hyperparameter: NAME=VALUE (repeatable)")] = None,
+    objective: Annotated[str, typer.Option(help="clean, or robust (shifted views of the validation images too)")] = (
+        "clean"
+    ),
+    objectives: Annotated[str, typer.Option(help="f_beta, or two: f_beta,parameters")] = "f_beta",
+    positive: Annotated[str | None, typer.Option(help="The positive class's name")] = None,
+    fit: Annotated[str, typer.Option(help="How a film becomes a square: crop, pad or squash")] = "crop",
+    sampler: Annotated[str, typer.Option(help="tpe, qmc, random or gp")] = "tpe",
+    pruner: Annotated[str, typer.Option(help="asha, hyperband, median or none")] = "asha",
+    concurrency: Annotated[int | None, typer.Option(help="Trials at once [default: as many as fit]")] = None,
+    gpus_per_trial: Annotated[float | None, typer.Option(help="GPUs a trial; 0.25: four share one")] = None,
+    cpus_per_trial: Annotated[float | None, typer.Option(help="CPU cores a trial")] = None,
+    trial_timeout: Annotated[str | None, typer.Option(help="A trial that takes longer fails: 10m")] = None,
+    trial_memory: Annotated[str | None, typer.Option(help="Memory a trial may take: 4GB")] = None,
+    deterministic: Annotated[bool, typer.Option("--deterministic", help="Repeatable with --concurrency 1")] = False,
+    weights_dir: Annotated[Path | None, typer.Option(help="Folder of pretrained weights")] = None,
+    results: Annotated[Path, typer.Option(help="Where studies are kept")] = Path("results"),
+    cache: Annotated[Path | None, typer.Option(help="Where decoded images are kept")] = None,
+    storage: Annotated[str | None, typer.Option(help="Optuna database URL [default: SQLite in results]")] = None,
+    address: Annotated[str | None, typer.Option(help="Join a running Ray cluster: auto or host:6379")] = None,
+    ray_dashboard: Annotated[bool, typer.Option("--ray-dashboard", help="Ray's own dashboard, on 127.0.0.1")] = False,
+    warm_start: Annotated[str | None, typer.Option(help="Try the best of an earlier study first")] = None,
+    patience: Annotated[int | None, typer.Option(help="Stop when so many trials brought no better one")] = None,
+    target: Annotated[float | None, typer.Option(help="Stop when the objective reaches this")] = None,
+    recipes: Annotated[bool, typer.Option(help="Try published configurations first")] = True,
+    quarantine: Annotated[bool, typer.Option("--quarantine", help="Leave damaged images out, say which")] = False,
+    patient_regex: Annotated[str | None, typer.Option(help="Finds the patient in a file's path")] = None,
+    max_epochs: Annotated[int, typer.Option(help="The most epochs a trial may run; 0: as the space says")] = 0,
+) -> None:
+    """Search for the best network for a folder of labelled chest X-rays.
+
+    Without --data it searches on drawn phantoms, a demonstration of four minutes. TRIALS and TIME are totals of the
+    study; with --data and neither, TIME is 30m.
+    """
+    options = Options(
+        data=data,
+        space=space,
+        trials=trials,
+        seconds=console.duration(time_) if time_ else None,
+        study=study,
+        beta=beta,
+        seed=seed,
+        resume=resume,
+        families=tuple(part.strip() for part in families.split(",") if part.strip()) if families else (),
+        fix=_assignments(fix or []),
+        objective=objective,
+        objectives=tuple(part.strip() for part in objectives.split(",")),
+        positive=positive,
+        fit=fit,
+        sampler=sampler,
+        pruner=pruner,
+        recipes=recipes,
+        quarantine=quarantine,
+        patient_regex=patient_regex,
+        max_epochs=max_epochs,
+        weights_dir=weights_dir,
+        cache=cache,
+    )
+    running = Running(
+        results=results,
+        storage=storage,
+        concurrency=concurrency,
+        gpus_per_trial=gpus_per_trial,
+        cpus_per_trial=cpus_per_trial,
+        trial_timeout=console.duration(trial_timeout, "--trial-timeout") if trial_timeout else None,
+        trial_memory=console.size(trial_memory, "--trial-memory") if trial_memory else 0,
+        deterministic=deterministic,
+        address=address,
+        ray_dashboard=ray_dashboard,
+        warm_start=warm_start,
+        patience=patience,
+        target=target,
+    )
+    search(options, running)
+
+
+def _assignments(pairs: list[str]) -> dict[str, str]:
+    """`NAME=VALUE` options by name.
+
+    Raises:
+        InputError: one is not of that form.
+    """
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.strip() or not value.strip():
+            raise InputError(f"--fix {pair!r}: write NAME=VALUE, for example --fix batch_size=32.")
+        found[name.strip()] = value.strip()
+    return found
+
+
+def check(options: Options, running: Running) -> None:
+    """Refuse what can be refused before anything slow is imported or read.
+
+    Raises:
+        InputError: with what to change.
+    """
+    for option, number in (("--trials", options.trials), ("--patience", running.patience)):
+        if number is not None and number < 1:
+            raise InputError(f"{option} must be 1 or more, not {number}.")
+    if not options.beta > 0:
+        raise InputError(f"--beta must be above 0, not {options.beta:g}: 2 counts recall twice, 1 is plain F1.")
+    if options.seed < 0 or options.max_epochs < 0:
+        raise InputError("--seed and --max-epochs can't be negative.")
+    for option, chosen, known in (
+        ("--objective", options.objective, tuple(Objective)),
+        ("--fit", options.fit, ("crop", "pad", "squash")),
+        ("--sampler", options.sampler, ("tpe", "qmc", "random", "gp")),
+        ("--pruner", options.pruner, ("asha", "hyperband", "median", "none")),
+    ):
+        if chosen not in known:
+            raise InputError(f"{option} {chosen!r} is not known. There are: {', '.join(known)}.")
+    if options.objectives[0] != "f_beta" or len(options.objectives) > 2:
+        raise InputError("--objectives: f_beta first, and at most one more: f_beta,parameters.")
+    if len(options.objectives) > 1 and options.pruner in {"median", "hyperband"}:
+        raise InputError(
+            f"--pruner {options.pruner} is Optuna's and can't prune with two objectives. Use asha (on f_beta) or none."
+        )
+    if options.resume and options.study is None:
+        raise InputError("--resume needs the study's name: --study NAME. See: python -m search.leaderboard")
+
+
+def search(options: Options, running: Running | None = None) -> StudyView:
+    """Search, show it, keep it.
+
+    Args:
+        options: what is searched.
+        running: how.
+
+    Returns:
+        The study as it stands at the end.
+
+    Raises:
+        FatalError: and its kinds; the message is for the user.
+    """
+    running = running or Running()
+    check(options, running)
+    name = check_name(options.study) if options.study else dated_name(running.results)
+    lock = StudyLock(running.results, name)
+    made = False
+    try:
+        if options.data and options.data != "demo" and not _is_known_source(options.data):
+            _check_path(options.data)
+        from search.progress import Progress
+        from search.study import check_free
+
+        if not options.resume:
+            check_free(name, running.results, running.storage)
+        if running.deterministic:
+            os.environ["TF_DETERMINISTIC_OPS"] = "1"
+        cache = options.cache or _default_cache()
+        os.environ["XRAYTUNE_CACHE"] = str(cache)
+        demonstration = options.data in {None, "demo"} and (options.space is None or ":" not in options.space)
+        trials, seconds = _budget(options, demonstration)
+        label = f"F{options.beta:g}" if options.objective == "clean" else f"robust F{options.beta:g}"
+        progress = Progress(label, trials=trials, demonstration=demonstration)
+        with progress:
+            prepared = prepare(options, name, cache, progress.step)
+            for note in prepared.notes:
+                progress.note(note)
+            study = _make(options, running, prepared, name, lock)
+            made = True
+            conductor = _run(options, running, prepared, study, progress, cache, trials, seconds)
+    except BaseException:
+        if not made:
+            lock.release(remove=True)
+        raise
+    from search.summary import summarize
+
+    view = study.view()
+    study.close()
+    summarize(view, conductor.why_over, label)
+    if conductor.failed:
+        raise FatalError(f"Stopped: {conductor.why_over}\nWhat workers printed: {study.folder / 'logs'}")
+    return view
+
+
+def _is_known_source(data: str) -> bool:
+    return data.split(":", maxsplit=1)[0] == "pneumoniamnist"
+
+
+def _check_path(data: str) -> None:
+    if not Path(data).expanduser().exists():
+        raise InputError(f"--data {data}: there is no such file or folder.")
+
+
+def _default_cache() -> Path:
+    import platformdirs
+
+    return Path(os.environ.get("XRAYTUNE_CACHE") or platformdirs.user_cache_path("xraytune"))
+
+
+def _budget(options: Options, demonstration: bool) -> tuple[int | None, float | None]:
+    """TRIALS and TIME, with the defaults where neither was given."""
+    if options.trials is not None or options.seconds is not None:
+        return options.trials, options.seconds
+    return (DEMONSTRATION_TRIALS, DEMONSTRATION_SECONDS) if demonstration else (None, DEFAULT_SECONDS)
+
+
+def _make(options: Options, running: Running, prepared: Prepared, name: str, lock: StudyLock) -> Study:
+    """Make or resume the study, with its queue of first trials."""
+    from search import samplers
+    from search import study as studies
+
+    existing = 0
+    if options.resume and studies.exists(name, running.results, running.storage):
+        existing = studies.count(name, running.results, running.storage)
+    warm = _warm(running) if running.warm_start else []
+    study = studies.create(
+        prepared.spec,
+        prepared.declaration,
+        running.results,
+        lock,
+        resume=options.resume,
+        storage=running.storage,
+        sampler=samplers.make_sampler(
+            options.sampler, options.seed, conditional=prepared.conditional, existing=existing
+        ),
+        pruner=samplers.make_pruner(options.pruner),
+        directions=_directions(options),
+    )
+    for recipe, values in prepared.recipes:
+        study.enqueue(values, f"recipe {recipe}")
+    for origin, values in warm:
+        study.enqueue(values, origin)
+    if len(prepared.families) > 1 and "family" not in prepared.spec.fixed:
+        for family in prepared.families:  # so that the model of the space starts with every branch
+            study.enqueue({"family": family}, f"family {family}")
+    return study
+
+
+def _directions(options: Options) -> list[str]:
+    return ["maximize"] if len(options.objectives) == 1 else ["maximize", "minimize"]
+
+
+def _warm(running: Running) -> list[tuple[str, dict[str, Value]]]:
+    """The best configurations of an earlier study: half a dozen, best first.
+
+    Raises:
+        StudyError: there is no such study, or none of its trials is complete.
+    """
+    from search.storage import open_study
+
+    earlier = open_study(running.warm_start, running.results, running.storage)
+    done = sorted((t for t in earlier.trials() if t.state == "COMPLETE"), key=lambda t: -(t.value or 0.0))
+    if not done:
+        raise StudyError(f"--warm-start {running.warm_start}: that study has no complete trial.")
+    return [(f"study {earlier.name} #{t.number}", dict(t.config.values)) for t in done[:6] if t.config]
+
+
+def _run(
+    options: Options,
+    running: Running,
+    prepared: Prepared,
+    study: Study,
+    progress: Progress,
+    cache: Path,
+    trials: int | None,
+    seconds: float | None,
+) -> Conductor:
+    from search.tuner import engine, resources
+    from search.tuner.conductor import Budget
+
+    earlier = study.view().trials()
+    best = study.view().trial(study.best[0]) if study.best else None
+    progress.start_from(study.counts, (best.number, best.family, best.value or 0.0) if best else None)
+    plan = resources.plan(
+        running.concurrency, running.cpus_per_trial, running.gpus_per_trial, joined=running.address is not None
+    )
+    job = prepared.make_job(progress.step)
+    end = running.begun + seconds - study.seconds_spent() if seconds is not None else None
+    progress.end = end
+    study.touch(running.begun)
+    went_on = f", goes on after {study.ended} trials" if study.ended else ""
+    progress.note(f"study {study.spec.name}{went_on}: {plan.concurrency or 'as many as fit'} trials at once")
+    return engine.run(
+        study,
+        job,
+        progress,
+        resources=plan,
+        budget=Budget(trials, end, running.patience, running.target, running.trial_timeout),
+        cache=cache,
+        begun=running.begun,
+        pruner=options.pruner,
+        max_epochs=options.max_epochs,
+        earlier=earlier,
+        address=running.address,
+        dashboard=running.ray_dashboard,
+        trial_memory=running.trial_memory,
+    )
+
+
+if __name__ == "__main__":
+    console.run(main, examples=EXAMPLES)

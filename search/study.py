@@ -1,0 +1,451 @@
+"""The Optuna study of one search: asked, told and written by this process alone.
+
+The driver makes one `Study` and holds its lock to the end. Workers never see it; Ray can be thrown away at any moment,
+since a fresh search on the same study goes on from what is told here. States are told truly: COMPLETE with the value
+of the weights that are kept, PRUNED with every intermediate value, FAIL with a named cause. `interrupted` is no
+failure: it counts nowhere and its configuration is queued again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from search.lock import StudyLock
+from search.storage import StudyView, open_database, patiently, record_of, trial_folder
+from search.suggest import (
+    Declaration,
+    Narrowing,
+    RecordedHyperParameters,
+    SuggestedHyperParameters,
+    ambiguous_names,
+    declared,
+)
+from xraytune import artifacts
+from xraytune.errors import FatalError, InputError, StudyError, TrialError
+from xraytune.records import EpochReport, FailureCause, StudySpec, TrialConfig, TrialResult, Value
+
+FAILURE_SHARE, FAILURE_LEAST = 0.5, 5
+"""A search stops when this share of its trials failed, after at least so many had ended (DESIGN, decision 10)."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A suggestion: what the next trial is to try."""
+
+    number: int
+    config: TrialConfig
+
+
+class Study:
+    """One study, owned.
+
+    Args:
+        study: Optuna's study.
+        results: the results folder.
+        spec: what was asked.
+        declaration: the space's `declare_hyperparameters`.
+        lock: the study's lock, already held.
+    """
+
+    def __init__(
+        self, study: optuna.Study, results: Path, spec: StudySpec, declaration: Declaration, lock: StudyLock
+    ) -> None:
+        self._study = study
+        self._declaration = declaration
+        self._lock = lock
+        self._narrowing = Narrowing(spec.fixed, spec.narrowed)
+        self._ambiguous = ambiguous_names(declared(declaration))
+        self._open: dict[int, optuna.Trial] = {}
+        self._config: dict[int, TrialConfig] = {}
+        self._curve: dict[int, dict[int, float]] = {}
+        self._retried = {t.user_attrs.get("retry_of") for t in study.get_trials(deepcopy=False)}
+        self.spec = spec
+        self.results = results
+        self.folder = results / spec.name
+        self.multi_objective = len(study.directions) > 1
+        self.counts: Counter[str] = Counter()
+        """Ended trials that count, by state (COMPLETE, PRUNED, FAIL)."""
+        self.causes: Counter[str] = Counter()
+        """Failures by cause."""
+        self.since_best = 0
+        """Trials ended since the best one: what the plateau is measured by."""
+        self.best: tuple[int, float] | None = None
+        """Number and objective of the best COMPLETE trial."""
+        self.messages: dict[str, str] = {}
+        """The latest message of each failure cause."""
+        for record in map(record_of, study.get_trials(deepcopy=False)):
+            if record.counts:
+                self._count(record.state, record.number, record.value, record.cause, record.message)
+
+    # -- asking ------------------------------------------------------------------------------------------------------
+
+    def ask(self) -> Asked:
+        """The next suggestion, recorded as RUNNING.
+
+        Raises:
+            InputError: the space's declaration raised.
+        """
+        trial = self._patiently(self._study.ask)
+        hp = SuggestedHyperParameters(trial, self._narrowing, self._ambiguous)
+        try:
+            self._patiently(lambda: self._declaration(hp))
+        except FatalError:
+            raise
+        except Exception as error:
+            self._study.tell(trial, state=TrialState.FAIL)
+            raise InputError(f"The space {self.spec.space!r} failed while it declared: {error!r}.") from error
+        seed = trial.user_attrs.get("seed", trial_seed(self.spec.seed, trial.number))
+        config = TrialConfig(family=str(hp.values.get("family", self.spec.space)), values=dict(hp.values), seed=seed)
+        self._patiently(lambda: trial.set_user_attr("config", config.to_json()))
+        self._open[trial.number], self._config[trial.number] = trial, config
+        self._curve[trial.number] = {}
+        return Asked(trial.number, config)
+
+    def enqueue(self, values: Mapping[str, Value], origin: str) -> bool:
+        """Queue a configuration to be tried before the sampler is asked, once over all resumes.
+
+        Args:
+            values: hyperparameters by their declared names; what lies outside the space is left to the sampler.
+            origin: why it is queued (a recipe's name, `family cnn`, `study mine #7`); kept on the trial.
+
+        Returns:
+            Whether it was queued (it is not, when that origin was queued before).
+        """
+        if any(t.user_attrs.get("origin") == origin for t in self._study.get_trials(deepcopy=False)):
+            return False
+        params = self.encode(values)
+        self._patiently(lambda: self._study.enqueue_trial(params, user_attrs={"origin": origin}))
+        return True
+
+    def encode(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """Hyperparameters by their declared names as Optuna's parameters."""
+        hp = RecordedHyperParameters(values, self._narrowing, self._ambiguous)
+        self._declaration(hp)
+        return hp.optuna_params
+
+    # -- telling -----------------------------------------------------------------------------------------------------
+
+    def report(self, number: int, report: EpochReport) -> None:
+        """Record the objective after an epoch; with several objectives Optuna takes none, so it is kept for `tell`."""
+        if report.epoch in self._curve[number]:  # told before: an epoch repeated after a lost worker
+            return
+        self._curve[number][report.epoch] = report.value
+        if not self.multi_objective:
+            self._patiently(lambda: self._open[number].report(report.value, report.epoch))
+
+    def reported(self, number: int) -> bool:
+        """Whether the trial has reported any epoch."""
+        return bool(self._curve.get(number))
+
+    def has_epoch(self, number: int, epoch: int) -> bool:
+        """Whether the trial has reported that epoch."""
+        return epoch in self._curve.get(number, {})
+
+    def should_prune(self, number: int) -> bool:
+        """What the study's Optuna pruner says of the trial now."""
+        return not self.multi_objective and bool(self._patiently(self._open[number].should_prune))
+
+    def complete(self, number: int, result: TrialResult) -> None:
+        """The trial ended by itself."""
+        self._attributes(number, result=result.to_json())
+        self._tell(number, TrialState.COMPLETE, [result.value, *self._others(result)])
+        self._count("COMPLETE", number, result.value)
+
+    def pruned(self, number: int, result: TrialResult | None) -> None:
+        """The trial was stopped early (by the pruner, or because the time ended) after it had reported."""
+        if result:
+            self._attributes(number, result=result.to_json())
+        elif self.multi_objective:
+            self._attributes(number, curve={str(k): v for k, v in self._curve[number].items()})
+        last = max(self._curve[number].values(), default=None)
+        self._tell(number, TrialState.PRUNED, None)
+        self._count("PRUNED", number, result.value if result else last)
+
+    def failed(self, number: int, cause: FailureCause, message: str) -> None:
+        """The trial failed, or (`interrupted`) was cut off; what was cut off is queued again with its own seed."""
+        self._attributes(number, cause=str(cause), message=message[:2000])
+        if cause is FailureCause.INTERRUPTED:
+            self._requeue(number, self._open[number].params, self._config.get(number))
+        self._tell(number, TrialState.FAIL, None)
+        if cause is not FailureCause.INTERRUPTED:
+            self._count("FAIL", number, None, cause, message)
+
+    def interrupt_all(self, message: str) -> int:
+        """Record every running trial as interrupted; returns how many there were."""
+        running = list(self._open)
+        for number in running:
+            self.failed(number, FailureCause.INTERRUPTED, message)
+        return len(running)
+
+    def keep_predictions(self, number: int, **arrays: Any) -> None:
+        """Write a trial's validation predictions into its folder.
+
+        Raises:
+            FatalError: the study's folder is gone, can't be written, or the disk is full.
+        """
+        import numpy as np
+
+        folder = trial_folder(self.folder, number)
+        try:
+            if not self.folder.is_dir():
+                raise FatalError(
+                    f"{self.folder} was removed while the study was searched. Finished trials are in the database; "
+                    f"go on with --study {self.spec.name} --resume."
+                )
+            folder.mkdir(parents=True, exist_ok=True)
+            with artifacts.atomic_write(folder / "predictions.npz") as path, path.open("wb") as stream:
+                np.savez_compressed(stream, **arrays)
+        except OSError as error:
+            raise FatalError(f"{folder} can't be written: {error.strerror}. Go on with --resume.") from None
+
+    @property
+    def running(self) -> int:
+        """Trials asked and not told."""
+        return len(self._open)
+
+    @property
+    def ended(self) -> int:
+        """Trials that count against the budget."""
+        return self.counts.total()
+
+    @property
+    def failing(self) -> str | None:
+        """Why the search must stop for its failures, None while it may go on."""
+        failed, ended = self.counts["FAIL"], self.ended
+        if ended < FAILURE_LEAST or failed < FAILURE_SHARE * ended:
+            return None
+        causes = "\n".join(f"  {n} × {cause}: {self.messages[cause]}" for cause, n in self.causes.most_common())
+        return f"{failed} of {ended} trials failed:\n{causes}"
+
+    def seconds_spent(self) -> float:
+        """Wall time of earlier sessions, up to the last sign of life of each."""
+        return float(sum(end - start for start, end in self._study.user_attrs.get("sessions", [])))
+
+    def touch(self, start: float) -> None:
+        """Note that this session, begun at `start` (seconds since 1970), is alive."""
+        now = time.time()
+        sessions = [s for s in self._study.user_attrs.get("sessions", []) if s[0] != start]
+        self._patiently(lambda: self._study.set_user_attr("sessions", [*sessions, [start, now]]))
+        self._patiently(lambda: self._study.set_user_attr("touched", now))
+
+    def note(self, **attributes: Any) -> None:
+        """Keep facts about the search with the study (why it stopped, where time went)."""
+        for name, value in attributes.items():
+            self._patiently(lambda n=name, v=value: self._study.set_user_attr(n, v))
+
+    def view(self) -> StudyView:
+        """The study for reading."""
+        return StudyView(self._study, self.results)
+
+    def close(self) -> None:
+        """Release the lock; nothing may be told afterwards."""
+        self._lock.release()
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _others(self, result: TrialResult) -> list[float]:
+        """The further objectives of a multi-objective search, read off the result."""
+        names = str(self.spec.options.get("objectives", "f_beta")).split(",")[1:]
+        return [objective_value(name, result) for name in names]
+
+    def _attributes(self, number: int, **attributes: Any) -> None:
+        for name, value in attributes.items():
+            self._patiently(lambda n=name, v=value: self._open[number].set_user_attr(n, v))
+
+    def _tell(self, number: int, state: TrialState, values: Sequence[float] | None) -> None:
+        self._patiently(lambda: self._study.tell(number, values, state, skip_if_finished=True))
+        for table in (self._open, self._config, self._curve):
+            table.pop(number, None)
+
+    def _requeue(self, number: int, params: Mapping[str, Any], config: TrialConfig | None) -> None:
+        """Queue a cut-off trial again, once: a kill between this and `tell` must not queue it twice."""
+        if number in self._retried:
+            return
+        self._retried.add(number)
+        kept: dict[str, Any] = {"retry_of": number}
+        if config:
+            kept["seed"] = config.seed
+        origin = self._study.get_trials(deepcopy=False)[number].user_attrs.get("origin")
+        if origin:
+            kept["origin"] = origin
+        self._patiently(lambda: self._study.enqueue_trial(dict(params), user_attrs=kept))
+
+    def _count(self, state: str, number: int, value: float | None, cause: str = "", message: str = "") -> None:
+        self.counts[state] += 1
+        self.since_best += 1
+        if state == "COMPLETE" and value is not None and (self.best is None or value > self.best[1]):
+            self.best, self.since_best = (number, value), 0
+        if state == "FAIL":
+            self.causes[cause] += 1
+            self.messages[cause] = message.splitlines()[0] if message else ""
+
+    def _patiently(self, action: Any) -> Any:
+        return patiently(action, f"study {self.spec.name}")
+
+    def recover(self) -> int:
+        """Fail what a killed search left RUNNING, and queue it again; returns how many there were."""
+        left = [t for t in self._study.get_trials(deepcopy=False) if t.state == TrialState.RUNNING]
+        for trial in left:
+            config = trial.user_attrs.get("config")
+            self._requeue(trial.number, trial.params, TrialConfig.from_json(config) if config else None)
+            optuna_trial = optuna.Trial(self._study, trial._trial_id)
+            self._patiently(lambda t=optuna_trial: t.set_user_attr("cause", str(FailureCause.INTERRUPTED)))
+            message = "the search was killed while this trial ran"
+            self._patiently(lambda t=optuna_trial, m=message: t.set_user_attr("message", m))
+            self._patiently(lambda t=trial: self._study.tell(t.number, state=TrialState.FAIL, skip_if_finished=True))
+        return len(left)
+
+
+def objective_value(name: str, result: TrialResult) -> float:
+    """A further objective by name: `parameters`, or any metric a result holds.
+
+    Raises:
+        TrialError: the result does not hold it.
+    """
+    if name == "parameters":
+        return float(result.parameters)
+    if name not in result.metrics:
+        raise TrialError(FailureCause.BAD_CONFIG, f"the result has no {name!r}; it has {', '.join(result.metrics)}")
+    return float(result.metrics[name])
+
+
+def trial_seed(study_seed: int, number: int) -> int:
+    """The seed of a trial: its own for every study seed and number, below 2³¹."""
+    return (study_seed * 1_000_003 + number * 7919 + 1) % (2**31)
+
+
+def create(
+    spec: StudySpec,
+    declaration: Declaration,
+    results: Path,
+    lock: StudyLock,
+    *,
+    resume: bool,
+    storage: str | None = None,
+    sampler: optuna.samplers.BaseSampler | None = None,
+    pruner: optuna.pruners.BasePruner | None = None,
+    directions: Sequence[str] = ("maximize",),
+) -> Study:
+    """Make a new study, or go on with one that is there.
+
+    Args:
+        spec: what is asked now; compared with what the study was made with.
+        declaration: the space's `declare_hyperparameters`.
+        results: the results folder.
+        lock: the study's lock, held; released if this raises.
+        resume: whether to go on with a study of that name.
+        storage: an Optuna RDB URL; None for SQLite in the results folder.
+        sampler: who suggests.
+        pruner: Optuna's pruner; None where Ray's schedulers prune.
+        directions: `maximize` or `minimize` for each objective.
+
+    Raises:
+        StudyError: it exists and `resume` was not asked; it was made with something else (every difference is named).
+        FatalError: the results folder or the database can't be written.
+    """
+    try:
+        database = open_database(results, storage)
+        existing = {s.study_name: s for s in optuna.get_all_study_summaries(database, include_best_trial=False)}
+        found = existing.get(spec.name)
+        if found is not None and not _made(found):  # a kill between making a study and recording its spec
+            optuna.delete_study(study_name=spec.name, storage=database)
+            found = None
+        folder = results / spec.name
+        if found is None and (folder / "trials").exists():
+            raise StudyError(
+                f"{folder} holds trials, but the database has no study {spec.name!r}. Remove the folder, bring the "
+                "database back, or give another name with --study."
+            )
+        if found is not None:
+            _check_existing(found, spec, folder, resume, directions)
+        study = patiently(
+            lambda: optuna.create_study(
+                study_name=spec.name,
+                storage=database,
+                sampler=sampler,
+                pruner=pruner,
+                directions=["maximize" if d == "maximize" else "minimize" for d in directions],
+                load_if_exists=found is not None,
+            ),
+            str(database.url),
+        )
+        if found is None:
+            folder.mkdir(parents=True, exist_ok=True)
+            artifacts.write_json(folder / "study.json", spec.to_json())
+            patiently(lambda: study.set_user_attr("spec", spec.to_json()), str(database.url))
+        owned = Study(study, results, spec, declaration, lock)
+        owned.recover()
+    except OSError as error:
+        lock.release()
+        raise FatalError(f"{results} can't be written: {error.strerror}. Choose another with --results.") from None
+    except BaseException:
+        lock.release()
+        raise
+    return owned
+
+
+def exists(name: str, results: Path, storage: str | None = None) -> bool:
+    """Whether the study was made (a search killed while it made one left nothing that counts)."""
+    if storage is None and not (results / "studies.db").exists():
+        return False
+    summaries = optuna.get_all_study_summaries(open_database(results, storage), include_best_trial=False)
+    return any(s.study_name == name and _made(s) for s in summaries)
+
+
+def count(name: str, results: Path, storage: str | None = None) -> int:
+    """Trials in the study, of any state."""
+    summaries = optuna.get_all_study_summaries(open_database(results, storage), include_best_trial=False)
+    return next((int(s.n_trials) for s in summaries if s.study_name == name), 0)
+
+
+def check_free(name: str, results: Path, storage: str | None = None) -> None:
+    """Refuse a taken name early, before data is read.
+
+    Raises:
+        StudyError: the study exists.
+    """
+    if exists(name, results, storage):
+        raise StudyError(_taken(name))
+
+
+def _made(found: Any) -> bool:
+    return "spec" in found.user_attrs or found.n_trials > 0
+
+
+def _taken(name: str) -> str:
+    return (
+        f"Study {name!r} exists already. Go on with it:\n"
+        f"  python -m search.run --study {name} --resume      (or: make search STUDY={name} RESUME=1)\n"
+        "or make a new one: give another name with --study, or none for a dated one."
+    )
+
+
+def _check_existing(found: Any, spec: StudySpec, folder: Path, resume: bool, directions: Sequence[str]) -> None:
+    if "spec" not in found.user_attrs:
+        raise StudyError(f"Study {spec.name!r} is in the database but was not made by this program. Take another name.")
+    stored = StudySpec.from_json(found.user_attrs["spec"])
+    differences = stored.differences(spec)
+    had = ["maximize" if d == optuna.study.StudyDirection.MAXIMIZE else "minimize" for d in found.directions]
+    if had != list(directions):
+        differences.append(f"directions: {had} in the study, {list(directions)} now")
+    if differences:
+        listed = "\n".join(f"  {line}" for line in differences)
+        raise StudyError(
+            f"Study {spec.name!r} exists and was made with something else:\n{listed}\n"
+            "Ask for what it was made with to go on, or give another name with --study."
+        )
+    if not resume:
+        raise StudyError(_taken(spec.name))
+    if not (folder / "study.json").exists():
+        raise StudyError(
+            f"The database has study {spec.name!r}, but its folder {folder} is gone. Put the folder back (at least "
+            "its study.json), or give another name with --study."
+        )

@@ -1,0 +1,93 @@
+"""What a search says at its end: why it stopped, the best trials, where the time went, what to type next."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from rich.table import Table
+from rich.text import Text
+
+from search import console
+from search.storage import StudyView, TrialRecord
+
+
+def summarize(view: StudyView, why: str, label: str) -> None:
+    """Print the summary."""
+    trials = [t for t in view.trials() if t.counts]
+    states = {state: sum(t.state == state for t in trials) for state in ("COMPLETE", "PRUNED", "FAIL")}
+    out = console.out
+    if view.spec.demonstration:
+        out.print(Text("DEMONSTRATION, NOT X-RAYS: drawn phantoms, made to show the search at work.", "bold yellow"))
+    out.print(
+        f"\nStudy [bold]{view.name}[/]: {states['COMPLETE']} trials complete, {states['PRUNED']} pruned, "
+        f"{states['FAIL']} failed. It ended because {why.splitlines()[0] if why else 'nothing was left to try'}."
+    )
+    complete = sorted((t for t in trials if t.state == "COMPLETE"), key=lambda t: (-(t.value or 0.0), t.number))
+    if complete:
+        out.print(leaderboard(complete[:5], label))
+    if trials:
+        out.print(where_time_went(trials, label))
+    if complete:
+        name = view.name
+        out.print(
+            "Next:\n"
+            f"  python -m search.retrain best --study {name}     # retrain the winner, open the test set\n"
+            f"  python -m search.leaderboard {name}              # every trial\n"
+            f"  python -m search.dashboard                       # curves and parameters, in the browser\n"
+            f"  python -m search.run --study {name} --resume …   # search on, with a larger --trials or --time",
+            markup=False,
+            highlight=False,
+        )
+
+
+def leaderboard(trials: list[TrialRecord], label: str) -> Table:
+    """Trials in the order given."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for column in ("trial", "family", "state"):
+        table.add_column(column, no_wrap=True)
+    for column in (label, "AUC", "sensitivity", "specificity", "always positive", "epochs", "time"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("cause")
+    for t in trials:
+        metrics = t.result.metrics if t.result else {}
+        table.add_row(
+            str(t.number),
+            t.family,
+            t.state.lower() if not t.interrupted else "interrupted",
+            _figure(t.value),
+            *(_figure(metrics.get(f"val_{name}")) for name in ("auc", "sensitivity", "specificity", "trivial_f_beta")),
+            str(t.result.epochs if t.result else len(t.curve)),
+            console.clock(t.seconds) if t.seconds is not None else "-",
+            f"{t.cause}: {t.message.splitlines()[0] if t.message else ''}" if t.cause else "",
+        )
+    return table
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def where_time_went(trials: list[TrialRecord], label: str) -> Table:
+    """One line a family: trials, seconds, best."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("family")
+    for column in ("trials", "pruned", "failed", "time", "share", f"best {label}"):
+        table.add_column(column, justify="right")
+    groups: dict[str, list[TrialRecord]] = defaultdict(list)
+    for trial in trials:
+        groups[trial.family].append(trial)
+    spent = {family: sum(t.seconds or 0.0 for t in group) for family, group in groups.items()}
+    whole = sum(spent.values()) or 1.0
+    for family in sorted(groups, key=lambda f: -spent[f]):
+        group = groups[family]
+        best = max((t.value for t in group if t.state == "COMPLETE" and t.value is not None), default=None)
+        table.add_row(
+            family,
+            str(len(group)),
+            str(sum(t.state == "PRUNED" for t in group)),
+            str(sum(t.state == "FAIL" for t in group)),
+            console.clock(spent[family]),
+            f"{100 * spent[family] / whole:.0f} %",
+            _figure(best),
+        )
+    return table

@@ -1,0 +1,6 @@
+"""Ray Tune: the one place that knows Ray.
+
+`engine` runs a search, `searcher` and `scheduler` let Tune ask and report to the `conductor`, which decides;
+`trainable` lives in the workers; `cluster` starts Ray and ends it whatever happens; `resources` says how many trials
+fit.
+"""

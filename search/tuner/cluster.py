@@ -1,0 +1,150 @@
+"""Ray's processes: started quietly and locked up, ended whatever happens to the driver."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from search.tuner.resources import Resources
+from xraytune.errors import FatalError, InputError
+
+SOCKET_PATH = 107
+"""Bytes a Unix socket's path may have (Linux: `sun_path` less its end)."""
+SESSION_PATH = len("/session_2026-11-21_04-34-01_123456_1234567/sockets/plasma_store") + 8
+"""What Ray puts behind its folder, with a little to spare."""
+
+OBJECT_STORE = 2**28
+"""Bytes of shared memory on one machine: there the images are mapped from the cache and Ray carries little."""
+
+STARTS = 3
+"""Times Ray is tried to be started."""
+
+
+class Cluster:
+    """Ray for the length of a `with` block.
+
+    Alone on this machine: token authentication, no dashboard unless asked, no usage report, files under the cache and
+    removed at the end. With an address: a running cluster is joined, and left as it is.
+
+    Args:
+        resources: what trials are given.
+        cache: the cache folder.
+        address: a running cluster's address (`auto`, `10.0.0.5:6379`), None to start Ray here.
+        dashboard: whether to start Ray's own dashboard on 127.0.0.1.
+    """
+
+    def __init__(self, resources: Resources, cache: Path, address: str | None = None, dashboard: bool = False) -> None:
+        self._resources = resources
+        self._address = address
+        self._dashboard = dashboard
+        self.mark = f"xraytune-{os.getpid()}-{secrets.token_hex(4)}"
+        self.folder = _short_folder(cache, self.mark)
+        self._watchdog: subprocess.Popen[bytes] | None = None
+        self._environment: dict[str, str | None] = {}
+
+    def __enter__(self) -> Cluster:
+        """Start the watchdog, then Ray.
+
+        Raises:
+            InputError: no cluster answers at the address.
+            FatalError: Ray could not be started.
+        """
+        own = {"XRAYTUNE_SESSION": self.mark, "RAY_USAGE_STATS_ENABLED": "0"}
+        if self._address is None:
+            own |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        self._environment = {name: os.environ.get(name) for name in own}
+        os.environ.update(own)
+        self._watchdog = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("watchdog.py")), str(os.getpid()), self.mark, self.folder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def _start(self) -> None:
+        import ray
+
+        warnings.simplefilter("ignore")
+        quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+        try:
+            if self._address is not None:
+                ray.init(address=self._address, **quiet)
+                return
+            self._start_here(ray, quiet)
+        except ConnectionError as error:
+            raise InputError(
+                f"--address {self._address!r}: no Ray cluster answers there ({_short(error)}). Start one with "
+                "`ray start --head` on its first machine, see docs/cluster.md."
+            ) from None
+        except (OSError, RuntimeError, ValueError) as error:
+            raise FatalError(f"Ray could not be started: {_short(error)}. Its files were in {self.folder}.") from None
+
+    def _start_here(self, ray: Any, quiet: Mapping[str, Any]) -> None:
+        for attempt in range(STARTS):
+            try:
+                ray.init(
+                    num_cpus=self._resources.total_cpus,
+                    num_gpus=self._resources.total_gpus,
+                    include_dashboard=self._dashboard,
+                    object_store_memory=OBJECT_STORE,
+                    _temp_dir=self.folder,
+                    **quiet,
+                )
+                return
+            except RuntimeError:  # on a busy machine Ray's own patience with its first process is too short
+                ray.shutdown()
+                if attempt + 1 == STARTS:
+                    raise
+
+    def stop(self) -> None:
+        """End Ray (the joined cluster only is left), wait until every process of ours is gone."""
+        import ray
+
+        with contextlib.suppress(Exception):
+            ray.shutdown()
+        if self._watchdog is not None and self._watchdog.stdin is not None:
+            self._watchdog.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._watchdog.wait(timeout=8)
+            self._watchdog = None
+        for name, value in self._environment.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop."""
+        self.stop()
+
+
+def _short(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def _short_folder(cache: Path, mark: str) -> str:
+    """A new folder for Ray under the cache, or the system's temporary folder where that path is too long."""
+    folder = cache.expanduser().resolve() / "ray" / mark.removeprefix("xraytune-")
+    if len(os.fsencode(folder)) + SESSION_PATH > SOCKET_PATH:
+        return tempfile.mkdtemp(prefix=mark[:14] + "-")
+    folder.mkdir(parents=True, exist_ok=True)
+    return str(folder)

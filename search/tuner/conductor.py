@@ -1,0 +1,253 @@
+"""Who decides in a search: what is tried next, what a report means, when it is over.
+
+The conductor knows the study, the budget and the view, and nothing of Ray: Tune's searcher and scheduler ask it. All of
+it runs in the driver's main thread.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from search.study import Asked, Study
+from xraytune.records import EpochReport, FailureCause, TrialConfig, TrialResult
+
+if TYPE_CHECKING:
+    from search.tuner.trainable import Outcome
+
+TOUCH = 10.0
+"""Seconds between signs of life in the study: what a SIGKILL can cost the study's account of its time."""
+
+GRACE = 15.0
+"""Seconds after the end of TIME in which running trials may wrap up; then they are ended as they are."""
+
+
+class SearchEnded(BaseException):
+    """Raised at a safe point between two events of Tune to leave its loop at once."""
+
+
+class View(Protocol):
+    """Who is told what happens, to show it."""
+
+    def started(self, number: int, config: TrialConfig) -> None:
+        """A trial began on a worker."""
+
+    def epoch(self, number: int, report: EpochReport) -> None:
+        """A trial reported."""
+
+    def ended(self, number: int, state: str, value: float | None, cause: str, message: str) -> None:
+        """A trial ended: COMPLETE, PRUNED, FAIL or INTERRUPTED."""
+
+    def note(self, message: str) -> None:
+        """Something worth a line."""
+
+    def tick(self) -> None:
+        """Time passed."""
+
+
+class PruningRule(Protocol):
+    """Whether a trial should stop early."""
+
+    def prune(self, number: int, family: str, epoch: int, value: float) -> bool:
+        """Called once for each epoch of a trial, in order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When a search is over."""
+
+    trials: int | None = None
+    """Trials in all, over all sessions."""
+    end: float | None = None
+    """Seconds since 1970."""
+    plateau: int | None = None
+    """Trials without a better one."""
+    target: float | None = None
+    """An objective that is good enough."""
+    trial_timeout: float | None = None
+    """Seconds a trial may take."""
+
+
+@dataclass
+class _Running:
+    asked: Asked
+    started: float | None = None
+    concluding: str = ""
+    """Why it was asked to wrap up: `pruned`, or why the search ends."""
+    lost: int = 0
+    """Workers lost under it."""
+    cause: tuple[FailureCause, str] | None = None
+    """Set before its worker is killed: what to record."""
+
+
+@dataclass
+class Conductor:
+    """Decides; see the module."""
+
+    study: Study
+    view: View
+    budget: Budget
+    rule: PruningRule | None = None
+    running: dict[int, _Running] = field(default_factory=dict)
+    why_over: str = ""
+    """Why no further trial is started, said at the end; empty while the search goes on."""
+    failed: bool = False
+    """Whether it is over because too much failed."""
+    begun: float = field(default_factory=time.time)
+    _touched: float = 0.0
+
+    # -- what is next ------------------------------------------------------------------------------------------------
+
+    def next(self) -> Asked | None:
+        """The next suggestion; None when no further trial is to start."""
+        if self.over():
+            return None
+        if self.budget.trials is not None and self.study.ended + self.study.running >= self.budget.trials:
+            return None
+        asked = self.study.ask()
+        self.running[asked.number] = _Running(asked)
+        return asked
+
+    def over(self) -> str:
+        """Why the search is over, empty while it is not."""
+        if self.why_over:
+            return self.why_over
+        budget, study = self.budget, self.study
+        if failing := study.failing:
+            self.why_over, self.failed = failing, True
+        elif budget.trials is not None and study.ended >= budget.trials:
+            self.why_over = f"all {budget.trials} trials are done"
+        elif budget.end is not None and time.time() >= budget.end:
+            self.why_over = "the time is up"
+        elif budget.target is not None and study.best and study.best[1] >= budget.target:
+            self.why_over = f"the target {budget.target:g} is reached"
+        elif budget.plateau is not None and study.best and study.since_best >= budget.plateau:
+            self.why_over = f"no better trial in the last {study.since_best}"
+        return self.why_over
+
+    def stop(self, why: str) -> None:
+        """Start nothing more, for a reason from outside."""
+        self.why_over = self.why_over or why
+
+    # -- what is heard -----------------------------------------------------------------------------------------------
+
+    def started(self, number: int) -> None:
+        """A worker took the trial (again, after a lost worker)."""
+        trial = self.running[number]
+        if trial.started is None:
+            trial.started = time.monotonic()
+        self.view.started(number, trial.asked.config)
+
+    def heard(self, number: int, outcome: Outcome) -> str:
+        """Record what a worker brought.
+
+        Returns:
+            `continue`, `conclude` (ask the worker to wrap the trial up, then continue) or `stop`.
+        """
+        trial = self.running.get(number)
+        if trial is None:  # told already: its worker was too late
+            return "stop"
+        if outcome.failure:
+            self._failure(number, *outcome.failure)
+            return "stop"
+        if outcome.report:
+            if outcome.result and self.study.has_epoch(number, outcome.report.epoch) and not trial.concluding:
+                trial.concluding = "the time is up"  # the deadline cut the next epoch short
+            self.study.report(number, outcome.report)
+            self.view.epoch(number, outcome.report)
+        if outcome.result:
+            if outcome.predictions:
+                self.study.keep_predictions(number, **outcome.predictions)
+            self._end(number, outcome.result, pruned=bool(trial.concluding))
+            return "stop"
+        if outcome.report and not trial.concluding:
+            if self.over():
+                trial.concluding = self.why_over
+            elif self._prune(number, trial, outcome.report):
+                trial.concluding = "pruned"
+        return "conclude" if trial.concluding else "continue"
+
+    def retrying(self, number: int) -> None:
+        """The trial's worker was lost and the trial goes to another."""
+        trial = self.running[number]
+        trial.lost += 1
+        self.view.note(f"trial {number}: its worker was lost; it goes on from its last saved epoch ({trial.lost} of 2)")
+
+    def lost(self, number: int, cause: FailureCause, message: str) -> None:
+        """The trial's worker is gone for good."""
+        trial = self.running.get(number)
+        if trial is not None:
+            self._failure(number, *(trial.cause or (cause, message)))
+
+    def tick(self) -> list[int]:
+        """Called some ten times a second.
+
+        Returns:
+            Trials that hang: their workers are to be killed.
+
+        Raises:
+            SearchEnded: the time given to wrapping up is over as well.
+        """
+        now = time.time()
+        if now - self._touched >= TOUCH:
+            self._touched = now
+            self.study.touch(self.begun)
+        self.view.tick()
+        if self.budget.end is not None and now >= self.budget.end + GRACE:
+            self.stop("the time is up")
+            raise SearchEnded
+        hanging = []
+        if self.budget.trial_timeout is not None:
+            for number, trial in self.running.items():
+                if trial.started is None or trial.cause is not None:
+                    continue
+                if (taken := time.monotonic() - trial.started) > self.budget.trial_timeout:
+                    limit = f"{self.budget.trial_timeout:g} s"
+                    trial.cause = FailureCause.TIMEOUT, f"ended after {taken:.0f} s (--trial-timeout {limit})"
+                    hanging.append(number)
+        return hanging
+
+    def leave(self, message: str) -> int:
+        """Record what still runs: PRUNED where the time is up and it has reported, else interrupted.
+
+        Returns:
+            The number of interrupted trials.
+        """
+        interrupted = 0
+        for number in list(self.running):
+            if self.study.reported(number) and self.why_over and "interrupted" not in message:
+                self._end(number, None, pruned=True)
+            else:
+                interrupted += 1
+                self._failure(number, FailureCause.INTERRUPTED, message)
+        self.study.touch(self.begun)
+        return interrupted
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _prune(self, number: int, trial: _Running, report: EpochReport) -> bool:
+        if self.rule is None:
+            return False
+        value = report.best_value if report.best_value == report.best_value else report.value
+        return self.rule.prune(number, trial.asked.config.family, report.epoch, value)
+
+    def _failure(self, number: int, cause: FailureCause, message: str) -> None:
+        if cause is FailureCause.INTERRUPTED and self.study.reported(number) and self.over():
+            self._end(number, None, pruned=True)
+            return
+        self.study.failed(number, cause, message)
+        del self.running[number]
+        state = "INTERRUPTED" if cause is FailureCause.INTERRUPTED else "FAIL"
+        self.view.ended(number, state, None, str(cause), message)
+
+    def _end(self, number: int, result: TrialResult | None, *, pruned: bool) -> None:
+        if pruned:
+            self.study.pruned(number, result)
+        else:
+            assert result is not None
+            self.study.complete(number, result)
+        del self.running[number]
+        state = "PRUNED" if pruned else "COMPLETE"
+        self.view.ended(number, state, result.value if result else None, "", "")

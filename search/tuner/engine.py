@@ -1,0 +1,229 @@
+"""One search, run: Tune's loop around the conductor."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from search.job import Job
+from search.storage import TrialRecord
+from search.study import Study
+from search.tuner.cluster import Cluster
+from search.tuner.conductor import Budget, Conductor, PruningRule, SearchEnded, View
+from search.tuner.resources import Resources
+from xraytune.errors import FatalError
+
+RETRIES = 2
+"""Times a trial whose worker was lost is given another one (the issue's table of faults)."""
+
+HARD_EXIT = 7.0
+"""Seconds after the first Ctrl-C at which the driver ends itself, should anything hang: 10 are promised."""
+
+for _name, _value in {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # the study is the only record (DESIGN, decision 1)
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "2",
+    "TUNE_WARN_THRESHOLD_S": "1000000",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1",  # one suggestion is made ahead, while trials run
+    "TUNE_RESULT_BUFFER_LENGTH": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+}.items():
+    os.environ.setdefault(_name, _value)
+
+
+class SignalledError(FatalError):
+    """The user (or the system) asked the search to end; carries the shell's exit code for it."""
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + number
+
+
+def run(
+    study: Study,
+    job: Job,
+    view: View,
+    *,
+    resources: Resources,
+    budget: Budget,
+    cache: Path,
+    begun: float,
+    pruner: str = "asha",
+    max_epochs: int = 0,
+    earlier: list[TrialRecord] | None = None,
+    address: str | None = None,
+    dashboard: bool = False,
+    trial_memory: int = 0,
+) -> Conductor:
+    """Run trials until the budget is spent; everything that happens is in the study when this returns or raises.
+
+    Args:
+        study: owned, open.
+        job: what the workers do.
+        view: who is shown what happens.
+        resources: what trials are given.
+        budget: when it is over.
+        cache: the cache folder; Ray's files lie under it while it runs.
+        begun: when this session began, in seconds since 1970.
+        pruner: asha, hyperband, median or none.
+        max_epochs: the most epochs a trial can have, 0 where the space says.
+        earlier: the study's trials so far, for the rungs.
+        address: a running Ray cluster to join; None to start Ray here.
+        dashboard: Ray's own dashboard.
+        trial_memory: bytes a trial may take, 0 for no limit.
+
+    Returns:
+        The conductor, which knows why the search ended.
+
+    Raises:
+        SignalledError: Ctrl-C or SIGTERM; running trials are recorded as interrupted.
+        FatalError: Ray, the database or the disk failed.
+    """
+    conductor = Conductor(study, view, budget, begun=begun)
+    with _signals() as asked_to_end, Cluster(resources, cache, address, dashboard) as cluster:
+        conductor.rule = _rule(pruner, study, max_epochs, earlier or [])
+        try:
+            _tune(conductor, job, resources, cluster, asked_to_end, joined=address is not None, memory=trial_memory)
+        except SearchEnded:
+            pass
+        except BaseException as error:
+            with contextlib.suppress(FatalError):  # a full disk can't take this either; resume sorts it out
+                conductor.leave(f"interrupted: the search stopped ({type(error).__name__})")
+            raise
+        if asked_to_end:
+            interrupted = conductor.leave("interrupted by the user")
+            raise SignalledError(asked_to_end[0], _farewell(study, interrupted))
+        conductor.leave("the time was up before its first epoch ended")
+    return conductor
+
+
+def _farewell(study: Study, interrupted: int) -> str:
+    running = (
+        f"{interrupted} running trials are queued again" if interrupted != 1 else "1 running trial is queued again"
+    )
+    return (
+        f"interrupted. Study {study.spec.name!r} is intact: {study.ended} trials ended, {running}. Go on with:\n"
+        f"  python -m search.run --study {study.spec.name} --resume"
+    )
+
+
+def _rule(pruner: str, study: Study, max_epochs: int, earlier: list[TrialRecord]) -> PruningRule | None:
+    from search.tuner.pruning import AshaRule, OptunaRule
+
+    if pruner == "none":
+        return None
+    if pruner == "asha" or (pruner == "hyperband" and study.multi_objective):
+        rule = AshaRule(max_epochs or 100, brackets=1 if pruner == "asha" else 3)
+        rule.replay(earlier)
+        return rule
+    return OptunaRule(study)
+
+
+def _tune(
+    conductor: Conductor,
+    job: Job,
+    resources: Resources,
+    cluster: Cluster,
+    asked_to_end: list[int],
+    *,
+    joined: bool,
+    memory: int,
+) -> None:
+    import ray
+    from ray import tune
+
+    from search.tuner.scheduler import Heartbeat, StudyScheduler
+    from search.tuner.searcher import StudySearcher
+    from search.tuner.trainable import Assignment, TrialTrainable
+
+    for name in ("ray", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    logs = conductor.study.folder / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    assignment = Assignment(
+        job=job,
+        pools=_travelling(job) if joined else {},
+        scratch=str(Path(cluster.folder) / "trials"),
+        logs=str(logs.resolve()),
+        threads=resources.threads,
+        deadline=conductor.budget.end,
+        memory=memory,
+    )
+    shares = tune.PlacementGroupFactory(
+        [{"CPU": resources.cpus, **({"GPU": resources.gpus} if resources.gpus else {})}]
+    )
+    trainable = tune.with_resources(tune.with_parameters(TrialTrainable, assignment=assignment), shares)
+    scheduler = StudyScheduler(conductor)
+    tune.run(
+        trainable,
+        num_samples=-1,
+        search_alg=StudySearcher(conductor, scheduler, resources.concurrency if joined else 0),
+        scheduler=scheduler,
+        callbacks=[Heartbeat(conductor, scheduler, asked_to_end)],
+        reuse_actors=True,
+        max_failures=RETRIES,
+        raise_on_failed_trial=False,
+        storage_path=str(Path(cluster.folder) / "tune"),
+        name="search",
+        verbose=0,
+        trial_dirname_creator=lambda trial: f"{trial.config['number']:06d}",
+        trial_name_creator=lambda trial: f"{trial.config['number']:06d}",
+    )
+    ray.logger.setLevel(logging.CRITICAL)
+
+
+def _travelling(job: Job) -> Mapping[int, Any]:
+    """Large arrays in Ray's object store: they travel once a node, where every worker maps them."""
+    import numpy as np
+    import ray
+
+    return {
+        size: ray.put(np.load(pool, mmap_mode="r") if isinstance(pool, Path) else pool)
+        for size, pool in job.pools().items()
+    }
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Note SIGINT and SIGTERM instead of dying of them; the second one, or a hang, ends the process at once.
+
+    Yields:
+        A list that is empty until a signal came, then holds its number.
+    """
+    received: list[int] = []
+
+    def give_up(number: int) -> None:
+        # the watchdog sees our end, kills what is left of Ray and removes its files
+        os._exit(128 + number)
+
+    def note(number: int, frame: Any) -> None:
+        if received:
+            give_up(number)
+        received.append(number)
+        timer = threading.Timer(HARD_EXIT, give_up, [number])
+        timer.daemon = True
+        timer.start()
+        timers.append(timer)
+
+    timers: list[threading.Timer] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for timer in timers:
+            timer.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,88 @@
+"""Tune's trial scheduler: reports to the conductor and does what it says.
+
+The scheduler sees every result, the one that stops a trial too, before anything else of Tune does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from search.tuner.conductor import Conductor, SearchEnded
+from xraytune.records import FailureCause
+
+
+class StudyScheduler(FIFOScheduler):  # type: ignore[misc]
+    """Runs trials in the order of their suggestion; the conductor decides which stop early."""
+
+    unknown = (FailureCause.WORKER_LOST, "its worker process ended")
+
+    def __init__(self, conductor: Conductor) -> None:
+        super().__init__()
+        self._metric = "value"
+        self._conductor = conductor
+        self.numbers: dict[str, int] = {}
+        """The study's number of each Tune trial."""
+        self.causes: dict[int, tuple[FailureCause, str]] = {}
+        """Why a trial's worker was lost, until the searcher records it."""
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Report, decide."""
+        decision = self._conductor.heard(self.numbers[trial.trial_id], result.pop("outcome"))
+        if decision == "conclude":
+            trial.temporary_state.ray_actor.conclude.remote()
+        return str(TrialScheduler.STOP if decision == "stop" else TrialScheduler.CONTINUE)
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        """A worker was lost; Tune gives the trial another one until its retries are used up."""
+        number = self.numbers[trial.trial_id]
+        error = trial.get_pickled_error() if trial.pickled_error_filename else None
+        self.causes[number] = why_lost(error)
+        if trial.should_recover() and number in self._conductor.running:
+            self._conductor.retrying(number)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the study is the only record."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: a search is resumed from the study."""
+
+
+def why_lost(error: Any) -> tuple[FailureCause, str]:
+    """The cause of a lost worker, from Ray's error."""
+    text = str(error or "").strip()
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    detail = next((line for line in lines if "exit" in line.lower() or "killed" in line.lower()), "".join(lines[:1]))
+    if "OutOfMemory" in type(error).__name__ or "memory pressure" in text or "running low on memory" in text:
+        return FailureCause.OOM, f"the machine ran out of memory and its worker was ended. {detail[:300]}".strip()
+    if error is not None and not isinstance(error, RayError):
+        return FailureCause.ERROR, f"{type(error).__name__}: {detail[:300]}"
+    return FailureCause.WORKER_LOST, f"its worker process ended unexpectedly. {detail[:300]}".strip()
+
+
+class Heartbeat(Callback):  # type: ignore[misc]
+    """Called by Tune in each turn of its loop: a safe point to end at."""
+
+    def __init__(self, conductor: Conductor, scheduler: StudyScheduler, asked_to_end: list[int]) -> None:
+        self._conductor = conductor
+        self._scheduler = scheduler
+        self._asked_to_end = asked_to_end
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Leave if asked to; kill the workers of trials that hang."""
+        if self._asked_to_end:
+            raise SearchEnded
+        for number in self._conductor.tick():
+            for trial in trials:
+                if self._scheduler.numbers.get(trial.trial_id) == number and trial.temporary_state.ray_actor:
+                    trial.max_failures = 0  # a trial that hangs would hang again
+                    ray.kill(trial.temporary_state.ray_actor)
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Tell that a worker took the trial."""
+        self._conductor.started(self._scheduler.numbers[trial.trial_id])

@@ -1,0 +1,54 @@
+"""Tune's search algorithm: hands the conductor's suggestions to Tune."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ray.tune.search import Searcher
+
+from search.tuner.conductor import Conductor
+
+if TYPE_CHECKING:
+    from search.tuner.scheduler import StudyScheduler
+
+
+class StudySearcher(Searcher):  # type: ignore[misc]
+    """Asks the study; Tune calls `suggest` whenever no trial is pending, so one suggestion is made while trials run.
+
+    Args:
+        conductor: who decides.
+        scheduler: told which Tune trial is which of the study's.
+        most: trials at once, where not the resources but the user sets the bound (a joined cluster); 0 for none.
+    """
+
+    def __init__(self, conductor: Conductor, scheduler: StudyScheduler, most: int = 0) -> None:
+        super().__init__(metric="value", mode="max")
+        self._conductor = conductor
+        self._scheduler = scheduler
+        self._most = most
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next trial's configuration, `FINISHED` when there is none."""
+        if self._most and len(self._conductor.running) >= self._most and not self._conductor.over():
+            return None
+        asked = self._conductor.next()
+        if asked is None:
+            return str(Searcher.FINISHED)
+        self._scheduler.numbers[trial_id] = asked.number
+        return {"number": asked.number, "trial": asked.config.to_json()}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """A trial's worker is gone for good; trials that end otherwise are told by the scheduler."""
+        number = self._scheduler.numbers.get(trial_id)
+        if error and number is not None:
+            self._conductor.lost(number, *self._scheduler.causes.pop(number, self._scheduler.unknown))
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the study is the only record."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: a search is resumed from the study."""
+
+    def get_state(self) -> dict[str, Any]:
+        """Nothing of the study may be copied by Tune."""
+        return {}

@@ -1,0 +1,222 @@
+"""What lives in a worker: a Tune trainable that serves one trial after another in one process.
+
+It drives the job's running trial and reports one `Outcome` a call. It never touches the study. An error of the trial is
+an outcome, not an exception, so that the process lives on; an exception here means that the worker itself is lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.tune import Trainable
+
+from search.job import Job, RunningTrial
+from xraytune.errors import TrialError
+from xraytune.records import EpochReport, FailureCause, TrialConfig, TrialResult
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SAVE_SHARE = 0.2
+"""The most of a trial's time that its checkpoints may take. Until it is used up every epoch is saved."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one call of a worker brought; a report, a report with the end, the end alone, or a failure."""
+
+    report: EpochReport | None = None
+    result: TrialResult | None = None
+    predictions: Mapping[str, np.ndarray] | None = None
+    failure: tuple[FailureCause, str] | None = None
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What every worker of a search is given once."""
+
+    job: Job
+    pools: Mapping[int, Any]
+    """Ray object references of the job's large arrays where the cluster spans machines; else empty."""
+    scratch: str
+    """Folder for checkpoints of running trials, on the worker's own machine."""
+    logs: str
+    """Folder for what workers print, on the driver's machine."""
+    threads: int
+    deadline: float | None
+    """When the search's time ends, in seconds since 1970."""
+    memory: int
+    """Bytes of memory a trial may take, 0 for no limit."""
+
+
+class TrialTrainable(Trainable):  # type: ignore[misc]
+    """Serves trials; Tune's `reuse_actors` keeps the process (and its one import of TensorFlow) between them."""
+
+    def setup(self, config: dict[str, Any], assignment: Assignment | None = None) -> None:
+        """Prepare the process for its first trial."""
+        assert assignment is not None
+        self._given = assignment
+        _die_with_parent()
+        _log_into(Path(assignment.logs))
+        _limit_threads(assignment.threads)
+        job = assignment.job
+        if assignment.pools:
+            job = job.with_pools({size: ray.get(pool) for size, pool in assignment.pools.items()})
+        self._job = job
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next trial."""
+        self._begin(new_config)
+        return True
+
+    def _begin(self, config: Mapping[str, Any]) -> None:
+        self._config = TrialConfig.from_json(config["trial"])
+        self._number = int(config["number"])
+        self._running: RunningTrial | None = None
+        self._concluding = False
+        self._trained = self._saved = 0.0
+
+    def conclude(self) -> None:
+        """The next call of `step` ends the trial with what it has."""
+        self._concluding = True
+
+    def step(self) -> dict[str, Any]:
+        """One epoch, or the end; always one outcome."""
+        with _memory_limit(self._given.memory):
+            outcome = self._outcome()
+        value = outcome.report.value if outcome.report else float("nan")
+        return {"outcome": outcome, "value": value, "number": self._number}
+
+    def _outcome(self) -> Outcome:
+        try:
+            if self._running is None:
+                self._running = self._start()
+            if self._concluding:
+                return self._finish(None)
+            begun = time.monotonic()
+            report = self._running.step()
+            self._trained += time.monotonic() - begun
+            if report.done:
+                return self._finish(report)
+            self._save(report.epoch)
+            return Outcome(report=report)
+        except TrialError as error:
+            failure = error.cause, error.message
+        except MemoryError as error:
+            failure = FailureCause.OOM, f"out of memory: {error}"
+        except Exception as error:
+            traceback.print_exc()
+            failure = classify(error)
+        self._running = None
+        self._forget()
+        return Outcome(failure=failure)
+
+    def _start(self) -> RunningTrial:
+        deadline = None
+        if self._given.deadline is not None:
+            deadline = time.monotonic() + self._given.deadline - time.time()
+        running = self._job.start(self._config, deadline)
+        kept = sorted(self._folder.glob("epoch-*"))
+        if kept:
+            print(f"trial {self._number}: going on after {kept[-1].name}", flush=True)
+            running.restore(kept[-1])
+        return running
+
+    def _finish(self, report: EpochReport | None) -> Outcome:
+        assert self._running is not None
+        result = self._running.finish()
+        predictions = self._running.predictions()
+        self._running = None
+        self._forget()
+        return Outcome(report=report, result=result, predictions=predictions)
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self._given.scratch) / f"{self._number:04d}"
+
+    def _save(self, epoch: int) -> None:
+        """Keep the last epoch for a successor of this process, unless saving takes too much of the trial's time."""
+        assert self._running is not None
+        if self._saved > SAVE_SHARE * self._trained:
+            return
+        begun = time.monotonic()
+        unfinished = self._folder / "unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        self._running.save(unfinished)
+        older = list(self._folder.glob("epoch-*"))
+        unfinished.rename(self._folder / f"epoch-{epoch:06d}")
+        for folder in older:
+            shutil.rmtree(folder, ignore_errors=True)
+        self._saved += time.monotonic() - begun
+
+    def _forget(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def classify(error: BaseException) -> tuple[FailureCause, str]:
+    """The named cause of an exception that is no `TrialError`, told by what frameworks write."""
+    name, text = type(error).__name__, str(error).strip()
+    line = (text.splitlines() or [""])[0][:500]
+    lower = f"{name} {text}".lower()
+    if "resourceexhausted" in lower or "out of memory" in lower or "oom" in lower.split() or "bad_alloc" in lower:
+        return FailureCause.OOM, f"out of memory: {name}: {line}"
+    return FailureCause.ERROR, f"{name}: {line}"
+
+
+def _die_with_parent() -> None:
+    """Have the kernel kill this worker when Ray's raylet ends (Linux)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _log_into(folder: Path) -> None:
+    """Send what this process prints to a file with the study, where this machine has the study's folder."""
+    if not folder.is_dir():
+        return
+    with contextlib.suppress(OSError):
+        log = os.open(folder / f"worker-{os.getpid()}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.close(log)
+
+
+def _limit_threads(threads: int) -> None:
+    """As many threads as cores were given, before any library is imported that asks."""
+    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    os.environ["TF_NUM_INTEROP_THREADS"] = "1"
+    os.environ["XRAYTUNE_THREADS"] = str(threads)
+
+
+@contextlib.contextmanager
+def _memory_limit(limit: int) -> Any:
+    """Let allocations beyond `limit` bytes of data fail (Linux: RLIMIT_DATA) while a trial computes."""
+    if not limit:
+        yield
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
