@@ -1,1 +1,95 @@
-"""What may vary in a search: plain functions over `keras_tuner.HyperParameters`, one named space a file."""
+"""Search spaces: what may vary. `get` finds one by name, by `module:name`, or by `file.py:name`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import keras_tuner
+
+from spaces.chest_xray import ChestXRay, image_sizes
+from spaces.context import SpaceContext
+from spaces.smoke import Smoke
+from xraytune.errors import InputError
+from xraytune.models import FAMILIES
+
+SPACES: dict[str, type[ChestXRay]] = {space.name: space for space in (ChestXRay, Smoke)}
+
+__all__ = ["SPACES", "SpaceContext", "get", "image_sizes"]
+
+
+def get(name: str, context: SpaceContext) -> keras_tuner.HyperModel:
+    """The search space that a user named.
+
+    Args:
+        name: `chest_xray`, `smoke`, `package.module:Name` or `path/to/file.py:Name`; `Name` is a HyperModel, a class of
+            one (called with the context if it takes an argument), or KerasTuner's plain `build(hp)` function.
+        context: what the space needs to know.
+
+    Raises:
+        InputError: there is no such space, its module can't be imported, or a family that was asked for is not in it.
+    """
+    space = SPACES[name](context) if name in SPACES else _foreign(name, context)
+    families = getattr(space, "families", ())
+    unknown = [f for f in context.families if f not in FAMILIES and f not in families]
+    if unknown and name in SPACES:
+        raise InputError(f"unknown family {', '.join(unknown)}: {', '.join(FAMILIES)}")
+    if name in SPACES and not families:
+        raise InputError(
+            f"none of the families {', '.join(context.families)} can take part in the space {name}: "
+            "it has others, or their weights are not at hand (docs/weights.md)"
+        )
+    return space
+
+
+def _foreign(name: str, context: SpaceContext) -> keras_tuner.HyperModel:
+    module_name, separator, attribute = name.rpartition(":")
+    if not separator:
+        raise InputError(
+            f"unknown space {name!r}: {', '.join(SPACES)}, or your own as module:name or file.py:name (docs/spaces.md)"
+        )
+    module = _module(module_name)
+    if not hasattr(module, attribute):
+        raise InputError(f"space {name!r}: {module_name} has no {attribute!r}")
+    return _hypermodel(getattr(module, attribute), name, context)
+
+
+def _module(name: str) -> ModuleType:
+    path = Path(name)
+    try:
+        if path.suffix != ".py":
+            return importlib.import_module(name)
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; a space of your own is file.py:name")
+        # named by its stem: a class in it can be pickled to workers that load the same file
+        unique = f"xraytune_space_{path.stem}"
+        spec = importlib.util.spec_from_file_location(unique, path)
+        if spec is None or spec.loader is None:
+            raise InputError(f"{path}: not a Python file")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[unique] = module
+        spec.loader.exec_module(module)
+        return module
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"the space's module {name} can't be imported: {type(error).__name__}: {error}") from error
+
+
+def _hypermodel(found: Any, name: str, context: SpaceContext) -> keras_tuner.HyperModel:
+    if isinstance(found, type) and issubclass(found, keras_tuner.HyperModel):
+        try:
+            found = found(context)
+        except TypeError:
+            found = found()
+    if isinstance(found, keras_tuner.HyperModel):
+        return found
+    if callable(found):
+        from keras_tuner.src.engine.hypermodel import DefaultHyperModel
+
+        return DefaultHyperModel(found)
+    raise InputError(f"space {name!r} is a {type(found).__name__}, neither a HyperModel nor a function build(hp)")

@@ -1,0 +1,198 @@
+"""The default space: five families, from a flattened image to a fine-tuned DenseNet.
+
+    make search                                     # this space
+    python -m search.run --families cnn,densenet    # two of its families
+    python -m search.run --fix cnn/image_size=96    # one value held
+
+On 2 cores in 15 minutes, 5,000 images: some forty trials at 28–64 px, all five families. On a GPU in an hour: hundreds,
+up to 224 px. What is too dear for the time asked is narrowed away beforehand (`spaces.narrowing`) and said so.
+
+`declare_hyperparameters` only declares (no network is built); `build` makes the network of `xraytune.models`; `fit` is
+KerasTuner's hook, so that KerasTuner's own tuners run this class unchanged. Our own trials (`xraytune.training`) call
+`build` and train by themselves, epoch by epoch, with kept prefixes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+
+from spaces.context import SpaceContext
+from xraytune import models
+from xraytune.augmentation import SHAPE_JITTERS, STRENGTHS
+from xraytune.models import densenet, heads, vgg
+from xraytune.models.compiling import compile_network
+from xraytune.models.fitting import fit_plainly
+from xraytune.models.plan import Plan
+from xraytune.models.weight_files import DENSENET_BLOCKS, VGG_CONVOLUTIONS
+from xraytune.records import Value
+
+OWN_NORMALIZATIONS = ("unit", "centered", "standardized")
+BACKBONE_NORMALIZATIONS = ("imagenet", "unit", "standardized")
+
+
+class ChestXRay(keras_tuner.HyperModel):  # type: ignore[misc]  # KerasTuner has no types
+    """The five families over one data set.
+
+    Args:
+        context: classes, channels, weights at hand, families allowed, narrowed choices.
+    """
+
+    name = "chest_xray"
+
+    def __init__(self, context: SpaceContext) -> None:
+        super().__init__(name=self.name)
+        self.context = context
+        self.vggs = [b for b in VGG_CONVOLUTIONS if b in context.weights]
+        self.densenets = [b for b in DENSENET_BLOCKS if b in context.weights]
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """The families that take part: those asked for, without those whose weights are not at hand."""
+        asked = self.context.families or models.FAMILIES
+        return tuple(f for f in models.FAMILIES if f in asked and (self.vggs or not f.startswith("vgg")))
+
+    def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
+        """Everything that may vary; conditional parameters under their parent."""
+        hp.Choice("family", list(self.families))
+        self._dense(hp)
+        self._cnn(hp)
+        for family in ("vgg_frozen", "vgg_finetuned"):
+            self._vgg(hp, family)
+        self._densenet(hp)
+        with_heads = [f for f in self.families if f != "dense"]
+        if with_heads:
+            with hp.conditional_scope("family", with_heads):
+                self._head(hp)
+        self._training(hp)
+
+    def _dense(self, hp: keras_tuner.HyperParameters) -> None:
+        if "dense" not in self.families:
+            return
+        choice = self.context.choice
+        with hp.conditional_scope("family", ["dense"]):
+            choice(hp, "dense/image_size", models.SIZES["dense"], 48)
+            choice(hp, "dense/normalization", OWN_NORMALIZATIONS)
+            choice(hp, "dense/layers", (1, 2, 3, 4, 5, 6), 2)
+            choice(hp, "dense/units", (32, 64, 128, 256, 512), 128)
+            choice(hp, "dense/dropout", (0.0, 0.2, 0.4), 0.2)
+            choice(hp, "dense/batch_norm", (False, True), True)
+            choice(hp, "dense/epoch_images", self._share("dense"))
+
+    def _cnn(self, hp: keras_tuner.HyperParameters) -> None:
+        if "cnn" not in self.families:
+            return
+        choice = self.context.choice
+        with hp.conditional_scope("family", ["cnn"]):
+            choice(hp, "cnn/image_size", models.SIZES["cnn"], 64)
+            choice(hp, "cnn/normalization", OWN_NORMALIZATIONS)
+            choice(hp, "cnn/blocks", (1, 2, 3, 4, 5), 3)
+            choice(hp, "cnn/convolutions", (1, 2), 1)
+            choice(hp, "cnn/width", (8, 16, 32, 64), 16)
+            choice(hp, "cnn/growth", (1.0, 1.5, 2.0), 2.0)
+            choice(hp, "cnn/batch_norm", (False, True), True)
+            choice(hp, "cnn/pooling", ("max", "avg"))
+            choice(hp, "cnn/dropout", (0.0, 0.1, 0.25))
+            choice(hp, "cnn/epoch_images", self._share("cnn"))
+
+    def _vgg(self, hp: keras_tuner.HyperParameters, family: str) -> None:
+        if family not in self.families:
+            return
+        choice = self.context.choice
+        with hp.conditional_scope("family", [family]):
+            choice(hp, f"{family}/backbone", self.vggs)
+            choice(hp, f"{family}/image_size", models.SIZES[family], 64)
+            choice(hp, f"{family}/normalization", BACKBONE_NORMALIZATIONS)
+            choice(hp, f"{family}/cut", vgg.CUTS, "block4_pool")
+            if family == "vgg_finetuned":
+                choice(hp, f"{family}/trained_blocks", (1, 2))
+                choice(hp, f"{family}/head_epochs", (1, 2, 3), 2)
+                choice(hp, f"{family}/rate_factor", (0.3, 0.1, 0.03, 0.01), 0.1)
+            choice(hp, f"{family}/epoch_images", self._share(family))
+            choice(hp, f"{family}/augmentation_copies", (0, 1, 2, 4))
+
+    def _densenet(self, hp: keras_tuner.HyperParameters) -> None:
+        if "densenet" not in self.families:
+            return
+        choice = self.context.choice
+        modes = ["frozen", "last_block", "scratch"] if self.densenets else ["scratch"]
+        with hp.conditional_scope("family", ["densenet"]):
+            choice(hp, "densenet/mode", modes)
+            choice(hp, "densenet/image_size", models.SIZES["densenet"], 64)
+            choice(hp, "densenet/epoch_images", self._share("densenet"))
+            with hp.conditional_scope("densenet/mode", ["scratch"]):
+                choice(hp, "densenet/variant", tuple(densenet.VARIANTS))
+                choice(hp, "densenet/own_normalization", OWN_NORMALIZATIONS)
+            if not self.densenets:
+                return
+            with hp.conditional_scope("densenet/mode", ["frozen", "last_block"]):
+                choice(hp, "densenet/backbone", self.densenets)
+                choice(hp, "densenet/normalization", BACKBONE_NORMALIZATIONS)
+                choice(hp, "densenet/augmentation_copies", (0, 1, 2, 4))
+            with hp.conditional_scope("densenet/mode", ["frozen"]):
+                choice(hp, "densenet/cut", tuple(densenet.CUTS), "pool4")
+            with hp.conditional_scope("densenet/mode", ["last_block"]):
+                choice(hp, "densenet/head_epochs", (1, 2, 3), 2)
+                choice(hp, "densenet/rate_factor", (0.3, 0.1, 0.03, 0.01), 0.1)
+
+    def _head(self, hp: keras_tuner.HyperParameters) -> None:
+        choice = self.context.choice
+        choice(hp, "head/pool", heads.POOLS)
+        choice(hp, "head/layers", (0, 1, 2, 3, 4, 5), 1)
+        choice(hp, "head/units", (32, 64, 128, 256, 512), 64)
+        choice(hp, "head/dropout", (0.0, 0.2, 0.4, 0.5), 0.2)
+        choice(hp, "head/batch_norm", (False, True))
+
+    def _training(self, hp: keras_tuner.HyperParameters) -> None:
+        choice = self.context.choice
+        hp.Float("learning_rate", 1e-4, 1e-2, sampling="log", default=1e-3)
+        choice(hp, "optimizer", ("adam", "adamw", "sgd"))
+        with hp.conditional_scope("optimizer", ["adamw", "sgd"]):
+            hp.Float("weight_decay", 1e-5, 1e-1, sampling="log", default=1e-3)
+        choice(hp, "schedule", ("constant", "cosine", "plateau"))
+        choice(hp, "batch_size", (16, 32, 64), 32)
+        choice(hp, "epochs", (10, 15, 20, 30), 15)
+        choice(hp, "patience", (3, 5, 8), 5)
+        choice(hp, "imbalance", ("none", "class_weights", "focal"))
+        choice(hp, "label_smoothing", (0.0, 0.05, 0.1))
+        choice(hp, "augmentation", STRENGTHS, "light")
+        choice(hp, "flip", (False, True))
+        choice(hp, "shape_jitter", tuple(SHAPE_JITTERS), "light")
+
+    def _share(self, family: str) -> tuple[int, ...]:
+        """Training images an epoch: all, or the share that narrowing fixed for a dear family."""
+        fixed = self.context.narrowed.get(f"{family}/epoch_images")
+        return tuple(int(v) for v in fixed) if fixed else (0,)
+
+    def active(self, hp: keras_tuner.HyperParameters) -> dict[str, Value]:
+        """The active hyperparameters of `hp` by name."""
+        self.declare_hyperparameters(hp)
+        return {p.name: hp.values[p.name] for p in hp.space if hp.is_active(p)}
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        """The whole network, images in, compiled."""
+        values = self.active(hp)
+        model = models.network(values, self.context.channels, self.context.classes, self.context.weights)
+        compile_network(model, Plan.of(values))
+        return model
+
+    def fit(
+        self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any
+    ) -> keras.callbacks.History:
+        """KerasTuner's hook: trains with the plan's batch size, epochs, augmentation, class weights, early stopping.
+
+        Images of another size are resized; integer labels become one-hot. What the caller gives (`epochs`,
+        `batch_size`, `callbacks`) wins over the plan.
+        """
+        return fit_plainly(model, Plan.of(self.active(hp)), self.context.classes, *args, **kwargs)
+
+
+def image_sizes(space: keras_tuner.HyperModel) -> tuple[int, ...]:
+    """Every image size that a space may draw, ascending: what the driver decodes beforehand."""
+    hp = keras_tuner.HyperParameters()
+    space.declare_hyperparameters(hp)
+    declared = [p for p in hp.space if p.name.rsplit("/", 1)[-1] == "image_size"]
+    return tuple(sorted({int(v) for p in declared for v in np.atleast_1d(getattr(p, "values", p.default))}))

@@ -1,0 +1,48 @@
+"""The five families as Keras networks, made from a trial's values.
+
+`network` is what a space's `build` calls; each family's file opens with what it is, costs and comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import keras
+
+from xraytune.models import cnn, dense, densenet, vgg
+from xraytune.records import Value
+
+FAMILIES = ("dense", "cnn", "vgg_frozen", "vgg_finetuned", "densenet")
+SIZES = {
+    "dense": dense.SIZES,
+    "cnn": cnn.SIZES,
+    "vgg_frozen": vgg.SIZES,
+    "vgg_finetuned": vgg.SIZES,
+    "densenet": densenet.SIZES,
+}
+
+
+def network(values: Mapping[str, Value], channels: int, classes: int, weights: Mapping[str, str | Path]) -> keras.Model:
+    """The uncompiled network of one point of the space.
+
+    Args:
+        values: every active hyperparameter by name; `family` chooses.
+        channels: of the images, 1 or 3.
+        classes: how many there are.
+        weights: backbone → file.
+
+    Raises:
+        ValueError: the family is unknown.
+        WeightsError: a backbone's weights can't be used.
+    """
+    family = values["family"]
+    if family == "dense":
+        return dense.network(values, channels, classes)
+    if family == "cnn":
+        return cnn.network(values, channels, classes)
+    if family in {"vgg_frozen", "vgg_finetuned"}:
+        return vgg.network(values, channels, classes, weights)
+    if family == "densenet":
+        return densenet.network(values, channels, classes, weights)
+    raise ValueError(f"unknown family {family!r}: {', '.join(FAMILIES)}")

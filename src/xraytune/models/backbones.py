@@ -1,0 +1,126 @@
+"""Pretrained backbones: where their weights come from, whether a file is what it says, and the layers with them in.
+
+A file is looked for in the folder the user named, then in Keras's cache, then fetched by Keras's own download, once, by
+the driver; workers are given paths and never ask the network. `reachable` says what there is; nothing is ever silently
+random: a backbone without a file is left out of the search, and `missing` is the line that says which file to put
+where.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import keras
+
+from xraytune.errors import WeightsError
+from xraytune.models.weight_files import check_file, read
+
+BACKBONES = {
+    "vgg16": "VGG16",
+    "vgg19": "VGG19",
+    "densenet121": "DenseNet121",
+    "densenet169": "DenseNet169",
+    "densenet201": "DenseNet201",
+}
+"""Our name → the function in keras.applications."""
+
+KNOWN_SHA256 = {
+    "a2f51117308129c3de9a523c91d35160eb75a6a9e5db1e2afb4f48e48dfb733a": "vgg16, ImageNet, Keras 3 format",
+}
+"""Files that were seen to work; it only informs, since a user may bring weights trained on X-rays."""
+
+DOWNLOAD_SECONDS = 5.0
+"""How long the server may take to answer before a download is given up: an offline machine must not hang a search."""
+
+
+def file_names(name: str) -> tuple[str, str]:
+    """The names a backbone's file may have: ours (Keras 3 format) and the one Keras's own download has."""
+    return f"{name}_imagenet_notop.weights.h5", f"{name}_weights_tf_dim_ordering_tf_kernels_notop.h5"
+
+
+def missing(names: Iterable[str], weights_dir: Path | None) -> str:
+    """One line for backbones that were not found: which file to put where."""
+    folder = weights_dir or "a folder named by --weights-dir or XRAYTUNE_WEIGHTS"
+    files = ", ".join(file_names(name)[0] for name in names)
+    return f"no weights for {', '.join(names)}: put {files} into {folder} (docs/weights.md)"
+
+
+def folders(weights_dir: Path | None) -> list[Path]:
+    """Where files are looked for, in order."""
+    named = weights_dir or (Path(os.environ["XRAYTUNE_WEIGHTS"]) if os.environ.get("XRAYTUNE_WEIGHTS") else None)
+    cache = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models"
+    return [folder for folder in (named, cache) if folder is not None]
+
+
+def reachable(
+    weights_dir: Path | None = None, *, names: Iterable[str] = tuple(BACKBONES), download: bool = False
+) -> dict[str, Path]:
+    """The backbones whose weights are there: name → file, each checked for being whole and of that network.
+
+    Args:
+        weights_dir: the folder the user named, else `XRAYTUNE_WEIGHTS`.
+        names: which backbones are wanted.
+        download: whether Keras's own download may be tried for those that are not there; the driver asks once.
+
+    Raises:
+        WeightsError: the named folder does not exist, or a file is damaged or another network's.
+    """
+    if weights_dir is not None and not Path(weights_dir).is_dir():
+        raise WeightsError(f"{weights_dir} is no folder: --weights-dir names the folder that holds the weights' files")
+    found: dict[str, Path] = {}
+    online = download and _answers("storage.googleapis.com")
+    for name in names:
+        candidates = [folder / file for folder in folders(weights_dir) for file in file_names(name)]
+        path = next((c for c in candidates if c.is_file()), None)
+        if path is None and online:
+            path = _download(name)
+        if path is not None:
+            check_file(name, path)
+            found[name] = path
+    return found
+
+
+def body(name: str, x: keras.KerasTensor, weights: Mapping[str, str | Path]) -> keras.Model:
+    """The backbone on top of `x` (normalised, three channels), with its pretrained weights.
+
+    Its layers stand flat in whatever network is made of their outputs.
+
+    Raises:
+        WeightsError: no file is known for it, or it can't be loaded.
+    """
+    if name not in weights:
+        raise WeightsError(missing([name], None))
+    path = Path(weights[name])
+    if not path.is_file():
+        raise WeightsError(f"{path}: the weights of {name} were here when the search began and are gone")
+    make = getattr(keras.applications, BACKBONES[name])
+    model: keras.Model = make(include_top=False, weights=None, input_tensor=x)
+    for layer, arrays in read(name, path).items():
+        model.get_layer(layer).set_weights(arrays)
+    return model
+
+
+def _answers(host: str) -> bool:
+    """Whether the server can be reached at all, asked with a short timeout, since Keras's download has none."""
+    try:
+        with socket.create_connection((host, 443), timeout=DOWNLOAD_SECONDS):
+            return True
+    except OSError:
+        return False
+
+
+def _download(name: str) -> Path | None:
+    """Let Keras fetch the file into its cache; None where the server does not give it."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_SECONDS)
+    try:
+        getattr(keras.applications, BACKBONES[name])(include_top=False, weights="imagenet")
+    except Exception:  # Keras raises bare Exception for every failed download
+        return None
+    finally:
+        socket.setdefaulttimeout(before)
+    path = folders(None)[-1] / file_names(name)[1]
+    return path if path.is_file() else None

@@ -1,0 +1,43 @@
+"""Family `dense`: an image flattened into one to six dense layers.
+
+What it is. Every pixel is an input of its own; nothing knows that two pixels are neighbours. It is the baseline that a
+convolutional network has to beat, and the first thing a student trains.
+
+What it costs. At 28 px a step is under a millisecond of arithmetic, at 96 px with 512 units 4.7 million weights and
+about 10 ms on one core; hence its image sizes of 28–96 px. A whole trial on 5,000 images takes seconds.
+
+Where it comes from. Multilayer perceptrons (Rosenblatt 1961; Rumelhart, Hinton & Williams 1986); on this data set the
+`mlp5` and `dense_baseline` recipes. Batch normalisation: Ioffe & Szegedy 2015; dropout: Srivastava et al. 2014.
+
+What to expect. On films that differ in exposure and position it learns silhouettes and brightness, so it is the family
+that shortcuts tempt most: good on validation, worse on films of another machine.
+
+Values: `dense/image_size`, `dense/normalization`, `dense/layers`, `dense/units`, `dense/dropout`, `dense/batch_norm`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+
+from xraytune.models import heads, inputs
+from xraytune.records import Value
+
+SIZES = (28, 48, 64, 96)
+
+
+def network(values: Mapping[str, Value], channels: int, classes: int) -> keras.Model:
+    """The network, uncompiled: pixels `(n, size, size, channels)` in, softmax `(n, classes)` out."""
+    x = start = inputs.pixels(int(values["dense/image_size"]), channels)
+    x = inputs.normalized(x, str(values["dense/normalization"]))
+    x = keras.layers.Flatten(name="flatten")(x)
+    x = heads.dense_stack(
+        x,
+        int(values["dense/layers"]),
+        int(values["dense/units"]),
+        float(values["dense/dropout"]),
+        bool(values["dense/batch_norm"]),
+        "dense",
+    )
+    return keras.Model(start, heads.predictions(x, classes), name="dense")

@@ -1,0 +1,111 @@
+"""Training a whole network with `model.fit`: what a space's `fit` hook does for KerasTuner's tuners and plain scripts.
+
+Our own trials go through `xraytune.training` instead, which stops, reports and resumes at every epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from xraytune.models.compiling import compile_network, jit_compile
+from xraytune.models.plan import Plan
+
+
+def one_hot(labels: ArrayLike, classes: int) -> NDArray[np.float32]:
+    """Integer labels `(n,)` as `(n, classes)`; what is two-dimensional already stays."""
+    array = np.asarray(labels)
+    return array.astype(np.float32) if array.ndim == 2 else np.eye(classes, dtype=np.float32)[array]
+
+
+def class_weights(labels: NDArray[np.int32], classes: int) -> NDArray[np.float32]:
+    """Weights `(classes,)` inverse to the classes' frequencies, 1 on average over the images."""
+    counts = np.bincount(labels, minlength=classes).astype(np.float64)
+    return (labels.size / (classes * np.maximum(counts, 1))).astype(np.float32)
+
+
+def resized(images: Any, model: keras.Model) -> Any:
+    """Images `(n, h, w, c)` at the size the model takes."""
+    size = model.input_shape[1:3]
+    if images.shape[1:3] == size:
+        return images
+    return np.asarray(keras.ops.convert_to_numpy(keras.ops.image.resize(images, size, antialias=True)))
+
+
+def augmented(model: keras.Model, layers: list[keras.layers.Layer]) -> keras.Model:
+    """The model behind augmentation layers, its weights shared; the model itself where there are none."""
+    if not layers:
+        return model
+    x = start = keras.Input(model.input_shape[1:], name="pixels")
+    for layer in layers:
+        x = layer(x)
+    return keras.Model(start, model(x), name="augmented")
+
+
+def head_only(model: keras.Model) -> list[keras.layers.Layer]:
+    """Freeze everything trainable below the head; returns the layers frozen, to thaw them later."""
+    frozen = [
+        layer
+        for layer in model.layers
+        if layer.trainable_weights and not layer.name.startswith(("head", "predictions"))
+    ]
+    for layer in frozen:
+        layer.trainable = False
+    return frozen
+
+
+def fit_plainly(
+    model: keras.Model,
+    plan: Plan,
+    classes: int,
+    x: NDArray[Any],
+    y: ArrayLike,
+    validation_data: tuple[NDArray[Any], ArrayLike] | None = None,
+    **options: Any,
+) -> keras.callbacks.History:
+    """Train `model` by the plan on arrays.
+
+    Args:
+        model: compiled by `compile_network`.
+        plan: batch size, epochs, rate and its schedule, augmentation, class weights, early stopping, warm-up of the
+        head. classes: how many there are.
+        x: images `(n, h, w, c)` of pixels 0–255; resized to the model's input if need be.
+        y: integer labels `(n,)` or one-hot `(n, classes)`.
+        validation_data: the same pair, for early stopping and a tuner's objective.
+        options: for `model.fit`; `epochs`, `batch_size`, `callbacks` and `class_weight` win over the plan.
+
+    Returns:
+        Keras's history, of the last phase where a head was trained first.
+    """
+    images, labels = resized(x, model), one_hot(y, classes)
+    if validation_data is not None:
+        options["validation_data"] = (resized(validation_data[0], model), one_hot(validation_data[1], classes))
+    epochs = int(options.pop("epochs", plan.epochs))
+    options.setdefault("batch_size", plan.batch_size)
+    callbacks = list(options.pop("callbacks", None) or [])
+    if validation_data is not None:
+        callbacks.append(keras.callbacks.EarlyStopping("val_loss", patience=plan.patience, restore_best_weights=True))
+    callbacks.append(keras.callbacks.TerminateOnNaN())
+    if plan.imbalance == "class_weights" and "class_weight" not in options:
+        weights: Mapping[int, float] = dict(enumerate(map(float, class_weights(labels.argmax(1), classes))))
+        options["class_weight"] = weights
+    first = int(options.pop("initial_epoch", 0))
+    if plan.head_epochs > first:
+        thaw = head_only(model)
+        compile_network(model, plan)
+        model.fit(images, labels, initial_epoch=first, epochs=min(plan.head_epochs, epochs), **options)
+        for layer in thaw:
+            layer.trainable = True
+        compile_network(model, plan)
+        first = min(plan.head_epochs, epochs - 1)
+    callbacks.append(keras.callbacks.LearningRateScheduler(lambda epoch, _: plan.rate(epoch + 0.5)))
+    shell = augmented(model, plan.augmentation.layers(seed=0))
+    if shell is not model:
+        shell.compile(optimizer=model.optimizer, loss=model.loss, metrics=["accuracy"], jit_compile=jit_compile())
+        for callback in callbacks:
+            callback.set_model(model)
+    return shell.fit(images, labels, initial_epoch=first, epochs=epochs, callbacks=callbacks, **options)

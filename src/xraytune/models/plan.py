@@ -1,0 +1,108 @@
+"""How a network is trained, read from a trial's values: everything of a configuration that is not architecture.
+
+`Plan.of` gives each name a default, so that a foreign HyperModel, which may declare none of these, trains too. The
+names are those that `spaces/chest_xray.py` declares.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from xraytune.augmentation import Augmentation
+from xraytune.records import Value
+
+MOMENTUM = 0.9
+"""SGD's momentum, as in the papers of VGG (Simonyan & Zisserman 2014) and DenseNet (Huang et al. 2017)."""
+
+FOCAL_GAMMA = 2.0
+"""The focal loss's exponent, the best in Lin et al. 2017."""
+
+PLATEAU_FACTOR, PLATEAU_EPOCHS = 0.3, 2
+"""Schedule `plateau`: after so many epochs without a better value the rate is multiplied by the factor."""
+
+WARM_UP_EPOCHS = 1
+"""Schedule `cosine`: epochs of linear warm-up (Goyal et al. 2017 take 5 of 90)."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One trial's training."""
+
+    image_size: int
+    """Edge of the square images, pixels; 0 where the values don't say (a foreign HyperModel)."""
+
+    batch_size: int = 32
+    epochs: int = 10
+    """The most epochs the trial runs."""
+
+    patience: int = 5
+    """Epochs without a better smoothed value before it stops early."""
+
+    epoch_images: int = 0
+    """Training images an epoch; 0 is all. A dear family cycles through a seeded order, a share at a time."""
+
+    optimizer: str = "adam"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    imbalance: str = "none"
+    label_smoothing: float = 0.0
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    copies: int = 0
+    """Augmented copies of a kept prefix's output, cycled over the epochs; 0 keeps the plain images only."""
+
+    head_epochs: int = 0
+    """Epochs in which only the head is trained, before the backbone's last blocks join it."""
+
+    rate_factor: float = 1.0
+    """What the rate is multiplied by once the backbone's blocks are trained too."""
+
+    @classmethod
+    def of(cls, values: Mapping[str, Value]) -> Plan:
+        """The plan in a trial's active values; a family's own names are looked up under its prefix first."""
+        family = str(values.get("family", ""))
+
+        def get(name: str, default: Any) -> Any:
+            return values.get(f"{family}/{name}", values.get(name, default))
+
+        return cls(
+            image_size=int(get("image_size", 0)),
+            batch_size=int(get("batch_size", 32)),
+            epochs=int(get("epochs", 10)),
+            patience=int(get("patience", 5)),
+            epoch_images=int(get("epoch_images", 0)),
+            optimizer=str(get("optimizer", "adam")),
+            learning_rate=float(get("learning_rate", 1e-3)),
+            weight_decay=float(get("weight_decay", 0.0)),
+            schedule=str(get("schedule", "constant")),
+            imbalance=str(get("imbalance", "none")),
+            label_smoothing=float(get("label_smoothing", 0.0)),
+            augmentation=Augmentation(
+                strength=str(get("augmentation", "none")),
+                flip=bool(get("flip", False)),
+                shape_jitter=str(get("shape_jitter", "none")),
+            ),
+            copies=int(get("augmentation_copies", 0)),
+            head_epochs=int(get("head_epochs", 0)),
+            rate_factor=float(get("rate_factor", 1.0)),
+        )
+
+    def rate(self, progress: float, drops: int = 0) -> float:
+        """The learning rate at a point of the training.
+
+        Args:
+            progress: epochs gone by, a fraction within an epoch.
+            drops: how often a plateau was met.
+        """
+        rate = self.learning_rate * (self.rate_factor if self.head_epochs and progress >= self.head_epochs else 1.0)
+        if self.schedule == "plateau":
+            return rate * PLATEAU_FACTOR**drops
+        if self.schedule == "cosine":
+            if progress < WARM_UP_EPOCHS:
+                return rate * max(progress / WARM_UP_EPOCHS, 0.05)
+            span = max(self.epochs - WARM_UP_EPOCHS, 1)
+            return rate * max(0.5 * (1 + math.cos(math.pi * min((progress - WARM_UP_EPOCHS) / span, 1.0))), 0.01)
+        return rate

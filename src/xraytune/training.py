@@ -1,0 +1,489 @@
+"""One trial: a `TrialConfig` trained epoch by epoch into a `TrialResult`. Runs in a worker, and for `search.retrain`.
+
+A step is one epoch: batches gathered from the mapped pool, augmented inside the compiled step, and one look at the
+validation images. Layers that never train are not run at all: their outputs come from `xraytune.features`. Whatever
+goes wrong becomes a `TrialError` with its cause, so that a trial fails and its worker lives.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+from numpy.typing import NDArray
+
+from xraytune import artifacts, batches, features, metrics
+from xraytune.batches import Rows
+from xraytune.errors import FatalError, TrialError
+from xraytune.machine import device_name, host_name, peak_memory_mb, versions
+from xraytune.models.compiling import jit_compile
+from xraytune.models.fitting import augmented, class_weights, head_only
+from xraytune.models.plan import PLATEAU_EPOCHS, Plan
+from xraytune.records import EpochReport, FailureCause, TrialConfig, TrialResult
+
+DIVERGED = 1e4
+"""A mean training loss above this is called diverged. Chance costs 0.7; a head on VGG's raw features, which reach the
+hundreds, may begin at 50 and recover."""
+
+VALIDATION_BATCH = 64
+
+Weights = list[NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class TrialData:
+    """What one training sees; picklable."""
+
+    pools: Mapping[int, Path | NDArray[np.uint8]]
+    """Size → decoded pool, uint8 `(n, size, size, c)`; a path is mapped read-only."""
+
+    labels: NDArray[np.int32]
+    """`(n,)`, indices into `classes`."""
+
+    patients: NDArray[Any]
+    """`(n,)`, who each image is of."""
+
+    train: NDArray[np.int64]
+    """Indices trained on."""
+
+    validation: NDArray[np.int64]
+    """Indices judged on; empty for a refit on everything."""
+
+    classes: tuple[str, ...]
+    positive: int | None
+    channels: int
+    fingerprint: str
+    """Of the pool's images; part of every cache key."""
+
+    cache: Path
+    weights_dir: Path | None = None
+
+
+def configure_threads(n: int | None = None) -> None:
+    """Hold the backend to `n` threads, or to `XRAYTUNE_THREADS`; call it before the first operation of a process.
+
+    With neither, the backend takes every core. JAX reads its threads from the environment at import, so there it only
+    works where the engine sets `XLA_FLAGS` before.
+    """
+    wanted = n or int(os.environ.get("XRAYTUNE_THREADS", "0"))
+    if wanted and keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(wanted)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+class Training:
+    """One configuration being trained.
+
+    Args:
+        space: builds the network.
+        config: the point of the space and the seed.
+        data: what it trains and is judged on.
+        objective: `clean`: F-beta on the validation images.
+        beta: F-beta's beta.
+        max_epochs: the most epochs, 0 leaves it to the configuration.
+        deadline: `time.monotonic()` value after which no further batch is begun.
+
+    Attributes:
+        model: the whole network, images in; after `finish` with the best epoch's weights.
+
+    Raises:
+        TrialError: the configuration can't be built or trained on these data (bad_config, oom).
+        FatalError: pretrained weights can't be used.
+    """
+
+    def __init__(
+        self,
+        space: keras_tuner.HyperModel,
+        config: TrialConfig,
+        data: TrialData,
+        *,
+        objective: str = "clean",
+        beta: float = 2.0,
+        max_epochs: int = 0,
+        deadline: float | None = None,
+    ) -> None:
+        self.config, self.data, self.objective, self.beta, self.deadline = config, data, objective, beta, deadline
+        self.seconds: dict[str, float] = {}
+        self._reported: dict[str, float] = {}
+        self.epoch, self.done = 0, False
+        self.curve: list[dict[str, float]] = []
+        self._snapshots: dict[int, tuple[Weights, NDArray[np.float32]]] = {}
+        self._drops, self._best = 0, 0
+        self._last: EpochReport | None = None
+        keras.backend.clear_session()
+        keras.utils.set_random_seed(config.seed % 2**32)
+        with self._named_errors(), self._phase("build"):
+            hp = keras_tuner.HyperParameters()
+            hp.values = dict(config.values)
+            self.model: keras.Model = space.build(hp)
+            self.plan = self._plan_of(self.model, max_epochs)
+            self._check()
+            size = int(self.model.input_shape[1])
+            self.pool = batches.mapped(data.pools[size])
+            self._one_hot = np.eye(len(data.classes), dtype=np.float32)
+            self._sample_weights = self._weights_of_classes()
+            self._thaw = head_only(self.model) if self.plan.head_epochs else []
+            thawed_later = list(self._thaw)
+            for layer in thawed_later:  # the prefix ends where the *second* phase begins to train
+                layer.trainable = True
+            self.prefix = features.split(self.model)
+            for layer in thawed_later:
+                layer.trainable = False
+            self.shell = self._make_shell()
+            self._compile()
+
+    # ── one epoch ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def step(self) -> EpochReport:
+        """Train one epoch and judge it.
+
+        Returns:
+            The epoch's report. Where the deadline cuts an epoch short, the last whole epoch's report again, `done`.
+
+        Raises:
+            TrialError: nan, oom, bad_config or error; `interrupted` where the deadline leaves not one whole epoch.
+        """
+        with self._named_errors():
+            try:
+                return self._step()
+            except TrialError as error:
+                if error.cause is FailureCause.INTERRUPTED and self._last is not None:
+                    self.done = True
+                    return dataclasses.replace(self._last, seconds=self._since_report(), done=True)
+                raise
+
+    def _step(self) -> EpochReport:
+        if self._thaw and self.epoch >= self.plan.head_epochs:
+            with self._phase("build"):
+                for layer in self._thaw:
+                    layer.trainable = True
+                self._thaw = []
+                self._compile()
+        loss = self._train()
+        probabilities = self._validate()
+        self.epoch += 1
+        value, measured = self._judge(probabilities, loss)
+        self.curve.append({"epoch": float(self.epoch), "value": value, **measured})
+        best = self._keep_best(probabilities)
+        waited = self.epoch - best
+        if self.plan.schedule == "plateau" and waited and waited % PLATEAU_EPOCHS == 0:
+            self._drops += 1
+        # a head that is still being warmed up is not given up on
+        spent = self.epoch >= self.plan.epochs
+        stopped = self._judged and waited >= self.plan.patience and self.epoch > self.plan.head_epochs + 1
+        self.done = spent or stopped
+        best_value = self.curve[best - 1]["value"]
+        self._last = EpochReport(self.epoch, value, measured, self._since_report(), best_value, self.done)
+        return self._last
+
+    def _train(self) -> float:
+        """Train on one epoch's share; the mean loss."""
+        plan, epoch = self.plan, self.epoch + 1
+        positions = batches.epoch_order(len(self.data.train), plan.epoch_images, epoch, self.config.seed)
+        rows = np.asarray(self.data.train)[positions]
+        source = self._training_source(epoch, rows)
+        steps = len(rows) // plan.batch_size
+        loss = 0.0
+        with self._phase("train"):
+            self.shell.reset_metrics()
+            for i, batch in enumerate(batches.full_batches(rows, plan.batch_size)):
+                self._check_deadline()
+                if self._managed_rate and (i == 0 or (plan.schedule == "cosine" and self.epoch == 0)):
+                    self.shell.optimizer.learning_rate = plan.rate(self.epoch + i / steps, self._drops)
+                labels = self.data.labels[batch]
+                weights = None if self._sample_weights is None else self._sample_weights[labels]
+                logs = self.shell.train_on_batch(
+                    source[batch], self._targets(labels), sample_weight=weights, return_dict=True
+                )
+                loss = float(logs["loss"])
+                if not math.isfinite(loss):
+                    raise TrialError(FailureCause.NAN, f"loss is {loss} in epoch {epoch}, batch {i + 1}")
+        if loss > DIVERGED:
+            raise TrialError(FailureCause.NAN, f"diverged: mean loss {loss:.3g} in epoch {epoch}")
+        return loss
+
+    def _validate(self) -> NDArray[np.float32]:
+        """Probabilities of the validation images, float32 `(n_val, k)`."""
+        if not self._judged:
+            return np.zeros((0, len(self.data.classes)), np.float32)
+        source = self._plain_source(np.asarray(self.data.validation))
+        with self._phase("validate"):
+            out = [
+                np.asarray(self.shell.predict_on_batch(source[batch]))[:n]
+                for batch, n in batches.padded_batches(np.asarray(self.data.validation), VALIDATION_BATCH)
+            ]
+        probabilities = self._two_columns(np.concatenate(out).astype(np.float32))
+        if not np.isfinite(probabilities).all():
+            raise TrialError(FailureCause.NAN, f"predictions are not finite after epoch {self.epoch + 1}")
+        return probabilities
+
+    def _judge(self, probabilities: NDArray[np.float32], loss: float) -> tuple[float, dict[str, float]]:
+        """The objective and every metric of an epoch."""
+        if not self._judged:
+            return 0.0, {"loss": loss}
+        labels = self.data.labels[self.data.validation]
+        figures = metrics.summary(labels, probabilities, self.data.positive, beta=self.beta)
+        chosen = np.clip(probabilities[np.arange(len(labels)), labels], 1e-7, 1.0)
+        measured = {"loss": loss, "val_loss": float(-np.log(chosen).mean())}
+        measured |= {f"val_{name}": float(value) for name, value in figures.items() if math.isfinite(value)}
+        return float(figures["f_beta"]), measured
+
+    def _keep_best(self, probabilities: NDArray[np.float32]) -> int:
+        """Keep this epoch's weights and the best one's before it; the best epoch, from 1.
+
+        An epoch counts with the mean of its value and its neighbours' (DESIGN 4: one lucky epoch must not win); among
+        equals the smaller validation loss. The newest epoch has no successor yet, so both stay at hand.
+        """
+        self._snapshots[self.epoch] = ([np.array(w) for w in self.shell.get_weights()], probabilities)
+        values = [row["value"] for row in self.curve]
+
+        def rank(epoch: int) -> tuple[float, float]:
+            smoothed = float(np.mean(values[max(epoch - 2, 0) : epoch + 1]))
+            return round(smoothed, 9), -self.curve[epoch - 1]["val_loss"]
+
+        best = max(self._snapshots, key=rank) if self._judged else self.epoch
+        before = [e for e in self._snapshots if e != self.epoch]
+        settled = max(before, key=rank) if before and self._judged else self.epoch
+        for epoch in set(self._snapshots) - {best, settled, self.epoch}:
+            del self._snapshots[epoch]
+        self._best = best
+        return best
+
+    # ── what it leaves ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def finish(self) -> TrialResult:
+        """Restore the best epoch's weights and sum up.
+
+        Raises:
+            TrialError: no epoch was finished.
+        """
+        if not self.epoch:
+            raise TrialError(FailureCause.INTERRUPTED, "stopped before its first epoch was finished")
+        weights, probabilities = self._snapshots[self._best]
+        self.shell.set_weights(weights)
+        row = self.curve[self._best - 1]
+        measured = {k: v for k, v in row.items() if k not in {"epoch", "value"}}
+        if self._judged and self.data.positive is not None:
+            truth = self.data.labels[self.data.validation] == self.data.positive
+            scores = probabilities[:, self.data.positive]
+            threshold, value = metrics.best_threshold(truth, scores, self.beta)
+            measured |= {"best_threshold": float(threshold), "f_beta_best_threshold": float(value)}
+        return TrialResult(
+            value=row["value"],
+            best_epoch=self._best,
+            epochs=self.epoch,
+            metrics=measured,
+            curve=tuple(self.curve),
+            seconds=dict(self.seconds),
+            parameters=int(self.model.count_params()),
+            peak_memory_mb=peak_memory_mb(),
+            versions=versions(),
+            device=device_name(),
+            host=host_name(),
+        )
+
+    def validation_predictions(self) -> NDArray[np.float32]:
+        """Probabilities `(n_val, k)` of the validation images at the best epoch.
+
+        Raises:
+            TrialError: no epoch was finished.
+        """
+        if not self.epoch:
+            raise TrialError(FailureCause.INTERRUPTED, "stopped before its first epoch was finished")
+        return self._snapshots[self._best][1]
+
+    def save(self, folder: Path) -> None:
+        """Write everything needed to go on with the next epoch elsewhere."""
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays = {f"variable{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self._variables())}
+        for epoch, (weights, probabilities) in self._snapshots.items():
+            arrays |= {f"snapshot{epoch}_{i}": w for i, w in enumerate(weights)}
+            arrays[f"predictions{epoch}"] = probabilities
+        np.savez(folder / "state.npz", **arrays)
+        state = {
+            "epoch": self.epoch,
+            "done": self.done,
+            "drops": self._drops,
+            "best": self._best,
+            "curve": self.curve,
+            "seconds": self.seconds,
+            "last": self._last.to_json() if self._last else None,
+        }
+        artifacts.write_json(folder / "state.json", state)
+
+    def restore(self, folder: Path) -> None:
+        """Go on where `save` left off: weights, optimiser, random generators, best epoch, curve."""
+        state = artifacts.read_json(folder / "state.json")
+        if state["epoch"] >= self.plan.head_epochs and self._thaw:
+            for layer in self._thaw:
+                layer.trainable = True
+            self._thaw = []
+            self._compile()
+        with np.load(folder / "state.npz") as arrays:
+            for i, variable in enumerate(self._variables()):
+                variable.assign(arrays[f"variable{i}"])
+            count = len(self.shell.weights)
+            epochs = [int(name.removeprefix("predictions")) for name in arrays if name.startswith("predictions")]
+            self._snapshots = {
+                e: ([arrays[f"snapshot{e}_{i}"] for i in range(count)], arrays[f"predictions{e}"]) for e in epochs
+            }
+        self.epoch, self.done, self._drops = int(state["epoch"]), bool(state["done"]), int(state["drops"])
+        self._best, self.curve, self.seconds = int(state["best"]), list(state["curve"]), dict(state["seconds"])
+        self._reported = dict(self.seconds)
+        self._last = EpochReport.from_json(state["last"]) if state["last"] else None
+
+    def _variables(self) -> list[Any]:
+        """All that training changes: weights, generators' states, the optimiser's own; metrics are reset."""
+        self.shell.optimizer.build(self.shell.trainable_variables)
+        counted = {id(v) for m in self.shell.metrics for v in m.variables}
+        own = [v for v in self.shell.variables if id(v) not in counted]
+        return own + [v for v in self.shell.optimizer.variables if id(v) not in {id(o) for o in own}]
+
+    # ── making ready ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _plan_of(self, model: keras.Model, max_epochs: int) -> Plan:
+        plan = Plan.of(self.config.values)
+        # a foreign network brings its own optimiser: its rate is the plan's; a schedule of its own is left alone
+        rate = getattr(model.optimizer, "_learning_rate", None)
+        self._managed_rate = not isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
+        if self._managed_rate:
+            plan = dataclasses.replace(plan, learning_rate=float(model.optimizer.learning_rate))
+        return dataclasses.replace(plan, epochs=min(plan.epochs, max_epochs)) if max_epochs else plan
+
+    def _check(self) -> None:
+        """Refuse what can't train, before anything is computed."""
+        data, plan = self.data, self.plan
+        bad = FailureCause.BAD_CONFIG
+        height, width, channels = self.model.input_shape[1:]
+        if height != width or height not in data.pools:
+            sizes = ", ".join(map(str, sorted(data.pools)))
+            raise TrialError(bad, f"the network takes {height} × {width} px; images are there at {sizes} px")
+        if channels != data.channels:
+            raise TrialError(bad, f"the network takes {channels} channels, the images have {data.channels}")
+        outputs = self.model.output_shape[-1]
+        if outputs != len(data.classes) and not (outputs == 1 and len(data.classes) == 2):
+            raise TrialError(bad, f"the network has {outputs} outputs for {len(data.classes)} classes")
+        share = min(plan.epoch_images or len(data.train), len(data.train))
+        if plan.batch_size > share:
+            raise TrialError(bad, f"a batch of {plan.batch_size} is larger than the {share} images of an epoch")
+        counts = np.bincount(data.labels[data.train], minlength=len(data.classes))
+        if counts.min() < 2:
+            name = data.classes[int(counts.argmin())]
+            raise TrialError(bad, f"class {name} has {counts.min()} training images; it takes 2")
+
+    def _weights_of_classes(self) -> NDArray[np.float32] | None:
+        if self.plan.imbalance != "class_weights":
+            return None
+        return class_weights(self.data.labels[self.data.train], len(self.data.classes))
+
+    def _make_shell(self) -> keras.Model:
+        """What is trained: the network behind its augmentation, or what a kept prefix leaves of it."""
+        if self.prefix is None:
+            return augmented(self.model, self.plan.augmentation.layers(self.config.seed % 2**31))
+        return keras.Model(self.prefix.model.output, self.model.output, name="tail")
+
+    def _compile(self) -> None:
+        """(Re)compile the shell with a fresh optimiser, after layers were frozen or thawed."""
+        optimizer = type(self.model.optimizer).from_config(self.model.optimizer.get_config())
+        self.shell.compile(optimizer=optimizer, loss=self.model.loss, jit_compile=jit_compile())
+
+    @property
+    def _judged(self) -> bool:
+        return len(self.data.validation) > 0
+
+    # ── data ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _training_source(self, epoch: int, rows: Rows) -> NDArray[Any]:
+        """What `rows` are gathered from in this epoch: pixels, or an augmented copy of the prefix's outputs."""
+        copies = self.plan.copies if self.plan.augmentation else 0
+        if self.prefix is None or not copies:
+            return self._plain_source(rows)
+        return self._features(rows, (epoch - 1) % copies)
+
+    def _plain_source(self, rows: Rows) -> NDArray[Any]:
+        return self.pool if self.prefix is None else self._features(rows, None)
+
+    def _features(self, rows: Rows, copy: int | None) -> NDArray[np.float16]:
+        assert self.prefix is not None
+        with self._phase("prefix"):
+            return self.prefix.features(
+                self.pool,
+                rows,
+                fingerprint=self.data.fingerprint,
+                cache=self.data.cache,
+                augment=None if copy is None else self.plan.augmentation,
+                copy=copy or 0,
+                check=self._check_deadline,
+            )
+
+    def _targets(self, labels: NDArray[np.int32]) -> NDArray[Any]:
+        """Labels as the network's loss wants them: one-hot, but integers or one column for a foreign one."""
+        loss = self.model.loss
+        name = loss if isinstance(loss, str) else getattr(loss, "name", getattr(loss, "__name__", ""))
+        if "sparse" in name:
+            return labels
+        if self.model.output_shape[-1] == 1:
+            return labels[:, None].astype(np.float32)
+        return self._one_hot[labels]
+
+    def _two_columns(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A foreign network's single sigmoid as the two columns of the convention."""
+        if probabilities.shape[1] == 1:
+            return np.concatenate([1 - probabilities, probabilities], axis=1)
+        return probabilities
+
+    # ── clock and errors ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def _check_deadline(self) -> None:
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise TrialError(FailureCause.INTERRUPTED, f"time was up in epoch {self.epoch + 1}")
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    def _since_report(self) -> dict[str, float]:
+        """Seconds by phase since the last report."""
+        now = {k: v - self._reported.get(k, 0.0) for k, v in self.seconds.items()}
+        self._reported = dict(self.seconds)
+        return now
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """Whatever a backend raises, as a `TrialError` with its cause."""
+        try:
+            yield
+        except (TrialError, FatalError):
+            raise
+        except Exception as error:
+            raise TrialError(_cause(error), _first_line(error)) from error
+
+
+def _cause(error: Exception) -> FailureCause:
+    """Backends have no common exceptions; their names and words tell memory from shapes."""
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error) or "ResourceExhausted" in repr(type(error)):
+        return FailureCause.OOM
+    if isinstance(error, ValueError) or "InvalidArgument" in repr(type(error)):
+        return FailureCause.BAD_CONFIG
+    return FailureCause.ERROR
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"[:300]
