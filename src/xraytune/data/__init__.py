@@ -4,6 +4,7 @@
 """
 
 from xraytune.data import arrays
+from xraytune.data.audit import Audit, Finding, audit
 from xraytune.data.dataset import Dataset, ImageRecord, difference
 from xraytune.data.problems import Problem, Progress
 from xraytune.data.reading import Unreadable, read_image
@@ -11,13 +12,16 @@ from xraytune.data.split import folds
 from xraytune.data.verify import Examination, examine, load
 
 __all__ = [
+    "Audit",
     "Dataset",
     "Examination",
+    "Finding",
     "ImageRecord",
     "Problem",
     "Progress",
     "Unreadable",
     "arrays",
+    "audit",
     "difference",
     "examine",
     "folds",

@@ -94,9 +94,9 @@ def one_class(classes: Sequence[str], name: str) -> list[Problem]:
     return [Problem("one class", name, what)]
 
 
-def advice(dataset: Dataset, inspection: Inspection) -> list[Problem]:
-    """What one should know about data that can be used."""
-    problems = copies.across_splits(dataset, inspection)
+def advice(dataset: Dataset, inspection: Inspection) -> tuple[list[Problem], list[str]]:
+    """What one should know about data that can be used: warnings, and sentences that warn of nothing."""
+    problems, facts = copies.across_splits(dataset, inspection)
     if dataset.grouped_by == "image":
         what = (
             "no patient is known, so the split is by image: films of one patient may lie on both sides, and every "
@@ -118,7 +118,7 @@ def advice(dataset: Dataset, inspection: Inspection) -> list[Problem]:
             if found < FEW_PATIENTS:
                 what = f"{found} {unit}: figures on them are anecdotes (30 or more are wanted)"
                 problems.append(Problem("few patients", f"{name}, {part}", what, warning=True))
-    return problems
+    return problems, facts
 
 
 def _ordered(splits: set[str]) -> list[str]:

@@ -47,10 +47,11 @@ def hashes(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint64]:
     return found
 
 
-def across_splits(dataset: Dataset, inspection: Inspection) -> list[Problem]:
-    """Films of one split that seem to be films of another, and how many candidates were false alarms.
+def across_splits(dataset: Dataset, inspection: Inspection) -> tuple[list[Problem], list[str]]:
+    """Films of one split that are films of another, saved again; byte-identical files are found elsewhere.
 
-    Byte-identical files are found elsewhere and left out here.
+    Returns:
+        A warning a pair, and a sentence on how many candidates were false alarms (none if there were none).
     """
     row = {key: index for index, key in enumerate(inspection.keys)}
     splits = np.array([image.split for image in dataset.images])
@@ -73,18 +74,15 @@ def across_splits(dataset: Dataset, inspection: Inspection) -> list[Problem]:
                 one, other = dataset.images[x], dataset.images[y]
                 if one.sha256 != other.sha256:
                     pairs.append((one.key, second, other.key, first))
-    note = f" ({len(alarms)} other images looked alike to the perceptual hash and were cleared by their pixels)"
-    if not pairs:
-        return []
-    return [
-        Problem(
-            "near copy",
-            key,
-            f"in {split}, seems to be {other} in {where}, saved again" + (note if k == 0 else ""),
-            True,
-        )
-        for k, (key, split, other, where) in enumerate(sorted(pairs))
+    cleared = (
+        f"{len(alarms)} images look like one of another split to the perceptual hash; "
+        "their pixels say that they are other films."
+    )
+    problems = [
+        Problem("near copy", key, f"in {split}, is {other} of {where}, saved again (by its pixels)", warning=True)
+        for key, split, other, where in sorted(pairs)
     ]
+    return problems, [cleared] if alarms else []
 
 
 def _correlations(inspection: Inspection, one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.float64]:

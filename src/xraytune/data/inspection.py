@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 import os
 import secrets
 import time
 import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from xraytune.data import cache, reading
 from xraytune.data.problems import Progress
 from xraytune.data.reading import Reading
 
+_columns = operator.attrgetter(*(f.name for f in fields(Reading)))
 _LAYOUT = 1  # of the kept table; raised when what is measured changes
 _RACY_NS = 2_000_000_000
 _MOST_BYTES = 256 << 20  # a film of 50 megapixels at 16 bit, uncompressed, is 100 MB
@@ -186,7 +188,7 @@ class _Table:
             "made_by": _maker(),
             "thumbnails": thumbnails.name,
             "keys": self.keys,
-            "readings": [tuple(asdict(r).values()) for r in self.readings],
+            "readings": [_columns(r) for r in self.readings],
         }
         text = np.frombuffer(json.dumps(head).encode(), np.uint8)
         with artifacts.atomic_write(home / "table.npz") as temporary:

@@ -188,15 +188,15 @@ def _anatomy(u: Field, v: Field, body: np.random.Generator, film: np.random.Gene
 def _shadows(u: Field, v: Field, phantom: Phantom, body: np.random.Generator, film: np.random.Generator) -> Field:
     """Opacities in the lungs: what every chest may have, and pneumonia's."""
     shadow = np.zeros_like(u)
-    for _ in range(int(body.integers(0, 4))):  # harmless: scars, skin folds, a nipple
+    for _ in range(int(body.integers(0, 3))):  # harmless: scars, skin folds, a nipple
         at = (float(body.choice([-1, 1]) * body.uniform(0.25, 0.65)), float(body.uniform(-0.6, 0.4)))
         radius = body.uniform(0.04, 0.12)
-        shadow += body.uniform(0.03, 0.13) * _blob(u, v, at, (radius, radius * body.uniform(0.6, 1.6)), 6)
+        shadow += body.uniform(0.03, 0.10) * _blob(u, v, at, (radius, radius * body.uniform(0.6, 1.6)), 6)
     shadow += film.uniform(0, 0.05) * (1 + _clouds(u.shape, 3, film)).clip(0)  # breathing, badly exposed
     if not phantom.label:
         return shadow
     few = phantom.kind == "bacteria"
-    severity = body.beta(1.6, 2.2) * film.uniform(0.75, 1.25)  # many mild, few severe
+    severity = body.beta(1.8, 1.8) * film.uniform(0.75, 1.25)  # some can hardly be seen
     texture = _clouds(u.shape, 9 if few else 14, film)
     patches = np.zeros_like(u)
     side = float(body.choice([-1, 1]))
@@ -208,7 +208,7 @@ def _shadows(u: Field, v: Field, phantom: Phantom, body: np.random.Generator, fi
         ragged = 0.30 * texture
         distance = np.sqrt(((u - at[0]) / radius) ** 2 + ((v - at[1]) / (radius * body.uniform(0.7, 1.4))) ** 2)
         patches = np.maximum(patches, _step((1 - distance + ragged) * 5))
-    depth = (0.05 + 0.24 * severity) if few else (0.04 + 0.18 * severity)
+    depth = (0.07 + 0.26 * severity) if few else (0.07 + 0.22 * severity)
     return shadow + (depth * patches * (1 + 0.25 * texture)).astype(np.float32)
 
 

@@ -45,6 +45,9 @@ class Examination:
     listed: int
     """Files that were listed as images."""
 
+    notes: tuple[str, ...]
+    """What was done and found that is neither: what was merged, split, left out, cleared."""
+
     @property
     def errors(self) -> tuple[Problem, ...]:
         """What keeps the data from being used."""
@@ -177,13 +180,15 @@ def examine(
     classes = tuple(sorted(named))
     index, complaint = _positive(classes, positive)
     problems += complaint
-    dataset = None
+    dataset: Dataset | None = None
+    facts: list[str] = []
     if all(problem.warning for problem in problems):
         dataset = _build(draft, listing, inspection, name, classes, index, channels, fit, seed)
         dataset = replace(dataset, quarantined=quarantined if quarantine else ())
-        problems += checks.advice(dataset, inspection)
+        advice, facts = checks.advice(dataset, inspection)
+        problems += advice
         remember(dataset)
-    return Examination(name, listing.root, tuple(problems), dataset, inspection, len(items))
+    return Examination(name, listing.root, tuple(problems), dataset, inspection, len(items), tuple(draft.notes + facts))
 
 
 def _with_header_patients(listing: Listing, inspection: Inspection) -> list[Item]:

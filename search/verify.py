@@ -1,0 +1,194 @@
+"""`python -m search.verify DATA`: is the data set whole, does it leak, and what could a network cheat with?
+
+Ends with 0 if the data can be used, 1 if they have errors, 2 if the question can't be answered (no such folder, an
+unknown option).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from search import console
+from xraytune import data
+from xraytune.data.audit import NOTABLE
+from xraytune.data.sources import KINDS
+
+EXAMPLES = """
+python -m search.verify path/to/chest_xray
+python -m search.verify chest_xray.zip --quarantine
+python -m search.verify films.csv --positive tuberculosis --json
+python -m search.verify path/to/films --patient-regex '(?P<patient>P[0-9]+)_'
+python -m search.verify path/to/chest_xray --compare-test
+"""
+
+
+def main(
+    source: Annotated[str, typer.Argument(metavar="[DATA]", help=f"{KINDS}.", show_default=False)] = "demo",
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON document.")] = False,
+    quarantine: Annotated[
+        bool, typer.Option(help="Leave bad files out and name them, instead of refusing all.")
+    ] = False,
+    compare_test: Annotated[
+        bool,
+        typer.Option(
+            help="Also say what differs between train and test, without labels. Reads test images: look, don't tune."
+        ),
+    ] = False,
+    positive: Annotated[str | None, typer.Option(metavar="CLASS", help="The positive class.")] = None,
+    patient_regex: Annotated[
+        str | None, typer.Option(metavar="REGEX", help="How a path below DATA tells its patient.")
+    ] = None,
+    fit: Annotated[str, typer.Option(help="How a film becomes a square: crop, pad or squash.")] = "crop",
+    seed: Annotated[int, typer.Option(min=0, help="Deals patients to training and validation.")] = 0,
+    rehash: Annotated[
+        bool, typer.Option(help="Read every file again, also those that the file system says are unchanged.")
+    ] = False,
+) -> None:
+    """Check a data set completely, list every problem at once, and audit it for shortcuts.
+
+    Every image is decoded to its last pixel; nothing is changed. Ends with 0 if the data can be used, with 1 if they
+    have errors, with 2 if there is nothing to check.
+    """
+    with nullcontext(None) if as_json else _progress() as progress:
+        found = data.examine(
+            source,
+            fit=fit,
+            positive=positive,
+            seed=seed,
+            patient_regex=patient_regex,
+            quarantine=quarantine,
+            rehash=rehash,
+            progress=progress,
+        )
+        audit = data.audit(found.dataset, compare_test=compare_test) if found.dataset else None
+    if as_json:
+        console.out.print_json(json.dumps(_plain(found, audit)), indent=2, highlight=False)
+    else:
+        _show(found, audit)
+    raise typer.Exit(1 if found.errors else 0)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int, str], None]]:
+    """A bar on a terminal, nothing elsewhere."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console.err, transient=True, disable=not console.err.is_terminal) as bar:
+        tasks: dict[str, Any] = {}
+
+        def show(done: int, total: int, what: str) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done, total=total)
+
+        yield show
+
+
+def _plain(found: data.Examination, audit: data.Audit | None) -> dict[str, Any]:
+    """Everything, for machines."""
+    dataset = found.dataset
+    plain: dict[str, Any] = {
+        "data": found.name,
+        "usable": dataset is not None,
+        "listed": found.listed,
+        "errors": [_problem(problem) for problem in found.errors],
+        "warnings": [_problem(problem) for problem in found.warnings],
+        "notes": list(found.notes),
+    }
+    if dataset is not None and audit is not None:
+        plain |= {
+            "demonstration": dataset.demonstration,
+            "classes": list(dataset.classes),
+            "positive": None if dataset.positive is None else dataset.classes[dataset.positive],
+            "grouped_by": dataset.grouped_by,
+            "images": {split: dataset.counts(split) for split in ("train", "val", "test")},
+            "patients": {split: len({i.patient for i in dataset.select(split)}) for split in ("train", "val", "test")},
+            "quarantined": list(dataset.quarantined),
+            "train_fingerprint": dataset.train_fingerprint,
+            "test_fingerprint": dataset.test_fingerprint,
+            "audit": audit.to_json(),
+        }
+    return plain
+
+
+def _problem(problem: data.Problem) -> dict[str, Any]:
+    return {"kind": problem.kind, "where": problem.where, "what": problem.what, "files": list(problem.files)}
+
+
+def _show(found: data.Examination, audit: data.Audit | None) -> None:
+    """Everything, for people."""
+    dataset = found.dataset
+    if dataset is not None and dataset.demonstration:
+        console.out.print("[bold yellow]DEMONSTRATION, NOT X-RAYS[/]")
+    if found.problems:
+        console.out.print(_problems(found))
+    for note in found.notes:
+        console.out.print(Text(note))
+    if dataset is None or audit is None:
+        _verdict(found)
+        return
+    console.out.print(_counts(dataset))
+    console.out.print()
+    console.out.print(Text.assemble(("Shortcuts. ", "bold"), audit.summary))
+    for shift in audit.shifts:
+        if shift.auc >= NOTABLE:
+            console.out.print(Text(f"  {shift.sentence}"))
+    if audit.shifts and all(shift.auc < NOTABLE for shift in audit.shifts):
+        console.out.print("  Train and test differ in none of these properties.")
+    _verdict(found)
+
+
+def _problems(found: data.Examination) -> Table:
+    """All problems in one table, errors first."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("")
+    table.add_column("kind", no_wrap=True)
+    table.add_column("where", overflow="fold")
+    table.add_column("what", overflow="fold")
+    for word, style, problems in (("error", "red", found.errors), ("warning", "yellow", found.warnings)):
+        for problem in problems:
+            table.add_row(Text(word, style), problem.kind, Text(problem.where), Text(problem.what))
+    return table
+
+
+def _counts(dataset: data.Dataset) -> Table:
+    """Images and patients by split and class."""
+    by_patient = dataset.grouped_by == "patient"
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("split")
+    for name in dataset.classes:
+        mark = " (positive)" if dataset.positive is not None and dataset.classes[dataset.positive] == name else ""
+        table.add_column(Text(name + mark), justify="right")
+    if by_patient:
+        table.add_column("patients", justify="right")
+    for split in ("train", "val", "test"):
+        patients = [str(len({image.patient for image in dataset.select(split)}))] if by_patient else []
+        table.add_row(split, *(str(n) for n in dataset.counts(split).values()), *patients)
+    return table
+
+
+def _verdict(found: data.Examination) -> None:
+    """The last line, and what to do."""
+    warnings = len(found.warnings)
+    said = f", {warnings} {'warning' if warnings == 1 else 'warnings'}" if warnings else ""
+    if found.dataset is not None:
+        console.out.print(Text.assemble(("The data can be used", "bold green"), f"{said}."))
+        return
+    count = len(found.errors)
+    console.out.print(
+        Text.assemble(("The data can't be used", "bold red"), f": {count} {'error' if count == 1 else 'errors'}{said}.")
+    )
+    if any(problem.files for problem in found.errors):
+        console.out.print("Mend or remove the files named above, or leave them out with --quarantine.")
+
+
+if __name__ == "__main__":
+    console.run(main, examples=EXAMPLES)

@@ -1,0 +1,273 @@
+"""The shortcut audit: what a network can cheat with, measured. Called by verify, the search and the report.
+
+A class that can be told from a file's make-up alone (its shape, its size on disk, its brightness, its borders) will
+be told so by a network, since that is easier than lungs. How well it can be told is the AUC of a small model,
+cross-validated by patient, on numbers that hold no anatomy. Test images are not touched, unless the user asks with
+`compare_test`, and their labels never are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xraytune.data import reading
+from xraytune.data.dataset import Dataset, ImageRecord
+from xraytune.data.inspection import Inspection, inspect
+from xraytune.data.problems import Progress
+from xraytune.data.split import folds
+from xraytune.records import Record
+
+NOTABLE = 0.70
+"""AUC from which a single property is called a shortcut: of two films of different classes it then names the right one
+in seven cases of ten without a look at the lungs."""
+
+STRONG = 0.80
+"""AUC from which it is called a strong one."""
+
+_FOLDS = 5
+_UNSEEN = frozenset({"bytes", "mode"})  # properties of the file that no network is shown
+_FIT = {
+    "crop": "The default --fit crop cuts the shape off but leaves what goes with it",
+    "pad": "--fit pad shows the shape as black borders",
+    "squash": "--fit squash turns the shape into the direction of the gradients",
+}
+
+
+@dataclass(frozen=True)
+class _Property:
+    """One number of a file's make-up, in words."""
+
+    name: str
+    title: str
+    why: str
+    cure: str
+
+
+_SHAPE = "Shape jitter in the augmentation hides it."
+_LIGHT = "Brightness and contrast jitter in the augmentation hides it."
+_PROPERTIES = {
+    p.name: p
+    for p in (
+        _Property("width", "the film's width in pixels", "it follows the device and how films were exported", _SHAPE),
+        _Property("height", "the film's height in pixels", "it follows the device and how films were exported", _SHAPE),
+        _Property("aspect_ratio", "the aspect ratio (width over height)", "it is the film's shape", _SHAPE),
+        _Property(
+            "bytes", "the size of the file", "it follows resolution, focus and compression",
+            "No network sees the file's size, but it may see the grain or blur behind it.",
+        ),
+        _Property(
+            "mode", "how the file stores its colours", "it follows where the file came from",
+            "All images are decoded to the same number of channels, so a network sees little of it.",
+        ),
+        _Property("mean", "the mean brightness", "it follows exposure and positioning", _LIGHT),
+        _Property("spread", "the contrast (standard deviation)", "it follows exposure and processing", _LIGHT),
+        _Property(
+            "border_black", "how much of the border is black", "it follows collimation and cropping",
+            "Shifts and zoom in the augmentation, or a tighter crop, hide it.",
+        ),
+        _Property(
+            "gradient_ratio", "the ratio of horizontal to vertical gradients", "it follows a film's shape", _SHAPE
+        ),
+        _Property(
+            "sharpness", "the share of fine detail", "it follows focus, resolution and compression",
+            "Blur and noise in the augmentation hide it.",
+        ),
+        _Property(
+            "corner", "a bright corner", "it follows markers and labels burnt into the film",
+            "Look at the corners of some films; a tighter crop or random erasing hides it.",
+        ),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Finding(Record):
+    """What one property gives away."""
+
+    name: str
+    """The property, e.g. `gradient_ratio`."""
+
+    auc: float
+    """Of this property alone, 0.5 to 1; for three classes or more, of the class it tells best from the rest."""
+
+    label: str
+    """The class that it tells."""
+
+    higher: bool
+    """Whether that class has the higher values."""
+
+    sentence: str
+    """The finding in words."""
+
+
+@dataclass(frozen=True)
+class Shift(Record):
+    """How one property differs between training and test images, labels unseen."""
+
+    name: str
+    auc: float
+    """With which the property alone tells a test image from a training image, 0.5 to 1."""
+
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Audit(Record):
+    """What a file's make-up gives away about its class."""
+
+    auc: float
+    """Of all properties together, cross-validated by patient (one-vs-rest mean for three classes or more)."""
+
+    images: int
+    """Training and validation images that were measured."""
+
+    findings: tuple[Finding, ...]
+    """Every property, the most telling first."""
+
+    summary: str
+    """The whole in words."""
+
+    shifts: tuple[Shift, ...] = ()
+    """Every property between train and test, the most different first; empty unless asked for."""
+
+    @property
+    def shortcuts(self) -> tuple[Finding, ...]:
+        """The findings that are worth a warning."""
+        return tuple(finding for finding in self.findings if finding.auc >= NOTABLE)
+
+    @property
+    def level(self) -> Literal["none", "notable", "strong"]:
+        """How much all properties together give away."""
+        return "strong" if self.auc >= STRONG else "notable" if self.auc >= NOTABLE else "none"
+
+
+def audit(dataset: Dataset, *, compare_test: bool = False, progress: Progress | None = None) -> Audit:
+    """Measure what the make-up of the training and validation files gives away.
+
+    Args:
+        dataset: a verified data set; its files were measured when it was verified, so this reads none again.
+        compare_test: also compare train with test, property by property, without labels. It reads test images: what
+            is learned from it must not be used to tune a model.
+        progress: told about files that have to be read again.
+    """
+    images = [image for image in dataset.images if image.split != "test"]
+    everything = images + [image for image in dataset.images if image.split == "test"] if compare_test else images
+    seen = inspect(dataset.root, _all_keys(dataset), progress=progress)
+    table = _properties(everything, seen)
+    labels = np.array([image.label for image in images])
+    patients = [image.patient for image in images]
+    values = {name: column[: len(images)] for name, column in table.items()}
+    findings = sorted(
+        (_finding(name, column, labels, dataset) for name, column in values.items()), key=lambda f: -f.auc
+    )
+    together = _together(np.stack(list(values.values()), axis=1), labels, patients)
+    shifts: tuple[Shift, ...] = ()
+    if compare_test and len(everything) > len(images):
+        sealed = np.arange(len(everything)) >= len(images)
+        shifts = tuple(sorted((_shift(name, column, sealed) for name, column in table.items()), key=lambda s: -s.auc))
+    return Audit(together, len(images), tuple(findings), _summary(together, findings, dataset), shifts)
+
+
+def _all_keys(dataset: Dataset) -> list[str]:
+    """Every key that was verified, so that the kept table is found as it is; sorted as the sources list them."""
+    return sorted({image.key for image in dataset.images} | set(dataset.quarantined))
+
+
+def _properties(images: Sequence[ImageRecord], seen: Inspection) -> dict[str, NDArray[np.float64]]:
+    """Every property of every image, float64 `(n,)` each."""
+    row = {key: index for index, key in enumerate(seen.keys)}
+    rows = [row[image.key] for image in images]
+    readings = [seen.readings[index] for index in rows]
+    width = np.array([image.width for image in images], np.float64)
+    height = np.array([image.height for image in images], np.float64)
+    modes = sorted({reading.mode for reading in readings})
+    table = {
+        "width": width,
+        "height": height,
+        "aspect_ratio": width / height,
+        "bytes": np.array([reading.size for reading in readings], np.float64),
+        "mode": np.array([modes.index(reading.mode) for reading in readings], np.float64),
+    }
+    features = seen.features[rows].astype(np.float64)
+    return table | {name: features[:, i] for i, name in enumerate(reading.FEATURES)}
+
+
+def _auc(positive: NDArray[np.bool_], values: NDArray[np.float64]) -> float:
+    """The probability that a positive has a higher value than a negative, ties counted half (Mann-Whitney)."""
+    from scipy.stats import rankdata
+
+    n, ones = len(values), int(positive.sum())
+    if ones in {0, n}:
+        return 0.5
+    ranks = float(rankdata(values)[positive].sum())
+    return (ranks - ones * (ones + 1) / 2) / (ones * (n - ones))
+
+
+def _finding(name: str, values: NDArray[np.float64], labels: NDArray[np.int64], dataset: Dataset) -> Finding:
+    """What one property tells by itself."""
+    two = len(dataset.classes) == 2
+    wanted = [dataset.positive if dataset.positive is not None else 1] if two else list(range(len(dataset.classes)))
+    signed = {index: _auc(labels == index, values) for index in wanted}
+    index = max(signed, key=lambda i: abs(signed[i] - 0.5))
+    auc, higher = max(signed[index], 1 - signed[index]), signed[index] >= 0.5
+    known, label = _PROPERTIES[name], dataset.classes[index]
+    between = "tells the classes apart" if two else f"tells {label} from the rest"
+    sentence = f"{known.title[0].upper()}{known.title[1:]} alone {between} with AUC {auc:.2f} ({known.why})"
+    if auc >= NOTABLE:
+        side = "higher" if higher else "lower"
+        sentence += f", {side} for {label}: a network can learn it instead of the lungs. {known.cure}"
+    else:
+        sentence += "."
+    return Finding(name, float(auc), label, higher, sentence)
+
+
+def _together(table: NDArray[np.float64], labels: NDArray[np.int64], patients: Sequence[str]) -> float:
+    """AUC of a small model on all properties, out of fold by patient; one-vs-rest mean for three classes or more."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    fewest = min(
+        len({p for p, label in zip(patients, labels, strict=True) if label == c}) for c in set(labels.tolist())
+    )
+    if fewest < 2:
+        return 0.5
+    k = min(_FOLDS, fewest)
+    scores = np.zeros((len(labels), int(labels.max()) + 1))
+    for train, validation in folds(labels.tolist(), patients, k, 0):
+        model = HistGradientBoostingClassifier(max_iter=60, max_leaf_nodes=8, random_state=0, early_stopping=False)
+        model.fit(table[train], labels[train])
+        scores[np.ix_(validation, model.classes_)] = model.predict_proba(table[validation])
+    aucs = [_auc(labels == c, scores[:, c]) for c in sorted(set(labels.tolist()))]
+    return float(np.mean(aucs))
+
+
+def _shift(name: str, values: NDArray[np.float64], sealed: NDArray[np.bool_]) -> Shift:
+    auc = _auc(sealed, values)
+    side = "higher" if auc >= 0.5 else "lower"
+    auc = max(auc, 1 - auc)
+    title = _PROPERTIES[name].title
+    sentence = f"{title[0].upper()}{title[1:]} is {side} on test images: it tells them from training images"
+    return Shift(name, auc, f"{sentence} with AUC {auc:.2f}.")
+
+
+def _summary(together: float, findings: Sequence[Finding], dataset: Dataset) -> str:
+    """The audit in a few sentences, made from what was found."""
+    by = "patient" if dataset.grouped_by == "patient" else "image"
+    text = "From the files' make-up alone, no lungs, a small model tells the classes apart"
+    text += f" with AUC {together:.2f} (cross-validated by {by})."
+    notable = [finding for finding in findings if finding.auc >= NOTABLE]
+    notable.sort(key=lambda finding: finding.name in _UNSEEN)  # what a network can see comes first
+    if not notable and together < NOTABLE:
+        return text + " No shortcut of a known kind stands out."
+    if not notable:
+        text += " No single property carries it; together they do."
+    text = " ".join([text, *(finding.sentence for finding in notable[:3])])
+    if len(notable) > 3:
+        text += f" Also: {', '.join(_PROPERTIES[f.name].title + f' ({f.auc:.2f})' for f in notable[3:])}."
+    if any(finding.name in {"aspect_ratio", "width", "height"} for finding in notable):
+        text += f" {_FIT[dataset.fit]}."
+    return text
