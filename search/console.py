@@ -47,7 +47,7 @@ INTERRUPTED = 128 + signal.SIGINT
 """What a command interrupted by Ctrl-C ends with (the shell's convention: 128 + signal)."""
 TERMINATED = 128 + signal.SIGTERM
 
-out = Console(highlight=False)
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 """Results: what a pipe should get."""
 err = Console(stderr=True, highlight=False)
 """Progress and errors."""

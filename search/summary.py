@@ -36,30 +36,44 @@ def summarize(view: StudyView, why: str, label: str) -> None:
             f"  python -m search.dashboard                       # curves and parameters, in the browser\n"
             f"  python -m search.run --study {name} --resume …   # search on, with a larger --trials or --time",
             markup=False,
-            highlight=False,
+            soft_wrap=True,
         )
+
+
+METRICS = {
+    "AUC": "val_auc",
+    "sensitivity": "val_sensitivity",
+    "specificity": "val_specificity",
+    "trivial": "val_trivial_f_beta",
+}
+"""Shown beside the objective, which alone flatters: `trivial` is what always answering "positive" would score."""
 
 
 def leaderboard(trials: list[TrialRecord], label: str) -> Table:
     """Trials in the order given."""
+    known = {key for t in trials if t.result for key in t.result.metrics}
+    shown = {title: key for title, key in METRICS.items() if key in known}
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in ("trial", "family", "state"):
         table.add_column(column, no_wrap=True)
-    for column in (label, "AUC", "sensitivity", "specificity", "always positive", "epochs", "time"):
+    for column in (label, *shown, "epochs", "time"):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("cause")
+    if any(t.cause for t in trials):
+        table.add_column("cause", overflow="fold")
     for t in trials:
         metrics = t.result.metrics if t.result else {}
-        table.add_row(
+        row = [
             str(t.number),
             t.family,
             t.state.lower() if not t.interrupted else "interrupted",
             _figure(t.value),
-            *(_figure(metrics.get(f"val_{name}")) for name in ("auc", "sensitivity", "specificity", "trivial_f_beta")),
+            *(_figure(metrics.get(key)) for key in shown.values()),
             str(t.result.epochs if t.result else len(t.curve)),
             console.clock(t.seconds) if t.seconds is not None else "-",
-            f"{t.cause}: {t.message.splitlines()[0] if t.message else ''}" if t.cause else "",
-        )
+        ]
+        if any(trial.cause for trial in trials):
+            row.append(f"{t.cause}: {t.message.splitlines()[0] if t.message else ''}" if t.cause else "")
+        table.add_row(*row)
     return table
 
 

@@ -81,6 +81,7 @@ class Cluster:
     def _start(self) -> None:
         import ray
 
+        _forget_old_token()
         warnings.simplefilter("ignore")
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
         try:
@@ -135,6 +136,14 @@ class Cluster:
     ) -> None:
         """Stop."""
         self.stop()
+
+
+def _forget_old_token() -> None:
+    """Have Ray read its token and mode from the environment again: it keeps what it saw when it was first imported."""
+    from ray._raylet import AuthenticationTokenLoader, Config
+
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _short(error: Exception) -> str:

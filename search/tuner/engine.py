@@ -103,6 +103,7 @@ def run(
         if asked_to_end:
             interrupted = conductor.leave("interrupted by the user")
             raise SignalledError(asked_to_end[0], _farewell(study, interrupted))
+        conductor.over()
         conductor.leave("the time was up before its first epoch ended")
     return conductor
 

@@ -1,0 +1,84 @@
+"""A study's trials, best first: `python -m search.leaderboard [STUDY] [--json]`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from search import console
+
+EXAMPLES = """
+python -m search.leaderboard
+python -m search.leaderboard mine --top 10
+python -m search.leaderboard mine --json | jq '.trials[0]'
+"""
+
+
+def main(
+    study: Annotated[str | None, typer.Argument(help="The study [default: the latest]")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, for programs")] = False,
+    top: Annotated[int | None, typer.Option(help="Only so many")] = None,
+    results: Annotated[Path, typer.Option(help="Where studies are kept")] = Path("results"),
+    storage: Annotated[str | None, typer.Option(help="Optuna database URL [default: SQLite in results]")] = None,
+) -> None:
+    """List a study's trials, best first: complete ones, then pruned, failed, running."""
+    from search.storage import open_study
+    from search.summary import leaderboard, where_time_went
+
+    view = open_study(study, results, storage)
+    trials = sorted(view.trials(), key=rank)
+    shown = trials[:top] if top else trials
+    if as_json:
+        plain = {"study": view.name, "spec": view.spec.to_json(), "trials": [plain_trial(t) for t in shown]}
+        typer.echo(json.dumps(plain, allow_nan=False, indent=1))
+        return
+    label = f"F{view.spec.beta:g}"
+    if view.spec.demonstration:
+        console.out.print("[bold yellow]DEMONSTRATION, NOT X-RAYS[/]")
+    console.out.print(f"Study [bold]{view.name}[/]: {len(trials)} trials on {view.spec.data}")
+    console.out.print(leaderboard(shown, label))
+    if counted := [t for t in trials if t.counts]:
+        console.out.print("\n", where_time_went(counted, label))
+
+
+def rank(trial: Any) -> tuple[int, float, int]:
+    """Sorting key: by state, then the objective, then the number."""
+    order = ["COMPLETE", "PRUNED", "RUNNING", "WAITING", "FAIL"]
+    return order.index(trial.state), -(trial.value if trial.value is not None else -1.0), trial.number
+
+
+def plain_trial(trial: Any) -> dict[str, Any]:
+    """A trial as plain JSON values; what is not finite is null."""
+    plain: dict[str, Any] = {
+        "number": trial.number,
+        "state": trial.state,
+        "interrupted": trial.interrupted,
+        "value": trial.value,
+        "values": list(trial.values),
+        "family": trial.family,
+        "cause": trial.cause or None,
+        "message": trial.message or None,
+        "seconds": trial.seconds,
+        "config": trial.config.to_json() if trial.config else None,
+        "result": trial.result.to_json() if trial.result else None,
+        "curve": {str(epoch): value for epoch, value in trial.curve.items()},
+    }
+    cleaned: dict[str, Any] = _finite(plain)
+    return cleaned
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else None
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return value
+
+
+if __name__ == "__main__":
+    console.run(main, examples=EXAMPLES)
