@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from xraytune.training import TrialData
 
 from search.storage import TrialRecord
 from search.workers import Outcome, Report, Workers
 from xraytune import artifacts
 from xraytune.errors import FatalError, TrialError
 from xraytune.records import TrialConfig, TrialResult
+from xraytune.training import TrialData
 
 START = 12.0
 """Seconds until a worker has imported its framework and traced a first network, on two cores."""
@@ -143,9 +143,8 @@ class FoldTask:
 
 def _train(recipe: Recipe, config: TrialConfig, report: Report, epochs: int | None) -> Any:
     """A `Training`, stepped until it ends by itself or after so many epochs."""
-    from xraytune.training import Training
-
     import spaces
+    from xraytune.training import Training
 
     space = spaces.get(recipe.space, recipe.context)
     training = Training(
@@ -165,7 +164,7 @@ def _view_predictions(
     from xraytune import views
     from xraytune.model_file import predict_network
 
-    pool = pool_of(data, config)
+    pool = pool_of(data, edge_of(data, config))
     labels = np.asarray(data.labels)[np.asarray(data.validation)]
     train = np.sort(np.random.default_rng(0).permutation(np.asarray(data.train))[: 2 * views.SAMPLE])
     wanted = views.plan(np.asarray(pool[train]), np.asarray(data.labels)[train])
@@ -180,9 +179,8 @@ def _view_predictions(
     return {v.name: predict_network(training.model, views.draw(images, v)) for v in wanted}, chosen
 
 
-def pool_of(data: TrialData, config: TrialConfig) -> NDArray[np.uint8]:
-    """The decoded images at the configuration's size, mapped read-only."""
-    size = edge_of(data, config)
+def pool_of(data: TrialData, size: int) -> NDArray[np.uint8]:
+    """The decoded images at one size, mapped read-only."""
     pool = data.pools[size]
     return np.load(pool, mmap_mode="r") if isinstance(pool, Path) else np.asarray(pool)
 
@@ -225,6 +223,23 @@ class RefitTask:
         save_network(training.model, self.path)
         plain: dict[str, Any] = result.to_json()
         return plain
+
+
+@dataclass(frozen=True)
+class PredictTask:
+    """The saved model, loaded back and checked, on decoded images."""
+
+    folder: Path
+    """The model's."""
+    arrays: Mapping[int, Path]
+    """Decoded images by edge."""
+
+    def __call__(self, report: Report) -> NDArray[np.float32]:
+        """Probabilities `(n, k)` before calibration. Runs in a worker."""
+        from xraytune.model_file import load_model
+
+        squares = {size: np.load(path, mmap_mode="r") for size, path in self.arrays.items()}
+        return load_model(self.folder).raw_squares(squares)
 
 
 @dataclass(frozen=True)
@@ -306,7 +321,7 @@ def load_fold(task: FoldTask) -> FoldResult | None:
 def tasks(
     plan: Plan,
     recipe: Recipe,
-    folds: Sequence[tuple[NDArray[np.integer], NDArray[np.integer]]],
+    folds: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
     folder: Path,
     keep_models: bool,
 ) -> list[FoldTask]:

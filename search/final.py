@@ -1,0 +1,356 @@
+"""The steps of one retraining, in their order. Called by `search.retrain`, which holds the options."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import spaces
+from search import confirm, ledger, printing, winner
+from search.confirm import Confirmed, FoldTask, Plan, PredictTask, Recipe, RefitTask
+from search.storage import StudyView, TrialRecord
+from search.workers import Workers, cores, gpus
+from xraytune import __version__, artifacts, data, makeup, metrics, thresholds
+from xraytune.data import arrays, cache
+from xraytune.data.dataset import Dataset, difference
+from xraytune.errors import FatalError, InputError, StudyError, TrialError, WeightsError
+from xraytune.model_file import Member, ModelCard, read_card, write_card
+from xraytune.models import backbones
+from xraytune.training import TrialData
+
+if TYPE_CHECKING:
+    from search.retrain import Options
+
+MOST_WORKERS = 8
+"""Trainings at once without being asked: the memory of one is counted in GB."""
+
+
+class Retraining:
+    """One call of `search.retrain`.
+
+    Args:
+        study: the study.
+        finalists: best first.
+        options: what was asked for.
+    """
+
+    def __init__(self, study: StudyView, finalists: Sequence[TrialRecord], options: Options) -> None:
+        self.study = study
+        self.spec = study.spec
+        self.finalists = list(finalists)
+        self.options = options
+        self.started = time.monotonic()
+        self.cache = study.folder / "confirmation"
+        self.phases: dict[str, float] = {}
+
+    def run(self) -> dict[str, Any]:
+        """Confirm, train, open the test set, save; the figures of `metrics.json`."""
+        from search.retrain import search_seconds
+
+        budget = self.options.time or max(60.0, search_seconds(self.study))
+        workers = self.options.workers or min(MOST_WORKERS, max(1, gpus()) if gpus() else cores())
+        dataset = self._data()
+        recipe = self._recipe(dataset)
+        labels, patients = np.asarray(recipe.data.labels), np.asarray(recipe.data.patients)
+        plan = self._plan(labels, patients, budget, workers)
+        printing.plan(self.study, plan, self.finalists, self.options, budget, workers, dataset)
+        folds = data.folds(labels.tolist(), patients.tolist(), plan.folds, self.spec.seed)
+        target = self.study.folder / "winner"
+        with Workers(min(workers, plan.trainings), max(1, cores() // workers)) as pool:
+            confirmed = self._confirm(plan, recipe, folds, pool, budget)
+            choice = winner.choose(confirmed, self.options.final, labels)
+            printing.confirmed(confirmed, plan, self.study)
+            fitted = winner.fit(
+                choice, labels, patients, folds,
+                positive=dataset.positive, beta=self.spec.beta, policy=thresholds.check(self.options.threshold),
+            )  # fmt: skip
+            networks = self._networks(choice, recipe, pool)
+            with winner.whole(target) as folder:
+                self._save(folder, choice, fitted, networks, recipe, dataset)
+                figures = self._judge(folder, pool, choice, fitted, confirmed, plan, dataset, recipe)
+                self._report(folder, figures)
+        printing.results(figures, target)
+        return figures
+
+    def _data(self) -> Dataset:
+        """The study's data, verified and compared with its fingerprints."""
+        spec = self.spec
+        positive = None if spec.positive is None else spec.classes[spec.positive]
+        where = self.options.data or (None if spec.demonstration else spec.data)
+        extra: dict[str, Any] = {
+            k: v for k, v in spec.options.items() if k in {"channels", "patient_regex", "quarantine"}
+        }
+        with printing.progress() as progress:
+            dataset = data.load(where, fit=spec.fit, positive=positive, seed=spec.seed, progress=progress, **extra)
+        changed = difference(dataset, spec.train_fingerprint) or difference(dataset, spec.test_fingerprint, test=True)
+        if changed:
+            raise StudyError(
+                f"The data are not those that study {spec.name!r} was made with. {changed} Bring them back, or search "
+                "anew on the data as they are: python -m search.run"
+            )
+        if not dataset.select("test"):
+            raise StudyError(f"{dataset.name} has no test images: there is nothing to judge a final model on.")
+        return dataset
+
+    def _recipe(self, dataset: Dataset) -> Recipe:
+        spec = self.spec
+        images = dataset.select("train") + dataset.select("val")
+        labels = np.array([i.label for i in images], dtype=np.int32)
+        files = backbones.reachable(self.options.weights_dir, names=tuple(spec.weights)) if spec.weights else {}
+        families = {t.family for t in self.finalists}
+        for name, expected in spec.weights.items():
+            if name in files and artifacts.sha256(files[name]) != expected:
+                raise WeightsError(
+                    f"{files[name]} is not the file that study {spec.name!r} was searched with (sha256 differs). "
+                    "Give the folder of the right one with --weights-dir."
+                )
+        missing = [name for name in spec.weights if name not in files]
+        if missing and any(name[:3] in family for name in missing for family in families):
+            raise WeightsError(backbones.missing(missing, self.options.weights_dir))
+        context = spaces.SpaceContext(
+            classes=len(spec.classes),
+            channels=dataset.channels,
+            counts=tuple(np.bincount(labels, minlength=len(spec.classes)).tolist()),
+            families=spec.families,
+            weights={name: str(path) for name, path in files.items()},
+            narrowed=spec.narrowed,
+            images=len(dataset.select("train")),
+        )
+        sizes = {self._size(t) for t in self.finalists}
+        with printing.progress() as progress:
+            pools = arrays.pools(dataset, sizes, progress)
+        trial_data = TrialData(
+            pools=pools,
+            labels=labels,
+            patients=np.array([i.patient for i in images]),
+            train=np.arange(len(images)),
+            validation=np.arange(0),
+            classes=dataset.classes,
+            positive=dataset.positive,
+            channels=dataset.channels,
+            fingerprint=dataset.train_fingerprint,
+            cache=cache.folder(),
+            weights_dir=self.options.weights_dir,
+        )
+        return Recipe(spec.space, context, trial_data, spec.objective, spec.beta, spec.max_epochs)
+
+    @staticmethod
+    def _size(trial: TrialRecord) -> int:
+        from xraytune.models.plan import Plan as TrainingPlan
+
+        assert trial.config is not None
+        return TrainingPlan.of(trial.config.values).image_size or 224
+
+    def _plan(self, labels: Any, patients: Any, budget: float, workers: int) -> Plan:
+        fewest = min(len(set(patients[labels == c].tolist())) for c in set(labels.tolist()))
+        if fewest < 3:
+            raise InputError(f"Three folds need three patients of each class; the smallest class has {fewest}.")
+        seeds, finalists = self.options.seeds, self.finalists
+        refits = {"refit": 1.0, "folds": 0.0, "ensemble": float(len(finalists))}[self.options.final]
+        return confirm.make_plan(
+            finalists, min(self.options.folds, fewest), seeds, budget=budget, workers=workers, final=refits
+        )
+
+    def _confirm(self, plan: Plan, recipe: Recipe, folds: Any, pool: Workers, budget: float) -> list[Confirmed]:
+        wanted = confirm.tasks(plan, recipe, folds, self.cache, self.options.final == "folds")
+        longest = max(confirm.training_seconds(t) for t in plan.finalists)
+        begun = time.monotonic()
+        with printing.trainings(len(wanted), "confirming on folds", plan.seconds) as bar:
+            found = confirm.run(
+                plan, wanted, pool,
+                deadline=self.started + max(0.0, budget - longest),
+                on_event=lambda task, event: bar.event(_name(task), event),
+                on_done=lambda task, result, error: bar.done(
+                    _name(task), error or f"{result.result.value:.3f}" if result else error, failed=bool(error)
+                ),
+            )  # fmt: skip
+        self.phases["confirmation"] = time.monotonic() - begun
+        return found
+
+    def _networks(self, choice: winner.Choice, recipe: Recipe, pool: Workers) -> list[tuple[Path, TrialRecord, float]]:
+        """The final networks' files with their weights, trained where they are not kept yet."""
+        if choice.kind == "folds":
+            folds = choice.fold_models()
+            return [(r.path.with_suffix(".keras"), choice.winner.trial, 1 / len(folds)) for r in folds]
+        tasks = []
+        for member, _ in choice.finalists:
+            assert member.trial.config is not None
+            everything = replace(recipe.data, train=np.arange(len(recipe.data.labels)), validation=np.arange(0))
+            own = replace(recipe, data=everything)
+            key = [member.trial.config.to_json(), member.epochs, recipe.data.fingerprint, recipe.space, __version__]
+            digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+            path = self.cache / f"final-{member.trial.number:04d}-{digest}.keras"
+            tasks.append(RefitTask(own, member.trial.config, member.epochs, path))
+        missing = [t for t in tasks if not t.path.with_suffix(".json").exists() or not t.path.exists()]
+        begun = time.monotonic()
+        if missing:
+            expected = max(confirm.training_seconds(c.trial) for c, _ in choice.finalists)
+            with printing.trainings(len(missing), "training on train + validation", expected) as bar:
+                for outcome in pool.run(missing, lambda i, event: bar.event("final network", event)):
+                    if isinstance(outcome.error, TrialError):
+                        raise FatalError(f"The final network could not be trained: {outcome.error.message}")
+                    if outcome.error:
+                        raise outcome.error
+                    task = missing[outcome.index]
+                    kept = {"sha256": artifacts.sha256(task.path), "result": outcome.value}
+                    artifacts.write_json(task.path.with_suffix(".json"), kept)
+                    bar.done("final network", f"{task.epochs} epochs", failed=False)
+        self.phases["final training"] = time.monotonic() - begun
+        for task in tasks:
+            artifacts.check_sha256(task.path, artifacts.read_json(task.path.with_suffix(".json"))["sha256"])
+        return [(t.path, c.trial, w) for t, (c, w) in zip(tasks, choice.finalists, strict=True)]
+
+    def _save(
+        self,
+        folder: Path,
+        choice: winner.Choice,
+        fitted: winner.Fitted,
+        networks: Sequence[tuple[Path, TrialRecord, float]],
+        recipe: Recipe,
+        dataset: Dataset,
+    ) -> None:
+        """The model's files and card."""
+        members = []
+        for i, (path, trial, weight) in enumerate(networks):
+            name = "model.keras" if len(networks) == 1 else f"model-{i + 1}.keras"
+            shutil.copyfile(path, folder / name)
+            member = Member(name, artifacts.sha256(folder / name), self._size(trial), weight)
+            members.append(member.to_json())
+        artifacts.write_text(folder / "SHA256SUMS", "".join(f"{m['sha256']}  {m['file']}\n" for m in members))
+        first = confirm.pool_of(recipe.data, members[0]["image_size"])
+        card = ModelCard(
+            classes=dataset.classes,
+            positive=dataset.positive,
+            channels=dataset.channels,
+            fit=dataset.fit,
+            threshold=fitted.threshold,
+            policy=fitted.policy.name if fitted.policy else "likeliest class",
+            calibration=fitted.calibration.to_json(),
+            makeup=makeup.fit(first).to_json(),
+            members=tuple(members),
+            shifts=self.options.tta,
+            demonstration=dataset.demonstration,
+            made=self._provenance(choice),
+        )
+        write_card(folder, card)
+
+    def _provenance(self, choice: winner.Choice) -> dict[str, Any]:
+        trials = [c.trial for c, _ in choice.finalists]
+        return {
+            "study": self.study.name,
+            "asked": self.options.which,
+            "final": choice.kind,
+            "trials": [t.number for t in trials],
+            "configurations": [t.config.to_json() for t in trials if t.config],
+            "epochs": [c.epochs for c, _ in choice.finalists],
+            "train_fingerprint": self.spec.train_fingerprint,
+            "test_fingerprint": self.spec.test_fingerprint,
+            "weights": dict(self.spec.weights),
+            "versions": dict(choice.winner.results[0].result.versions),
+            "device": choice.winner.results[0].result.device,
+            "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        }
+
+    def _judge(
+        self,
+        folder: Path,
+        pool: Workers,
+        choice: winner.Choice,
+        fitted: winner.Fitted,
+        confirmed: Sequence[Confirmed],
+        plan: Plan,
+        dataset: Dataset,
+        recipe: Recipe,
+    ) -> dict[str, Any]:
+        """Open the test set; every figure of it, kept as `metrics.json` and `predictions.csv`."""
+        card = read_card(folder)
+        members = [Member.from_json(m) for m in card.members]
+        opened = ledger.append(
+            self.study.folder,
+            {
+                "what": f"retrain {self.options.which}",
+                "final": choice.kind,
+                "trials": [c.trial.number for c, _ in choice.finalists],
+                "policy": card.policy,
+                "sha256": [m.sha256 for m in members],
+                "test_fingerprint": dataset.test_fingerprint,
+            },
+        )
+        begun = time.monotonic()
+        with printing.progress() as progress:
+            squares = {size: arrays.test(dataset, size, progress) for size in {m.image_size for m in members}}
+        outcome = next(pool.run([PredictTask(folder, squares)]))
+        if outcome.error:
+            raise FatalError(f"The saved model could not be used: {outcome.error}")
+        raw: Any = outcome.value
+        probabilities = fitted.calibration.apply(raw).astype(np.float32)
+        labels = np.array([i.label for i in dataset.select("test")], dtype=np.int32)
+        figures: Mapping[str, Any] = winner.judge(
+            dataset, fitted, labels, probabilities, raw,
+            beta=self.spec.beta,
+            patients_of_pool=np.asarray(recipe.data.patients), labels_of_pool=np.asarray(recipe.data.labels),
+        )  # fmt: skip
+        self.phases["test set"] = time.monotonic() - begun
+        best = self.study.best().number if any(t.state == "COMPLETE" for t in self.study.trials()) else None
+        full = {
+            "demonstration": dataset.demonstration,
+            "study": self.study.name,
+            "data": dataset.name,
+            "grouped_by": dataset.grouped_by,
+            "opened": opened,
+            "model": {"policy": card.policy, "threshold": card.threshold, **dict(card.made)},
+            **figures,
+            "confirmation": {
+                "folds": plan.folds,
+                "seeds": len({r.repeat for r in choice.winner.results}),
+                "best_of_study": best,
+                "winner": choice.winner.trial.number,
+                "finalists": [
+                    {
+                        "trial": c.trial.number,
+                        "family": c.trial.family,
+                        "searched": c.trial.value,
+                        "confirmed": c.mean,
+                        "standard_error": c.error,
+                        "epochs": c.epochs,
+                        "values": c.values,
+                        "curves": [list(r.result.curve) for r in c.results if r.repeat == 0],
+                    }
+                    for c in confirmed
+                ],
+                "weights": {str(c.trial.number): w for c, w in choice.finalists},
+            },
+            "views": list(fitted.views),
+            "seconds": {**self.phases, "all": time.monotonic() - self.started},
+        }
+        decided = metrics.decide(probabilities, card.positive, card.threshold)
+        artifacts.write_json(folder / "metrics.json", _finite(full))
+        winner.write_predictions(folder / "predictions.csv", dataset, labels, probabilities, decided)
+        return full
+
+    def _report(self, folder: Path, figures: Mapping[str, Any]) -> None:
+        """Hook for the report; written by the reporting room."""
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for what is not a finite number: JSON knows no NaN."""
+    if isinstance(value, Mapping):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    return value
+
+
+def _name(task: FoldTask) -> str:
+    return f"trial {task.trial} ({task.config.family}) fold {task.fold + 1}/{task.folds} seed {task.repeat + 1}"

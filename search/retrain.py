@@ -1,0 +1,130 @@
+"""`python -m search.retrain best`: the winner confirmed, trained anew, judged on the sealed test set, saved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from search import console, finalists
+from search.storage import StudyView, open_study
+from xraytune import thresholds
+from xraytune.errors import InputError
+
+EXAMPLES = """
+python -m search.retrain best
+python -m search.retrain 17 --study mine
+python -m search.retrain top:3 --final ensemble --time 20m
+python -m search.retrain best --threshold sensitivity:0.95 --tta
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a retraining is asked for; `python -m search.retrain --help` explains each."""
+
+    which: str = "best"
+    study: str | None = None
+    final: str = "refit"
+    threshold: str = thresholds.AUTOMATIC
+    finalists: int = 5
+    folds: int = 5
+    seeds: int = 2
+    time: float | None = None
+    """Seconds; None: what the search itself took."""
+    workers: int = 0
+    """Trainings at once; 0: by the machine."""
+    tta: bool = False
+    data: str | None = None
+    weights_dir: Path | None = None
+    results: Path = Path("results")
+    storage: str | None = None
+    report: bool = True
+
+
+def main(
+    which: Annotated[str, typer.Argument(help="best, a trial's number, top:K, pareto:N, or a recipe's name.")] = "best",
+    study: Annotated[str | None, typer.Option(help="The study; the latest unless given.")] = None,
+    final: Annotated[
+        str, typer.Option(help="refit (one network on train + validation), folds (the folds' networks), ensemble.")
+    ] = "refit",
+    threshold: Annotated[
+        str, typer.Option(help="auto, 0.5 (any number), f-beta, sensitivity:0.95, youden, shared. Fitted out of fold.")
+    ] = thresholds.AUTOMATIC,
+    finalists: Annotated[int, typer.Option(help="How many of the best trials are confirmed on folds.")] = 5,
+    folds: Annotated[int, typer.Option(help="Patient-grouped folds, at least 3.")] = 5,
+    seeds: Annotated[int, typer.Option(help="Seeds a finalist.")] = 2,
+    time: Annotated[str | None, typer.Option(help="Bound, like 20m; the search's own time unless given.")] = None,
+    workers: Annotated[int, typer.Option(help="Trainings at once; 0: one a core or GPU, at most 8.")] = 0,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Average over small shifts of each film (test-time augmentation).")
+    ] = False,
+    data: Annotated[str | None, typer.Option(help="Where the data are now, if they were moved.")] = None,
+    weights_dir: Annotated[
+        Path | None, typer.Option(help="Folder of pretrained weights (or XRAYTUNE_WEIGHTS).")
+    ] = None,
+    results: Annotated[Path, typer.Option(help="The results folder.")] = Path("results"),
+    storage: Annotated[str | None, typer.Option(help="Optuna storage URL, if not results/studies.db.")] = None,
+) -> None:
+    """Retrain a study's winner, open its sealed test set, print and save the final metrics.
+
+    The best trials are trained again on patient-grouped folds with several seeds; the confirmed winner is trained on
+    train + validation; calibration and threshold are fitted out of fold; then the test set is opened, which the
+    study's ledger records. Killed at any point and called again, it goes on from the last finished fold.
+    """
+    seconds = console.duration(time) if time else None
+    options = Options(
+        which, study, final, threshold, finalists, folds, seeds, seconds, workers, tta,
+        data, weights_dir, results, storage,
+    )  # fmt: skip
+    retrain(options)
+
+
+def retrain(options: Options) -> dict[str, Any]:
+    """All of it, callable from Python; returns the figures that `metrics.json` holds.
+
+    Raises:
+        InputError: an option, the study, the data or the weights can't be used.
+        FatalError: no finalist could be trained, or the disk is full.
+    """
+    _check(options)
+    study = open_study(options.study, options.results, options.storage)
+    chosen = finalists.choose(study, options.which, options.finalists)
+    from search.prepare import import_quietly
+
+    import_quietly()  # this process trains nothing: the workers import the framework
+    from search.final import Retraining
+
+    return Retraining(study, chosen, options).run()
+
+
+def _check(options: Options) -> None:
+    from search.winner import KINDS
+
+    thresholds.check(options.threshold)
+    if options.final not in KINDS:
+        raise InputError(f"--final {options.final!r} is none of {', '.join(KINDS)}.")
+    for name, least in (("finalists", 1), ("folds", 3), ("seeds", 1), ("workers", 0)):
+        if getattr(options, name) < least:
+            raise InputError(f"--{name} must be {least} or more, not {getattr(options, name)}.")
+
+
+def search_seconds(study: StudyView) -> float:
+    """The wall time that the search took."""
+    sessions = study.attributes.get("sessions", [])
+    if sessions:
+        return float(sum(end - start for start, end in sessions))
+    spans = sorted((t.started, t.ended) for t in study.trials() if t.started and t.ended)
+    total, until = 0.0, None
+    for start, end in spans:
+        begin = start if until is None or start > until else until
+        if until is None or end > until:
+            total += (end - begin).total_seconds()
+            until = end
+    return total
+
+
+if __name__ == "__main__":
+    console.run(main, examples=EXAMPLES)

@@ -1,0 +1,323 @@
+"""From confirmed finalists to a model that stands: final networks, calibration, threshold, the sealed test set, files.
+
+Everything is made in a hidden folder beside `winner/` and renamed when whole, so that nothing half-written is ever
+under `winner/`. Called by `search.retrain`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.confirm import Confirmed, FoldResult
+from xraytune import artifacts, calibration, ensembles, evaluation, metrics, thresholds
+from xraytune.calibration import Calibration
+from xraytune.data.dataset import Dataset, ImageRecord
+from xraytune.errors import FatalError
+from xraytune.thresholds import Policy
+
+KINDS = ("refit", "folds", "ensemble")
+"""refit: one network on train and validation; folds: the mean of the folds' networks; ensemble: several refits."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the final model is made of."""
+
+    kind: str
+    finalists: tuple[tuple[Confirmed, float], ...]
+    """With their weights; one unless it is an ensemble."""
+
+    @property
+    def winner(self) -> Confirmed:
+        """The confirmed best finalist."""
+        return self.finalists[0][0]
+
+    def out_of_fold(self) -> NDArray[np.float32]:
+        """Probabilities of every image by networks that had not seen it."""
+        return ensembles.average([c.out_of_fold() for c, _ in self.finalists], [w for _, w in self.finalists])
+
+    def views(self) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
+        """The same under every shifted view, on the images `(m,)` that all members have views of."""
+        each = [c.views() for c, _ in self.finalists]
+        weights = [w for _, w in self.finalists]
+        shared = each[0][0]
+        for indices, _ in each[1:]:
+            shared = np.intersect1d(shared, indices)
+        shared = np.unique(shared)
+        names = [name for name in each[0][1] if all(name in views for _, views in each)]
+
+        def rows(indices: NDArray[np.int64], values: NDArray[np.float32]) -> NDArray[np.float32]:
+            order = np.argsort(indices)
+            return values[order[np.searchsorted(indices[order], shared)]]
+
+        return shared, {name: ensembles.average([rows(i, v[name]) for i, v in each], weights) for name in names}
+
+    def fold_models(self) -> list[FoldResult]:
+        """The folds' results whose networks are averaged under `folds`."""
+        return [r for r in self.winner.results if r.repeat == 0]
+
+
+def choose(confirmed: Sequence[Confirmed], kind: str, labels: NDArray[np.int32]) -> Choice:
+    """Which finalists the final model is made of: the confirmed best, or a greedy ensemble of them.
+
+    Args:
+        confirmed: best first.
+        kind: one of `KINDS`.
+        labels: of train and validation images.
+    """
+    if kind != "ensemble":
+        return Choice(kind, ((confirmed[0], 1.0),))
+    by_number = {str(c.trial.number): c for c in confirmed}
+    weights = ensembles.select(labels, {name: c.out_of_fold() for name, c in by_number.items()})
+    ranked = sorted(weights, key=lambda name: -weights[name])
+    return Choice(kind, tuple((by_number[name], weights[name]) for name in ranked))
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What was fitted on out-of-fold predictions."""
+
+    calibration: Calibration
+    losses: Mapping[str, float]
+    """Cross-validated cross-entropy by calibration."""
+    policies: tuple[Policy, ...]
+    policy: Policy | None
+    """The one in use; None without a positive class."""
+    probabilities: NDArray[np.float64]
+    """Calibrated out-of-fold probabilities `(n, k)`."""
+    views: tuple[str, ...]
+    """The shifted views behind the evidence."""
+
+    @property
+    def threshold(self) -> float:
+        """The operating threshold."""
+        return self.policy.threshold if self.policy else 0.5
+
+
+def fit(
+    choice: Choice,
+    labels: NDArray[np.int32],
+    patients: NDArray[np.str_],
+    folds: Sequence[tuple[NDArray[np.integer], NDArray[np.integer]]],
+    *,
+    positive: int | None,
+    beta: float,
+    policy: str,
+) -> Fitted:
+    """Calibration and operating threshold, fitted on out-of-fold predictions alone.
+
+    Args:
+        choice: the final model's finalists.
+        labels: of train and validation images, `(n,)`.
+        patients: `(n,)`.
+        folds: patient-grouped (train, validation) indices.
+        positive: the positive class or None.
+        beta: of F-beta.
+        policy: a checked threshold policy.
+    """
+    raw = choice.out_of_fold()
+    scale, losses = calibration.choose(labels, raw, folds)
+    calibrated = scale.apply(raw)
+    if positive is None:
+        return Fitted(scale, losses, (), None, calibrated, ())
+    event = np.asarray(labels) == positive
+    indices, views = choice.views()
+    column = {name: scale.apply(p)[:, positive] for name, p in views.items()}
+    names = list(dict.fromkeys([*thresholds.STANDARD, thresholds.SHARED, policy]))
+    names = [n for n in names if n != thresholds.AUTOMATIC]
+    if len(column) > 1 and "clean" in column:
+        where = {int(image): row for row, image in enumerate(indices)}
+        inner = [
+            tuple(np.array([where[int(i)] for i in part if int(i) in where], dtype=np.int64) for part in fold)
+            for fold in folds
+        ]
+        judged = thresholds.compare(names, event[indices], column, [(a, b) for a, b in inner], beta)
+    else:
+        column = {"clean": calibrated[:, positive]}
+        judged = thresholds.compare(names, event, column, folds, beta)
+    # thresholds of the clean policies come from all images, evidence from those that have views
+    everything = {"clean": calibrated[:, positive]}
+    policies = tuple(
+        p
+        if p.name == thresholds.SHARED
+        else Policy(
+            p.name, thresholds.fit(p.name, event, everything, beta), p.evidence, p.error, p.sensitivity, p.specificity
+        )
+        for p in judged
+    )
+    if policy == thresholds.AUTOMATIC:
+        used = thresholds.automatic([p for p in policies if not p.name.startswith("sensitivity")])
+    else:
+        used = next(p for p in policies if p.name == policy)
+    return Fitted(scale, losses, policies, used, calibrated, tuple(column))
+
+
+@contextmanager
+def whole(target: Path) -> Iterator[Path]:
+    """A hidden folder beside `target` that becomes `target` when the block ends well, and vanishes when it does not.
+
+    Raises:
+        FatalError: the disk is full, or the folder can't be written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for stale in target.parent.glob(f".{target.name}-*"):  # of a retraining that was killed
+        shutil.rmtree(stale, ignore_errors=True)
+    temporary = target.parent / f".{target.name}-{os.getpid()}"
+    try:
+        temporary.mkdir()
+        yield temporary
+        old = target.parent / f".{target.name}-old"
+        if target.exists():
+            target.rename(old)
+        temporary.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise FatalError(
+            f"{target} can't be written: {error.strerror or error}. Nothing was left half-written; make room and call "
+            "the same command again: finished folds are kept."
+        ) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        with suppress(OSError):
+            old = target.parent / f".{target.name}-old"
+            if old.exists() and not target.exists():
+                old.rename(target)
+
+
+def subgroup_columns(images: Sequence[ImageRecord], extra: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """What the test images can be grouped by: the source's groups, acquisition series, film size.
+
+    Args:
+        images: the test images.
+        extra: further columns, one value an image.
+    """
+    columns = {"group": [i.group for i in images], "acquisition series": [_series(i.key) for i in images]}
+    edges = np.sqrt([max(1, i.width) * max(1, i.height) for i in images])
+    low, high = np.quantile(edges, [1 / 3, 2 / 3])
+    if high > low:
+        named = ["small" if e <= low else "large" if e > high else "middle" for e in edges]
+        columns["film size"] = [
+            {"small": f"up to {low:.0f} px", "middle": f"to {high:.0f} px", "large": f"over {high:.0f} px"}[n]
+            for n in named
+        ]
+    return {**columns, **{name: list(map(str, values)) for name, values in extra.items()}}
+
+
+def _series(key: str) -> str:
+    """The letters that a file's name starts with: `IM`, `NORMAL` and `person` are three series of the Kermany films."""
+    found = re.match(r"[A-Za-z]+", Path(key).stem)
+    return found.group() if found else ""
+
+
+def judge(
+    dataset: Dataset,
+    fitted: Fitted,
+    labels: NDArray[np.int32],
+    probabilities: NDArray[np.float32],
+    raw: NDArray[np.float32],
+    *,
+    beta: float,
+    patients_of_pool: NDArray[np.str_],
+    labels_of_pool: NDArray[np.int32],
+) -> dict[str, Any]:
+    """Every figure of the test set and of the out-of-fold predictions, as plain JSON.
+
+    Args:
+        dataset: the data set; its `test` images are those predicted.
+        fitted: calibration and thresholds.
+        labels: of the test images.
+        probabilities: calibrated, `(n, k)`.
+        raw: as the networks gave them, `(n, k)`.
+        beta: of F-beta.
+        patients_of_pool: patients of train and validation images.
+        labels_of_pool: their labels.
+    """
+    images = dataset.select("test")
+    patients = np.array([i.patient for i in images])
+    names = [Path(i.key).name for i in images]
+    positive = dataset.positive
+    started = time.monotonic()
+    test = evaluation.evaluate(
+        labels, probabilities, patients,
+        classes=dataset.classes, positive=positive, threshold=fitted.threshold, beta=beta,
+    )  # fmt: skip
+    validation = evaluation.evaluate(
+        labels_of_pool, fitted.probabilities, patients_of_pool,
+        classes=dataset.classes, positive=positive, threshold=fitted.threshold, beta=beta, draws=500,
+    )  # fmt: skip
+    groups = evaluation.subgroups(
+        subgroup_columns(images, {}), labels, probabilities, patients,
+        positive=positive, threshold=fitted.threshold, beta=beta,
+    )  # fmt: skip
+    normal = None
+    if positive is not None and len(dataset.classes) == 2:
+        normal = dataset.classes[1 - positive]
+    before = {name: values[0] for name, values in validation["overall"].items()}
+    return {
+        "test": test,
+        "validation": validation,
+        "subgroups": groups,
+        "worst_subgroup": evaluation.worst_subgroup(groups, test["overall"]["accuracy"]),
+        "gap": evaluation.gap_in_words(before, test["overall"], normal),
+        "calibration": {
+            "method": fitted.calibration.method,
+            "cross_entropy_out_of_fold": dict(fitted.losses),
+            "test_error_with": test["overall"]["calibration_error"][0],
+            "test_error_without": metrics.summary(labels, raw, positive, fitted.threshold, beta)["calibration_error"],
+            "reliability_without": calibration.reliability(*_events(labels, raw, positive)),
+        },
+        "policies": _policies(fitted, labels, probabilities, positive, beta),
+        "published": list(evaluation.PUBLISHED) if evaluation.is_official_test(names, labels, dataset.classes) else [],
+        "seconds_of_figures": time.monotonic() - started,
+    }
+
+
+def _events(
+    labels: NDArray[np.int32], p: NDArray[np.float32], positive: int | None
+) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    if positive is not None:
+        return np.asarray(labels) == positive, p[:, positive]
+    return np.asarray(labels) == p.argmax(axis=1), p.max(axis=1)
+
+
+def _policies(
+    fitted: Fitted, labels: NDArray[np.int32], p: NDArray[np.float32], positive: int | None, beta: float
+) -> list[dict[str, Any]]:
+    """Every threshold policy out of fold and on the test set, side by side."""
+    rows = []
+    for policy in fitted.policies:
+        found = metrics.summary(labels, p, positive, policy.threshold, beta)
+        rows.append(
+            {
+                **policy.to_json(),
+                "used": policy == fitted.policy,
+                "test": {n: found[n] if np.isfinite(found[n]) else None for n in evaluation.NAMES if n in found},
+            }
+        )
+    return rows
+
+
+def write_predictions(
+    path: Path, dataset: Dataset, labels: NDArray[np.int32], p: NDArray[np.float32], decided: NDArray[np.int64]
+) -> None:
+    """`predictions.csv`: path, patient, truth, decision and one calibrated probability a class."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "patient", "truth", "decision", *(f"probability_{c}" for c in dataset.classes)])
+    for image, label, row, answer in zip(dataset.select("test"), labels, p, decided, strict=True):
+        numbers = [f"{v:.6f}" for v in row]
+        writer.writerow([image.key, image.patient, dataset.classes[label], dataset.classes[int(answer)], *numbers])
+    artifacts.write_text(path, text.getvalue())

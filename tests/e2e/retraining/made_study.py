@@ -1,0 +1,81 @@
+"""A small study with two finished trials on drawn phantoms, made without Ray: run as a program, or by `make`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import spaces
+from search import study as studies
+from search.lock import StudyLock
+from xraytune import data
+from xraytune.records import StudySpec, TrialResult
+
+SEED = 0
+CONFIGS: tuple[dict[str, Any], ...] = (
+    {"family": "dense", "dense/image_size": 28, "dense/units": 32, "learning_rate": 0.01},
+    {"family": "cnn", "cnn/image_size": 32, "cnn/blocks": 2, "learning_rate": 0.01},
+)
+
+
+def draw_films(root: Path, classes: tuple[str, ...] = ("NORMAL", "PNEUMONIA"), each: int = 24) -> Path:
+    """A folder in Kaggle's layout whose classes differ in a bright patch; two films a patient."""
+    from PIL import Image
+
+    rng = np.random.default_rng(SEED)
+    for split, count in (("train", each), ("test", each // 2)):
+        for c, name in enumerate(classes):
+            folder = root / split / name
+            folder.mkdir(parents=True, exist_ok=True)
+            for i in range(count):
+                film = rng.normal(90, 25, (48, 48))
+                film[8 + 10 * c : 20 + 10 * c, 10:24] += 45 * c + rng.normal(0, 25)
+                pixels = np.clip(film, 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{split}{c}person{i // 2}_{i % 2}.png")
+    return root
+
+
+def result_of(value: float, seconds: float = 2.0) -> TrialResult:
+    """What a trial of that value would have left."""
+    return TrialResult(
+        value=value, best_epoch=2, epochs=3, metrics={"val_auc": 0.9},
+        curve=tuple({"epoch": float(e), "value": value - 0.01 * abs(2 - e), "val_loss": 0.5, "loss": 0.4} for e in (1, 2, 3)),
+        seconds={"train": seconds}, parameters=1000, peak_memory_mb=500.0, versions={"keras": "3"}, device="cpu", host="h",
+    )  # fmt: skip
+
+
+def make(results: Path, films: Path, name: str = "made", *, complete: bool = True, positive: str | None = None) -> Any:
+    """Write a study of `CONFIGS` into `results`; returns its view."""
+    dataset = data.load(str(films), seed=SEED, positive=positive)
+    context = spaces.SpaceContext(classes=len(dataset.classes), images=len(dataset.select("train")))
+    space = spaces.get("smoke", context)
+    spec = StudySpec(
+        name=name, data=str(films), train_fingerprint=dataset.train_fingerprint,
+        test_fingerprint=dataset.test_fingerprint, classes=dataset.classes, positive=dataset.positive, space="smoke",
+        space_signature="x", families=("dense", "cnn"), seed=SEED,
+    )  # fmt: skip
+    lock = StudyLock(results, name)
+    study = studies.create(spec, space.declare_hyperparameters, results, lock, resume=False)
+
+    begun = time.time()
+    for i, values in enumerate(CONFIGS):
+        study.enqueue(values, origin=f"recipe {values['family']}")
+        asked = study.ask()
+        if complete:
+            study.complete(asked.number, result_of(0.8 + 0.05 * i))
+    if not complete:
+        study.interrupt_all("stopped")
+    study.touch(begun - 90)
+    study.close()
+    return study.view()
+
+
+if __name__ == "__main__":
+    where = Path(sys.argv[1])
+    names = tuple(sys.argv[2].split(",")) if len(sys.argv) > 2 else ("NORMAL", "PNEUMONIA")
+    made = make(where / "results", draw_films(where / "films", names))
+    print(made.name, [t.number for t in made.trials()])
