@@ -140,7 +140,7 @@ class Cluster:
 
 def _forget_old_token() -> None:
     """Have Ray read its token and mode from the environment again: it keeps what it saw when it was first imported."""
-    from ray._raylet import AuthenticationTokenLoader, Config
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()
