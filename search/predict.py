@@ -1,0 +1,266 @@
+"""`python -m search.predict MODEL image-or-folder…`: what a saved model says of films that nobody has labelled."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from search import console
+from xraytune.errors import InputError
+
+EXAMPLES = """
+python -m search.predict results/mine/winner film.jpeg
+python -m search.predict results/mine/winner folder/ --csv answers.csv
+python -m search.predict results/mine/winner folder/ --overlays heat/ --json
+"""
+
+BATCH = 32
+AHEAD = 4
+"""Batches decoded before the network asks for them."""
+
+SUFFIXES = {".jpeg", ".jpg", ".png", ".pgm", ".ppm", ".dcm", ".dicom"}
+"""Files of these are taken from a folder; a file that is named is always tried."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model says of one film."""
+
+    path: str
+    probabilities: tuple[float, ...]
+    """Calibrated, one a class."""
+    probability: float
+    """Of the positive class; without one, of the decided class."""
+    decision: str
+    """The class at the operating threshold."""
+    unusual: str
+    """In what the film is unlike the training images; empty where it is like them."""
+
+
+def main(
+    model: Annotated[
+        Path, typer.Argument(help="The folder that search.retrain wrote, or a .keras or .onnx file in it.")
+    ],
+    films: Annotated[list[Path], typer.Argument(help="Image files (JPEG, PNG, PGM, DICOM) or folders of them.")],
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", help="Write path, probability, decision to this file.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON instead of a table.")] = False,
+    overlays: Annotated[
+        Path | None, typer.Option(help="Write a Grad-CAM overlay of each film into this folder.")
+    ] = None,
+) -> int:
+    """Classify films with a saved model: class, calibrated probability, decision at the operating threshold.
+
+    Files that can't be read are listed and skipped (exit code 1). A film that is unlike the training images is marked.
+    Not a medical device.
+    """
+    from xraytune.model_file import load_model
+
+    paths = find(films)
+    loaded = load_model(model)
+    if loaded.card.demonstration:
+        console.err.print("[bold yellow]DEMONSTRATION MODEL, TRAINED ON PHANTOMS, NOT ON X-RAYS[/]")
+    answers: list[Answer] = []
+    skipped: list[tuple[str, str]] = []
+    with _progress() as bar:
+        task = bar.add_task("classifying", total=len(paths))
+        for answer, path, problem in classify(loaded, paths, overlays=overlays):
+            if answer:
+                answers.append(answer)
+            else:
+                skipped.append((str(path), problem))
+            bar.advance(task)
+    if csv_file:
+        write_csv(csv_file, answers, loaded.card.classes)
+    if as_json:
+        print(json.dumps(_plain(answers, skipped, loaded), indent=2))
+    elif not csv_file:
+        _table(answers, loaded)
+    else:
+        console.err.print(f"{len(answers)} films classified: {csv_file}")
+    if odd := [a for a in answers if a.unusual]:
+        console.err.print(f"[yellow]{len(odd)} unlike the training images; don't trust the answer:[/]")
+        for answer in odd:
+            console.err.print(f"  {answer.path}: {answer.unusual}", markup=False, soft_wrap=True)
+    if skipped:
+        console.err.print(f"[red]{len(skipped)} could not be read and were skipped:[/]")
+        for where, why in skipped:
+            console.err.print(f"  {where}: {why}", markup=False, soft_wrap=True)
+    return 1 if skipped else 0
+
+
+def find(films: Sequence[Path]) -> list[Path]:
+    """The files named and those in the folders named, each once, folders sorted.
+
+    Raises:
+        InputError: a path does not exist, or a folder holds no image.
+    """
+    out: dict[Path, None] = {}
+    for film in films:
+        if film.is_dir():
+            inside = sorted(
+                p
+                for p in film.rglob("*")
+                if p.suffix.lower() in SUFFIXES
+                and p.is_file()
+                and not any(part.startswith(".") or part == "__MACOSX" for part in p.relative_to(film).parts)
+            )
+            if not inside:
+                raise InputError(f"{film} holds no image ({', '.join(sorted(SUFFIXES))}).")
+            out.update(dict.fromkeys(inside))
+        elif film.exists():
+            out[film] = None
+        else:
+            raise InputError(f"{film} does not exist.")
+    return list(out)
+
+
+def classify(
+    model: Any, paths: Sequence[Path], *, overlays: Path | None = None
+) -> Iterator[tuple[Answer | None, Path, str]]:
+    """Answers in the order of the paths; None and why for files that can't be read.
+
+    Films are decoded in threads ahead of the network, in batches.
+
+    Args:
+        model: an `xraytune.model_file.Classifier`.
+        paths: image files.
+        overlays: where Grad-CAM overlays are written; None for none.
+    """
+    import numpy as np
+
+    from xraytune.data.cache import cores
+    from xraytune.data.reading import Unreadable
+
+    def read(path: Path) -> Any:
+        try:
+            return model.read(path)
+        except Unreadable as error:
+            return str(error)
+
+    batches = [list(paths[i : i + BATCH]) for i in range(0, len(paths), BATCH)]
+    with ThreadPoolExecutor(cores()) as pool:
+        waiting: list[list[Future[Any]]] = []
+        ahead = iter(batches)
+        for batch in batches:
+            while len(waiting) <= AHEAD and (following := next(ahead, None)) is not None:
+                waiting.append([pool.submit(read, path) for path in following])
+            read_now = [future.result() for future in waiting.pop(0)]
+            good = [r for r in read_now if not isinstance(r, str)]
+            answers: Iterator[Answer] = iter(())
+            if good:
+                squares = {size: np.stack([g[size] for g in good]) for size in model.sizes}
+                names = [path for path, r in zip(batch, read_now, strict=True) if not isinstance(r, str)]
+                answers = iter(_answers(model, names, squares, overlays))
+            for path, result in zip(batch, read_now, strict=True):
+                yield (None, path, result) if isinstance(result, str) else (next(answers), path, "")
+
+
+def _answers(model: Any, paths: Sequence[Path], squares: Any, overlays: Path | None) -> list[Answer]:
+    card = model.card
+    probabilities = model.predict_squares(squares)
+    decided = model.decide(probabilities)
+    unusual = model.unusual(squares)
+    if overlays:
+        _write_overlays(model, paths, squares, decided, overlays)
+    out = []
+    for path, p, answer, odd in zip(paths, probabilities, decided, unusual, strict=True):
+        shown = card.positive if card.positive is not None else int(answer)
+        out.append(Answer(str(path), tuple(float(v) for v in p), float(p[shown]), card.classes[int(answer)], odd))
+    return out
+
+
+def _write_overlays(model: Any, paths: Sequence[Path], squares: Any, decided: Any, folder: Path) -> None:
+    from PIL import Image
+
+    from xraytune import artifacts, explain
+
+    network = getattr(model.networks[0], "model", None)
+    if network is None:
+        raise InputError("Overlays need the Keras model (gradients): give the folder, not the .onnx file.")
+    images = squares[model.members[0].image_size]
+    for path, image, heat in zip(paths, images, explain.heat_maps(network, images, decided), strict=True):
+        name = "-".join([*path.parts[-3:-1], path.stem]).strip("/-") + ".png"
+        with artifacts.atomic_write(folder / name) as temporary:
+            Image.fromarray(explain.overlay(image, heat)).save(temporary)
+
+
+def write_csv(path: Path, answers: Sequence[Answer], classes: Sequence[str]) -> None:
+    """`path, probability, decision`, and one probability a class where there are more than two."""
+    from xraytune import artifacts
+
+    several = len(classes) > 2
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "probability", "decision", *([f"probability_{c}" for c in classes] if several else [])])
+    for answer in answers:
+        more = [f"{p:.6f}" for p in answer.probabilities] if several else []
+        writer.writerow([answer.path, f"{answer.probability:.6f}", answer.decision, *more])
+    try:
+        artifacts.write_text(path, text.getvalue())
+    except OSError as error:
+        raise InputError(f"{path} can't be written: {error.strerror}.") from None
+
+
+def _plain(answers: Sequence[Answer], skipped: Sequence[tuple[str, str]], model: Any) -> dict[str, Any]:
+    card = model.card
+    return {
+        "classes": list(card.classes),
+        "positive": None if card.positive is None else card.classes[card.positive],
+        "threshold": None if card.positive is None else card.threshold,
+        "demonstration": card.demonstration,
+        "films": [
+            {
+                "path": a.path,
+                "probability": a.probability,
+                "decision": a.decision,
+                "probabilities": dict(zip(card.classes, a.probabilities, strict=True)),
+                "unusual": a.unusual,
+            }
+            for a in answers
+        ],
+        "skipped": [{"path": where, "why": why} for where, why in skipped],
+    }
+
+
+def _table(answers: Sequence[Answer], model: Any) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    card = model.card
+    title = "the decided class" if card.positive is None else card.classes[card.positive]
+    table = Table(header_style="bold", box=None)
+    for name, side in (("film", "left"), (f"probability of {title}", "right"), ("decision", "left"), ("", "left")):
+        table.add_column(name, justify=side, overflow="fold")  # type: ignore[arg-type]
+    for a in answers:
+        table.add_row(Text(a.path), f"{a.probability:.3f}", a.decision, f"unusual: {a.unusual}" if a.unusual else "")
+    console.out.print(table)
+    if card.positive is not None:
+        console.out.print(f"[dim]Decided at {card.threshold:.3f} ({card.policy}). Not a medical device.[/]")
+
+
+def _progress() -> Any:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console.err,
+        transient=True,
+        disable=not console.err.is_terminal,
+    )
+
+
+if __name__ == "__main__":
+    console.run(main, examples=EXAMPLES)
