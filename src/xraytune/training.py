@@ -22,14 +22,17 @@ import keras_tuner
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytune import artifacts, batches, features, metrics
+from xraytune import artifacts, batches, features, judging, metrics, robust, views
 from xraytune.batches import Rows
 from xraytune.errors import FatalError, TrialError
+from xraytune.judging import ViewedImages
 from xraytune.machine import device_name, host_name, peak_memory_mb, versions
 from xraytune.models.compiling import jit_compile
 from xraytune.models.fitting import augmented, class_weights, head_only
 from xraytune.models.plan import PLATEAU_EPOCHS, Plan
-from xraytune.records import EpochReport, FailureCause, TrialConfig, TrialResult
+from xraytune.records import EpochReport, FailureCause, Objective, TrialConfig, TrialResult
+from xraytune.robust import RobustScore
+from xraytune.views import View
 
 DIVERGED = 1e4
 """A mean training loss above this is called diverged. Chance costs 0.7; a head on VGG's raw features, which reach the
@@ -68,6 +71,20 @@ class TrialData:
     cache: Path
     weights_dir: Path | None = None
 
+    views: tuple[View, ...] = ()
+    """Shifted views of validation images, from `with_views`; none leaves robustness unmeasured."""
+
+
+def with_views(data: TrialData, seed: int) -> TrialData:
+    """The data with the views that suit their training images; the same data and seed give the same views.
+
+    They are planned on the decoded size nearest to 64 px: amounts are fractions and factors, good for every size.
+    """
+    size = min(data.pools, key=lambda size: (abs(size - 64), size))
+    pool = batches.mapped(data.pools[size])
+    planned = views.plan(pool, data.labels, np.asarray(data.train), seed=seed)
+    return dataclasses.replace(data, views=planned)
+
 
 def configure_threads(n: int | None = None) -> None:
     """Hold the backend to `n` threads, or to `XRAYTUNE_THREADS`; call it before the first operation of a process.
@@ -90,13 +107,14 @@ class Training:
         space: builds the network.
         config: the point of the space and the seed.
         data: what it trains and is judged on.
-        objective: `clean`: F-beta on the validation images.
+        objective: `clean`: F-beta on the validation images; `robust`: the robust score over `data.views`.
         beta: F-beta's beta.
         max_epochs: the most epochs, 0 leaves it to the configuration.
         deadline: `time.monotonic()` value after which no further batch is begun.
 
     Attributes:
         model: the whole network, images in; after `finish` with the best epoch's weights.
+        view_predictions: after `finish`, by view's name the probabilities of the images at `view_positions`.
 
     Raises:
         TrialError: the configuration can't be built or trained on these data (bad_config, oom).
@@ -121,6 +139,10 @@ class Training:
         self.curve: list[dict[str, float]] = []
         self._snapshots: dict[int, tuple[Weights, NDArray[np.float32]]] = {}
         self._drops, self._best = 0, 0
+        self._viewed: ViewedImages | None = None
+        self.view_predictions: dict[str, NDArray[np.float32]] = {}
+        if objective == Objective.ROBUST and len(data.validation) and not data.views:
+            raise ValueError("objective robust needs data with views: with_views(data, seed)")
         self._last: EpochReport | None = None
         keras.backend.clear_session()
         keras.utils.set_random_seed(config.seed % 2**32)
@@ -218,16 +240,55 @@ class Training:
         """Probabilities of the validation images, float32 `(n_val, k)`."""
         if not self._judged:
             return np.zeros((0, len(self.data.classes)), np.float32)
-        source = self._plain_source(np.asarray(self.data.validation))
+        validation = np.asarray(self.data.validation)
+        source = self._plain_source(validation)
         with self._phase("validate"):
-            out = [
-                np.asarray(self.shell.predict_on_batch(source[batch]))[:n]
-                for batch, n in batches.padded_batches(np.asarray(self.data.validation), VALIDATION_BATCH)
-            ]
-        probabilities = self._two_columns(np.concatenate(out).astype(np.float32))
+            probabilities = self._predict(source, validation)
         if not np.isfinite(probabilities).all():
             raise TrialError(FailureCause.NAN, f"predictions are not finite after epoch {self.epoch + 1}")
         return probabilities
+
+    def _predict(self, source: NDArray[Any], rows: Rows) -> NDArray[np.float32]:
+        """Probabilities `(len(rows), k)` of those rows of what the shell takes."""
+        out = [
+            np.asarray(self.shell.predict_on_batch(source[batch]))[:n]
+            for batch, n in batches.padded_batches(rows, VALIDATION_BATCH)
+        ]
+        return self._two_columns(np.concatenate(out).astype(np.float32))
+
+    def _look_at_views(self, per_class: int | None) -> tuple[RobustScore, dict[str, NDArray[np.float32]]]:
+        """The robust score, and the predictions it is made of.
+
+        Args:
+            per_class: images of each class; None is all that were drawn.
+        """
+        with self._phase("views"):
+            viewed = self._views_drawn()
+            chosen = viewed.chosen(per_class or len(viewed.labels))
+            answers = viewed.predictions(self._predict_view, chosen)
+            score = robust.score(viewed.labels[chosen], answers, self.data.positive, beta=self.beta)
+        return score, answers
+
+    def _views_drawn(self) -> ViewedImages:
+        if self._viewed is None:
+            self._viewed = judging.draw(
+                self.pool,
+                np.asarray(self.data.validation),
+                self.data.labels,
+                self.data.views,
+                per_class=judging.PER_CLASS if self.prefix is None else judging.PER_CLASS_PREFIX,
+                fingerprint=self.data.fingerprint,
+                cache=self.data.cache,
+            )
+        return self._viewed
+
+    def _predict_view(self, pool: NDArray[Any], rows: Rows) -> NDArray[np.float32]:
+        if self.prefix is None:
+            return self._predict(pool, rows)
+        source = self.prefix.features(
+            pool, rows, fingerprint=self._views_drawn().key, cache=self.data.cache, check=self._check_deadline
+        )
+        return self._predict(source, rows)
 
     def _judge(self, probabilities: NDArray[np.float32], loss: float) -> tuple[float, dict[str, float]]:
         """The objective and every metric of an epoch."""
@@ -238,7 +299,12 @@ class Training:
         chosen = np.clip(probabilities[np.arange(len(labels)), labels], 1e-7, 1.0)
         measured = {"loss": loss, "val_loss": float(-np.log(chosen).mean())}
         measured |= {f"val_{name}": float(value) for name, value in figures.items() if math.isfinite(value)}
-        return float(figures["f_beta"]), measured
+        if self.objective != Objective.ROBUST:
+            return float(figures["f_beta"]), measured
+        trained = min(self.plan.epoch_images or len(self.data.train), len(self.data.train))
+        look = judging.per_epoch(trained, len(self.data.views), len(self.data.classes), judging.PER_CLASS)
+        score, _ = self._look_at_views(look)
+        return score.value, measured | judging.measure(score)
 
     def _keep_best(self, probabilities: NDArray[np.float32]) -> int:
         """Keep this epoch's weights and the best one's before it; the best epoch, from 1.
@@ -280,8 +346,13 @@ class Training:
             scores = probabilities[:, self.data.positive]
             threshold, value = metrics.best_threshold(truth, scores, self.beta)
             measured |= {"best_threshold": float(threshold), "f_beta_best_threshold": float(value)}
+        objective_value = row["value"]
+        if self._judged and self.data.views:
+            score, self.view_predictions = self._look_at_views(None)
+            measured |= judging.measure(score)
+            objective_value = score.value if self.objective == Objective.ROBUST else objective_value
         return TrialResult(
-            value=row["value"],
+            value=objective_value,
             best_epoch=self._best,
             epochs=self.epoch,
             metrics=measured,
@@ -303,6 +374,11 @@ class Training:
         if not self.epoch:
             raise TrialError(FailureCause.INTERRUPTED, "stopped before its first epoch was finished")
         return self._snapshots[self._best][1]
+
+    @property
+    def view_positions(self) -> NDArray[np.intp]:
+        """Where the images of `view_predictions` stand among the validation images, `(m,)`."""
+        return self._viewed.positions if self._viewed is not None else np.zeros(0, np.intp)
 
     def save(self, folder: Path) -> None:
         """Write everything needed to go on with the next epoch elsewhere."""

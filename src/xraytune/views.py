@@ -234,20 +234,26 @@ def _amount(direction: _Direction, images: Images, target: float) -> float:
     return (near + far) / 2
 
 
-def plan(images: Images, labels: NDArray[np.int32], *, reach: float = REACH, seed: int = 0) -> tuple[View, ...]:
+def plan(
+    images: Images,
+    labels: NDArray[np.int32],
+    train: NDArray[np.int64] | None = None,
+    *,
+    reach: float = REACH,
+    seed: int = 0,
+) -> tuple[View, ...]:
     """The views that suit these training images, the clean one first.
 
     Args:
-        images: decoded **training** images `(n, s, s, c)`, uint8; a class-balanced sample is used.
+        images: decoded images `(n, s, s, c)`, uint8, of which a class-balanced sample is read.
         labels: `(n,)` class indices.
+        train: which of them are training images; None: all.
         reach: within-class standard deviations per view.
         seed: of the sample.
     """
-    rng = np.random.default_rng(seed)
-    classes = np.unique(labels)
-    each = SAMPLE // len(classes)
-    chosen = np.concatenate([rng.permutation(np.flatnonzero(labels == c))[:each] for c in classes])
-    sample, sample_labels = np.asarray(images[np.sort(chosen)]), labels[np.sort(chosen)]
+    rows = np.arange(len(labels)) if train is None else np.asarray(train)
+    chosen = rows[subset(labels[rows], SAMPLE // len(np.unique(labels[rows])), seed)]
+    sample, sample_labels = np.asarray(images[chosen]), labels[chosen]
     gray = _gray(sample)
     views = [CLEAN]
     for direction in _DIRECTIONS:

@@ -1,0 +1,134 @@
+"""What a trial's network is shown beside its clean validation images, and what that says of it (objective robust).
+
+A fixed, balanced subset of the validation images is drawn once as each of the study's views and kept beside the image
+cache; every trial of that size maps the same file. How many of them an epoch looks at follows from what the epoch
+trained on, so that views stay under a fifth of a trial's time; the weights that are restored are judged on all.
+Called by `xraytune.training`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+from numpy.typing import NDArray
+
+from xraytune import artifacts, robust, views
+from xraytune.batches import Rows
+from xraytune.views import View
+
+PER_CLASS = 100
+"""Validation images of each class that views are drawn of: specificity is known to ± 0.04 a view, and the score
+averages several views."""
+
+PER_CLASS_PREFIX = 40
+"""The same for a network with a frozen prefix, through which every view must go: 12 views of 80 images cost VGG16 at
+64 px about twenty core seconds, once a prefix."""
+
+SHARE = 0.2
+"""Part of a trial's time that views may take."""
+
+STEP_COST = 3.0
+"""A training step costs about three forward passes (one forward, two backward)."""
+
+Predict = Callable[[NDArray[Any], Rows], NDArray[np.float32]]
+"""Probabilities `(m, k)` of rows `(m,)` of a pool `(n, s, s, c)`."""
+
+
+@dataclass(frozen=True)
+class ViewedImages:
+    """The views of a subset of one pool's validation images."""
+
+    names: tuple[str, ...]
+    """The views, the clean one first."""
+
+    pool: NDArray[np.uint8]
+    """`(views · m, s, s, c)`, one view after another, mapped read-only."""
+
+    labels: NDArray[np.int32]
+    """`(m,)`."""
+
+    positions: NDArray[np.intp]
+    """`(m,)`: where each image stands among the validation images."""
+
+    key: str
+    """sha256 of what the pool was made from; fingerprint of its features."""
+
+    def chosen(self, per_class: int) -> NDArray[np.intp]:
+        """Which of the `m` images a look at `per_class` of each class takes; a smaller look is part of a larger one."""
+        return views.subset(self.labels, per_class)
+
+    def predictions(self, predict: Predict, chosen: NDArray[np.intp]) -> dict[str, NDArray[np.float32]]:
+        """Probabilities `(len(chosen), k)` of each view."""
+        m = len(self.labels)
+        rows = np.concatenate([view * m + chosen for view in range(len(self.names))]).astype(np.int64)
+        answers = predict(self.pool, rows).reshape(len(self.names), len(chosen), -1)
+        return dict(zip(self.names, answers, strict=True))
+
+
+def per_epoch(trained: int, shown: int, classes: int, most: int) -> int:
+    """Images of each class to look at after an epoch.
+
+    Args:
+        trained: images the epoch trained on.
+        shown: how many views there are.
+        classes: how many classes.
+        most: never more than so many; never fewer than 10.
+    """
+    return int(np.clip(SHARE * STEP_COST * trained / (shown * classes), 10, most))
+
+
+def draw(
+    pool: NDArray[np.uint8],
+    validation: Rows,
+    labels: NDArray[np.int32],
+    planned: Sequence[View],
+    *,
+    per_class: int,
+    fingerprint: str,
+    cache: Path,
+) -> ViewedImages:
+    """Draw the views of a balanced subset of the validation images, or map those drawn before.
+
+    Args:
+        pool: `(n, s, s, c)`, uint8.
+        validation: which of them are validation images.
+        labels: `(n,)`, of the whole pool.
+        planned: from `views.plan`.
+        per_class: images of each class.
+        fingerprint: of the pool's data.
+        cache: the cache folder.
+    """
+    positions = views.subset(labels[validation], per_class)
+    rows = np.asarray(validation)[positions]
+    about = [fingerprint, list(map(int, pool.shape)), [v.to_json() for v in planned], rows.tolist()]
+    key = hashlib.sha256(json.dumps(about).encode()).hexdigest()
+    path = cache / "views" / f"{key[:32]}.npy"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(path.with_suffix(".lock")):
+            if not path.is_file():
+                drawn = views.draw_all(np.asarray(pool[rows]), planned)
+                with artifacts.atomic_write(path) as temporary, temporary.open("wb") as file:
+                    np.save(file, drawn.reshape(-1, *drawn.shape[2:]))
+    return ViewedImages(
+        names=tuple(v.name for v in planned),
+        pool=np.load(path, mmap_mode="r"),
+        labels=labels[rows],
+        positions=positions,
+        key=key,
+    )
+
+
+def measure(score: robust.RobustScore) -> dict[str, float]:
+    """A robust score as metrics: `robust`, `robust_threshold` (two classes), and `view_NAME` for each view."""
+    measured = {"robust": score.value}
+    if np.isfinite(score.threshold):
+        measured["robust_threshold"] = score.threshold
+    return measured | {f"view_{name.replace(' ', '_')}": value for name, value in score.by_view.items()}

@@ -1,0 +1,113 @@
+"""A trial judged on views: what it looks at, what it costs, and that a shortcut shows."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import spaces
+from xraytune import judging
+from xraytune.records import TrialConfig
+from xraytune.training import Training, TrialData, with_views
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Noise whose class 1 is brighter: all that there is to learn is a shortcut."""
+    rng = np.random.default_rng(0)
+    labels = np.tile(np.array([0, 1], np.int32), 120)
+    images = rng.normal(105 + 30 * labels[:, None, None, None], 12, (240, 28, 28, 1))
+    return TrialData(
+        pools={28: np.clip(images, 0, 255).astype(np.uint8)},
+        labels=labels,
+        patients=np.arange(240).astype(str),
+        train=np.arange(160),
+        validation=np.arange(160, 240),
+        classes=("normal", "ill"),
+        positive=1,
+        channels=1,
+        fingerprint="bright",
+        cache=tmp_path_factory.mktemp("cache"),
+    )
+
+
+VALUES = {"family": "dense", "dense/image_size": 28, "learning_rate": 0.003, "batch_size": 16, "epochs": 8}
+
+
+@pytest.fixture(scope="module")
+def space():
+    return spaces.get("smoke", spaces.SpaceContext(classes=2, channels=1, counts=(80, 80), images=160))
+
+
+def trained(space, data, **changes):
+    training = Training(space, TrialConfig("dense", VALUES, 1), data, **changes)
+    while not training.done:
+        training.step()
+    return training, training.finish()
+
+
+def test_a_shortcut_costs_the_robust_value_what_it_can_not_cost_the_clean_one(space, data):
+    training, result = trained(space, with_views(data, 0), objective="robust")
+    assert result.metrics["val_auc"] > 0.97
+    assert result.value == result.metrics["robust"] < 0.9
+    assert min(result.metrics["view_brighter"], result.metrics["view_darker"]) < result.metrics["view_clean"] - 0.1
+    names = [v.name for v in training.data.views]
+    assert list(training.view_predictions) == names
+    assert {p.shape for p in training.view_predictions.values()} == {(len(training.view_positions), 2)}
+
+
+def test_the_clean_objective_records_the_robust_score_beside_it(space, data):
+    _, result = trained(space, with_views(data, 0), objective="clean")
+    assert result.value == result.metrics["val_f_beta"]
+    assert 0 < result.metrics["robust"] < 1
+
+
+def test_the_objective_changes_no_weight(space, data):
+    viewed = with_views(data, 0)
+    clean, robust = (trained(space, viewed, objective=o)[0] for o in ("clean", "robust"))
+    first = [np.asarray(row["loss"]) for row in clean.curve]
+    assert np.allclose(first, [row["loss"] for row in robust.curve][: len(first)])
+
+
+def test_the_same_data_and_seed_plan_the_same_views(data):
+    assert with_views(data, 3).views == with_views(data, 3).views
+
+
+def test_views_are_planned_without_the_validation_images(data):
+    changed = data.pools[28].copy()
+    changed[data.validation] = 0
+    assert with_views(data, 0).views == with_views(dataclasses.replace(data, pools={28: changed}), 0).views
+
+
+def test_robust_without_views_is_refused(space, data):
+    with pytest.raises(ValueError, match="with_views"):
+        Training(space, TrialConfig("dense", VALUES, 1), data, objective="robust")
+
+
+def test_views_are_drawn_once_and_kept(data):
+    viewed = with_views(data, 0)
+    kept = [
+        judging.draw(
+            data.pools[28],
+            data.validation,
+            data.labels,
+            viewed.views,
+            per_class=5,
+            fingerprint="bright",
+            cache=data.cache,
+        )
+        for _ in range(2)
+    ]
+    files = list((data.cache / "views").glob(f"{kept[0].key[:32]}*.npy"))
+    assert len(files) == 1
+    assert np.array_equal(kept[0].pool, kept[1].pool)
+    clean = kept[0].pool[: len(kept[0].labels)]
+    assert np.array_equal(clean, data.pools[28][data.validation][kept[0].positions])
+
+
+@pytest.mark.parametrize(("trained_on", "shown"), [(5000, 12), (1000, 12), (300, 9)])
+def test_views_cost_at_most_a_fifth_of_the_training_steps(trained_on, shown):
+    each = judging.per_epoch(trained_on, shown, 2, most=10**6)
+    assert each * shown * 2 <= 0.2 * judging.STEP_COST * trained_on or each == 10
