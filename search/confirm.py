@@ -274,6 +274,11 @@ class Confirmed:
         return float(np.mean(self.values))
 
     @property
+    def ranking(self) -> float:
+        """ROC AUC, mean over folds and seeds: tells finalists apart whose objective is that of the trivial answer."""
+        return float(np.mean([r.result.metrics.get("val_auc", 0.0) for r in self.results]))
+
+    @property
     def error(self) -> float:
         """Its standard error over folds and seeds."""
         return float(np.std(self.values, ddof=1) / math.sqrt(len(self.values))) if len(self.values) > 1 else 0.0
@@ -417,4 +422,4 @@ def run(
         raise FatalError(f"No finalist could be trained again:\n{causes}")
     common = set.intersection(*({r.repeat for r in c.results} for c in confirmed))
     same = [Confirmed(c.trial, tuple(r for r in c.results if r.repeat in common)) for c in confirmed]
-    return sorted(same, key=lambda c: -c.mean)
+    return sorted(same, key=lambda c: (-round(c.mean, 9), -c.ranking))

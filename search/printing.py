@@ -118,7 +118,7 @@ class Trainings:
             left = max(0.0, self._expected - spent)
         else:
             left = spent / self._fresh * (self._total - self._done)
-        return f", about {console.clock(left)} left"
+        return f", about {console.clock(left)} left" if left >= 1 else ""
 
     def _show(self) -> None:
         running = "; ".join(list(self._running.values())[-2:])

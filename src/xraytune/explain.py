@@ -64,7 +64,7 @@ def _feature(model: keras.Model) -> Any | None:
     found = None
     for layer in model.layers:
         output = getattr(layer, "output", None)
-        shape = getattr(output, "shape", ())
+        shape: Any = getattr(output, "shape", ())
         spatial = len(shape) == 4 and shape[1] is not None and shape[1] >= 2
         if spatial and (isinstance(layer, keras.Model) or _convolutional(layer)):
             found = output
