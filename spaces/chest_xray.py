@@ -80,7 +80,6 @@ class ChestXRay(keras_tuner.HyperModel):  # type: ignore[misc]  # KerasTuner has
             choice(hp, "dense/units", (32, 64, 128, 256, 512), 128)
             choice(hp, "dense/dropout", (0.0, 0.2, 0.4), 0.2)
             choice(hp, "dense/batch_norm", (False, True), True)
-            choice(hp, "dense/epoch_images", self._share("dense"))
 
     def _cnn(self, hp: keras_tuner.HyperParameters) -> None:
         if "cnn" not in self.families:
@@ -96,7 +95,6 @@ class ChestXRay(keras_tuner.HyperModel):  # type: ignore[misc]  # KerasTuner has
             choice(hp, "cnn/batch_norm", (False, True), True)
             choice(hp, "cnn/pooling", ("max", "avg"))
             choice(hp, "cnn/dropout", (0.0, 0.1, 0.25))
-            choice(hp, "cnn/epoch_images", self._share("cnn"))
 
     def _vgg(self, hp: keras_tuner.HyperParameters, family: str) -> None:
         if family not in self.families:
@@ -111,7 +109,6 @@ class ChestXRay(keras_tuner.HyperModel):  # type: ignore[misc]  # KerasTuner has
                 choice(hp, f"{family}/trained_blocks", (1, 2))
                 choice(hp, f"{family}/head_epochs", (1, 2, 3), 2)
                 choice(hp, f"{family}/rate_factor", (0.3, 0.1, 0.03, 0.01), 0.1)
-            choice(hp, f"{family}/epoch_images", self._share(family))
             choice(hp, f"{family}/augmentation_copies", (0, 1, 2, 4))
 
     def _densenet(self, hp: keras_tuner.HyperParameters) -> None:
@@ -122,7 +119,6 @@ class ChestXRay(keras_tuner.HyperModel):  # type: ignore[misc]  # KerasTuner has
         with hp.conditional_scope("family", ["densenet"]):
             choice(hp, "densenet/mode", modes)
             choice(hp, "densenet/image_size", models.SIZES["densenet"], 64)
-            choice(hp, "densenet/epoch_images", self._share("densenet"))
             with hp.conditional_scope("densenet/mode", ["scratch"]):
                 choice(hp, "densenet/variant", tuple(densenet.VARIANTS))
                 choice(hp, "densenet/own_normalization", OWN_NORMALIZATIONS)
@@ -155,17 +151,14 @@ class ChestXRay(keras_tuner.HyperModel):  # type: ignore[misc]  # KerasTuner has
         choice(hp, "schedule", ("constant", "cosine", "plateau"))
         choice(hp, "batch_size", (16, 32, 64), 32)
         choice(hp, "epochs", (10, 15, 20, 30), 15)
+        # what an epoch may cost; 0 is an epoch of all images (spaces.narrowing sets it where time is short)
+        choice(hp, "epoch_gflop", tuple(int(v) for v in self.context.narrowed.get("epoch_gflop", (0,))))
         choice(hp, "patience", (3, 5, 8), 5)
         choice(hp, "imbalance", ("none", "class_weights", "focal"))
         choice(hp, "label_smoothing", (0.0, 0.05, 0.1))
         choice(hp, "augmentation", STRENGTHS, "light")
         choice(hp, "flip", (False, True))
         choice(hp, "shape_jitter", tuple(SHAPE_JITTERS), "light")
-
-    def _share(self, family: str) -> tuple[int, ...]:
-        """Training images an epoch: all, or the share that narrowing fixed for a dear family."""
-        fixed = self.context.narrowed.get(f"{family}/epoch_images")
-        return tuple(int(v) for v in fixed) if fixed else (0,)
 
     def active(self, hp: keras_tuner.HyperParameters) -> dict[str, Value]:
         """The active hyperparameters of `hp` by name."""

@@ -73,7 +73,7 @@ class Plan:
             batch_size=int(get("batch_size", 32)),
             epochs=int(get("epochs", 10)),
             patience=int(get("patience", 5)),
-            epoch_images=int(get("epoch_images", 0)),
+            epoch_images=_share(values),
             optimizer=str(get("optimizer", "adam")),
             learning_rate=float(get("learning_rate", 1e-3)),
             weight_decay=float(get("weight_decay", 0.0)),
@@ -106,3 +106,13 @@ class Plan:
             span = max(self.epochs - WARM_UP_EPOCHS, 1)
             return rate * max(0.5 * (1 + math.cos(math.pi * min((progress - WARM_UP_EPOCHS) / span, 1.0))), 0.01)
         return rate
+
+
+def _share(values: Mapping[str, Value]) -> int:
+    """Training images an epoch: as many as `epoch_gflop` pays for, 0 (all) where that is 0 or not a value."""
+    budget = float(values.get("epoch_gflop", 0))
+    if not budget:
+        return 0
+    from xraytune.models.cost import cost
+
+    return cost(values).epoch_images(budget * 1e9)

@@ -1,0 +1,176 @@
+"""Narrowing a space to the time there is, before a search begins: no trial is drawn that could not be afforded.
+
+A search of so many seconds on so many workers wants some forty trials (more where there is more time), most of which
+are stopped early, so that a trial that runs to its end may cost twice its share of the time. That gives what an epoch
+may cost, in operations: `epoch_gflop`. A network whose epoch of all images costs more trains on a share of them an
+epoch, cycling through all in a seeded order, so that the epochs of all families, and with them ASHA's rungs, come in
+comparable time. Choices whose share would be too small to learn from are taken away, the dearest first. Kept prefixes
+may take a tenth of the time for each family that uses them, all of its prefixes together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+
+import keras_tuner
+
+import spaces
+from spaces.context import SpaceContext
+from xraytune.models import cost as costs
+from xraytune.models.cost import Machine, measure_machine
+from xraytune.records import Value
+
+TRIALS_IN_15_MINUTES = 40
+UNPRUNED = 2.0
+"""How many times its share of the time a trial may cost that runs to its end: ASHA stops most at a third or a ninth."""
+
+TRACED = 0.8
+"""What tracing leaves of a trial for its steps."""
+
+PREFIX_SHARE = 0.1
+"""Of the time, for one family's kept prefixes."""
+
+GIVES_WAY = ("augmentation_copies", "normalization", "backbone", "image_size", "cut")
+"""Which parameter of a kept prefix loses choices first: each combination is another array to compute."""
+
+DEAR = ("image_size", "width", "growth", "convolutions", "blocks", "units", "variant", "cut", "trained_blocks", "mode")
+"""Which parameters a step's cost depends on."""
+
+STEPS_GIVE_WAY = (
+    ("image_size", 4),
+    ("width", 3),
+    ("trained_blocks", 1),
+    ("variant", 2),
+    ("image_size", 3),
+    ("width", 2),
+    ("variant", 1),
+    ("convolutions", 1),
+    ("image_size", 1),
+    ("cut", 1),
+)
+"""What a family gives up, in order, and how many choices stay at that point: large images first, breadth last."""
+
+USUAL_SHARE = 1 / 5
+"""Of all images, what an epoch of a family's median network should have at least."""
+
+Choices = dict[str, tuple[Value, ...]]
+PrefixKey = tuple[Value, ...]
+
+
+def narrow(
+    space: str,
+    context: SpaceContext,
+    *,
+    seconds: float | None,
+    trials: int | None = None,
+    machine: Machine | None = None,
+) -> tuple[SpaceContext, list[str]]:
+    """The context with the choices that fit, and a line a family that says what went.
+
+    Args:
+        space: the space's name; only our own are narrowed.
+        context: classes, weights, families, training images.
+        seconds: how long the search may take; None narrows nothing.
+        trials: how many trials it may do.
+        machine: how fast; measured where not given.
+    """
+    if space not in spaces.SPACES or space == "smoke" or not seconds or not context.images:
+        return context, []
+    machine = machine or measure_machine()
+    wanted = max(TRIALS_IN_15_MINUTES * math.sqrt(seconds / 900), 12)
+    wanted = min(wanted, trials) if trials else wanted
+    afforded = UNPRUNED * seconds * machine.workers / max(wanted, 1)
+    narrowed: Choices = {} if machine.accelerator else _epochs(seconds)
+    epochs = max(int(e) for e in narrowed.get("epochs", (30,)))
+    lines: list[str] = []
+    paid: set[PrefixKey] = set()
+    operations = afforded / epochs * machine.rate * TRACED
+    narrowed["epoch_gflop"] = (max(int(operations / 1e9), 1),)
+    declared = _declared(space, context)
+    for family in (str(f) for f in declared["family"]):
+        own = {n: v for n, v in declared.items() if n.startswith(f"{family}/")} | {"family": (family,)}
+        before = dict(own)
+        prefixes = seconds * machine.workers * PREFIX_SHARE
+        paid |= _cut_prefixes(own, family, context.images, prefixes, machine, paid)
+        _cut_steps(own, family, context.images, operations)
+        gone = {n: v for n, v in own.items() if n != "family" and v != before[n]}
+        narrowed |= gone
+        if gone:
+            what = "; ".join(f"{n.partition('/')[2]} {_range(v)}" for n, v in gone.items())
+            lines.append(f"{family}: {what}")
+    return dataclasses.replace(context, narrowed={**narrowed, **context.narrowed}), lines
+
+
+def _epochs(seconds: float) -> Choices:
+    """Epochs' budgets: short searches compare short trainings."""
+    if seconds < 600:
+        return {"epochs": (10,)}
+    return {"epochs": (10, 15)} if seconds < 3600 else {}
+
+
+def _declared(space: str, context: SpaceContext) -> Choices:
+    hp = keras_tuner.HyperParameters()
+    spaces.get(space, context).declare_hyperparameters(hp)
+    return {p.name: tuple(p.values) for p in hp.space if hasattr(p, "values")}
+
+
+def _points(own: Mapping[str, tuple[Value, ...]], names: tuple[str, ...]) -> Iterator[dict[str, Value]]:
+    """Every combination of the choices of parameters that end in `names`; the others at their first choice."""
+    chosen = [own[n] if n == "family" or n.rpartition("/")[2] in {*names, "mode"} else own[n][:1] for n in own]
+    for combination in itertools.product(*chosen):
+        yield dict(zip(own, combination, strict=True))
+
+
+def _cut_prefixes(
+    own: Choices, family: str, images: int, budget: float, machine: Machine, paid: set[PrefixKey]
+) -> set[PrefixKey]:
+    """Take choices away until all prefixes left can be computed in `budget` worker seconds; the prefixes left.
+
+    What another family has `paid` for costs nothing: VGG's block 4 is the same array under a head and under block 5.
+    """
+
+    def kept() -> dict[PrefixKey, float]:
+        seconds: dict[PrefixKey, float] = {}
+        for point in _points(own, (*GIVES_WAY, "trained_blocks")):
+            cost = costs.cost(point)
+            copies = int(point.get(f"{family}/augmentation_copies", 0))
+            names = ("backbone", "image_size", "normalization")
+            key = (*(point.get(f"{family}/{n}", "") for n in names), cost.prefix, copies)
+            # the copies and, for the validation images, a fifth of the plain array
+            seconds[key] = cost.prefix_seconds(machine, images) * (copies + 0.2 if copies else 1.0)
+        return seconds
+
+    for name in GIVES_WAY:
+        full = f"{family}/{name}"
+        while full in own and len(own[full]) > 1 and sum(s for k, s in kept().items() if k not in paid) > budget:
+            # sizes lose the largest; the rest is declared with the usual choice first
+            own[full] = own[full][:-1]
+    return set(kept())
+
+
+def _cut_steps(own: Choices, family: str, images: int, budget: float) -> None:
+    """Take choices away until an epoch of `budget` operations has images enough, for the median and the dearest."""
+
+    def bearable() -> bool:
+        found = sorted((costs.cost(point) for point in _points(own, DEAR)), key=lambda cost: cost.train)
+        usual, dearest = (found[i].epoch_images(budget) for i in (len(found) // 2, -1))
+        return usual >= USUAL_SHARE * images and dearest > costs.SMALLEST_EPOCH
+
+    for name, floor in STEPS_GIVE_WAY:
+        full = f"{family}/{name}"
+        while full in own and len(own[full]) > floor and not bearable():
+            own[full] = _without_dearest(own, full)
+
+
+def _without_dearest(own: Choices, name: str) -> tuple[Value, ...]:
+    """The choices of `name` without the one whose steps cost most."""
+    price = [max(costs.cost(p).train for p in _points({**own, name: (value,)}, DEAR)) for value in own[name]]
+    dearest = max(range(len(price)), key=price.__getitem__)
+    return tuple(v for i, v in enumerate(own[name]) if i != dearest)
+
+
+def _range(values: tuple[Value, ...]) -> str:
+    return ", ".join(map(str, values))

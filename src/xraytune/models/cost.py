@@ -1,0 +1,178 @@
+"""What a point of the space costs: arithmetic per image, and from it seconds on this machine.
+
+Used on the driver, before any network exists, to narrow a space to the time asked (`spaces.narrowing`) and to leave out
+recipes that can't fit. Operations are counted layer by layer; how near a family comes to the machine's matrix
+multiplication is a factor measured on two cores (FACTS: VGG's forward pass is at that limit, DenseNet121 at 70 %; a
+step's backward pass and many small layers take more). Estimates are within a factor of two, which is what narrowing
+needs; a prefix is measured on 64 images before it is computed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from xraytune.models import FAMILIES
+from xraytune.models.cnn import widths
+from xraytune.models.densenet import GROWTH, VARIANTS
+from xraytune.models.weight_files import VGG_CONVOLUTIONS
+from xraytune.records import Value
+
+EFFICIENCY = {"dense": 0.3, "cnn": 0.6, "vgg_frozen": 0.9, "vgg_finetuned": 0.7, "densenet": 0.3}
+"""Share of the machine's matrix-multiplication rate that a training step reaches, measured on one core at 48–64 px."""
+
+PREFIX_EFFICIENCY = 0.9
+STEP_SECONDS = 0.004
+"""Keras's own time a step, whatever the network (measured, Keras 3.15 on TensorFlow)."""
+
+TRACE_SECONDS = {"dense": 1.0, "cnn": 1.5, "vgg_frozen": 2.5, "vgg_finetuned": 4.0}
+TRACE_SECONDS_A_CONVOLUTION = 0.25
+"""Tracing and optimising a DenseNet's graph: half a minute for DenseNet121's hundred and twenty convolutions."""
+
+SMALLEST_EPOCH = 256
+"""Images an epoch has at least: eight steps of 32, enough for a value that says something."""
+
+GPU_RATE = 5e12
+"""Operations a second taken for an accelerator: a few per cent of what it can, as small networks reach it."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How fast one worker is."""
+
+    rate: float
+    """Single-precision operations a second of one worker at matrix multiplication."""
+
+    workers: int
+    """Trials at a time."""
+
+    accelerator: bool = False
+
+
+@cache
+def measure_machine() -> Machine:
+    """Time a small matrix multiplication on one core (a tenth of a second), once a process."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    gpus = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+    if gpus:
+        return Machine(GPU_RATE, gpus, accelerator=True)
+    import threadpoolctl  # type: ignore[import-untyped]  # scikit-learn brings it
+
+    n = 512
+    a = np.ones((n, n), np.float32)
+    with threadpoolctl.threadpool_limits(1):
+        a @ a
+        times = []
+        for _ in range(20):
+            start = time.perf_counter()
+            a @ a
+            times.append(time.perf_counter() - start)
+    return Machine(2 * n**3 / min(times), cores)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One configuration's cost."""
+
+    prefix: float
+    """Operations an image in layers that never train: once a copy, not once an epoch."""
+
+    train: float
+    """Operations an image of one training step: forward, and twice that again where gradients go."""
+
+    trace: float
+    """Seconds until the first step runs."""
+
+    family: str
+
+    def epoch_seconds(self, machine: Machine, images: int, batch_size: int = 32) -> float:
+        """Seconds an epoch of `images` takes one worker."""
+        steps = max(images // batch_size, 1)
+        return images * self.train / (machine.rate * EFFICIENCY[self.family]) + steps * STEP_SECONDS
+
+    def epoch_images(self, budget: float) -> int:
+        """Images that fit an epoch of `budget` operations at the rate of matrix multiplication; a multiple of 64."""
+        each = self.train / EFFICIENCY[self.family]
+        return max(int(budget / max(each, 1.0)) // 64 * 64, SMALLEST_EPOCH)
+
+    def prefix_seconds(self, machine: Machine, images: int) -> float:
+        """Seconds until one copy of the prefix is there, if one worker computes it alone."""
+        return images * self.prefix / (machine.rate * PREFIX_EFFICIENCY)
+
+
+def cost(values: Mapping[str, Value]) -> Cost:
+    """The cost of one point of the space.
+
+    Raises:
+        ValueError: the family is unknown.
+    """
+    family = str(values["family"])
+    if family not in FAMILIES:
+        raise ValueError(f"unknown family {family!r}: {', '.join(FAMILIES)}")
+    if family == "dense":
+        size, units = int(values["dense/image_size"]), int(values["dense/units"])
+        return Cost(0, 6 * units * (size**2 + units * (int(values["dense/layers"]) - 1)), TRACE_SECONDS[family], family)
+    if family == "cnn":
+        return Cost(0, 3 * _cnn(values), TRACE_SECONDS[family], family)
+    if family == "densenet":
+        return _densenet(values)
+    blocks = _vgg_blocks(str(values[f"{family}/backbone"]), int(values[f"{family}/image_size"]))
+    last = int(str(values[f"{family}/cut"])[5])
+    trained = int(values.get(f"{family}/trained_blocks", 0))
+    frozen = sum(blocks[: last - trained])
+    return Cost(frozen, 3 * sum(blocks[last - trained : last]) + _head(values), TRACE_SECONDS[family], family)
+
+
+def _head(values: Mapping[str, Value]) -> float:
+    units = int(values.get("head/units", 64))
+    return 6.0 * units * (512 + units * int(values.get("head/layers", 1)))
+
+
+def _cnn(values: Mapping[str, Value]) -> float:
+    """Forward operations; a normalisation, a ReLU or a pooling counts twenty an element: memory, not arithmetic."""
+    size, before, total = int(values["cnn/image_size"]), 1, 0.0
+    for filters in widths(values):
+        for _ in range(int(values["cnn/convolutions"])):
+            total += size**2 * filters * (18 * before + 40)
+            before = filters
+        size = -(-size // 2)
+    return total + _head(values)
+
+
+def _vgg_blocks(backbone: str, size: int) -> list[float]:
+    """Forward operations of each of the five blocks."""
+    blocks, before = [], 3
+    for count, filters in zip(VGG_CONVOLUTIONS[backbone], (64, 128, 256, 512, 512), strict=True):
+        blocks.append(size**2 * 18.0 * filters * (before + filters * (count - 1)))
+        before, size = filters, size // 2
+    return blocks
+
+
+def _densenet(values: Mapping[str, Value]) -> Cost:
+    scratch = values["densenet/mode"] == "scratch"
+    variant = str(values["densenet/variant" if scratch else "densenet/backbone"])
+    layers = VARIANTS[variant]
+    size = -(-int(values["densenet/image_size"]) // 4)
+    parts, channels = [(2 * size) ** 2 * 2.0 * 49 * 3 * 64], 64
+    for number, count in enumerate(layers):
+        block = 0.0
+        for _ in range(count):
+            block += size**2 * 2.0 * (channels * 4 * GROWTH + 9 * 4 * GROWTH * GROWTH)
+            channels += GROWTH
+        if number < 3:
+            block += size**2 * channels**2
+            channels, size = channels // 2, size // 2
+        parts.append(block)
+    trace = TRACE_SECONDS_A_CONVOLUTION * 2 * sum(layers)
+    if scratch:
+        return Cost(0, 3 * sum(parts), trace, "densenet")
+    if values["densenet/mode"] == "last_block":
+        return Cost(sum(parts[:4]), 3 * parts[4], TRACE_SECONDS_A_CONVOLUTION * 2 * layers[3], "densenet")
+    deepest = {"pool3": 3, "pool4": 4, "top": 5}[str(values["densenet/cut"])]
+    return Cost(sum(parts[:deepest]), _head(values), 2.5, "densenet")
