@@ -15,10 +15,12 @@ from xraytune.training import Training, TrialData, with_views
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Noise whose class 1 is brighter: all that there is to learn is a shortcut."""
+    """Noise with a bright bar at one side or the other: all that there is to learn is a marker at the border."""
     rng = np.random.default_rng(0)
     labels = np.tile(np.array([0, 1], np.int32), 120)
-    images = rng.normal(105 + 30 * labels[:, None, None, None], 12, (240, 28, 28, 1))
+    images = rng.normal(110, 20, (240, 28, 28, 1))
+    images[labels == 1, :, :2] += 90
+    images[labels == 0, :, -2:] += 90
     return TrialData(
         pools={28: np.clip(images, 0, 255).astype(np.uint8)},
         labels=labels,
@@ -28,12 +30,12 @@ def data(tmp_path_factory):
         classes=("normal", "ill"),
         positive=1,
         channels=1,
-        fingerprint="bright",
+        fingerprint="marker",
         cache=tmp_path_factory.mktemp("cache"),
     )
 
 
-VALUES = {"family": "dense", "dense/image_size": 28, "learning_rate": 0.003, "batch_size": 16, "epochs": 8}
+VALUES = {"family": "dense", "dense/image_size": 28, "learning_rate": 0.001, "batch_size": 16, "epochs": 8}
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +53,8 @@ def trained(space, data, **changes):
 def test_a_shortcut_costs_the_robust_value_what_it_can_not_cost_the_clean_one(space, data):
     training, result = trained(space, with_views(data, 0), objective="robust")
     assert result.metrics["val_auc"] > 0.97
-    assert result.value == result.metrics["robust"] < 0.9
-    assert min(result.metrics["view_brighter"], result.metrics["view_darker"]) < result.metrics["view_clean"] - 0.1
+    assert result.value == result.metrics["robust"] < result.metrics["view_clean"] - 0.05
+    assert result.metrics["view_border_hidden"] < result.metrics["view_clean"] - 0.1
     names = [v.name for v in training.data.views]
     assert list(training.view_predictions) == names
     assert {p.shape for p in training.view_predictions.values()} == {(len(training.view_positions), 2)}
@@ -95,7 +97,7 @@ def test_views_are_drawn_once_and_kept(data):
             data.labels,
             viewed.views,
             per_class=5,
-            fingerprint="bright",
+            fingerprint="marker",
             cache=data.cache,
         )
         for _ in range(2)
