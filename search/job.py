@@ -43,7 +43,10 @@ class RunningTrial(Protocol):
         ...
 
     def predictions(self) -> Mapping[str, np.ndarray]:
-        """Arrays kept with the trial: `probabilities`, `labels`, `indices` of its validation images; may be empty."""
+        """Arrays kept with the trial: `probabilities`, `labels`, `indices` of its validation images; may be empty.
+
+        And `view_names` `(v,)`, `view_probabilities` `(v, m, k)` of the images at `view_indices` `(m,)`.
+        """
         ...
 
 
@@ -82,6 +85,9 @@ class _KerasTrial:
             "probabilities": self._training.validation_predictions(),
             "labels": np.asarray(self._data.labels)[indices],
             "indices": indices,
+            "view_names": np.array(list(self._training.view_predictions)),
+            "view_indices": indices[self._training.view_positions],
+            "view_probabilities": np.array(list(self._training.view_predictions.values()), np.float32),
         }
 
 
