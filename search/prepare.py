@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -44,6 +45,25 @@ class Options:
     weights_dir: Path | None = None
     cache: Path | None = None
 
+    def to_request(self) -> dict[str, Any]:
+        """What belongs to the study, as plain values: kept with it, so that `--resume` alone asks for it again."""
+        left_out = {"study", "resume", "weights_dir", "cache", "recipes"}
+        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in left_out}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items() if v != _DEFAULTS[k]}
+
+    def completed(self, request: Mapping[str, Any]) -> Options:
+        """These options, where they are at their defaults those of an earlier request."""
+        known: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in request.items() if k in _DEFAULTS
+        }
+        if self.trials is not None or self.seconds is not None:  # a new budget replaces the old one whole
+            known = {k: v for k, v in known.items() if k not in {"trials", "seconds"}}
+        earlier: dict[str, Any] = {k: v for k, v in known.items() if getattr(self, k) == _DEFAULTS[k]}
+        return dataclasses.replace(self, **earlier)
+
+
+_DEFAULTS = {f.name: getattr(Options(), f.name) for f in dataclasses.fields(Options)}
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -77,8 +97,15 @@ def import_quietly() -> None:
             os.environ["KERAS_BACKEND"] = wanted
 
 
-def prepare(options: Options, name: str, cache: Path, progress: Progress) -> Prepared:
+def prepare(options: Options, name: str, cache: Path, progress: Progress, stored: StudySpec | None = None) -> Prepared:
     """Check everything the user gave and read the data; writes nothing but the cache.
+
+    Args:
+        options: what the user asked for.
+        name: the study's name.
+        cache: the cache folder.
+        progress: told what is being done.
+        stored: what a study that is resumed was made with; its narrowing holds, whatever this machine affords now.
 
     Raises:
         InputError: what was asked can't be had; the message says what to change.
@@ -117,7 +144,7 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress) -> Pre
         weights={backbone: str(path) for backbone, path in weights.items()},
         images=len(dataset.select("train")),
     )
-    context, narrowed, notes = _narrow(space_name, context, options)
+    context, narrowed, notes = _narrow(space_name, context, options, stored)
     space = spaces.get(space_name, context)
     families = tuple(getattr(space, "families", ()))
     space_parameters = declared(space.declare_hyperparameters)
@@ -228,13 +255,13 @@ def _typed(fixed: Mapping[str, Value], space_parameters: list[Any]) -> dict[str,
 
 
 def _narrow(
-    space_name: str, context: Any, options: Options
+    space_name: str, context: Any, options: Options, stored: StudySpec | None
 ) -> tuple[Any, dict[str, tuple[Value, ...]], tuple[str, ...]]:
     """Take out of the space what this machine can't afford in the time there is, where the space's room knows how."""
-    try:
-        from spaces import narrowing
-    except ImportError:
-        return context, {}, ()
+    from spaces import narrowing
+
+    if stored is not None:
+        return dataclasses.replace(context, narrowed=stored.narrowed), dict(stored.narrowed), ()
     narrowed_context, notes = narrowing.narrow(space_name, context, seconds=options.seconds, trials=options.trials)
     return narrowed_context, dict(narrowed_context.narrowed), tuple(notes)
 
@@ -288,7 +315,7 @@ def _keras_job(
     import spaces
     from search.job import KerasJob
     from xraytune.data import arrays
-    from xraytune.training import TrialData
+    from xraytune.training import TrialData, with_views
 
     sizes = spaces.image_sizes(space)
     pools = arrays.pools(dataset, sizes, progress)
@@ -307,4 +334,6 @@ def _keras_job(
         cache=cache,
         weights_dir=options.weights_dir,
     )
+    progress(0, 1, "planning shifted views")
+    data = with_views(data, options.seed)
     return KerasJob(space_name, context, data, options.objective, options.beta, options.max_epochs)

@@ -57,6 +57,12 @@ class Running:
     target: float | None = None
     begun: float = field(default_factory=time.time)
 
+    @property
+    def where(self) -> str:
+        """The options by which other commands find the study, with a space before; empty for the usual place."""
+        parts = [f" --results {self.results}"] if self.results != Path("results") else []
+        return "".join([*parts, *([f" --storage {self.storage}"] if self.storage else [])])
+
 
 def main(
     data: Annotated[str | None, typer.Option(help="Folder of X-rays, archive, .npz, or demo [default: demo]")] = None,
@@ -209,12 +215,15 @@ def search(options: Options, running: Running | None = None) -> StudyView:
     lock = StudyLock(running.results, name)
     made = False
     try:
-        if options.data and options.data != "demo" and not _is_known_source(options.data):
-            _check_path(options.data)
         from search.progress import Progress
-        from search.study import check_free
+        from search.study import check_free, request, stored_spec
 
-        if not options.resume:
+        stored = None
+        if options.resume:
+            stored = stored_spec(name, running.results, running.storage)
+            options = options.completed(request(name, running.results, running.storage))
+            check(options, running)
+        else:
             check_free(name, running.results, running.storage)
         if running.deterministic:
             os.environ["TF_DETERMINISTIC_OPS"] = "1"
@@ -225,7 +234,7 @@ def search(options: Options, running: Running | None = None) -> StudyView:
         label = f"F{options.beta:g}" if options.objective == "clean" else f"robust F{options.beta:g}"
         progress = Progress(label, trials=trials, demonstration=demonstration)
         with progress:
-            prepared = prepare(options, name, cache, progress.step)
+            prepared = prepare(options, name, cache, progress.step, stored)
             for note in prepared.notes:
                 progress.note(note)
             study = _make(options, running, prepared, name, lock)
@@ -237,21 +246,13 @@ def search(options: Options, running: Running | None = None) -> StudyView:
         raise
     from search.summary import summarize
 
+    study.note(stopped=conductor.why_over)
     view = study.view()
     study.close()
-    summarize(view, conductor.why_over, label)
+    summarize(view, conductor.why_over, label, running.where)
     if conductor.failed:
         raise FatalError(f"Stopped: {conductor.why_over}\nWhat workers printed: {study.folder / 'logs'}")
     return view
-
-
-def _is_known_source(data: str) -> bool:
-    return data.split(":", maxsplit=1)[0] == "pneumoniamnist"
-
-
-def _check_path(data: str) -> None:
-    if not Path(data).expanduser().exists():
-        raise InputError(f"--data {data}: there is no such file or folder.")
 
 
 def _default_cache() -> Path:
@@ -340,6 +341,7 @@ def _run(
     job = prepared.make_job(progress.step)
     end = running.begun + seconds - study.seconds_spent() if seconds is not None else None
     progress.end = end
+    study.note(request={**options.to_request(), "trials": trials, "seconds": seconds})
     study.touch(running.begun)
     went_on = f", goes on after {study.ended} trials" if study.ended else ""
     progress.note(f"study {study.spec.name}{went_on}: {plan.concurrency or 'as many as fit'} trials at once")
@@ -357,6 +359,7 @@ def _run(
         address=running.address,
         dashboard=running.ray_dashboard,
         trial_memory=running.trial_memory,
+        where=running.where,
     )
 
 

@@ -340,7 +340,7 @@ def create(
         spec: what is asked now; compared with what the study was made with.
         declaration: the space's `declare_hyperparameters`.
         results: the results folder.
-        lock: the study's lock, held; released if this raises.
+        lock: the study's lock, held; the caller releases it if this raises.
         resume: whether to go on with a study of that name.
         storage: an Optuna RDB URL; None for SQLite in the results folder.
         sampler: who suggests.
@@ -384,11 +384,7 @@ def create(
         owned = Study(study, results, spec, declaration, lock)
         owned.recover()
     except OSError as error:
-        lock.release()
         raise FatalError(f"{results} can't be written: {error.strerror}. Choose another with --results.") from None
-    except BaseException:
-        lock.release()
-        raise
     return owned
 
 
@@ -398,6 +394,21 @@ def exists(name: str, results: Path, storage: str | None = None) -> bool:
         return False
     summaries = optuna.get_all_study_summaries(open_database(results, storage), include_best_trial=False)
     return any(s.study_name == name and _made(s) for s in summaries)
+
+
+def request(name: str, results: Path, storage: str | None = None) -> dict[str, Any]:
+    """The options the study was last searched with, empty where it is not there."""
+    if storage is None and not (results / "studies.db").exists():
+        return {}
+    summaries = optuna.get_all_study_summaries(open_database(results, storage), include_best_trial=False)
+    return next((dict(s.user_attrs.get("request", {})) for s in summaries if s.study_name == name), {})
+
+
+def stored_spec(name: str, results: Path, storage: str | None = None) -> StudySpec | None:
+    """What the study was made with, None where it is not there."""
+    if not exists(name, results, storage):
+        return None
+    return StudyView(optuna.load_study(study_name=name, storage=open_database(results, storage)), results).spec
 
 
 def count(name: str, results: Path, storage: str | None = None) -> int:

@@ -141,10 +141,7 @@ def allowed(hp: Any, narrowing: Narrowing) -> tuple[Value, ...]:
         return ()
     if hp.name not in narrowing.choices:
         return values
-    left = tuple(v for v in values if v in narrowing.choices[hp.name])
-    if not left:
-        raise InputError(f"{hp.name}: none of {list(narrowing.choices[hp.name])} is among its choices {list(values)}.")
-    return left
+    return tuple(v for v in values if v in narrowing.choices[hp.name]) or values
 
 
 def _steps(hp: Any) -> list[int | float]:

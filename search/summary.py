@@ -11,8 +11,15 @@ from search import console
 from search.storage import StudyView, TrialRecord
 
 
-def summarize(view: StudyView, why: str, label: str) -> None:
-    """Print the summary."""
+def summarize(view: StudyView, why: str, label: str, where: str = "") -> None:
+    """Print the summary.
+
+    Args:
+        view: the study.
+        why: why the search ended.
+        label: the objective's short name.
+        where: options by which the study is found, if not in the usual place.
+    """
     trials = [t for t in view.trials() if t.counts]
     states = {state: sum(t.state == state for t in trials) for state in ("COMPLETE", "PRUNED", "FAIL")}
     out = console.out
@@ -28,16 +35,15 @@ def summarize(view: StudyView, why: str, label: str) -> None:
     if trials:
         out.print(where_time_went(trials, label))
     if complete:
-        name = view.name
-        out.print(
-            "Next:\n"
-            f"  python -m search.retrain best --study {name}     # retrain the winner, open the test set\n"
-            f"  python -m search.leaderboard {name}              # every trial\n"
-            f"  python -m search.dashboard                       # curves and parameters, in the browser\n"
-            f"  python -m search.run --study {name} --resume …   # search on, with a larger --trials or --time",
-            markup=False,
-            soft_wrap=True,
-        )
+        commands = {
+            f"retrain best --study {view.name}{where}": "retrain the winner, open the test set",
+            f"leaderboard {view.name}{where}": "every trial",
+            f"dashboard{where}": "curves and parameters in the browser",
+            f"run --study {view.name} --resume{where} --trials {len(trials) + 20}": "search on",
+        }
+        width = max(map(len, commands))
+        lines = [f"  python -m search.{command:<{width}}  # {what}" for command, what in commands.items()]
+        out.print("\n".join(["Next:", *lines]), markup=False, soft_wrap=True)
 
 
 METRICS = {

@@ -64,6 +64,7 @@ def run(
     address: str | None = None,
     dashboard: bool = False,
     trial_memory: int = 0,
+    where: str = "",
 ) -> Conductor:
     """Run trials until the budget is spent; everything that happens is in the study when this returns or raises.
 
@@ -81,6 +82,7 @@ def run(
         address: a running Ray cluster to join; None to start Ray here.
         dashboard: Ray's own dashboard.
         trial_memory: bytes a trial may take, 0 for no limit.
+        where: options by which the study is found, for the command named after an interruption.
 
     Returns:
         The conductor, which knows why the search ended.
@@ -102,19 +104,19 @@ def run(
             raise
         if asked_to_end:
             interrupted = conductor.leave("interrupted by the user")
-            raise SignalledError(asked_to_end[0], _farewell(study, interrupted))
+            raise SignalledError(asked_to_end[0], _farewell(study, interrupted, where))
         conductor.over()
         conductor.leave("the time was up before its first epoch ended")
     return conductor
 
 
-def _farewell(study: Study, interrupted: int) -> str:
+def _farewell(study: Study, interrupted: int, where: str) -> str:
     running = (
         f"{interrupted} running trials are queued again" if interrupted != 1 else "1 running trial is queued again"
     )
     return (
         f"interrupted. Study {study.spec.name!r} is intact: {study.ended} trials ended, {running}. Go on with:\n"
-        f"  python -m search.run --study {study.spec.name} --resume"
+        f"  python -m search.run --study {study.spec.name} --resume{where}"
     )
 
 
