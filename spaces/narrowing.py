@@ -114,7 +114,7 @@ def _epochs(seconds: float) -> Choices:
 def _declared(space: str, context: SpaceContext) -> Choices:
     hp = keras_tuner.HyperParameters()
     spaces.get(space, context).declare_hyperparameters(hp)
-    return {p.name: tuple(p.values) for p in hp.space if hasattr(p, "values")}
+    return {p.name: tuple(p.values) for p in hp.space if type(p).__name__ == "Choice"}
 
 
 def _points(own: Mapping[str, tuple[Value, ...]], names: tuple[str, ...]) -> Iterator[dict[str, Value]]:
