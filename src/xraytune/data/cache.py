@@ -9,6 +9,7 @@ from pathlib import Path
 
 import platformdirs
 
+from xraytune.data import reading
 from xraytune.data.problems import Progress
 
 BATCH = 32
@@ -41,10 +42,11 @@ def spread(work: Callable[[range], None], count: int, what: str, progress: Progr
         progress(0, count, what)
     pool = ThreadPoolExecutor(max_workers=min(cores(), max(1, len(batches))), thread_name_prefix="xraytune-data")
     try:
-        for future in as_completed({pool.submit(_sized, work, batch) for batch in batches}):
-            done += future.result()
-            if progress:
-                progress(done, count, what)
+        with reading.silenced():
+            for future in as_completed({pool.submit(_sized, work, batch) for batch in batches}):
+                done += future.result()
+                if progress:
+                    progress(done, count, what)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

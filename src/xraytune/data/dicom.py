@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,22 +41,20 @@ def decode(content: bytes, most_pixels: int) -> tuple[NDArray[np.uint8], str]:
     except ImportError:
         raise DicomError("DICOM needs pydicom: install the extra with `pip install 'xraytune[dicom]'`") from None
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom warns of values that break the standard but do no harm
-            header = pydicom.dcmread(io.BytesIO(content))
-            height, width = int(header.get("Rows", 0)), int(header.get("Columns", 0))
-            if not height or not width:
-                raise DicomError("DICOM without an image")
-            if height * width > most_pixels:
-                raise DicomError(f"{width} x {height} pixels, more than {most_pixels // 1_000_000} million")
-            if int(header.get("NumberOfFrames", 1) or 1) > 1 or int(header.get("SamplesPerPixel", 1)) != 1:
-                raise DicomError("DICOM with several frames or colours, not one radiograph")
-            levels = apply_voi_lut(apply_modality_lut(header.pixel_array, header), header, index=0).astype(np.float64)
-            lowest, highest = _range(header, levels)
-            gray = np.clip((levels - lowest) / (highest - lowest), 0, 1)
-            if header.get("PhotometricInterpretation") == "MONOCHROME1":
-                gray = 1 - gray
-            patient = str(header.get("PatientID", "") or "").strip()
+        header = pydicom.dcmread(io.BytesIO(content))
+        height, width = int(header.get("Rows", 0)), int(header.get("Columns", 0))
+        if not height or not width:
+            raise DicomError("DICOM without an image")
+        if height * width > most_pixels:
+            raise DicomError(f"{width} x {height} pixels, more than {most_pixels // 1_000_000} million")
+        if int(header.get("NumberOfFrames", 1) or 1) > 1 or int(header.get("SamplesPerPixel", 1)) != 1:
+            raise DicomError("DICOM with several frames or colours, not one radiograph")
+        levels = apply_voi_lut(apply_modality_lut(header.pixel_array, header), header, index=0).astype(np.float64)
+        lowest, highest = _range(header, levels)
+        gray = np.clip((levels - lowest) / (highest - lowest), 0, 1)
+        if header.get("PhotometricInterpretation") == "MONOCHROME1":
+            gray = 1 - gray
+        patient = str(header.get("PatientID", "") or "").strip()
     except DicomError:
         raise
     except Exception as error:  # pydicom raises whatever its decoders do

@@ -33,7 +33,7 @@ from xraytune.data.problems import Progress
 from xraytune.data.reading import Reading
 
 _columns = operator.attrgetter(*(f.name for f in fields(Reading)))
-_LAYOUT = 1  # of the kept table; raised when what is measured changes
+_LAYOUT = 2  # of the kept table; raised when what is measured changes
 _RACY_NS = 2_000_000_000
 _MOST_BYTES = 256 << 20  # a film of 50 megapixels at 16 bit, uncompressed, is 100 MB
 
@@ -172,7 +172,7 @@ class _Table:
     def load(cls, home: Path) -> _Table | None:
         """What is kept, None if nothing usable is."""
         try:
-            with np.load(home / "table.npz") as kept:
+            with (home / "table.npz").open("rb") as file, np.load(file) as kept:
                 head = json.loads(kept["head"].tobytes())
                 if head["made_by"] != _maker():
                     return None

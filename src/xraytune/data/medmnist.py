@@ -68,7 +68,7 @@ def open_arrays(path: Path, progress: Progress | None = None) -> Listing:
         with filelock.FileLock(root.with_name(root.name + ".lock")):
             if not root.exists():
                 try:
-                    with np.load(path, allow_pickle=False) as arrays:
+                    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                         _write(path, dict(arrays), root, progress)
                 except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
                     raise DataError(f"{path} is no .npz file of images: {error}.") from None

@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,6 +86,17 @@ class Film(NamedTuple):
     patient: str
 
 
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Hold back warnings: Pillow's and pydicom's on large pictures, odd EXIF and odd headers; all are judged here.
+
+    Filters belong to the process, so this goes around the threads that decode, not into them.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def decode(content: bytes, channels: int = 1, least: int = _BUCKET) -> Film:
     """Decode a file's content fully.
 
@@ -111,23 +124,21 @@ def decode(content: bytes, channels: int = 1, least: int = _BUCKET) -> Film:
         image = Image.fromarray(pixels)
         return Film(_colour(image, channels), image.width, image.height, "DICOM", patient)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of large pictures and odd EXIF; both are judged here
-            image = Image.open(io.BytesIO(content), formats=FORMATS)
-            width, height = image.size
-            mode = image.mode
-            if width * height > MOST_PIXELS:
-                raise Unreadable(f"{width} x {height} pixels, more than {MOST_PIXELS // 1_000_000} million")
-            if min(width, height) < 8:
-                raise Unreadable(f"{width} x {height} pixels: too small to be a film")
-            if mode in {"L", "RGB", "YCbCr"}:  # what libjpeg can turn into gray by itself
-                image.draft("L" if channels == 1 else "RGB", (least, least))
-            image.load()
-            if "exif" in image.info and image.getexif().get(_ORIENTATION, 1) != 1:
-                turned = image.getexif()[_ORIENTATION] >= 5
-                width, height = (height, width) if turned else (width, height)
-                image = ImageOps.exif_transpose(image)
-            return Film(_colour(image, channels), width, height, mode, "")
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        width, height = image.size
+        mode = image.mode
+        if width * height > MOST_PIXELS:
+            raise Unreadable(f"{width} x {height} pixels, more than {MOST_PIXELS // 1_000_000} million")
+        if min(width, height) < 8:
+            raise Unreadable(f"{width} x {height} pixels: too small to be a film")
+        if mode in {"L", "RGB", "YCbCr"}:  # what libjpeg can turn into gray by itself
+            image.draft("L" if channels == 1 else "RGB", (least, least))
+        image.load()
+        if "exif" in image.info and image.getexif().get(_ORIENTATION, 1) != 1:
+            turned = image.getexif()[_ORIENTATION] >= 5
+            width, height = (height, width) if turned else (width, height)
+            image = ImageOps.exif_transpose(image)
+        return Film(_colour(image, channels), width, height, mode, "")
     except Unreadable:
         raise
     except Image.DecompressionBombError:
@@ -160,7 +171,7 @@ def measure(copies: Pixels) -> NDArray[np.float32]:
     Returns:
         float32 `(n, 6)`, named by `FEATURES`: mean and standard deviation (gray levels), share of near-black pixels in
         the outer ring of 4, horizontal over vertical gradients, fine over all detail, and how much brighter the
-        brightest corner is than the four corners together (gray levels).
+        brightest pixel of the corners is than the film (gray levels).
     """
     n = len(copies)
     signed = copies.astype(np.int16)
@@ -173,26 +184,18 @@ def measure(copies: Pixels) -> NDArray[np.float32]:
         [part.reshape(n, -1) for part in (copies[:, :4], copies[:, -4:], copies[:, 4:-4, :4], copies[:, 4:-4, -4:])],
         axis=1,
     )
-    edge = MEASURED // 8
-    corners = np.stack(
-        [
-            part.mean((1, 2), dtype=np.float32)
-            for part in (
-                copies[:, :edge, :edge],
-                copies[:, :edge, -edge:],
-                copies[:, -edge:, :edge],
-                copies[:, -edge:, -edge:],
-            )
-        ]
-    )
+    edge = MEASURED // 6
+    sides = (slice(0, edge), slice(-edge, None))
+    brightest = np.max([copies[:, rows, columns].max((1, 2)) for rows in sides for columns in sides], axis=0)
+    mean = copies.mean((1, 2), dtype=np.float64)
     made: NDArray[np.float32] = np.stack(
         [
-            copies.mean((1, 2), dtype=np.float64),
+            mean,
             copies.std((1, 2), dtype=np.float64),
             (ring < 16).mean(1),
             (horizontal + 0.1) / (vertical + 0.1),  # the tenth of a gray level keeps an empty film finite
             (horizontal + vertical) / (slope + 0.1),
-            corners.max(0) - corners.mean(0),
+            brightest - mean,
         ],
         axis=1,
     ).astype(np.float32)
@@ -257,7 +260,8 @@ def read_image(path: str | Path, size: int, *, fit: str = "crop", channels: int 
         content = Path(path).read_bytes()
     except OSError as error:
         raise Unreadable(str(error.strerror)) from None
-    return square(decode(content, channels, bucket(size)).image, size, fit)
+    with silenced():
+        return square(decode(content, channels, bucket(size)).image, size, fit)
 
 
 def _colour(image: Image.Image, channels: int) -> Image.Image:

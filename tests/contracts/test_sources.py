@@ -1,0 +1,297 @@
+"""What every kind of source must hold: the same films give the same data set, and damage ends in one message."""
+
+import http.server
+import io
+import shutil
+import tarfile
+import threading
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from tests.made_films import encoded, film, kaggle
+from xraytune import data
+from xraytune.data import medmnist
+from xraytune.errors import DataError
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XRAYTUNE_CACHE", str(tmp_path / "cache"))
+
+
+def as_folder(films, target):
+    return films
+
+
+def as_zip(films, target):
+    return shutil.make_archive(str(target / "set"), "zip", films.parent, films.name)
+
+
+def as_tar_gz(films, target):
+    return shutil.make_archive(str(target / "set"), "gztar", films.parent, films.name)
+
+
+def as_csv(films, target):
+    rows = []
+    for path in sorted(films.rglob("*.png")):
+        split, label, name = path.relative_to(films).parts
+        rows.append({"path": str(path.relative_to(films)), "label": label, "split": split, "patient": name[:-6]})
+    pd.DataFrame(rows).to_csv(films / "manifest.csv", index=False)
+    return films / "manifest.csv"
+
+
+def as_npz(films, target):
+    arrays = {}
+    for split in ("train", "test"):
+        paths = sorted((films / split).rglob("*.png"))
+        arrays[f"{split}_images"] = np.stack([np.asarray(Image.open(path)) for path in paths])
+        arrays[f"{split}_labels"] = np.array([[int(path.parent.name == "PNEUMONIA")] for path in paths], np.uint8)
+    np.savez(target / "pneumoniamnist_made.npz", **arrays)
+    return target / "pneumoniamnist_made.npz"
+
+
+KINDS = [as_folder, as_zip, as_tar_gz, as_csv, as_npz]
+
+
+@pytest.mark.parametrize("make", KINDS)
+def test_every_kind_gives_the_same_classes_counts_and_pixels(tmp_path, make):
+    films = kaggle(tmp_path / "films")
+    plain = data.load(str(films))
+    steps = []
+    dataset = data.load(str(make(films, tmp_path)), progress=lambda *step: steps.append(step))
+    assert len(dataset.classes) == 2
+    assert dataset.positive == 1
+    assert list(dataset.counts("test").values()) == list(plain.counts("test").values())
+    assert sum(map(sum, (dataset.counts(s).values() for s in ("train", "val")))) == 40
+    pixels = {p.tobytes() for p in np.load(data.arrays.pool(dataset, 24))}
+    assert pixels == {p.tobytes() for p in np.load(data.arrays.pool(plain, 24))}
+    assert dataset.path(dataset.images[0]).exists()
+    assert steps
+    assert all(done <= total for done, total, _ in steps)
+    assert not dataset.demonstration
+
+
+@pytest.mark.parametrize("make", KINDS)
+def test_every_kind_is_the_same_the_second_time(tmp_path, make):
+    source = str(make(kaggle(tmp_path / "films"), tmp_path))
+    assert data.load(source) == data.load(source)
+
+
+@pytest.mark.parametrize("make", [as_zip, as_tar_gz, as_npz])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.95])
+def test_a_file_that_is_cut_off_ends_in_one_message_and_leaves_nothing(tmp_path, make, share):
+    from pathlib import Path
+
+    source = Path(make(kaggle(tmp_path / "films"), tmp_path))
+    content = source.read_bytes()
+    source.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(DataError) as caught:
+        data.load(str(source))
+    assert source.name in str(caught.value)
+    unpacked = tmp_path / "cache" / "unpacked"
+    assert not [path for path in unpacked.iterdir() if path.is_dir()]
+
+
+# -- archives --
+
+
+def zipped(path, members):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return str(path)
+
+
+GOOD = {"d/train/NORMAL/a.png": encoded(film(1)), "d/train/PNEUMONIA/b.png": encoded(film(2))}
+
+
+@pytest.mark.parametrize("name", ["../evil.png", "/etc/evil.png", "d/../../evil.png", "C:/evil.png", "..\\evil.png"])
+def test_a_member_that_would_leave_the_target_rejects_the_whole_archive(tmp_path, name):
+    source = zipped(tmp_path / "x.zip", GOOD | {name: b"x"})
+    with pytest.raises(DataError, match="nothing was unpacked"):
+        data.load(source)
+    assert not list(tmp_path.rglob("evil.png"))
+    assert not list((tmp_path / "cache").rglob("*.png"))
+
+
+def test_a_link_in_a_zip_or_tar_rejects_it(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        info = zipfile.ZipInfo("d/train/NORMAL/link.png")
+        info.external_attr = 0o120777 << 16
+        archive.writestr(info, "/etc/passwd")
+    with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as archive:
+        for kind, name in ((tarfile.SYMTYPE, "d/a.png"), (tarfile.LNKTYPE, "d/b.png"), (tarfile.FIFOTYPE, "d/c.png")):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "/etc/passwd"
+            archive.addfile(info)
+    for name in ("x.zip", "x.tar.gz"):
+        with pytest.raises(DataError, match="is a link or a device"):
+            data.load(str(tmp_path / name))
+
+
+def test_a_zip_bomb_is_rejected_before_it_is_unpacked(tmp_path):
+    source = zipped(tmp_path / "x.zip", GOOD | {"d/train/NORMAL/z.png": b"\0" * (8 << 20)})
+    with pytest.raises(DataError, match="times its size"):
+        data.load(source)
+    with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as archive:
+        for number in range(30):
+            info = tarfile.TarInfo(f"d/train/NORMAL/{number}.png")
+            info.size = 8 << 20
+            archive.addfile(info, io.BytesIO(b"\0" * info.size))
+    with pytest.raises(DataError, match="times its size"):
+        data.load(str(tmp_path / "x.tar.gz"))
+
+
+def test_a_password_is_said(tmp_path):
+    source = zipped(tmp_path / "x.zip", GOOD)
+    content = bytearray((tmp_path / "x.zip").read_bytes())
+    for at in range(len(content) - 4):  # set the "encrypted" bit of every local and central header
+        if content[at : at + 4] == b"PK\x03\x04":
+            content[at + 6] |= 1
+        if content[at : at + 4] == b"PK\x01\x02":
+            content[at + 8] |= 1
+    (tmp_path / "x.zip").write_bytes(bytes(content))
+    with pytest.raises(DataError, match="password"):
+        data.load(source)
+
+
+def test_kaggles_archive_with_its_litter_and_its_second_copy_is_read_once(tmp_path):
+    films = kaggle(tmp_path / "chest_xray")
+    members = {f"chest_xray/{p.relative_to(films)}": p.read_bytes() for p in films.rglob("*.png")}
+    members |= {f"chest_xray/{name}": content for name, content in members.items()}
+    members["chest_xray/__MACOSX/chest_xray/._train"] = b"\0\5"
+    members["chest_xray/train/.DS_Store"] = b"\0"
+    dataset = data.load(zipped(tmp_path / "k.zip", members))
+    assert len(dataset.images) == 56
+
+
+# -- npz --
+
+
+def test_colour_arrays_and_any_size_are_read(tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 255, (40, 17, 17, 3), dtype=np.uint8)
+    np.savez(tmp_path / "made.npz", train_images=images, train_labels=np.arange(40)[:, None] % 3)
+    dataset = data.load(str(tmp_path / "made.npz"), channels=3)
+    assert dataset.classes == ("class 0", "class 1", "class 2")
+    assert {p.tobytes() for p in np.load(data.arrays.pool(dataset, 17))} <= {image.tobytes() for image in images}
+
+
+@pytest.mark.parametrize(
+    ("arrays", "why"),
+    [
+        ({"x": np.zeros(3)}, "no train_images"),
+        ({"train_images": np.zeros((3, 9, 9), np.uint8)}, "only one of"),
+        ({"train_images": np.zeros((3, 9, 9)), "train_labels": np.zeros(3, int)}, "uint8"),
+        ({"train_images": np.zeros((3, 9, 9), np.uint8), "train_labels": np.zeros((3, 14), int)}, "several labels"),
+        ({"train_images": np.array([{}], object), "train_labels": np.zeros(1, int)}, "no .npz file of images"),
+    ],
+)
+def test_another_layout_is_refused_in_words(tmp_path, arrays, why):
+    np.savez(tmp_path / "made.npz", **arrays)
+    with pytest.raises(DataError, match=why):
+        data.load(str(tmp_path / "made.npz"))
+
+
+# -- manifests --
+
+
+def manifest(tmp_path, text):
+    for number in range(12):
+        (tmp_path / f"{number}.png").write_bytes(encoded(film(number)))
+    (tmp_path / "m.csv").write_text(text, encoding="utf-8")
+    return str(tmp_path / "m.csv")
+
+
+def test_patients_and_groups_of_a_manifest_are_kept_as_written(tmp_path):
+    rows = "".join(f"{i}.png,{'flu' if i % 2 else 'NA'},00{i // 3},site {i % 3}\n" for i in range(12))
+    dataset = data.load(manifest(tmp_path, "path,label,patient,group\n" + rows), positive="flu")
+    assert dataset.classes == ("NA", "flu")
+    assert dataset.grouped_by == "patient"
+    assert {image.patient for image in dataset.images} == {"000", "001", "002", "003"}
+    assert {image.group for image in dataset.images} == {"site 0", "site 1", "site 2"}
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("file,label\n0.png,a\n", "no column path"),
+        ("path,label\n", "names no images"),
+        ("path,label\n0.png,a\n0.png,b\n1.png,b\n", "names 0.png again"),
+        ("path,label\n0.png,a\n99.png,b\n1.png,b\n", "does not exist"),
+        ("path,label\n0.png,\n1.png,b\n", "has no label"),
+        ("path,label,split\n0.png,a,holdout\n1.png,b,train\n", "none of train, val, test"),
+        ("path,label,split\n0.png,a,train\n1.png,b,train\n2.png,a,test\n", "has no image of b"),
+        ("path,label,split\n0.png,a,train\n1.png,b,\n", "no split"),
+        ('path,label\n"0.png,a\n', "CSV"),
+    ],
+)
+def test_a_manifest_with_a_mistake_names_the_line_or_column(tmp_path, text, why):
+    with pytest.raises(DataError, match=why):
+        data.load(manifest(tmp_path, text), positive="a")
+
+
+# -- PneumoniaMNIST --
+
+
+@pytest.fixture
+def record(tmp_path, monkeypatch):
+    """A local web server in the record's place."""
+    served = tmp_path / "served"
+    served.mkdir()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments):
+            super().__init__(*arguments, directory=str(served))
+
+        def log_message(self, *arguments):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    monkeypatch.setattr(medmnist, "RECORD", f"http://127.0.0.1:{server.server_port}")
+    yield served
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_pneumoniamnist_is_downloaded_once_checked_and_kept(tmp_path, record, monkeypatch):
+    import hashlib
+
+    as_npz(kaggle(tmp_path / "films"), tmp_path)
+    content = (tmp_path / "pneumoniamnist_made.npz").read_bytes()
+    (record / "pneumoniamnist_64.npz").write_bytes(content)
+    monkeypatch.setitem(medmnist.MD5, 64, hashlib.md5(content).hexdigest())
+    steps = []
+    dataset = data.load("pneumoniamnist:64", progress=lambda *step: steps.append(step[2]))
+    assert dataset.classes == ("normal", "pneumonia")
+    assert dataset.positive == 1
+    assert any("downloading" in step for step in steps)
+    (record / "pneumoniamnist_64.npz").unlink()
+    assert data.load("pneumoniamnist:64") == dataset
+
+
+def test_what_is_not_the_records_file_is_refused_and_not_kept(tmp_path, record):
+    (record / "pneumoniamnist.npz").write_bytes(b"something else")
+    with pytest.raises(DataError, match="md5"):
+        data.load("pneumoniamnist")
+    assert not list((tmp_path / "cache" / "downloads").iterdir())
+
+
+def test_without_network_the_message_says_where_to_put_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(medmnist, "RECORD", "http://127.0.0.1:9")
+    with pytest.raises(DataError) as caught:
+        data.load("pneumoniamnist:128")
+    assert str(tmp_path / "cache" / "downloads" / "pneumoniamnist_128.npz") in str(caught.value)
+    assert "pneumoniamnist_128.npz?download=1" in str(caught.value)
+
+
+def test_a_size_that_does_not_exist_is_refused_with_those_that_do():
+    with pytest.raises(DataError, match="pneumoniamnist:224"):
+        data.load("pneumoniamnist:100")

@@ -1,0 +1,80 @@
+"""The audit finds the shortcut that is planted, names it, and finds none where there is none."""
+
+import dataclasses
+
+import pytest
+
+from xraytune import data
+from xraytune.data import demo, phantoms
+from xraytune.data.audit import NOTABLE, Audit
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XRAYTUNE_CACHE", str(tmp_path / "cache"))
+
+
+def audited(tmp_path, shortcut, strength, **options):
+    films = phantoms.plan(3, 110, shortcut=shortcut, strength=strength, size=72)
+    demo.write(tmp_path / "films", films)
+    return data.audit(data.load(str(tmp_path / "films")), **options)
+
+
+@pytest.mark.parametrize(
+    ("shortcut", "names"),
+    [
+        ("aspect", {"aspect_ratio", "width"}),
+        ("brightness", {"mean"}),
+        ("marker", {"corner"}),
+        ("blur", {"sharpness", "bytes"}),
+    ],
+)
+def test_every_planted_shortcut_is_found_and_named_first(tmp_path, shortcut, names):
+    found = audited(tmp_path, shortcut, 0.9)
+    assert found.findings[0].name in names
+    assert found.findings[0].auc > 0.8
+    assert names & {finding.name for finding in found.shortcuts}
+    assert found.level == "strong"
+    assert "a network can learn it instead of the lungs" in found.summary
+    assert found.findings[0].label == "PNEUMONIA"
+
+
+def test_where_nothing_is_planted_none_is_reported(tmp_path):
+    found = audited(tmp_path, "none", 0.0)
+    assert found.shortcuts == ()
+    assert found.auc < NOTABLE
+    assert "No shortcut of a known kind stands out" in found.summary
+
+
+def test_test_images_are_compared_only_if_asked_and_without_labels(tmp_path):
+    assert audited(tmp_path / "a", "aspect", 0.9).shifts == ()
+    dataset = data.load(str(tmp_path / "a" / "films"))
+    swapped = dataclasses.replace(
+        dataset,
+        images=tuple(dataclasses.replace(i, label=1 - i.label) if i.split == "test" else i for i in dataset.images),
+    )
+    found = data.audit(dataset, compare_test=True)
+    assert found.shifts
+    assert found.shifts == data.audit(swapped, compare_test=True).shifts
+    assert {s.name for s in found.shifts} == {f.name for f in found.findings}
+
+
+def test_an_audit_goes_through_json(tmp_path):
+    found = audited(tmp_path, "none", 0.0)
+    plain = found.to_json()
+    assert plain["images"] == found.images
+    assert len(plain["findings"]) == len(found.findings)
+    assert isinstance(found, Audit)
+
+
+def test_three_classes_are_audited_one_against_the_rest(tmp_path):
+    from tests.made_films import film, write
+
+    for index, name in enumerate(("a", "b", "c")):
+        for number in range(12):
+            write(tmp_path / "d" / name / f"{number:02d}.png", film(index * 50 + number, 30 + 20 * (index == 2), 30))
+    found = data.audit(data.load(str(tmp_path / "d")))
+    widest = next(finding for finding in found.findings if finding.name == "aspect_ratio")
+    assert widest.label == "c"
+    assert widest.auc == 1.0
+    assert "tells c from the rest" in widest.sentence

@@ -1,0 +1,230 @@
+"""Every kind of image becomes the same upright 8-bit film, and what can't be decoded to the last pixel is refused."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.made_films import encoded, film
+from xraytune.data import reading
+from xraytune.data.reading import Unreadable, decode, read_image, square
+
+
+def gray(content):
+    return np.asarray(decode(content).image).astype(int)
+
+
+def test_modes_that_hold_one_picture_give_one_film():
+    original = film(1)
+    expected = np.asarray(original).astype(int)
+    rgba = original.convert("RGBA")
+    palette = original.convert("P")
+    for image in (original, original.convert("RGB"), rgba, palette, original.convert("LA")):
+        found = decode(encoded(image))
+        assert found.image.mode == "L"
+        assert np.abs(np.asarray(found.image).astype(int) - expected).max() <= 1
+        assert np.asarray(decode(encoded(image), channels=3).image).shape == (32, 40, 3)
+
+
+def test_transparent_parts_are_black():
+    image = Image.new("RGBA", (16, 16), (255, 255, 255, 0))
+    assert gray(encoded(image)).max() == 0
+
+
+@pytest.mark.parametrize(("bits", "brightest"), [(10, 1023), (12, 4095), (14, 16383), (16, 65535)])
+def test_sixteen_bit_films_of_any_real_depth_use_all_of_the_eight_bits(bits, brightest):
+    levels = np.linspace(0, brightest, 32 * 40).reshape(32, 40).astype(np.uint16)
+    found = gray(encoded(Image.fromarray(levels)))
+    assert found.min() == 0
+    assert found.max() == 255
+    assert np.abs(found - np.linspace(0, 255, 32 * 40).reshape(32, 40)).max() <= 1
+
+
+def test_exif_orientation_is_obeyed():
+    original = film(3, 48, 32)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned by a quarter
+    found = decode(encoded(original, "JPEG", exif=exif, quality=95))
+    assert (found.width, found.height) == (32, 48)
+    upright = np.rot90(np.asarray(original), -1).astype(int)
+    assert np.abs(np.asarray(found.image).astype(int) - upright).mean() < 4
+
+
+def test_a_large_jpeg_is_decoded_smaller_but_reported_whole():
+    found = decode(encoded(film(4, 2000, 1600), "JPEG"))
+    assert (found.width, found.height) == (2000, 1600)
+    assert 256 <= min(found.image.size) < 512
+
+
+def test_the_film_of_a_size_does_not_depend_on_other_sizes_made_with_it(tmp_path):
+    path = tmp_path / "a.jpeg"
+    path.write_bytes(encoded(film(5, 1000, 900), "JPEG"))
+    assert reading.bucket(64) == reading.bucket(256) == 256
+    assert reading.bucket(300) == 512
+    assert read_image(path, 64).shape == (64, 64, 1)
+
+
+def test_crop_takes_the_centre_on_the_shorter_edge():
+    wide = Image.fromarray(np.tile(np.arange(90, dtype=np.uint8)[None] * 2, (30, 1)))
+    found = square(wide, 30, "crop")[..., 0]
+    assert np.array_equal(found, np.asarray(wide)[:, 30:60])
+
+
+def test_pad_keeps_all_of_the_film_between_black_borders():
+    tall = Image.new("L", (20, 40), 200)
+    found = square(tall, 40, "pad")[..., 0]
+    assert (found[:, 10:30] == 200).all()
+    assert found[:, :10].max() == found[:, 30:].max() == 0
+
+
+def test_squash_keeps_all_of_the_film_and_gives_its_shape_up():
+    wide = Image.fromarray(np.tile(np.linspace(0, 255, 80, dtype=np.uint8)[None], (20, 1)))
+    found = square(wide, 20, "squash")[..., 0]
+    assert found[0, 0] < 10
+    assert found[0, -1] > 245
+
+
+@pytest.mark.parametrize("fit", reading.FITS)
+@pytest.mark.parametrize("shape", [(41, 97), (97, 41), (50, 50)])
+def test_every_fit_gives_squares_of_films_of_any_shape(fit, shape):
+    assert square(film(6, *shape), 24, fit).shape == (24, 24, 1)
+    assert square(film(6, *shape, mode="RGB"), 24, fit).shape == (24, 24, 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "empty"),
+        (b"patient,label\n1,2\n", "a text file"),
+        (b"  <!DOCTYPE html>\n<html>", "a web page"),
+        (b"%PDF-1.7\n\x80", "a PDF"),
+        (b"PK\x03\x04\xff\xff", "a zip archive"),
+        (bytes(range(256)) * 3, "not an image"),
+        (encoded(film(7), "GIF"), "a GIF picture"),
+        (encoded(film(7), "BMP"), "a BMP picture"),
+        (encoded(film(7), "TIFF"), "a TIFF picture"),
+        (encoded(film(7), "JPEG")[:-100], "truncated"),
+        (encoded(film(7), "PNG")[:-100], "truncated"),
+        (encoded(Image.new("L", (4, 400))), "too small"),
+    ],
+)
+def test_what_is_no_whole_image_is_refused_in_words(content, why):
+    with pytest.raises(Unreadable, match=why):
+        decode(content)
+
+
+def test_a_wrong_extension_does_not_matter(tmp_path):
+    path = tmp_path / "really_a_png.jpeg"
+    path.write_bytes(encoded(film(8)))
+    assert read_image(path, 16, channels=3).shape == (16, 16, 3)
+
+
+def test_a_png_that_claims_to_be_enormous_is_refused_by_its_header():
+    content = bytearray(encoded(film(9)))
+    content[16:24] = struct.pack(">II", 200_000, 200_000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    with pytest.raises(Unreadable, match="million"):
+        decode(bytes(content))
+
+
+def test_measures_tell_what_they_are_named_for():
+    def of(image):
+        copy = np.asarray(image.resize((reading.MEASURED,) * 2, Image.Resampling.BILINEAR))
+        return dict(zip(reading.FEATURES, reading.measure(copy[None])[0].tolist(), strict=True))
+
+    plain = Image.fromarray(np.full((64, 64), 100, np.uint8))
+    assert of(plain)["mean"] == pytest.approx(100)
+    assert of(plain)["spread"] == pytest.approx(0)
+    assert of(plain)["gradient_ratio"] == pytest.approx(1)
+    stripes = np.tile(np.linspace(0, 255, 64)[None], (64, 1)).astype(np.uint8)
+    assert of(Image.fromarray(stripes))["gradient_ratio"] > 5
+    assert of(Image.fromarray(stripes.T.copy()))["gradient_ratio"] < 0.2
+    framed = np.full((64, 64), 120, np.uint8)
+    framed[:, :4] = framed[:, -4:] = 0
+    assert of(Image.fromarray(framed))["border_black"] > 0.4
+    marked = np.full((64, 64), 20, np.uint8)
+    marked[:6, :6] = 255
+    assert of(Image.fromarray(marked))["corner"] > 50
+
+
+def test_thumbnails_hash_as_the_imagehash_library_does():
+    imagehash = pytest.importorskip("imagehash")
+    from xraytune.data import copies
+
+    copy = np.stack([np.asarray(film(seed, 128, 128)) for seed in range(20)])
+    thumbnails = reading.thumbnails(copy)
+    ours = copies.hashes(thumbnails)
+    for value, thumbnail in zip(ours.tolist(), thumbnails, strict=True):
+        theirs = imagehash.phash(Image.fromarray(thumbnail))
+        assert f"{value:016x}" == str(theirs)
+
+
+pydicom = pytest.importorskip("pydicom")
+
+
+def dicom_file(levels, **header):
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
+    meta.MediaStorageSOPInstanceUID = "1.2.3"
+    made = Dataset()
+    made.file_meta = meta
+    made.SOPClassUID, made.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    made.Rows, made.Columns = levels.shape
+    made.SamplesPerPixel, made.BitsAllocated, made.BitsStored, made.HighBit = 1, 16, 12, 11
+    made.PixelRepresentation, made.PhotometricInterpretation = 0, "MONOCHROME2"
+    made.PixelData = levels.astype("<u2").tobytes()
+    for name, value in header.items():
+        setattr(made, name, value)
+    sink = io.BytesIO()
+    made.save_as(sink, enforce_file_format=True)
+    return sink.getvalue()
+
+
+RAMP = np.linspace(0, 4095, 32 * 32).reshape(32, 32).astype(np.uint16)
+
+
+def test_dicom_is_read_with_its_patient_hidden_behind_a_digest():
+    found = decode(dicom_file(RAMP, PatientID="Doe^Jane"))
+    assert found.mode == "DICOM"
+    assert len(found.patient) == 16
+    assert "Doe" not in found.patient
+    pixels = np.asarray(found.image).astype(int)
+    assert (pixels[0, 0], pixels[-1, -1]) == (0, 255)
+
+
+def test_monochrome1_is_inverted():
+    assert gray(dicom_file(RAMP, PhotometricInterpretation="MONOCHROME1"))[0, 0] == 255
+
+
+def test_the_window_is_applied_after_the_rescale():
+    windowed = gray(
+        dicom_file(RAMP, RescaleSlope="2", RescaleIntercept="-1000", WindowCenter="3095", WindowWidth="2000")
+    )
+    low, high = (2095 + 1000) / 2, (4095 + 1000) / 2  # stored levels at the window's ends
+    assert windowed[low - 10 > RAMP].max() == 0
+    assert windowed[high + 10 < RAMP].min() == 255
+    assert abs(windowed.flat[np.abs(RAMP - (low + high) / 2).argmin()] - 128) < 2
+
+
+def test_dicom_without_one_film_is_refused():
+    with pytest.raises(Unreadable, match="DICOM"):
+        decode(dicom_file(RAMP)[:-500])
+    with pytest.raises(Unreadable, match="several frames"):
+        decode(dicom_file(RAMP, NumberOfFrames="2"))
+
+
+def test_without_pydicom_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pydicom", None)
+    with pytest.raises(Unreadable, match=r"xraytune\[dicom\]"):
+        decode(dicom_file_bytes())
+
+
+def dicom_file_bytes():
+    return b"\0" * 128 + b"DICM" + b"\0" * 64
