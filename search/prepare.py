@@ -38,7 +38,7 @@ class Options:
     fit: str = "crop"
     sampler: str = "tpe"
     pruner: str = "asha"
-    recipes: bool = True
+    recipes: str = "fitting"
     quarantine: bool = False
     patient_regex: str | None = None
     max_epochs: int = 0
@@ -178,6 +178,8 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
         demonstration=dataset.demonstration,
     )
 
+    found, recipe_notes = _recipes(options, space_name, space, context.images)
+
     def make_job(report: Progress) -> Job:
         return _keras_job(options, dataset, space, space_name, context, cache, report)
 
@@ -185,10 +187,10 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
         spec=spec,
         declaration=space.declare_hyperparameters,
         families=families,
-        recipes=_recipes(options, space),
+        recipes=found,
         make_job=make_job,
         conditional=is_conditional(space_parameters),
-        notes=(*dataset.notes, *notes),
+        notes=(*dataset.notes, *notes, *recipe_notes),
     )
 
 
@@ -296,15 +298,20 @@ def _other_options(options: Options) -> dict[str, Value]:
     return kept
 
 
-def _recipes(options: Options, space: Any) -> tuple[tuple[str, Mapping[str, Value]], ...]:
-    """The published configurations that this space can try, by name."""
-    if not options.recipes:
-        return ()
+def _recipes(
+    options: Options, space_name: str, space: Any, images: int
+) -> tuple[tuple[tuple[str, Mapping[str, Value]], ...], tuple[str, ...]]:
+    """The published configurations that this space can try, by name, and what was left out or adapted."""
+    import spaces
+    from spaces import recipes
+
+    if space_name not in spaces.SPACES or space_name == "smoke" or options.recipes == "none":
+        return (), ()
     try:
-        from spaces import recipes
-    except ImportError:
-        return ()
-    return tuple(recipes.for_space(space))
+        found, lines = recipes.select(options.recipes, space, seconds=options.seconds, images=images)
+    except ValueError as error:
+        raise InputError(f"--recipes: {error}") from None
+    return tuple(found), tuple(lines)
 
 
 def _keras_job(

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -98,7 +99,9 @@ def main(
     warm_start: Annotated[str | None, typer.Option(help="Try the best of an earlier study first")] = None,
     patience: Annotated[int | None, typer.Option(help="Stop when so many trials brought no better one")] = None,
     target: Annotated[float | None, typer.Option(help="Stop when the objective reaches this")] = None,
-    recipes: Annotated[bool, typer.Option(help="Try published configurations first")] = True,
+    recipes: Annotated[str, typer.Option(help="Published configurations to try first: fitting, all, none, names")] = (
+        "fitting"
+    ),
     quarantine: Annotated[bool, typer.Option("--quarantine", help="Leave damaged images out, say which")] = False,
     patient_regex: Annotated[str | None, typer.Option(help="Finds the patient in a file's path")] = None,
     max_epochs: Annotated[int, typer.Option(help="The most epochs a trial may run; 0: as the space says")] = 0,
@@ -231,6 +234,7 @@ def search(options: Options, running: Running | None = None) -> StudyView:
         os.environ["XRAYTUNE_CACHE"] = str(cache)
         demonstration = options.data in {None, "demo"} and (options.space is None or ":" not in options.space)
         trials, seconds = _budget(options, demonstration)
+        options = replace(options, trials=trials, seconds=seconds)
         label = f"F{options.beta:g}" if options.objective == "clean" else f"robust F{options.beta:g}"
         progress = Progress(label, trials=trials, demonstration=demonstration)
         with progress:
@@ -290,21 +294,37 @@ def _make(options: Options, running: Running, prepared: Prepared, name: str, loc
         pruner=samplers.make_pruner(options.pruner),
         directions=_directions(options),
     )
-    for recipe, values in prepared.recipes:
-        study.enqueue(values, f"recipe {recipe}")
-    for origin, values in warm:
+    for origin, values in first_trials(prepared, warm):
         study.enqueue(values, origin)
-    if len(prepared.families) > 1 and "family" not in prepared.spec.fixed:
-        for family in prepared.families:  # so that the model of the space starts with every branch
-            study.enqueue({"family": family}, f"family {family}")
     return study
+
+
+def first_trials(
+    prepared: Prepared, warm: Sequence[tuple[str, Mapping[str, Value]]] = ()
+) -> list[tuple[str, Mapping[str, Value]]]:
+    """What is tried before the sampler is asked: origin and values.
+
+    Every family comes once before any comes twice, so that a short search has seen all of them and the sampler's model
+    starts with every branch: what is warm-started, then recipes, then a family's name alone, the rest left to the
+    sampler.
+    """
+    known = [*warm, *((f"recipe {name}", values) for name, values in prepared.recipes)]
+    if len(prepared.families) < 2 or "family" in prepared.spec.fixed:
+        return known
+    first: dict[object, tuple[str, Mapping[str, Value]]] = {}
+    for origin, values in known:
+        first.setdefault(values.get("family"), (origin, values))
+    for family in prepared.families:
+        first.setdefault(family, (f"family {family}", {"family": family}))
+    chosen = list(first.values())
+    return chosen + [one for one in known if one not in chosen]
 
 
 def _directions(options: Options) -> list[str]:
     return ["maximize"] if len(options.objectives) == 1 else ["maximize", "minimize"]
 
 
-def _warm(running: Running) -> list[tuple[str, dict[str, Value]]]:
+def _warm(running: Running) -> list[tuple[str, Mapping[str, Value]]]:
     """The best configurations of an earlier study: half a dozen, best first.
 
     Raises:

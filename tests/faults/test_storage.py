@@ -1,0 +1,85 @@
+"""What happens to the files: a full disk, a locked database, folders that vanish or can't be written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def can_mount() -> bool:
+    return subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not can_mount(), reason="this machine lets no one mount a small disk (unshare -rm)")
+def test_a_full_disk_is_said_once_and_loses_no_finished_trial(search, tmp_path):
+    search.results.mkdir()
+    run = " ".join(map(repr, search.command("--trials", "4000", "--pruner", "none")))
+    see = f"{sys.executable!r} -m search.leaderboard broken --json --results {str(search.results)!r}"
+    script = (
+        f"mount -t tmpfs -o size=1300k none {search.results} && cd {ROOT}; {run} >{tmp_path}/out 2>&1; echo $? >{tmp_path}/rc;"
+        f"rm -rf {search.results}/broken/trials {search.results}/broken/logs; {see} >{tmp_path}/json"
+    )
+    environment = {"PATH": "/usr/bin:/bin:/sbin:/usr/sbin", "XRAYTUNE_EPOCH_SECONDS": "0", "HOME": str(tmp_path)}
+    subprocess.run(["unshare", "-rm", "sh", "-c", script], env=environment, timeout=300, check=True)
+    said = (tmp_path / "out").read_text()
+    assert int((tmp_path / "rc").read_text()) == 1, said
+    assert said.count("error: ") == 1
+    assert "full" in said or "No space left" in said
+    assert "Traceback" not in said
+    told = said.count(" complete ")
+    kept = [t for t in json.loads((tmp_path / "json").read_text())["trials"] if t["state"] == "COMPLETE"]
+    assert len(kept) >= told - 1 > 0
+
+
+def test_a_database_that_is_locked_for_a_while_is_waited_for(search):
+    search.start("--trials", "8", XRAYTUNE_EPOCH_SECONDS="0.3")
+    search.until_said(" complete ")
+    blocker = sqlite3.connect(search.results / "studies.db", timeout=30, isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    time.sleep(4)
+    blocker.execute("COMMIT")
+    blocker.close()
+    assert search.wait() == 0, search.text
+    assert sum(t["state"] in {"COMPLETE", "PRUNED"} for t in search.trials()) == 8
+
+
+def test_results_that_cant_be_written_are_said(search):
+    search.results.write_text("a file, no folder")
+    assert search.run("--trials", "2") == 1
+    assert "can't be written" in search.text
+    assert "Traceback" not in search.text
+
+
+def test_a_study_whose_folder_was_deleted_is_refused(search):
+    assert search.run("--trials", "2", XRAYTUNE_EPOCH_SECONDS="0") == 0, search.text
+    shutil.rmtree(search.results / "broken")
+    assert search.run("--trials", "4", "--resume") == 2
+    assert "its folder" in search.text
+    assert "is gone" in search.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "difference"),
+    [
+        (("--beta", "1"), "beta: 2.0 in the study, 1.0 now"),
+        (("--space", "search.synthetic:Branches"), "space: search.synthetic:Faulty in the study"),
+        (("--objectives", "f_beta,parameters"), "directions"),
+    ],
+)
+def test_a_study_made_with_something_else_is_refused_and_the_difference_named(search, arguments, difference):
+    search.start("--trials", "2", XRAYTUNE_EPOCH_SECONDS="0")
+    search.until_said("study broken")
+    search.send(signal.SIGKILL)
+    search.wait()
+    assert search.run("--resume", *arguments) == 2
+    assert difference in search.text

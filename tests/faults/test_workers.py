@@ -1,0 +1,65 @@
+"""What happens to workers and trials: kills, lost numbers, full memory, hangs, everything failing."""
+
+from __future__ import annotations
+
+import psutil
+
+
+def failures(trials: list[dict], cause: str) -> list[dict]:
+    return [t for t in trials if t["state"] == "FAIL" and t["cause"] == cause]
+
+
+def test_a_killed_worker_loses_at_most_one_epoch_and_no_other_trial(search):
+    search.start("--trials", "6", "--pruner", "none", XRAYTUNE_EPOCH_SECONDS="1.5")
+    search.until(lambda: len(search.workers()) == 2)
+    search.until_said(" complete ")  # both workers are at work now
+    psutil.Process(search.workers()[0].pid).kill()
+    assert search.wait() == 0, search.text
+    trials = search.trials()
+    assert [t["state"] for t in trials] == ["COMPLETE"] * 6
+    assert all(sorted(t["curve"], key=int) == ["1", "2", "3", "4"] for t in trials)
+    assert "its worker was lost" in search.text
+
+
+def test_a_trial_that_kills_its_worker_is_given_up_after_two_retries(search):
+    code = search.run("--trials", "5", "--families", "narrow,wide", XRAYTUNE_FAULT="kill", XRAYTUNE_FAULT_EVERY="5")
+    trials = search.trials()
+    assert code == 0, search.text
+    lost = failures(trials, "worker_lost")
+    assert len(lost) == 1
+    assert lost[0]["curve"].keys() == {"1"}  # what it had reported is kept
+    assert search.text.count("its worker was lost") == 2
+    assert sum(t["state"] in {"COMPLETE", "PRUNED"} for t in trials) == 4
+
+
+def test_a_loss_that_is_no_number_fails_the_trial_in_that_epoch_and_is_never_best(search):
+    assert search.run("--trials", "6", XRAYTUNE_FAULT="nan", XRAYTUNE_FAULT_EVERY="4") == 0, search.text
+    trials = search.trials()
+    nan = failures(trials, "nan")
+    assert nan
+    assert all(t["curve"].keys() <= {"1"} and t["value"] is None for t in nan)
+    assert trials[0]["number"] not in [t["number"] for t in nan] or trials[0]["value"] is None
+
+
+def test_a_trial_that_takes_all_memory_fails_and_the_search_goes_on(search):
+    code = search.run("--trials", "6", "--trial-memory", "2GB", XRAYTUNE_FAULT="memory", XRAYTUNE_FAULT_EVERY="4")
+    assert code == 0, search.text
+    assert failures(search.trials(), "oom")
+    assert sum(t["state"] in {"COMPLETE", "PRUNED"} for t in search.trials()) >= 3
+
+
+def test_a_trial_that_hangs_is_ended(search):
+    code = search.run("--trials", "5", "--trial-timeout", "8s", XRAYTUNE_FAULT="hang", XRAYTUNE_FAULT_EVERY="4")
+    assert code == 0, search.text
+    hung = failures(search.trials(), "timeout")
+    assert hung
+    assert "--trial-timeout" in hung[0]["message"]
+
+
+def test_a_search_in_which_everything_fails_stops_and_groups_the_causes(search):
+    code = search.run("--trials", "40", XRAYTUNE_FAULT="error")
+    assert code == 1
+    assert "error: RuntimeError: a synthetic mistake" in search.text
+    assert "Traceback" not in search.text
+    assert 5 <= len(failures(search.trials(), "error")) < 12
+    assert "Traceback" in search.logs  # the whole story is kept for diagnosis
