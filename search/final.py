@@ -8,14 +8,15 @@ import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import spaces
-from search import confirm, ledger, printing, winner
+from search import cases, confirm, console, ledger, printing, report, winner
 from search.confirm import Confirmed, FoldTask, Plan, PredictTask, Recipe, RefitTask
 from search.storage import StudyView, TrialRecord
 from search.workers import Workers, cores, gpus
@@ -32,6 +33,15 @@ if TYPE_CHECKING:
 
 MOST_WORKERS = 8
 """Trainings at once without being asked: the memory of one is counted in GB."""
+
+
+@dataclass(frozen=True)
+class _Predicted:
+    """The test set's answers."""
+
+    labels: NDArray[np.int32]
+    p: NDArray[np.float32]
+    decided: NDArray[np.int64]
 
 
 class Retraining:
@@ -77,7 +87,9 @@ class Retraining:
             with winner.whole(target) as folder:
                 self._save(folder, choice, fitted, networks, recipe, dataset)
                 figures = self._judge(folder, pool, choice, fitted, confirmed, plan, dataset, recipe)
-                self._report(folder, figures)
+                begun = time.monotonic()
+                report.write(self.study, folder)
+                self.phases["report"] = time.monotonic() - begun
         printing.results(figures, target)
         return figures
 
@@ -309,6 +321,12 @@ class Retraining:
             "opened": opened,
             "model": {"policy": card.policy, "threshold": card.threshold, **dict(card.made)},
             **figures,
+            "data_card": {
+                "counts": {split: dataset.counts(split) for split in ("train", "val", "test")},
+                "fit": dataset.fit,
+                "notes": list(dataset.notes),
+            },
+            "audit": self._audit(dataset),
             "confirmation": {
                 "folds": plan.folds,
                 "seeds": len({r.repeat for r in choice.winner.results}),
@@ -334,11 +352,46 @@ class Retraining:
         }
         decided = metrics.decide(probabilities, card.positive, card.threshold)
         artifacts.write_json(folder / "metrics.json", _finite(full))
+        self._heat(folder, pool, squares, dataset, _Predicted(labels, probabilities, decided))
         winner.write_predictions(folder / "predictions.csv", dataset, labels, probabilities, decided)
         return full
 
-    def _report(self, folder: Path, figures: Mapping[str, Any]) -> None:
-        """Hook for the report; written by the reporting room."""
+    @staticmethod
+    def _audit(dataset: Dataset) -> dict[str, Any] | None:
+        """The shortcut audit with the test set beside it; the set is open by now."""
+        with printing.progress() as progress:
+            try:
+                return data.audit(dataset, compare_test=True, progress=progress).to_json()
+            except InputError:  # too few patients to cross-validate
+                return None
+
+    def _heat(
+        self, folder: Path, pool: Workers, squares: Mapping[int, Path], dataset: Dataset, figures: _Predicted
+    ) -> None:
+        """Grad-CAM of the films worth looking at, as JPEGs beside the model."""
+        card = read_card(folder)
+        chosen = cases.choose(figures.labels, figures.p, figures.decided, card.positive, card.threshold)
+        rows = [c.row for c in chosen]
+        outcome = next(pool.run([cases.HeatTask(folder, squares, rows, [int(figures.decided[r]) for r in rows])]))
+        if outcome.error:
+            console.err.print(f"[yellow]No Grad-CAM in the report: {outcome.error}[/]", soft_wrap=True)
+            return
+        images = dataset.select("test")
+        listing = []
+        for i, (case, jpeg) in enumerate(zip(chosen, outcome.value, strict=True)):
+            artifacts.write_bytes(folder / "gradcam" / f"{i:02d}.jpg", jpeg)
+            answer = int(figures.decided[case.row])
+            listing.append(
+                {
+                    "kind": case.kind,
+                    "file": f"{i:02d}.jpg",
+                    "key": images[case.row].key,
+                    "truth": dataset.classes[images[case.row].label],
+                    "decision": dataset.classes[answer],
+                    "probability": float(figures.p[case.row, answer]),
+                }
+            )
+        artifacts.write_json(folder / "gradcam" / "cases.json", listing)
 
 
 def _finite(value: Any) -> Any:

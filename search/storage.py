@@ -214,6 +214,18 @@ class StudyView:
             raise StudyError(f"Study {self.name!r} has no trial {number}: {have}. See: python -m search.leaderboard")
         return trials[number]
 
+    def importances(self) -> dict[str, float]:
+        """Share of the first objective's variation by hyperparameter, largest first (PED-ANOVA: handles conditions).
+
+        Raises:
+            ValueError: too few complete trials, or all of one value.
+        """
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+        found = optuna.importance.get_param_importances(
+            self._study, evaluator=evaluator, target=(lambda t: t.values[0]) if len(self.directions) > 1 else None
+        )
+        return dict(found)
+
     def pareto(self) -> list[TrialRecord]:
         """The trials no other trial beats in every objective, the highest first objective first."""
         front = {trial.number for trial in self._study.best_trials}

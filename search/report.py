@@ -1,0 +1,307 @@
+"""`python -m search.report`: the winner's report and model card, made from what `search.retrain` kept."""
+
+from __future__ import annotations
+
+import base64
+import csv
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import jinja2
+import numpy as np
+import typer
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from search import cases, console, ledger
+from search.charts import Series, bars, chart
+from search.storage import StudyView, TrialRecord, open_study
+from xraytune import artifacts, intervals
+from xraytune.errors import StudyError
+from xraytune.evaluation import NAMES
+
+EXAMPLES = """
+python -m search.report
+python -m search.report mine
+"""
+
+GRID = 101
+"""Points of the ROC and precision-recall bands."""
+
+ENOUGH = 8
+"""Complete trials from which importance is shown: with fewer it is chance."""
+
+BAND_DRAWS = 400
+"""Bootstrap draws of a band; its ends are drawn, not quoted."""
+
+
+def main(
+    study: Annotated[str | None, typer.Argument(help="The study; the latest unless given.")] = None,
+    results: Annotated[Path, typer.Option(help="The results folder.")] = Path("results"),
+    storage: Annotated[str | None, typer.Option(help="Optuna storage URL, if not results/studies.db.")] = None,
+) -> None:
+    """Make the winner's report.html and MODEL_CARD.md again. The test set is not opened for it."""
+    view = open_study(study, results, storage)
+    folder = view.folder / "winner"
+    if not (folder / "metrics.json").exists():
+        raise StudyError(f"Study {view.name!r} has no winner yet: python -m search.retrain best --study {view.name}")
+    write(view, folder)
+    console.out.print(f"{folder / 'report.html'}\n{folder / 'MODEL_CARD.md'}", soft_wrap=True)
+
+
+def write(study: StudyView, folder: Path) -> None:
+    """Write `report.html` and `MODEL_CARD.md` into the winner's folder.
+
+    Args:
+        study: the study it comes from.
+        folder: holds `metrics.json`, `predictions.csv`, `model.json` and perhaps `gradcam/`.
+
+    Raises:
+        ArtifactError: one of them is missing or was changed.
+    """
+    figures = artifacts.read_json(folder / "metrics.json")
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=jinja2.select_autoescape(["html"]),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    templates.filters.update(number=_number, interval=_interval, clock=console.clock)
+    context = _context(study, folder, figures)
+    for name, template in (("report.html", "report.html"), ("MODEL_CARD.md", "model_card.md")):
+        artifacts.write_text(folder / name, templates.get_template(template).render(context))
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _interval(triple: Sequence[float | None], digits: int = 3) -> str:
+    value, low, high = triple
+    return (
+        _number(value, digits)
+        if low is None
+        else f"{_number(value, digits)} [{_number(low, digits)}, {_number(high, digits)}]"
+    )
+
+
+def _context(study: StudyView, folder: Path, figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that the templates show."""
+    labels, p, patients = read_predictions(folder / "predictions.csv", figures["test"]["classes"])
+    trials = [t for t in study.trials() if t.counts]
+    positive = figures["test"]["positive"]
+    shown = positive if positive is not None else None
+    return {
+        "f": figures,
+        "test": figures["test"],
+        "names": NAMES,
+        "study": study.name,
+        "spec": study.spec.to_json(),
+        "positive": None if shown is None else figures["test"]["classes"][shown],
+        "curves": [Markup(c) for c in _curves(labels, p, patients, figures)],
+        "reliability": Markup(_reliability(figures)),
+        "history": Markup(_history(trials)),
+        "families": _families(trials),
+        "importance": Markup(_importance(study)),
+        "seconds": Markup(_where_time_went(trials)),
+        "learning": Markup(_learning(figures)),
+        "recipes": _recipes(trials),
+        "cases": _cases(folder),
+        "ledger": ledger.read(study.folder),
+        "explorer": None if positive is None else _explorer(labels == positive, p[:, positive]),
+        "prevalence": float(np.mean(labels == positive)) if positive is not None else None,
+        "states": Counter(t.state for t in trials),
+        "colours": [f"c{i}" for i in range(8)],
+    }
+
+
+def read_predictions(path: Path, classes: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.float64], list[str]]:
+    """Labels `(n,)`, calibrated probabilities `(n, k)` and patients of `predictions.csv`."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    labels = np.array([list(classes).index(row["truth"]) for row in rows], dtype=np.int64)
+    p = np.array([[float(row[f"probability_{c}"]) for c in classes] for row in rows])
+    return labels, p, [row["patient"] for row in rows]
+
+
+def _explorer(event: NDArray[np.bool_], score: NDArray[np.float64]) -> dict[str, list[Any]]:
+    """Scores and truth in descending order: the page counts on them itself."""
+    order = np.argsort(-score, kind="stable")
+    return {"scores": [round(float(s), 5) for s in score[order]], "events": [int(e) for e in event[order]]}
+
+
+def roc_and_pr(event: NDArray[np.bool_], score: NDArray[np.float64], weights: NDArray[np.float64]) -> tuple[Any, Any]:
+    """Sensitivity over 1 - specificity and precision over recall, on a grid of `GRID` points, for each row of weights.
+
+    Returns:
+        two arrays `(draws, GRID)`.
+    """
+    order = np.argsort(-score, kind="stable")
+    ends = np.flatnonzero(np.append(score[order][1:] != score[order][:-1], True))
+    tp = (weights * event)[:, order].cumsum(axis=1)[:, ends]
+    fp = (weights * ~event)[:, order].cumsum(axis=1)[:, ends]
+    grid = np.linspace(0, 1, GRID)
+    roc, pr = [], []
+    for hits, alarms in zip(tp, fp, strict=True):
+        if not hits[-1] or not alarms[-1]:
+            continue
+        tpr, fpr = np.append(0, hits / hits[-1]), np.append(0, alarms / alarms[-1])
+        roc.append(np.interp(grid, fpr, tpr))
+        precision = np.append(1.0, hits / np.maximum(hits + alarms, 1))
+        # the step-wise curve of average precision: the precision at the first threshold that reaches the recall
+        pr.append(precision[np.minimum(np.searchsorted(tpr, grid, side="left"), len(precision) - 1)])
+    return np.array(roc), np.array(pr)
+
+
+def _curves(
+    labels: NDArray[np.int64], p: NDArray[np.float64], patients: list[str], figures: Mapping[str, Any]
+) -> list[str]:
+    """ROC and precision-recall charts: with a band for the positive class, one line a class without one."""
+    classes, positive = figures["test"]["classes"], figures["test"]["positive"]
+    grid = np.linspace(0, 1, GRID)
+    roc_series: list[Series] = [Series([(0, 0), (1, 1)], style="faint")]
+    pr_series: list[Series] = []
+    weights = intervals.patient_draws(patients, BAND_DRAWS, np.random.default_rng(0))
+    for i, c in enumerate([positive] if positive is not None else range(len(classes))):
+        event = labels == c
+        if event.all() or not event.any():
+            continue
+        roc, pr = roc_and_pr(event, p[:, c], np.ones((1, len(labels))))
+        bands = roc_and_pr(event, p[:, c], weights)
+        for series, line, band in ((roc_series, roc[0], bands[0]), (pr_series, pr[0], bands[1])):
+            if positive is not None and len(band):
+                low, high = np.quantile(band, [0.025, 0.975], axis=0)
+                outline = [*zip(grid, high, strict=True), *zip(grid[::-1], low[::-1], strict=True)]
+                series.append(Series(outline, style=f"c{i}", kind="band"))
+            series.append(Series(list(zip(grid, line, strict=True)), classes[c], f"c{i}"))
+    if positive is not None:
+        overall = figures["test"]["overall"]
+        point = (1 - (overall["specificity"][0] or 0), overall["sensitivity"][0] or 0)
+        roc_series.append(Series([point], "operating threshold", "c1", "dots"))
+        pr_series.append(Series([(point[1], overall["precision"][0] or 0)], "operating threshold", "c1", "dots"))
+    return [
+        chart(roc_series, x="1 - specificity", y="sensitivity", title="ROC curve"),
+        chart(pr_series, x="recall (sensitivity)", y="precision", title="Precision-recall curve"),
+    ]
+
+
+def _reliability(figures: Mapping[str, Any]) -> str:
+    def line(rows: Sequence[Mapping[str, float]]) -> list[tuple[float, float]]:
+        return [(r["predicted"], r["observed"]) for r in rows]
+
+    with_it = line(figures["test"]["reliability"])
+    without = line(figures["calibration"]["reliability_without"])
+    series = [
+        Series([(0, 0), (1, 1)], style="faint"),
+        Series(without, "as the network gives it", "c1"),
+        Series(without, style="c1", kind="dots"),
+        Series(with_it, "calibrated", "c0"),
+        Series(with_it, style="c0", kind="dots"),
+    ]
+    return chart(series, x="probability", y="share that had it", title="Reliability curve")
+
+
+def _history(trials: Sequence[TrialRecord]) -> str:
+    """Objective of each trial by number, families in colours, the best so far as a line."""
+    valued = [t for t in trials if t.value is not None]
+    if not valued:
+        return ""
+    families = sorted({t.family for t in valued})
+    series: list[Series] = []
+    best, line = -np.inf, []
+    for t in valued:
+        if t.state == "COMPLETE" and (t.value or 0) > best:
+            best = t.value or 0
+        if np.isfinite(best):
+            line.append((float(t.number), float(best)))
+    series.append(Series(line, "best so far", "faint", "steps"))
+    for i, family in enumerate(families):
+        points = [(float(t.number), float(t.value or 0)) for t in valued if t.family == family]
+        series.append(Series(points, family, f"c{i % 8}", "dots"))
+    values = [t.value or 0 for t in valued]
+    low = max(0.0, float(np.quantile(values, 0.05)) - 0.02)
+    return chart(
+        series, x="trial", y="objective", title="Objective by trial", whole_x=True,
+        x_range=(0, max(t.number for t in valued)), y_range=(low, min(1.0, max(values) + 0.02)),
+    )  # fmt: skip
+
+
+def _families(trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
+    rows = []
+    for family in sorted({t.family for t in trials}):
+        own = [t for t in trials if t.family == family]
+        values = [t.value for t in own if t.state == "COMPLETE" and t.value is not None]
+        states = Counter(t.state for t in own)
+        seconds = sum(t.seconds or 0 for t in own)
+        rows.append({"family": family, "best": max(values, default=None), "states": states, "seconds": seconds})
+    return sorted(rows, key=lambda row: -(row["best"] or 0))
+
+
+def _importance(study: StudyView) -> str:
+    """How much each hyperparameter moved the objective, where there are trials enough to say."""
+    if sum(t.state == "COMPLETE" for t in study.trials()) < ENOUGH:
+        return ""
+    try:
+        found = study.importances()
+    except (ValueError, RuntimeError):  # all values alike
+        return ""
+    return bars(dict(list(found.items())[:8]))
+
+
+def _where_time_went(trials: Sequence[TrialRecord]) -> str:
+    total: defaultdict[str, float] = defaultdict(float)
+    for t in trials:
+        for phase, seconds in (t.result.seconds if t.result else {}).items():
+            total[phase] += seconds
+    return bars(dict(total), unit=" s", digits=0) if total else ""
+
+
+def _learning(figures: Mapping[str, Any]) -> str:
+    """The winner's objective on its folds, epoch by epoch."""
+    winner = next(c for c in figures["confirmation"]["finalists"] if c["trial"] == figures["confirmation"]["winner"])
+    series, values, last = [], [0.0], 1.0
+    for i, curve in enumerate(winner["curves"]):
+        points = [(float(row["epoch"]), float(row["value"])) for row in curve]
+        values += [v for _, v in points]
+        last = max(last, points[-1][0]) if points else last
+        series.append(Series(points, f"fold {i + 1}", f"c{i % 8}"))
+    low = min(values[1:], default=0.0)
+    return chart(
+        series, x="epoch", y="objective on the held-out fold", title="Learning curves", whole_x=True,
+        x_range=(1, last), y_range=(max(0.0, low - 0.05), 1.0),
+    )  # fmt: skip
+
+
+def _recipes(trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
+    """Published configurations that the study tried."""
+    rows = []
+    for t in trials:
+        origin = str(t.attributes.get("origin", ""))
+        if origin.startswith("recipe"):
+            metrics = t.result.metrics if t.result else {}
+            rows.append({"name": origin.removeprefix("recipe").strip(" :"), "trial": t, "metrics": metrics})
+    return rows
+
+
+def _cases(folder: Path) -> list[dict[str, Any]]:
+    """Films with their Grad-CAM as data URIs, by kind."""
+    listing = folder / "gradcam" / "cases.json"
+    if not listing.exists():
+        return []
+    rows = artifacts.read_json(listing)
+    out = []
+    for kind, title in cases.KINDS.items():
+        own = [{**row, "src": _data_uri(listing.parent / row["file"])} for row in rows if row["kind"] == kind]
+        out.append({"title": title, "films": own})
+    return out
+
+
+def _data_uri(path: Path) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+if __name__ == "__main__":
+    console.run(main, examples=EXAMPLES)
