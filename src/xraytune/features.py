@@ -147,7 +147,7 @@ def _key(model: keras.Model) -> str:
         config = {k: v for k, v in op.get_config().items() if k != "name"} if hasattr(op, "get_config") else {}
         digest.update(json.dumps([type(op).__name__, config], sort_keys=True, default=str).encode())
     for weight in model.weights:
-        digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight)).tobytes())
+        digest.update(np.ascontiguousarray(weight.numpy()).tobytes())
     return digest.hexdigest()
 
 

@@ -40,6 +40,9 @@ hundreds, may begin at 50 and recover."""
 
 VALIDATION_BATCH = 64
 
+LEAST_GAIN = 1e-4
+"""A smoothed value must rise by so much to count as a gain: less is no other answer to any image."""
+
 Weights = list[NDArray[Any]]
 
 
@@ -199,7 +202,7 @@ class Training:
         value, measured = self._judge(probabilities, loss)
         self.curve.append({"epoch": float(self.epoch), "value": value, **measured})
         best = self._keep_best(probabilities)
-        waited = self.epoch - best
+        waited = self._epochs_without_gain()
         if self.plan.schedule == "plateau" and waited and waited % PLATEAU_EPOCHS == 0:
             self._drops += 1
         # a head that is still being warmed up is not given up on
@@ -327,6 +330,12 @@ class Training:
         self._best = best
         return best
 
+    def _epochs_without_gain(self) -> int:
+        """Epochs since the smoothed value was first as good as its best; a smaller loss alone is no gain."""
+        values = [row["value"] for row in self.curve]
+        smoothed = [float(np.mean(values[max(i - 1, 0) : i + 2])) for i in range(len(values))]
+        return len(values) - 1 - int(np.argmax(np.array(smoothed) >= max(smoothed) - LEAST_GAIN))
+
     # ── what it leaves ───────────────────────────────────────────────────────────────────────────────────────────
 
     def finish(self) -> TrialResult:
@@ -383,7 +392,7 @@ class Training:
     def save(self, folder: Path) -> None:
         """Write everything needed to go on with the next epoch elsewhere."""
         folder.mkdir(parents=True, exist_ok=True)
-        arrays = {f"variable{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self._variables())}
+        arrays = {f"variable{i}": np.array(v.numpy()) for i, v in enumerate(self._variables())}
         for epoch, (weights, probabilities) in self._snapshots.items():
             arrays |= {f"snapshot{epoch}_{i}": w for i, w in enumerate(weights)}
             arrays[f"predictions{epoch}"] = probabilities

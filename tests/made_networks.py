@@ -1,0 +1,83 @@
+"""Made data, made weights and points of the space for the tests of networks and training: drawn from seeds, tiny."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import keras_tuner
+import numpy as np
+
+import spaces
+from xraytune.models.weight_files import expected
+from xraytune.records import TrialConfig
+from xraytune.training import TrialData
+
+
+def write_weights(name: str, path: Path, seed: int = 0) -> Path:
+    """Seeded random weights of a backbone in Keras 3's format, scaled so that activations stay in range."""
+    rng = np.random.default_rng(seed)
+    count = {"conv2d": 0, "batch_normalization": 0}
+    with h5py.File(path, "w") as file:
+        for layer, shapes in expected(name):
+            kind = "batch_normalization" if layer.endswith("bn") else "conv2d"
+            number = count[kind]
+            count[kind] += 1
+            group = file.create_group(f"layers/{kind}{f'_{number}' if number else ''}/vars")
+            for i, shape in enumerate(shapes):
+                if kind == "batch_normalization":
+                    array = np.full(shape, (1.0, 0.0, 0.0, 1.0)[i])
+                elif len(shape) == 1:
+                    array = np.zeros(shape)
+                else:
+                    array = rng.normal(0, np.sqrt(2 / np.prod(shape[:3])), shape)
+                group[str(i)] = array.astype(np.float32)
+    return path
+
+
+def trial_data(
+    folder: Path,
+    *,
+    n: int = 96,
+    classes: int = 2,
+    channels: int = 1,
+    sizes: tuple[int, ...] = (28, 32, 48),
+    seed: int = 0,
+) -> TrialData:
+    """Images whose brighter half tells the class; three in four are trained on."""
+    rng = np.random.default_rng(seed)
+    labels = (np.arange(n) % classes).astype(np.int32)
+    pools = {}
+    for size in sizes:
+        images = rng.integers(0, 120, (n, size, size, channels)).astype(np.uint8)
+        for label in range(classes):
+            images[labels == label, : size // 2] += np.uint8(120 * label / (classes - 1))
+        pools[size] = images
+    names = tuple(f"class {i}" for i in range(classes))
+    cut = 3 * n // 4
+    return TrialData(
+        pools=pools,
+        labels=labels,
+        patients=np.arange(n).astype(str),
+        train=np.arange(cut),
+        validation=np.arange(cut, n),
+        classes=names,
+        positive=1 if classes == 2 else None,
+        channels=channels,
+        fingerprint=f"made-{n}-{classes}-{channels}-{seed}",
+        cache=folder,
+    )
+
+
+def config(space: keras_tuner.HyperModel, seed: int = 1, **values: object) -> TrialConfig:
+    """A point of the space: the defaults with `values` in their place (`cnn__blocks` is `cnn/blocks`)."""
+    hp = keras_tuner.HyperParameters()
+    hp.values = {name.replace("__", "/"): value for name, value in values.items()}
+    space.declare_hyperparameters(hp)
+    active = {p.name: hp.values[p.name] for p in hp.space if hp.is_active(p)}
+    return TrialConfig(str(active["family"]), active, seed)
+
+
+def space(name: str = "chest_xray", **context: object) -> keras_tuner.HyperModel:
+    """A space by name."""
+    return spaces.get(name, spaces.SpaceContext(**context))  # type: ignore[arg-type]

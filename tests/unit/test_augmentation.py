@@ -1,0 +1,82 @@
+"""Augmentation moves what it says, keeps what it must, and repeats with its seed."""
+
+import numpy as np
+import pytest
+
+from xraytune import augmentation
+from xraytune.augmentation import SHAPE_JITTERS, STRENGTHS, Augmentation
+
+
+@pytest.fixture
+def films():
+    y, x = np.mgrid[0:32, 0:32]
+    film = 255 * np.exp(-((x - 10) ** 2 + (y - 8) ** 2) / 40)
+    return np.repeat(film[None, ..., None], 16, axis=0).astype(np.uint8)
+
+
+@pytest.mark.parametrize("strength", STRENGTHS)
+@pytest.mark.parametrize("jitter", SHAPE_JITTERS)
+def test_pixels_stay_pixels(films, strength, jitter):
+    out = augmentation.apply(Augmentation(strength, flip=True, shape_jitter=jitter), films, seed=1)
+    assert out.shape == films.shape
+    assert out.min() >= 0
+    assert out.max() <= 255
+
+
+def test_none_changes_nothing(films):
+    assert not Augmentation()
+    assert Augmentation().layers(0) == []
+    np.testing.assert_array_equal(augmentation.apply(Augmentation(), films, 0), films)
+
+
+def test_stronger_moves_more(films):
+    def moved(strength):
+        return np.abs(augmentation.apply(Augmentation(strength), films, seed=3) - films).mean()
+
+    assert 0 < moved("light") < moved("medium") < moved("strong")
+
+
+def test_the_same_seed_gives_the_same_pixels_and_another_others(films):
+    strong = Augmentation("strong", True, "strong")
+    first = augmentation.apply(strong, films, 5)
+    np.testing.assert_array_equal(first, augmentation.apply(strong, films, 5))
+    assert not np.array_equal(first, augmentation.apply(strong, films, 6))
+    assert not np.array_equal(first[0], first[1])
+
+
+def test_a_flip_mirrors_about_half_the_films_left_to_right_and_none_upside_down(films):
+    out = augmentation.apply(Augmentation(flip=True), np.repeat(films, 8, axis=0), seed=2)
+    same = np.array([np.abs(o - films[0]).max() < 2 for o in out])
+    mirrored = np.array([np.abs(o - films[0][:, ::-1]).max() < 2 for o in out])
+    assert (same | mirrored).all()
+    assert 0.3 < mirrored.mean() < 0.7
+
+
+def test_no_strength_flips_unless_asked(films):
+    columns = augmentation.apply(Augmentation("strong"), films, 4)[..., 0].mean(axis=1).argmax(axis=1)
+    assert (columns < 20).all()
+
+
+def test_shape_jitter_scales_height_and_width_independently():
+    ring = np.zeros((64, 49, 49, 1), np.uint8)
+    y, x = np.mgrid[-24:25, -24:25]
+    ring[:, np.hypot(x, y) < 12] = 200
+    out = augmentation.apply(Augmentation(shape_jitter="strong"), ring, seed=0)[..., 0]
+    width, height = (out[:, 24] > 100).sum(axis=1), (out[:, :, 24] > 100).sum(axis=1)
+    assert abs(np.corrcoef(width, height)[0, 1]) < 0.35
+    assert width.std() > 2
+    assert width.min() > 23 / 1.4
+    assert width.max() < 23 * 1.4
+
+
+def test_what_comes_in_at_an_edge_repeats_the_nearest_pixel():
+    bright = np.full((8, 20, 20, 1), 180, np.uint8)
+    out = augmentation.apply(Augmentation(flip=True, shape_jitter="strong"), bright, seed=1)
+    np.testing.assert_allclose(out, 180, atol=0.5)
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ValueError, match="none, light, medium, strong"):
+        Augmentation("wild")
+    with pytest.raises(ValueError, match="shape jitter"):
+        Augmentation(shape_jitter="wild")

@@ -1,0 +1,189 @@
+"""Kept prefixes: the same numbers as the whole network, computed once, shared, bounded."""
+
+import dataclasses
+import threading
+
+import keras
+import numpy as np
+import pytest
+
+from tests.made_networks import config, space, trial_data, write_weights
+from xraytune import features
+from xraytune.augmentation import Augmentation
+from xraytune.errors import TrialError
+from xraytune.training import Training
+
+ROWS = np.arange(40)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    return {"vgg16": str(write_weights("vgg16", folder / "vgg16_imagenet_notop.weights.h5"))}
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A tiny network with a frozen beginning, quick to run."""
+    x = start = keras.Input((8, 8, 1))
+    for i in range(2):
+        x = keras.layers.Conv2D(4, 3, padding="same", name=f"frozen{i}", trainable=False)(x)
+    y = keras.layers.Conv2D(4, 1, name="side", trainable=False)(x)
+    x = keras.layers.Add(name="sum")([x, y])
+    x = keras.layers.GlobalAveragePooling2D(name="head_pool")(x)
+    return keras.Model(start, keras.layers.Dense(2, activation="softmax", name="predictions")(x))
+
+
+@pytest.fixture(scope="module")
+def pool():
+    return np.random.default_rng(0).integers(0, 255, (200, 8, 8, 1)).astype(np.uint8)
+
+
+def test_the_prefix_ends_where_everything_after_depends_on_one_tensor(small):
+    prefix = features.split(small)
+    assert prefix.layer == "sum"
+    assert prefix.shape == (8, 8, 4)
+
+
+def test_a_network_without_a_frozen_beginning_has_no_prefix():
+    assert features.split(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])) is None
+
+
+def test_features_are_the_prefixs_outputs_in_float16(small, pool, tmp_path):
+    prefix = features.split(small)
+    kept = prefix.features(pool, ROWS, fingerprint="f", cache=tmp_path)
+    np.testing.assert_array_equal(kept[ROWS], prefix.model.predict(pool[ROWS], verbose=0).astype(np.float16))
+
+
+def test_only_what_is_needed_is_computed_and_never_twice(small, pool, tmp_path, monkeypatch):
+    prefix = features.split(small)
+    computed = []
+    original = features.Prefix._compute
+    monkeypatch.setattr(
+        features.Prefix,
+        "_compute",
+        lambda self, p, block, *rest: computed.append(block) or original(self, p, block, *rest),
+    )
+    prefix.features(pool, ROWS, fingerprint="f", cache=tmp_path)
+    assert computed == [0, 1, 2, 3]  # one group under one lock
+    features.split(small).features(pool, ROWS, fingerprint="f", cache=tmp_path)
+    assert len(computed) == 4
+
+
+def test_trials_that_ask_together_share_the_work(small, pool, tmp_path, monkeypatch):
+    prefix = features.split(small)
+    monkeypatch.setattr(features, "GROUP", 1)
+    computed = []
+
+    def fake(self, p, block, *rest):
+        computed.append(block)
+        return np.full((min(features.BLOCK, len(p) - block * features.BLOCK), *self.shape), block, np.float16)
+
+    monkeypatch.setattr(features.Prefix, "_compute", fake)
+    threads = [
+        threading.Thread(target=lambda: prefix.features(pool, np.arange(200), fingerprint="f", cache=tmp_path))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(computed) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"fingerprint": "g"},
+        {"augment": Augmentation("light")},
+        {"augment": Augmentation("light"), "copy": 1},
+        {"augment": Augmentation("light", flip=True)},
+    ],
+)
+def test_whatever_it_depends_on_is_in_the_key(small, pool, tmp_path, other):
+    prefix = features.split(small)
+    prefix.features(pool, ROWS, **({"fingerprint": "f"} | {"cache": tmp_path}))
+    prefix.features(pool, ROWS, **({"fingerprint": "f", "cache": tmp_path} | other))
+    assert len([f for f in (tmp_path / "prefixes").iterdir() if f.is_dir()]) == 2
+
+
+def test_other_weights_are_another_prefix(small):
+    key = features.split(small).key
+    copy = keras.models.clone_model(small)
+    copy.set_weights(small.get_weights())
+    assert features.split(copy).key == key
+    copy.get_layer("frozen0").set_weights([w + 1 for w in small.get_layer("frozen0").get_weights()])
+    assert features.split(copy).key != key
+
+
+def test_the_least_recently_used_give_way(small, pool, tmp_path, monkeypatch):
+    prefix = features.split(small)
+    one = 200 * 8 * 8 * 4 * 2
+    monkeypatch.setenv("XRAYTUNE_CACHE_LIMIT", str(2.7 * one / 1e9))
+    everything = np.arange(200)
+    for name in ("a", "b", "a", "c"):
+        prefix.features(pool, everything, fingerprint=name, cache=tmp_path)
+    left = {f.read_text().split('"')[5] for f in (tmp_path / "prefixes").glob("*/about.json")}
+    assert len(left) <= 2
+    assert features.used_bytes(tmp_path / "prefixes") <= 2.7 * one
+
+
+def test_a_deadline_is_looked_at_between_blocks(small, pool, tmp_path):
+    def stop():
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        features.split(small).features(pool, ROWS, fingerprint="f", cache=tmp_path, check=stop)
+
+
+POINTS = [
+    {"family": "vgg_frozen", "vgg_frozen__image_size": 48, "vgg_frozen__cut": "block3_pool"},
+    {
+        "family": "vgg_finetuned",
+        "vgg_finetuned__image_size": 48,
+        "vgg_finetuned__cut": "block3_pool",
+        "vgg_finetuned__trained_blocks": 1,
+        "vgg_finetuned__head_epochs": 1,
+    },
+]
+
+
+@pytest.mark.parametrize("values", POINTS, ids=lambda v: v["family"])
+def test_with_and_without_a_kept_prefix_a_trial_is_the_same(values, weights, tmp_path, monkeypatch):
+    full = space(weights=weights)
+    data = trial_data(tmp_path, n=64, sizes=(48,))
+    point = config(full, **values, augmentation="none", shape_jitter="none", batch_size=16, head__dropout=0.0)
+    predictions = []
+    for keep in (True, False):
+        if not keep:
+            monkeypatch.setattr(features, "split", lambda model: None)
+        training = Training(full, point, data, max_epochs=1)
+        assert (training.prefix is not None) == keep
+        before = training._validate()
+        training.step()
+        predictions.append((before, training.validation_predictions(), training.finish().metrics["val_auc"]))
+    kept, whole = predictions
+    np.testing.assert_allclose(kept[0], whole[0], atol=2e-3)
+    np.testing.assert_allclose(kept[1], whole[1], atol=1e-2)
+    assert abs(kept[2] - whole[2]) < 0.005
+
+
+def test_augmented_copies_cycle_and_are_shared(weights, tmp_path):
+    full = space(weights=weights)
+    data = trial_data(tmp_path, n=64, sizes=(48,))
+    point = config(full, **POINTS[0], vgg_frozen__augmentation_copies=2, augmentation="light", batch_size=16)
+    training = Training(full, point, data, max_epochs=3)
+    for _ in range(3):
+        training.step()
+    stores = [f for f in (tmp_path / "prefixes").iterdir() if f.is_dir()]
+    assert len(stores) == 3  # two copies, and the plain one for validation
+    again = Training(full, dataclasses.replace(point, seed=9), data, max_epochs=1)
+    again.step()
+    assert again.seconds["prefix"] < training.seconds["prefix"]
+
+
+def test_time_that_is_up_while_a_prefix_is_built_is_an_interruption(weights, tmp_path):
+    full = space(weights=weights)
+    training = Training(full, config(full, **POINTS[0]), trial_data(tmp_path, n=64, sizes=(48,)), deadline=0.0)
+    with pytest.raises(TrialError, match="time was up"):
+        training.step()

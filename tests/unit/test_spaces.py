@@ -1,0 +1,185 @@
+"""What may vary: every draw is a network, families without weights are out, a user's own space is found."""
+
+import keras_tuner
+import numpy as np
+import pytest
+
+import spaces
+from spaces import narrowing, recipes
+from tests.made_networks import config, space
+from xraytune import models
+from xraytune.errors import InputError
+from xraytune.models.cost import Machine, cost
+
+WEIGHTS = {"vgg16": "vgg16.h5", "densenet121": "densenet121.h5"}
+CORE = 9e10
+
+
+def draw(hypermodel, seed):
+    """A random point, as KerasTuner's RandomSearch draws it."""
+    hp = keras_tuner.HyperParameters()
+    hypermodel.declare_hyperparameters(hp)
+    rng = np.random.default_rng(seed)
+    drawn = keras_tuner.HyperParameters()
+    for p in hp.space:
+        drawn._register(p)
+        if drawn.is_active(p):
+            drawn.values[p.name] = p.random_sample(seed=int(rng.integers(2**31)))
+    return hypermodel.active(drawn)
+
+
+def test_all_families_take_part_where_their_weights_are_there():
+    assert space(weights=WEIGHTS).families == models.FAMILIES
+
+
+def test_families_without_weights_are_left_out_and_densenet_stays_from_scratch():
+    lean = space()
+    assert lean.families == ("dense", "cnn", "densenet")
+    hp = keras_tuner.HyperParameters()
+    lean.declare_hyperparameters(hp)
+    assert {tuple(p.values) for p in hp.space if p.name == "densenet/mode"} == {("scratch",)}
+
+
+def test_asking_for_families_narrows_and_an_unknown_one_is_refused():
+    assert space(families=("cnn",)).families == ("cnn",)
+    with pytest.raises(InputError, match="unknown family vit"):
+        space(families=("cnn", "vit"))
+    with pytest.raises(InputError, match=r"docs/weights\.md"):
+        space(families=("vgg_frozen",))
+
+
+def test_family_is_declared_first_and_no_name_has_two_meanings():
+    hp = keras_tuner.HyperParameters()
+    space(weights=WEIGHTS).declare_hyperparameters(hp)
+    assert hp.space[0].name == "family"
+    names = [p.name for p in hp.space]
+    assert len(set(names)) == len(names)
+
+
+def test_two_hundred_draws_have_every_value_their_network_reads():
+    full = space(weights=WEIGHTS)
+    seen = set()
+    for seed in range(200):
+        values = draw(full, seed)
+        seen.add(values["family"])
+        assert cost(values).train > 0
+        assert all(name.split("/")[0] in {values["family"], "head"} for name in values if "/" in name)
+    assert seen == set(models.FAMILIES)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_draw_of_the_light_families_builds(seed):
+    light = space(families=("dense", "cnn"), channels=1 + 2 * (seed % 2), classes=2 + seed % 2)
+    hp = keras_tuner.HyperParameters()
+    hp.values = draw(light, seed)
+    network = light.build(hp)
+    assert network.output_shape == (None, 2 + seed % 2)
+    assert network.input_shape[-1] == 1 + 2 * (seed % 2)
+
+
+def test_image_sizes_are_those_that_may_be_drawn():
+    assert spaces.image_sizes(space("smoke")) == (28, 32)
+    assert spaces.image_sizes(space(families=("dense",))) == (28, 48, 64, 96)
+    narrowed = space(families=("dense",), narrowed={"dense/image_size": (28,)})
+    assert spaces.image_sizes(narrowed) == (28,)
+
+
+def test_a_space_of_ones_own_is_found_in_a_module_and_in_a_file(tmp_path):
+    own = tmp_path / "own.py"
+    own.write_text(
+        "import keras_tuner\n"
+        "class Own(keras_tuner.HyperModel):\n"
+        "    def build(self, hp): return hp.Int('units', 1, 2)\n"
+        "def build(hp): return hp.Int('units', 1, 2)\n"
+    )
+    context = spaces.SpaceContext()
+    assert isinstance(spaces.get(f"{own}:Own", context), keras_tuner.HyperModel)
+    assert spaces.get(f"{own}:build", context).build(keras_tuner.HyperParameters()) == 1
+    assert isinstance(spaces.get("spaces.smoke:Smoke", context), keras_tuner.HyperModel)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere", "unknown space 'nowhere': chest_xray, smoke"),
+        ("no.such:Thing", "can't be imported"),
+        ("spaces.smoke:Nothing", "has no 'Nothing'"),
+        ("missing.py:Own", "no such file"),
+        ("spaces.smoke:HELD", "neither a HyperModel nor a function"),
+    ],
+)
+def test_a_space_that_is_not_there_is_one_clear_message(name, message):
+    with pytest.raises(InputError, match=message):
+        spaces.get(name, spaces.SpaceContext())
+
+
+class TestNarrowing:
+    def narrowed(self, seconds, rate=CORE):
+        context = spaces.SpaceContext(weights=WEIGHTS, images=4400)
+        return narrowing.narrow("chest_xray", context, seconds=seconds, machine=Machine(rate, 2))
+
+    def test_no_time_limit_narrows_nothing(self):
+        context, lines = self.narrowed(None)
+        assert not context.narrowed
+        assert not lines
+
+    def test_what_is_left_is_a_point_of_the_space_and_every_family_stays(self):
+        context, lines = self.narrowed(900)
+        assert spaces.get("chest_xray", context).families == models.FAMILIES
+        assert any(line.startswith("vgg_frozen:") for line in lines)
+        hp = keras_tuner.HyperParameters()
+        spaces.get("chest_xray", context).declare_hyperparameters(hp)
+        declared = {p.name: p.values for p in hp.space if type(p).__name__ == "Choice"}
+        for name, left in context.narrowed.items():
+            assert tuple(declared[name]) == tuple(left)
+
+    def test_a_trial_costs_a_fraction_of_the_time_whatever_is_drawn(self):
+        context, _ = self.narrowed(900)
+        left = spaces.get("chest_xray", context)
+        machine = Machine(CORE, 2)
+        for seed in range(60):
+            values = draw(left, seed)
+            images = min(models.plan.Plan.of(values).epoch_images or 4400, 4400)
+            found = cost(values)
+            assert found.trace + values["epochs"] * found.epoch_seconds(machine, images) < 300, values
+
+    def test_more_time_leaves_more(self):
+        def size(seconds):
+            return sum(len(v) for v in self.narrowed(seconds)[0].narrowed.values() if len(v) > 1)
+
+        assert max(self.narrowed(7200)[0].narrowed["vgg_frozen/image_size"]) > 48
+        assert self.narrowed(300)[0].narrowed["vgg_frozen/image_size"] == (48,)
+        assert size(7200) > size(300)
+
+
+class TestRecipes:
+    @pytest.mark.parametrize("name", recipes.RECIPES)
+    def test_every_recipe_is_a_point_of_the_whole_space(self, name):
+        everything = dict.fromkeys(("vgg16", "vgg19", "densenet121", "densenet169", "densenet201"), "x")
+        recipe = recipes.RECIPES[name]
+        values, remark = recipes.point(recipe, space(weights=everything))
+        assert remark == ""
+        assert values.items() >= dict(recipe.values).items()
+        assert recipe.source
+        assert recipe.assumed
+
+    def test_those_that_fit_are_chosen_and_the_others_named_with_the_reason(self):
+        chosen, lines = recipes.select("fitting", space(), seconds=900, images=4400, machine=Machine(CORE, 2))
+        names = [name for name, _ in chosen]
+        assert "dense_baseline" in names
+        assert "mean_subtracted_cnn_224" not in names
+        skipped = " ".join(lines)
+        assert "recipe vgg16_gap128 skipped" in skipped
+        assert "of a quarter of TIME are left" in skipped
+
+    def test_names_all_and_none(self):
+        assert [n for n, _ in recipes.select("one_conv,mlp5", space())[0]] == ["mlp5", "one_conv"]
+        assert recipes.select("none", space()) == ([], [])
+        with pytest.raises(ValueError, match="unknown recipe nothing"):
+            recipes.select("nothing", space())
+
+
+def test_smoke_draws_are_trained_in_seconds():
+    values = config(space("smoke"), family="cnn").values
+    assert values["epochs"] == 3
+    assert values["cnn/image_size"] in (28, 32)
