@@ -33,9 +33,11 @@ def draw_films(root: Path, classes: tuple[str, ...] = ("NORMAL", "PNEUMONIA"), e
             folder.mkdir(parents=True, exist_ok=True)
             for i in range(count):
                 film = rng.normal(90, 25, (48, 48))
-                film[8 + 10 * c : 20 + 10 * c, 10:24] += 110 * c + rng.normal(0, 25)
+                film[8 + 10 * c : 20 + 10 * c, 10:24] += 80 * c + rng.normal(0, 30)
                 pixels = np.clip(film, 0, 255).astype(np.uint8)
-                Image.fromarray(pixels).save(folder / f"{split}{c}person{i // 2}_{i % 2}.png")
+                patient = i // 2 + (500 if split == "test" else 0)
+                kinds = (f"IM-{patient:04d}-{i:04d}", f"person{patient}_bacteria_{i}", f"person{patient}_virus_{i}")
+                Image.fromarray(pixels).save(folder / f"{kinds[c]}.png")
     return root
 
 

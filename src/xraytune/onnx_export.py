@@ -1,0 +1,103 @@
+"""A saved model's networks as ONNX, equal to Keras, beside them in the same folder. Called by `search.export`.
+
+The exported model is used like the other: `load_model(folder / "model.onnx")` runs it in ONNX Runtime with the same
+preprocessing, calibration and threshold, and without Keras.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from xraytune import artifacts
+from xraytune.errors import ArtifactError, FatalError, InputError
+from xraytune.model_file import Classifier, Member, load_model, onnx_session, read_card, write_card
+
+TOLERANCE = 1e-4
+"""Largest difference of a probability between ONNX Runtime and Keras."""
+
+CHECKED = 100
+"""Films that are compared."""
+
+
+def films(size: int, channels: int, seed: int = 0) -> NDArray[np.uint8]:
+    """`CHECKED` smooth random films `(n, size, size, channels)`, for comparing where no real ones are at hand."""
+    rng = np.random.default_rng(seed)
+    out = np.empty((CHECKED, size, size, channels), np.uint8)
+    for film in out:
+        coarse = rng.integers(0, 256, (8, 8), dtype=np.uint8)
+        smooth = np.asarray(Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC), dtype=np.float64)
+        film[:] = np.clip(smooth + rng.normal(0, 8, (size, size)), 0, 255).astype(np.uint8)[..., None]
+    return out
+
+
+def export(folder: Path, images: Sequence[NDArray[Any]] | None = None) -> tuple[list[Path], float]:
+    """Export every network of a saved model and check that it says the same.
+
+    Args:
+        folder: a model's folder, or a file in it.
+        images: films to compare on, as `Classifier.predict` takes them; drawn ones without them.
+
+    Returns:
+        the files, and the largest difference of a probability that was seen.
+
+    Raises:
+        ArtifactError: the model is missing or was changed.
+        InputError: the extra `onnx` is not installed.
+        FatalError: a network can't be exported, or its export answers differently.
+    """
+    folder = folder if folder.is_dir() else folder.parent
+    model = load_model(folder)
+    card = read_card(folder)
+    members, files, worst = [], [], 0.0
+    for i, member in enumerate(model.members):
+        squares = _squares(model, images, member.image_size)
+        path = folder / member.file.replace(".keras", ".onnx")
+        with artifacts.atomic_write(path) as temporary:
+            network: Any = model.networks[i]
+            _write(network.model, temporary)
+            session = onnx_session(temporary)
+            name = session.get_inputs()[0].name
+            theirs = session.run(None, {name: squares.astype(np.float32)})[0]
+            ours = np.asarray(network.model.predict_on_batch(squares.astype(np.float32)))
+            difference = float(np.abs(theirs - ours).max())
+            if not difference <= TOLERANCE:
+                raise FatalError(
+                    f"The ONNX export of {member.file} differs from Keras by {difference:.2g} on {len(squares)} films "
+                    f"(allowed: {TOLERANCE:g}); it was not kept."
+                )
+        worst = max(worst, difference)
+        files.append(path)
+        members.append(Member(path.name, artifacts.sha256(path), member.image_size, member.weight).to_json())
+    write_card(folder, replace(card, onnx=tuple(members)))
+    return files, worst
+
+
+def _squares(model: Classifier, images: Sequence[NDArray[Any]] | None, size: int) -> NDArray[np.uint8]:
+    if images is None:
+        return films(size, model.card.channels)
+    return np.stack([model.prepare(image)[size] for image in images])
+
+
+def _write(network: Any, path: Path) -> None:
+    try:
+        import onnxruntime  # noqa: F401
+        import tf2onnx  # noqa: F401
+    except ImportError:
+        raise InputError("ONNX needs the extra `onnx`: pip install 'xraytune[onnx]'") from None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tf2onnx speaks of numpy's and its own future
+        try:
+            network(np.zeros((1, *network.input_shape[1:]), np.float32))  # Keras exports only what was called once
+            network.export(str(path), format="onnx", verbose=False)
+        except (ValueError, RuntimeError, NotImplementedError, AttributeError, KeyError) as error:
+            raise FatalError(f"The network can't be exported to ONNX: {str(error).strip().splitlines()[0]}") from None
+    if not path.stat().st_size:
+        raise ArtifactError(f"{path} was not written.")
