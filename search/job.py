@@ -1,8 +1,8 @@
 """What a worker does with a trial's configuration: the seam between the search and what is searched.
 
 The engine drives any `RunningTrial` epoch by epoch and knows nothing of images. `KerasJob` trains networks
-(`xraytune.training`); a space may bring its own evaluation with a method `trial(config)` that returns a `RunningTrial`,
-as the synthetic spaces do that the engine is measured with (`search.synthetic`).
+(`xraytune.training`); a space may bring its own evaluation with a method `job()` that returns a `Job`, as the synthetic
+spaces do that the engine is measured with (`search.synthetic`).
 """
 
 from __future__ import annotations
@@ -133,25 +133,3 @@ class KerasJob:
     def with_pools(self, pools: Mapping[int, Any]) -> KerasJob:
         """The same with other pools."""
         return dataclasses.replace(self, data=dataclasses.replace(self.data, pools=dict(pools)))
-
-
-@dataclass(frozen=True)
-class SpaceJob:
-    """Evaluate configurations with the space's own `trial(config)`."""
-
-    space: str
-
-    def start(self, config: TrialConfig, deadline: float | None) -> RunningTrial:
-        """Ask the space for its trial."""
-        import spaces
-
-        running: RunningTrial = spaces.get(self.space, spaces.SpaceContext()).trial(config)
-        return running
-
-    def pools(self) -> Mapping[int, Path | np.ndarray]:
-        """None: such a space has no images."""
-        return {}
-
-    def with_pools(self, pools: Mapping[int, Any]) -> SpaceJob:
-        """Itself."""
-        return self

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from xraytune.records import StudySpec, Value
 
 if TYPE_CHECKING:
     from search.job import Job
+    from xraytune.data import Dataset
 
 Progress = Callable[[int, int, str], None]
 
@@ -80,23 +80,6 @@ class Prepared:
     notes: tuple[str, ...]
 
 
-def import_quietly() -> None:
-    """Import Keras on the driver with its NumPy backend: the driver trains nothing, and TensorFlow takes seconds.
-
-    The workers get the user's backend. Where Keras is imported already (a call from Python), it stays as it is.
-    """
-    wanted = os.environ.get("KERAS_BACKEND")
-    os.environ["KERAS_BACKEND"] = "numpy"
-    try:
-        import keras  # noqa: F401
-        import keras_tuner  # noqa: F401
-    finally:
-        if wanted is None:
-            del os.environ["KERAS_BACKEND"]
-        else:
-            os.environ["KERAS_BACKEND"] = wanted
-
-
 def prepare(options: Options, name: str, cache: Path, progress: Progress, stored: StudySpec | None = None) -> Prepared:
     """Check everything the user gave and read the data; writes nothing but the cache.
 
@@ -110,32 +93,24 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
     Raises:
         InputError: what was asked can't be had; the message says what to change.
     """
-    import_quietly()
+    dataset = None
+    if (
+        options.space is None or ":" not in options.space
+    ):  # data first: what is wrong with them is said before slow imports
+        dataset = _load(options, progress)
     import spaces
     from search.suggest import Narrowing, check_narrowing, declared, is_conditional, signature
     from xraytune.models import backbones
 
-    space_name = options.space or ("chest_xray" if options.data not in {None, "demo"} else "demonstration")
-    space_name = space_name if space_name != "demonstration" or "demonstration" in spaces.SPACES else "chest_xray"
+    space_name = options.space or "chest_xray"
     if space_name in spaces.SPACES and options.families:
         _check_families(options.families)
     elif space_name not in spaces.SPACES:
         foreign = spaces.get(space_name, spaces.SpaceContext(families=options.families))
-        if hasattr(foreign, "trial"):
+        if hasattr(foreign, "job"):
             return _without_images(options, name, space_name, foreign)
+    dataset = dataset or _load(options, progress)
     weights = backbones.reachable(options.weights_dir, download=True)
-
-    from xraytune import data as data_room
-
-    dataset = data_room.load(
-        options.data,
-        fit=options.fit,
-        positive=options.positive,
-        seed=options.seed,
-        patient_regex=options.patient_regex,
-        quarantine=options.quarantine,
-        progress=progress,
-    )
     context = spaces.SpaceContext(
         classes=len(dataset.classes),
         channels=dataset.channels,
@@ -194,9 +169,22 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
     )
 
 
+def _load(options: Options, progress: Progress) -> Dataset:
+    from xraytune import data as data_room
+
+    return data_room.load(
+        options.data,
+        fit=options.fit,
+        positive=options.positive,
+        seed=options.seed,
+        patient_regex=options.patient_regex,
+        quarantine=options.quarantine,
+        progress=progress,
+    )
+
+
 def _without_images(options: Options, name: str, space_name: str, space: Any) -> Prepared:
     """A space that evaluates its configurations itself."""
-    from search.job import SpaceJob
     from search.suggest import Narrowing, check_narrowing, declared, is_conditional, signature
 
     space_parameters = declared(space.declare_hyperparameters)
@@ -225,7 +213,7 @@ def _without_images(options: Options, name: str, space_name: str, space: Any) ->
         options=_other_options(options),
     )
     conditional = is_conditional(space_parameters)
-    return Prepared(spec, space.declare_hyperparameters, families, (), lambda _: SpaceJob(space_name), conditional, ())
+    return Prepared(spec, space.declare_hyperparameters, families, (), lambda _: space.job(), conditional, ())
 
 
 def _check_families(families: tuple[str, ...]) -> None:

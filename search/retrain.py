@@ -92,9 +92,6 @@ def retrain(options: Options) -> dict[str, Any]:
     _check(options)
     study = open_study(options.study, options.results, options.storage)
     chosen = finalists.choose(study, options.which, options.finalists)
-    from search.prepare import import_quietly
-
-    import_quietly()  # this process trains nothing: the workers import the framework
     from search.final import Retraining
 
     return Retraining(study, chosen, options).run()

@@ -219,7 +219,7 @@ def search(options: Options, running: Running | None = None) -> StudyView:
     made = False
     try:
         from search.progress import Progress
-        from search.study import check_free, request, stored_spec
+        from search.storage import check_free, request, stored_spec
 
         stored = None
         if options.resume:
@@ -274,12 +274,12 @@ def _budget(options: Options, demonstration: bool) -> tuple[int | None, float | 
 
 def _make(options: Options, running: Running, prepared: Prepared, name: str, lock: StudyLock) -> Study:
     """Make or resume the study, with its queue of first trials."""
-    from search import samplers
+    from search import samplers, storage
     from search import study as studies
 
     existing = 0
-    if options.resume and studies.exists(name, running.results, running.storage):
-        existing = studies.count(name, running.results, running.storage)
+    if options.resume and storage.exists(name, running.results, running.storage):
+        existing = storage.count(name, running.results, running.storage)
     warm = _warm(running) if running.warm_start else []
     study = studies.create(
         prepared.spec,

@@ -266,3 +266,56 @@ def open_study(name: str | None = None, results: str | Path = "results", storage
     elif name not in ours:
         raise StudyError(f"There is no study {name!r} in {results}. There are: {', '.join(sorted(ours))}.")
     return StudyView(optuna.load_study(study_name=name, storage=database), results)
+
+
+def exists(name: str, results: Path, storage: str | None = None) -> bool:
+    """Whether the study was made (a search killed while it made one left nothing that counts)."""
+    if storage is None and not (results / "studies.db").exists():
+        return False
+    summaries = optuna.get_all_study_summaries(open_database(results, storage), include_best_trial=False)
+    return any(s.study_name == name and made(s) for s in summaries)
+
+
+def request(name: str, results: Path, storage: str | None = None) -> dict[str, Any]:
+    """The options the study was last searched with, empty where it is not there."""
+    if storage is None and not (results / "studies.db").exists():
+        return {}
+    summaries = optuna.get_all_study_summaries(open_database(results, storage), include_best_trial=False)
+    return next((dict(s.user_attrs.get("request", {})) for s in summaries if s.study_name == name), {})
+
+
+def stored_spec(name: str, results: Path, storage: str | None = None) -> StudySpec | None:
+    """What the study was made with, None where it is not there."""
+    if not exists(name, results, storage):
+        return None
+    return StudyView(optuna.load_study(study_name=name, storage=open_database(results, storage)), results).spec
+
+
+def count(name: str, results: Path, storage: str | None = None) -> int:
+    """Trials in the study, of any state."""
+    summaries = optuna.get_all_study_summaries(open_database(results, storage), include_best_trial=False)
+    return next((int(s.n_trials) for s in summaries if s.study_name == name), 0)
+
+
+def check_free(name: str, results: Path, storage: str | None = None) -> None:
+    """Refuse a taken name early, before data is read.
+
+    Raises:
+        StudyError: the study exists.
+    """
+    if exists(name, results, storage):
+        raise StudyError(taken(name))
+
+
+def made(found: Any) -> bool:
+    """Whether a study's summary is of one that was made whole."""
+    return "spec" in found.user_attrs or found.n_trials > 0
+
+
+def taken(name: str) -> str:
+    """What to do about a name that is taken."""
+    return (
+        f"Study {name!r} exists already. Go on with it:\n"
+        f"  python -m search.run --study {name} --resume      (or: make search STUDY={name} RESUME=1)\n"
+        "or make a new one: give another name with --study, or none for a dated one."
+    )

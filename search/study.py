@@ -19,7 +19,7 @@ import optuna
 from optuna.trial import TrialState
 
 from search.lock import StudyLock
-from search.storage import StudyView, open_database, patiently, record_of, trial_folder
+from search.storage import StudyView, made, open_database, patiently, record_of, taken, trial_folder
 from search.suggest import (
     Declaration,
     Narrowing,
@@ -355,7 +355,7 @@ def create(
         database = open_database(results, storage)
         existing = {s.study_name: s for s in optuna.get_all_study_summaries(database, include_best_trial=False)}
         found = existing.get(spec.name)
-        if found is not None and not _made(found):  # a kill between making a study and recording its spec
+        if found is not None and not made(found):  # a kill between making a study and recording its spec
             optuna.delete_study(study_name=spec.name, storage=database)
             found = None
         folder = results / spec.name
@@ -388,57 +388,6 @@ def create(
     return owned
 
 
-def exists(name: str, results: Path, storage: str | None = None) -> bool:
-    """Whether the study was made (a search killed while it made one left nothing that counts)."""
-    if storage is None and not (results / "studies.db").exists():
-        return False
-    summaries = optuna.get_all_study_summaries(open_database(results, storage), include_best_trial=False)
-    return any(s.study_name == name and _made(s) for s in summaries)
-
-
-def request(name: str, results: Path, storage: str | None = None) -> dict[str, Any]:
-    """The options the study was last searched with, empty where it is not there."""
-    if storage is None and not (results / "studies.db").exists():
-        return {}
-    summaries = optuna.get_all_study_summaries(open_database(results, storage), include_best_trial=False)
-    return next((dict(s.user_attrs.get("request", {})) for s in summaries if s.study_name == name), {})
-
-
-def stored_spec(name: str, results: Path, storage: str | None = None) -> StudySpec | None:
-    """What the study was made with, None where it is not there."""
-    if not exists(name, results, storage):
-        return None
-    return StudyView(optuna.load_study(study_name=name, storage=open_database(results, storage)), results).spec
-
-
-def count(name: str, results: Path, storage: str | None = None) -> int:
-    """Trials in the study, of any state."""
-    summaries = optuna.get_all_study_summaries(open_database(results, storage), include_best_trial=False)
-    return next((int(s.n_trials) for s in summaries if s.study_name == name), 0)
-
-
-def check_free(name: str, results: Path, storage: str | None = None) -> None:
-    """Refuse a taken name early, before data is read.
-
-    Raises:
-        StudyError: the study exists.
-    """
-    if exists(name, results, storage):
-        raise StudyError(_taken(name))
-
-
-def _made(found: Any) -> bool:
-    return "spec" in found.user_attrs or found.n_trials > 0
-
-
-def _taken(name: str) -> str:
-    return (
-        f"Study {name!r} exists already. Go on with it:\n"
-        f"  python -m search.run --study {name} --resume      (or: make search STUDY={name} RESUME=1)\n"
-        "or make a new one: give another name with --study, or none for a dated one."
-    )
-
-
 def _check_existing(found: Any, spec: StudySpec, folder: Path, resume: bool, directions: Sequence[str]) -> None:
     if "spec" not in found.user_attrs:
         raise StudyError(f"Study {spec.name!r} is in the database but was not made by this program. Take another name.")
@@ -454,7 +403,7 @@ def _check_existing(found: Any, spec: StudySpec, folder: Path, resume: bool, dir
             "Ask for what it was made with to go on, or give another name with --study."
         )
     if not resume:
-        raise StudyError(_taken(spec.name))
+        raise StudyError(taken(spec.name))
     if not (folder / "study.json").exists():
         raise StudyError(
             f"The database has study {spec.name!r}, but its folder {folder} is gone. Put the folder back (at least "

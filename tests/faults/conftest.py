@@ -94,7 +94,7 @@ class Search:
         with contextlib.suppress(psutil.Error):
             for child in psutil.Process(self.process.pid).children(recursive=True):
                 with contextlib.suppress(psutil.Error):
-                    if "TrialTrainable" in " ".join(child.cmdline()):
+                    if "Trainable" in " ".join(child.cmdline()):
                         found.append(child)
         return found
 

@@ -26,10 +26,15 @@ def test_a_full_disk_is_said_once_and_loses_no_finished_trial(search, tmp_path):
     run = " ".join(map(repr, search.command("--trials", "4000", "--pruner", "none")))
     see = f"{sys.executable!r} -m search.leaderboard broken --json --results {str(search.results)!r}"
     script = (
-        f"mount -t tmpfs -o size=1300k none {search.results} && cd {ROOT}; {run} >{tmp_path}/out 2>&1; echo $? >{tmp_path}/rc;"
+        f"mount -t tmpfs -o size=1300k none {search.results} && cd {ROOT};"
+        f"{run} >{tmp_path}/out 2>&1; echo $? >{tmp_path}/rc;"
         f"rm -rf {search.results}/broken/trials {search.results}/broken/logs; {see} >{tmp_path}/json"
     )
-    environment = {"PATH": "/usr/bin:/bin:/sbin:/usr/sbin", "XRAYTUNE_EPOCH_SECONDS": "0", "HOME": str(tmp_path)}
+    environment = {
+        "PATH": "/usr/bin:/bin:/sbin:/usr/sbin",
+        "XRAYTUNE_EPOCH_SECONDS": "0",
+        "HOME": str(tmp_path),
+    }
     subprocess.run(["unshare", "-rm", "sh", "-c", script], env=environment, timeout=300, check=True)
     said = (tmp_path / "out").read_text()
     assert int((tmp_path / "rc").read_text()) == 1, said

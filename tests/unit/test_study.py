@@ -1,0 +1,297 @@
+"""The study: told truly, counted rightly, owned by one process, resumed without loss."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import optuna
+import pytest
+
+from search import lock as locks
+from search import samplers, storage
+from search import study as studies
+from search.storage import open_study
+from search.synthetic import Branches
+from xraytune.errors import FatalError, InputError, StudyError
+from xraytune.records import EpochReport, FailureCause, StudySpec, TrialResult
+
+SPACE = Branches()
+
+
+def spec(name="mine", **changes):
+    fields = {
+        "name": name,
+        "data": "none",
+        "train_fingerprint": "a",
+        "test_fingerprint": "b",
+        "classes": ("low", "high"),
+        "positive": 1,
+        "space": "branches",
+        "space_signature": "s",
+        "families": SPACE.families,
+    }
+    return StudySpec(**{**fields, **changes})
+
+
+def result(value, epochs=1, **changes):
+    curve = tuple({"epoch": float(i + 1), "value": value} for i in range(epochs))
+    fields = {
+        "value": value,
+        "best_epoch": 1,
+        "epochs": epochs,
+        "metrics": {"f_beta": value},
+        "curve": curve,
+        "seconds": {"train": 1.0},
+        "parameters": 10,
+        "peak_memory_mb": 1.0,
+        "versions": {},
+        "device": "cpu",
+        "host": "here",
+    }
+    return TrialResult(**{**fields, **changes})
+
+
+def report(epoch, value):
+    return EpochReport(epoch=epoch, value=value, metrics={}, seconds={})
+
+
+@pytest.fixture
+def make(tmp_path):
+    opened = []
+
+    def one(resume=False, directions=("maximize",), seed=0, **changes):
+        lock = locks.StudyLock(tmp_path, "mine")
+        try:
+            made = studies.create(
+                spec(**changes),
+                SPACE.declare_hyperparameters,
+                tmp_path,
+                lock,
+                resume=resume,
+                sampler=samplers.make_sampler("random", seed, conditional=True),
+                pruner=samplers.make_pruner("none"),
+                directions=directions,
+            )
+        except BaseException:
+            lock.release()
+            raise
+        opened.append(made)
+        return made
+
+    return one
+
+
+def trials(tmp_path):
+    return open_study("mine", tmp_path).trials()
+
+
+def test_states_values_and_curves_are_told_truly(make, tmp_path):
+    study = make()
+    numbers = [study.ask().number for _ in range(4)]
+    for epoch, value in enumerate((0.2, 0.5, 0.4), start=1):
+        study.report(numbers[0], report(epoch, value))
+    study.complete(numbers[0], result(0.5, 3, best_epoch=2))
+    study.report(numbers[1], report(1, 0.3))
+    study.pruned(numbers[1], result(0.3))
+    study.failed(numbers[2], FailureCause.OOM, "out of memory")
+    study.failed(numbers[3], FailureCause.INTERRUPTED, "interrupted")
+    done, pruned, failed, cut, queued = trials(tmp_path)
+    assert (done.state, done.value, dict(done.curve)) == ("COMPLETE", 0.5, {1: 0.2, 2: 0.5, 3: 0.4})
+    assert (pruned.state, pruned.value, dict(pruned.curve)) == ("PRUNED", 0.3, {1: 0.3})
+    assert (failed.state, failed.cause, failed.message) == ("FAIL", "oom", "out of memory")
+    assert cut.interrupted
+    assert not cut.counts
+    assert queued.state == "WAITING"
+    assert study.ended == 3
+    assert dict(study.counts) == {"COMPLETE": 1, "PRUNED": 1, "FAIL": 1}
+
+
+def test_what_was_cut_off_is_tried_again_with_its_values_and_seed(make):
+    study = make()
+    first = study.ask()
+    study.failed(first.number, FailureCause.INTERRUPTED, "")
+    again = study.ask()
+    assert again.config == first.config
+
+
+def test_trials_that_a_killed_search_left_running_are_queued_again_once(make, tmp_path):
+    study = make()
+    first = study.ask()
+    study.close()  # as the kernel does after SIGKILL
+    second = make(resume=True)
+    assert [t.state for t in trials(tmp_path)] == ["FAIL", "WAITING"]
+    second.close()
+    third = make(resume=True)
+    assert [t.state for t in trials(tmp_path)] == ["FAIL", "WAITING"]
+    assert third.ask().config == first.config
+    assert third.ended == 0
+
+
+def test_an_epoch_repeated_after_a_lost_worker_is_recorded_once(make, tmp_path):
+    study = make()
+    number = study.ask().number
+    study.report(number, report(1, 0.2))
+    study.report(number, report(1, 0.9))
+    study.complete(number, result(0.2))
+    assert dict(trials(tmp_path)[0].curve) == {1: 0.2}
+
+
+def test_first_trials_are_queued_once_over_all_resumes(make):
+    study = make()
+    assert study.enqueue({"family": "valley"}, "family valley")
+    assert not study.enqueue({"family": "valley"}, "family valley")
+    assert study.ask().config.family == "valley"
+    study.close()
+    again = make(resume=True)
+    assert not again.enqueue({"family": "valley"}, "family valley")
+
+
+def test_half_of_the_trials_failing_after_five_stops_a_search(make):
+    study = make()
+    for i in range(4):
+        study.failed(study.ask().number, FailureCause.NAN if i else FailureCause.OOM, f"message {i}")
+    assert study.failing is None
+    study.failed(study.ask().number, FailureCause.NAN, "message 4")
+    assert study.failing is not None
+    assert "4 × nan: message 4" in study.failing
+    assert "1 × oom: message 0" in study.failing
+
+
+def test_interrupted_trials_are_no_failures(make):
+    study = make()
+    for _ in range(9):
+        study.failed(study.ask().number, FailureCause.INTERRUPTED, "")
+    assert study.failing is None
+
+
+def test_a_study_that_exists_names_both_ways_out(make):
+    make().close()
+    with pytest.raises(StudyError) as refused:
+        make()
+    assert "--study mine --resume" in str(refused.value)
+    assert "another name" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"beta": 1.0}, "beta: 2.0 in the study, 1.0 now"),
+        ({"space_signature": "t"}, "space_signature: s in the study, t now"),
+        ({"train_fingerprint": "z"}, "train_fingerprint: a in the study, z now"),
+        ({"weights": {"vgg16": "0"}}, "weights"),
+        ({"directions": ("maximize", "minimize")}, "directions: ['maximize'] in the study"),
+    ],
+)
+def test_a_study_made_with_something_else_is_refused_and_the_difference_named(make, changes, words):
+    make().close()
+    with pytest.raises(StudyError) as refused:
+        make(resume=True, **changes)
+    assert words in str(refused.value)
+
+
+def test_a_deleted_folder_is_said(make, tmp_path):
+    make().close()
+    shutil.rmtree(tmp_path / "mine")
+    with pytest.raises(StudyError, match="is gone"):
+        make(resume=True)
+
+
+def test_a_folder_deleted_in_mid_search_stops_it_with_a_message(make, tmp_path):
+    study = make()
+    shutil.rmtree(tmp_path / "mine")
+    with pytest.raises(FatalError, match="was removed"):
+        study.keep_predictions(0, probabilities=np.zeros(3))
+
+
+def test_a_second_process_is_refused_and_told_who_holds_the_study(make, tmp_path):
+    make()
+    code = f"from pathlib import Path; from search.lock import StudyLock; StudyLock(Path({str(tmp_path)!r}), 'mine')"
+    second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert f"is being searched by process {os.getpid()} on" in second.stderr
+
+
+def test_a_lock_that_came_to_nothing_leaves_nothing(tmp_path):
+    results = tmp_path / "results"
+    locks.StudyLock(results, "mine").release(remove=True)
+    assert not results.exists()
+
+
+def test_a_locked_database_is_waited_for(tmp_path):
+    database = tmp_path / "x.db"
+    holder = sqlite3.connect(database, isolation_level=None, check_same_thread=False)
+    holder.execute("CREATE TABLE t (x)")
+    holder.execute("BEGIN EXCLUSIVE")
+    threading.Timer(0.5, lambda: holder.execute("COMMIT")).start()
+    writer = sqlite3.connect(database, timeout=0)
+    begun = time.monotonic()
+    storage.patiently(lambda: writer.execute("INSERT INTO t VALUES (1)"), "x.db")
+    assert time.monotonic() - begun > 0.3
+    writer.close()
+    holder.close()
+
+
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        ("database or disk is full", "The disk is full"),
+        ("attempt to write a readonly database", "can't be written"),
+        ("database is locked", "did not answer"),
+    ],
+)
+def test_what_the_database_can_do_wrong_is_one_message(monkeypatch, cause, words):
+    monkeypatch.setattr(storage, "PATIENCE", 0.2)
+
+    def fail():
+        raise sqlite3.OperationalError(cause)
+
+    with pytest.raises(FatalError, match=words):
+        storage.patiently(fail, "studies.db")
+
+
+def test_two_objectives_keep_their_curves_and_their_front(make, tmp_path):
+    study = make(directions=("maximize", "minimize"), options={"objectives": "f_beta,parameters"})
+    for value, parameters in ((0.9, 100), (0.8, 10), (0.7, 50)):
+        number = study.ask().number
+        study.report(number, report(1, value))
+        study.complete(number, result(value, parameters=parameters))
+    view = open_study("mine", tmp_path)
+    assert [(t.value, t.values[1]) for t in view.pareto()] == [(0.9, 100.0), (0.8, 10.0)]
+    assert view.best().value == 0.9
+    assert dict(view.trial(0).curve) == {1: 0.9}
+
+
+def test_missing_studies_and_trials_are_said(make, tmp_path):
+    with pytest.raises(StudyError, match="There is no study"):
+        open_study(None, tmp_path)
+    make()
+    with pytest.raises(StudyError, match="There are: mine"):
+        open_study("other", tmp_path)
+    with pytest.raises(StudyError, match="has no complete trial"):
+        open_study("mine", tmp_path).best()
+    with pytest.raises(StudyError, match="has no trial 999"):
+        open_study("mine", tmp_path).trial(999)
+
+
+@pytest.mark.parametrize("name", ["", ".hidden", "a/b", "a b", "x" * 101])
+def test_names_that_cant_be_folders_are_refused(name):
+    with pytest.raises(InputError):
+        locks.check_name(name)
+
+
+def test_a_gaussian_process_is_for_flat_spaces():
+    with pytest.raises(InputError, match="flat spaces only"):
+        samplers.make_sampler("gp", 0, conditional=True)
+
+
+def test_a_resumed_sampler_does_not_repeat_itself():
+    first, again = (samplers.make_sampler("random", 0, conditional=True, existing=n) for n in (0, 1))
+    space = optuna.distributions.FloatDistribution(0, 1)
+    draws = [optuna.create_study(sampler=s).ask({"x": space}).params["x"] for s in (first, again)]
+    assert draws[0] != draws[1]
