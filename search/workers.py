@@ -9,11 +9,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
+import types
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -85,6 +87,21 @@ def _work(pipe: Connection, environment: dict[str, str], parent: int) -> None:
             pipe.send(("error", TrialError(FailureCause.ERROR, message[:2000])))
 
 
+@contextmanager
+def _nothing_to_import() -> Iterator[None]:
+    """Processes started meanwhile don't run the user's script again, guarded by `if __name__ == "__main__"` or not.
+
+    A spawned process imports its parent's main module first (multiprocessing.spawn.get_preparation_data); ours needs
+    nothing of it.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
 class Workers:
     """Processes that take tasks one after the other.
 
@@ -108,7 +125,8 @@ class Workers:
             environment = {"CUDA_VISIBLE_DEVICES": str(slot % self._gpus)}
         here, there = self._context.Pipe()
         process = self._context.Process(target=_work, args=(there, environment, os.getpid()), daemon=True)
-        process.start()
+        with _nothing_to_import():
+            process.start()
         there.close()
         return process, here
 
