@@ -1,0 +1,106 @@
+"""Intervals by patient, and DeLong's test against a published worked example."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from xraytune import intervals, metrics
+
+# Aneurysmal subarachnoid haemorrhage, Turck et al. 2010, as in the R package pROC (Robin et al. 2011): outcome
+# (P poor, G good), WFNS grade, S100β (µg/l) of 113 patients.
+ASAH = """
+G1.13 G1.14 G1.1 G1.04 P3.13 P2.1 G5.47 P4.16 G1.18 G2.1 P5.12 G2.1 P5.44 P5.71 G1.04 G2.08 P5.49 G2.04 P2.07 P5.33
+P2.09 G1.09 P1.07 G1.11 G1.07 G2.17 G1.07 G2.11 G1.13 G1.19 G3.05 G4.16 P2.41 G1.14 G4.34 P5.35 P4.48 G1.09 P4.96 P2.25
+G5.5 G5.46 G1.16 G1.07 G2.43 G4.45 G1.11 G1.08 G2.09 P5.86 P5.52 G2.08 G1.06 G2.13 P5+2.07 G1.1 G2.14 G2.15 P2.07 G1.06
+P5.77 G1.05 G1.09 P2.3 P5.03 P2.09 G1.04 P4.23 P5.7 G2.09 P4.27 P4.71 P1.08 P4.26 G1.08 G2.16 G1.09 P4.13 P2.1 G1.08
+P2.11 G3.33 G2.11 G4.28 G2.07 G1.1 G4.32 P5.22 G1.07 G1.05 G5.24 G4.38 G2.1 G2.15 G1.08 G1.14 G1.1 G3.07 G1.04 G2.19
+P5.56 P2.14 P2.58 P5.32 P5.82 P5.74 G2.15 G4.47 G4.17 P5.44 G1.15 G1.5 G1.48
+"""
+
+
+def asah() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rows = ASAH.split()
+    s100b = [float(row[3:]) if row[2] == "+" else float(row[2:]) for row in rows]
+    return np.array([r[0] == "P" for r in rows]), np.array([int(r[1]) for r in rows]), np.array(s100b)
+
+
+def test_delong_agrees_with_the_worked_example_of_proc() -> None:
+    poor, wfns, s100b = asah()
+    found = intervals.delong(poor, wfns, s100b)
+    assert found.first == pytest.approx(0.823678861788618)
+    assert found.second == pytest.approx(0.731368563685637, abs=1e-6)
+    assert found.z == pytest.approx(2.20898359144091)
+    assert found.p == pytest.approx(0.0271757822291882)
+
+
+def test_delong_by_its_definition_on_four_images() -> None:
+    # positives 3 and 1, negatives 2 and 0 by the first model; the second ranks perfectly
+    found = intervals.delong([1, 1, 0, 0], [3, 1, 2, 0], [3, 2, 1, 0])
+    assert (found.first, found.second) == (0.75, 1.0)
+    # shares of negatives beaten: positives 1, ½ (variance ⅛); of positives that beat: negatives ½, 1 (variance ⅛)
+    assert found.standard_error == pytest.approx(np.sqrt((1 / 8) / 2 + (1 / 8) / 2))
+    assert found.p == pytest.approx(2 * stats.norm.sf(0.25 / found.standard_error))
+
+
+def test_delong_of_a_model_with_itself_finds_no_difference() -> None:
+    found = intervals.delong([1, 1, 0, 0], [3, 1, 2, 0], [3, 1, 2, 0])
+    assert (found.difference, found.z, found.p) == (0, 0, 1)
+    with pytest.raises(ValueError, match="two images"):
+        intervals.delong([1, 0, 0], [1, 2, 3], [1, 2, 3])
+
+
+def accuracy(labels: np.ndarray) -> intervals.Statistic:
+    return lambda w: {"share": (w * labels).sum(1) / w.sum(1)}
+
+
+def test_the_interval_of_a_share_is_the_binomial_one() -> None:
+    labels = np.arange(400) < 320
+    found = intervals.bootstrap(accuracy(labels), np.arange(400))["share"]
+    assert isinstance(found, intervals.Interval)
+    exact = stats.binom(400, 0.8).ppf([0.025, 0.975]) / 400
+    assert found.value == 0.8
+    assert [found.low, found.high] == pytest.approx(exact, abs=0.006)
+
+
+def test_images_of_one_patient_are_drawn_together_and_widen_the_interval() -> None:
+    labels = np.repeat(np.arange(40) < 30, 10)
+    alone = intervals.bootstrap(accuracy(labels), np.arange(400))["share"]
+    grouped = intervals.bootstrap(accuracy(labels), np.repeat(np.arange(40), 10))["share"]
+    assert isinstance(alone, intervals.Interval)
+    assert isinstance(grouped, intervals.Interval)
+    ratio = (grouped.high - grouped.low) / (alone.high - alone.low)
+    assert ratio == pytest.approx(np.sqrt(10), rel=0.15)
+    weights = intervals.patient_draws(["a", "a", "b"], 50, np.random.default_rng(0))
+    assert (weights[:, 0] == weights[:, 1]).all()
+
+
+def test_undefined_draws_are_left_out() -> None:
+    labels = np.array([1, 0, 0, 0, 0])
+
+    def statistic(w: np.ndarray) -> dict[str, np.ndarray]:
+        return {"auc": metrics.roc_auc(labels, [5, 1, 2, 3, 4], w)}
+
+    found = intervals.bootstrap(statistic, np.arange(5), draws=200)["auc"]
+    assert found == intervals.Interval(1.0, 1.0, 1.0)
+
+
+def test_a_paired_interval_is_narrower_than_the_two_apart() -> None:
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 2, 300)
+    first = labels + rng.normal(0, 1, 300)
+    second = first + rng.normal(0, 0.3, 300)
+    found = intervals.paired(
+        lambda w: {"auc": metrics.roc_auc(labels, first, w)},
+        lambda w: {"auc": metrics.roc_auc(labels, second, w)},
+        np.arange(300),
+    )["auc"]
+    assert found.value == pytest.approx(float(metrics.roc_auc(labels, first)[0] - metrics.roc_auc(labels, second)[0]))
+    test = intervals.delong(labels, first, second)
+    assert found.high - found.low == pytest.approx(2 * 1.96 * test.standard_error, rel=0.15)
+
+
+def test_chunks_and_seeds_do_not_change_a_point_and_repeat_an_interval() -> None:
+    labels = np.arange(50) < 20
+    a = intervals.bootstrap(accuracy(labels), np.arange(50), draws=300, seed=3)
+    assert a == intervals.bootstrap(accuracy(labels), np.arange(50), draws=300, seed=3)
+    assert a != intervals.bootstrap(accuracy(labels), np.arange(50), draws=300, seed=4)
