@@ -54,3 +54,40 @@ def kaggle(root, train=20, test=8, val=0, suffix=".png"):
                 stem = f"IM-{patient:04d}-{i % 2:04d}" if name == "NORMAL" else f"person{patient}_bacteria_{i % 2}"
                 write(Path(root) / split / name / f"{stem}{suffix}", film(number))
     return Path(root)
+
+
+CORRUPTIONS = ("flip", "truncate", "extension", "empty", "html", "zeros")
+
+
+def corrupt(content, number):
+    """Damage a file's bytes in one of the ways that files are damaged, by number.
+
+    Returns the damaged bytes and the suffix that the file should have (None for its own).
+    """
+    rng = np.random.default_rng(number)
+    how = CORRUPTIONS[number % len(CORRUPTIONS)]
+    if how == "flip":
+        damaged = bytearray(content)
+        for at in rng.integers(0, len(content), int(rng.choice([1, 5, 50]))):
+            damaged[at] ^= int(rng.integers(1, 256))
+        return bytes(damaged), None
+    if how == "truncate":
+        return content[: len(content) * (1 + number // len(CORRUPTIONS) % 9) // 10], None
+    if how == "extension":
+        return content, ".png" if content[:2] == b"\xff\xd8" else ".jpeg"
+    if how == "empty":
+        return b"", None
+    if how == "html":
+        return b"<!DOCTYPE html>\n<html><body>Please log in</body></html>", ".jpeg"
+    start = int(rng.integers(0, len(content)))
+    return content[:start] + bytes(len(content) - start), None
+
+
+def pillow_decodes(content):
+    """Whether plain Pillow decodes all of it, in full size and colour: the oracle."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()
+    except Exception:
+        return False
+    return True

@@ -132,8 +132,9 @@ def test_a_png_that_claims_to_be_enormous_is_refused_by_its_header():
 
 def test_measures_tell_what_they_are_named_for():
     def of(image):
-        copy = np.asarray(image.resize((reading.MEASURED,) * 2, Image.Resampling.BILINEAR))
-        return dict(zip(reading.FEATURES, reading.measure(copy[None])[0].tolist(), strict=True))
+        _, (copy, thumbnail) = reading.measured(encoded(image))
+        values = reading.measure(copy[None], thumbnail[None])[0].tolist()
+        return dict(zip(reading.FEATURES, values, strict=True))
 
     plain = Image.fromarray(np.full((64, 64), 100, np.uint8))
     assert of(plain)["mean"] == pytest.approx(100)
@@ -154,8 +155,7 @@ def test_thumbnails_hash_as_the_imagehash_library_does():
     imagehash = pytest.importorskip("imagehash")
     from xraytune.data import copies
 
-    copy = np.stack([np.asarray(film(seed, 128, 128)) for seed in range(20)])
-    thumbnails = reading.thumbnails(copy)
+    thumbnails = np.stack([np.asarray(film(seed, 32, 32)) for seed in range(20)])
     ours = copies.hashes(thumbnails)
     for value, thumbnail in zip(ours.tolist(), thumbnails, strict=True):
         theirs = imagehash.phash(Image.fromarray(thumbnail))

@@ -228,7 +228,9 @@ def _finding(name: str, values: NDArray[np.float64], labels: NDArray[np.int64], 
 
 def _together(table: NDArray[np.float64], labels: NDArray[np.int64], patients: Sequence[str]) -> float:
     """AUC of a small model on all properties, out of fold by patient; one-vs-rest mean for three classes or more."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import QuantileTransformer, SplineTransformer
 
     fewest = min(
         len({p for p, label in zip(patients, labels, strict=True) if label == c}) for c in set(labels.tolist())
@@ -238,7 +240,10 @@ def _together(table: NDArray[np.float64], labels: NDArray[np.int64], patients: S
     k = min(_FOLDS, fewest)
     scores = np.zeros((len(labels), int(labels.max()) + 1))
     for train, validation in folds(labels.tolist(), patients, k, 0):
-        model = HistGradientBoostingClassifier(max_iter=60, max_leaf_nodes=8, random_state=0, early_stopping=False)
+        # additive: a smooth curve of each property's rank; on the real films as good as boosted trees (AUC 0.946 and
+        # 0.949) in a quarter of the time, on the phantoms better (0.71 and 0.66)
+        ranks = QuantileTransformer(n_quantiles=min(100, len(train)), random_state=0)
+        model = make_pipeline(ranks, SplineTransformer(n_knots=5), LogisticRegression(max_iter=500))
         model.fit(table[train], labels[train])
         scores[np.ix_(validation, model.classes_)] = model.predict_proba(table[validation])
     aucs = [_auc(labels == c, scores[:, c]) for c in sorted(set(labels.tolist()))]

@@ -23,12 +23,14 @@ CORRELATION = 0.99
 """Of thumbnails, from which two files are one film."""
 
 _ROWS = 512
+_COSINES = np.cos(np.pi * np.arange(8)[:, None] * (np.arange(32)[None, :] + 0.5) / 32)  # DCT-II, lowest 8 frequencies
 
 
 def hashes(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint64]:
     """Perceptual hashes, equal bit for bit to `imagehash.phash` of each thumbnail.
 
-    ImageHash computes one image at a time (0.7 s for 5,545); one batched transform takes a twentieth of that.
+    ImageHash transforms one image at a time (0.7 s for 5,545, and a second to import SciPy's transforms); its 64
+    numbers are two small matrix products, which take a twentieth of that for all images at once.
 
     Args:
         thumbnails: uint8 `(n, 32, 32)`.
@@ -36,12 +38,10 @@ def hashes(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint64]:
     Returns:
         uint64 `(n,)`: the 8 x 8 lowest frequencies of the cosine transform, each against their median.
     """
-    from scipy.fft import dct
-
     found = np.zeros(len(thumbnails), np.uint64)
     for start in range(0, len(thumbnails), 4096):
         block = np.asarray(thumbnails[start : start + 4096], dtype=np.float64)
-        low = dct(dct(block, axis=1), axis=2)[:, :8, :8].reshape(len(block), 64)
+        low = (_COSINES @ block @ _COSINES.T).reshape(len(block), 64)
         bits = np.packbits(low > np.median(low, axis=1, keepdims=True), axis=1)
         found[start : start + len(block)] = bits.view(">u8")[:, 0]
     return found

@@ -17,7 +17,7 @@ _TEXT = (
     "DEMONSTRATION, NOT X-RAYS. These films were drawn by xraytune (xraytune.data.phantoms) with known truth.\n"
     "Nothing that is measured on them says anything about patients.\n"
 )
-_EDITION = 2  # raised when the drawing changes, so that an old folder is not taken for a new one
+_EDITION = 3  # raised when the drawing changes, so that an old folder is not taken for a new one
 
 
 def open_phantoms(progress: Progress | None = None) -> Listing:

@@ -33,7 +33,7 @@ from xraytune.data.problems import Progress
 from xraytune.data.reading import Reading
 
 _columns = operator.attrgetter(*(f.name for f in fields(Reading)))
-_LAYOUT = 2  # of the kept table; raised when what is measured changes
+_LAYOUT = 3  # of the kept table; raised when what is measured changes
 _RACY_NS = 2_000_000_000
 _MOST_BYTES = 256 << 20  # a film of 50 megapixels at 16 bit, uncompressed, is 100 MB
 
@@ -84,16 +84,16 @@ def inspect(root: Path, keys: Sequence[str], *, rehash: bool = False, progress: 
                 mapped[list(rows)] = known.thumbnails[[table.adopted[row] for row in rows]]
 
         def work(batch: range) -> None:
-            rows, copies = [], []
+            rows, films = [], []
             for row in (fresh[i] for i in batch):
-                table.stats[row], table.readings[row], copy = _read(paths[row])
-                if copy is not None:
+                table.stats[row], table.readings[row], pixels = _read(paths[row])
+                if pixels is not None:
                     rows.append(row)
-                    copies.append(copy)
+                    films.append(pixels)
             if rows:
-                stacked = np.stack(copies)
-                table.features[rows] = reading.measure(stacked)
-                mapped[rows] = reading.thumbnails(stacked)
+                copies, small = (np.stack(part) for part in zip(*films, strict=True))
+                table.features[rows] = reading.measure(copies, small)
+                mapped[rows] = small
 
         cache.spread(work, len(fresh), "reading and checking images", progress)
         mapped.flush()
@@ -111,8 +111,8 @@ def _stat(path: str) -> tuple[int, int, int, int]:
     return (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
 
 
-def _read(path: str) -> tuple[tuple[int, int, int, int], Reading, reading.Pixels | None]:
-    """One file's kernel record (zeros if it must not be trusted), reading and squashed copy."""
+def _read(path: str) -> tuple[tuple[int, int, int, int], Reading, tuple[reading.Pixels, reading.Pixels] | None]:
+    """One file's kernel record (zeros if it must not be trusted), reading and small copies."""
     began = time.time_ns()
     try:
         with open(path, "rb") as file:  # noqa: PTH123

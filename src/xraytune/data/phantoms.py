@@ -62,7 +62,7 @@ class Phantom:
 
 
 def plan(
-    seed: int = 0, patients: int = 320, *, shortcut: str = "aspect", strength: float = 0.5, size: int = 112
+    seed: int = 0, patients: int = 320, *, shortcut: str = "aspect", strength: float = 0.6, size: int = 112
 ) -> tuple[Phantom, ...]:
     """Decide who has what, without drawing.
 
@@ -101,7 +101,7 @@ def plan(
 
 
 def draw(
-    seed: int = 0, patients: int = 320, *, shortcut: str = "aspect", strength: float = 0.5, size: int = 112
+    seed: int = 0, patients: int = 320, *, shortcut: str = "aspect", strength: float = 0.6, size: int = 112
 ) -> Iterator[tuple[Phantom, NDArray[np.uint8]]]:
     """The phantoms of `plan`, each with its pixels, uint8 `(height, width)`."""
     for phantom in plan(seed, patients, shortcut=shortcut, strength=strength, size=size):

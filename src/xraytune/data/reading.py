@@ -147,54 +147,51 @@ def decode(content: bytes, channels: int = 1, least: int = _BUCKET) -> Film:
         raise Unreadable(_why(content, error)) from None
 
 
-def measured(content: bytes) -> tuple[Reading, Pixels | None]:
+def measured(content: bytes) -> tuple[Reading, tuple[Pixels, Pixels] | None]:
     """What a file is, and its squashed gray copy.
 
     Returns:
-        The reading, and uint8 `(MEASURED, MEASURED)`; None instead if the file can't be used.
+        The reading, and uint8 `(MEASURED, MEASURED)` with its uint8 `(THUMBNAIL, THUMBNAIL)` thumbnail; None instead
+        if the file can't be used.
     """
     digest = hashlib.sha256(content).hexdigest()
     try:
         film = decode(content)
     except Unreadable as error:
         return Reading(digest, size=len(content), problem=str(error)), None
-    copy = np.asarray(film.image.resize((MEASURED, MEASURED), Image.Resampling.BILINEAR))
-    return Reading(digest, film.width, film.height, len(content), film.mode, film.patient), copy
+    copy = film.image.resize((MEASURED, MEASURED), Image.Resampling.BILINEAR)
+    pixels = np.asarray(copy), np.asarray(copy.reduce(MEASURED // THUMBNAIL))
+    return Reading(digest, film.width, film.height, len(content), film.mode, film.patient), pixels
 
 
-def measure(copies: Pixels) -> NDArray[np.float32]:
+def measure(copies: Pixels, thumbnails: Pixels) -> NDArray[np.float32]:
     """What can be measured on films without looking at the lungs.
 
     Args:
         copies: uint8 `(n, MEASURED, MEASURED)`, squashed.
+        thumbnails: uint8 `(n, THUMBNAIL, THUMBNAIL)`, of the same films.
 
     Returns:
         float32 `(n, 6)`, named by `FEATURES`: mean and standard deviation (gray levels), share of near-black pixels in
-        the outer ring of 4, horizontal over vertical gradients, fine over all detail, and how much brighter the
+        the outer ring of 4, horizontal over vertical gradients, fine over coarse gradients, and how much brighter the
         brightest pixel of the corners is than the film (gray levels).
     """
     n = len(copies)
-    signed = copies.astype(np.int16)
-    across = np.abs(signed[:, :, 1:] - signed[:, :, :-1])
-    down = np.abs(signed[:, 1:, :] - signed[:, :-1, :])
-    horizontal, vertical = across.mean((1, 2), dtype=np.float64), down.mean((1, 2), dtype=np.float64)
-    coarse = signed.reshape(n, MEASURED // 4, 4, MEASURED // 4, 4).mean((2, 4), dtype=np.float32)
-    slope = np.abs(np.diff(coarse, axis=1)).mean((1, 2)) + np.abs(np.diff(coarse, axis=2)).mean((1, 2))
-    ring = np.concatenate(
-        [part.reshape(n, -1) for part in (copies[:, :4], copies[:, -4:], copies[:, 4:-4, :4], copies[:, 4:-4, -4:])],
-        axis=1,
-    )
+    across, down = _slope(copies, 2), _slope(copies, 1)
+    sides = (copies[:, :4], copies[:, -4:], copies[:, 4:-4, :4], copies[:, 4:-4, -4:])
+    ring = np.concatenate([side.reshape(n, -1) for side in sides], axis=1)
     edge = MEASURED // 6
-    sides = (slice(0, edge), slice(-edge, None))
-    brightest = np.max([copies[:, rows, columns].max((1, 2)) for rows in sides for columns in sides], axis=0)
-    mean = copies.mean((1, 2), dtype=np.float64)
+    ends = (slice(0, edge), slice(-edge, None))
+    brightest = np.max([copies[:, rows, columns].max((1, 2)) for rows in ends for columns in ends], axis=0)
+    mean = thumbnails.mean((1, 2), dtype=np.float32)
+    tenth = 0.1  # of a gray level, keeps an empty film finite
     made: NDArray[np.float32] = np.stack(
         [
             mean,
-            copies.std((1, 2), dtype=np.float64),
+            thumbnails.std((1, 2), dtype=np.float32),
             (ring < 16).mean(1),
-            (horizontal + 0.1) / (vertical + 0.1),  # the tenth of a gray level keeps an empty film finite
-            (horizontal + vertical) / (slope + 0.1),
+            (across + tenth) / (down + tenth),
+            (across + down) / (_slope(thumbnails, 1) + _slope(thumbnails, 2) + tenth),
             brightest - mean,
         ],
         axis=1,
@@ -202,13 +199,13 @@ def measure(copies: Pixels) -> NDArray[np.float32]:
     return made
 
 
-def thumbnails(copies: Pixels) -> Pixels:
-    """uint8 `(n, THUMBNAIL, THUMBNAIL)` from uint8 `(n, MEASURED, MEASURED)`, by averaging."""
-    step = MEASURED // THUMBNAIL
-    n = len(copies)
-    means = copies.reshape(n, THUMBNAIL, step, THUMBNAIL, step).mean((2, 4), dtype=np.float32)
-    rounded: Pixels = np.rint(means).astype(np.uint8)
-    return rounded
+def _slope(films: Pixels, axis: int) -> NDArray[np.float64]:
+    """Mean absolute difference of neighbours along an axis of uint8 `(n, h, w)`, in bytes all the way for speed."""
+    first, second = (films[:, :, :-1], films[:, :, 1:]) if axis == 2 else (films[:, :-1], films[:, 1:])
+    difference = np.maximum(first, second)
+    difference -= np.minimum(first, second)
+    total: NDArray[np.float64] = difference.sum((1, 2), dtype=np.uint32) / difference[0].size
+    return total
 
 
 def bucket(size: int) -> int:

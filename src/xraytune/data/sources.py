@@ -90,7 +90,7 @@ def _with_patients(listing: Listing, patient_regex: str | None) -> Listing:
     elif listing.patients_known or not listing.items:
         return listing
     else:
-        subjects = [patients.from_name(Path(item.key).stem) for item in listing.items]
+        subjects = [patients.from_name(item.key.rpartition("/")[2].rpartition(".")[0]) for item in listing.items]
         known = sum(bool(subject.patient) for subject in subjects)
         if known < patients.KNOWN_SHARE * len(subjects):
             return listing
