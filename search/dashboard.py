@@ -1,0 +1,104 @@
+"""optuna-dashboard, read-only and on this machine alone: `python -m search.dashboard`.
+
+By itself optuna-dashboard answers anyone who can reach it, any Host name and every method; a web page open in the same
+browser could delete a study. Here only GET and HEAD are passed on, and only with a Host that names this machine.
+"""
+
+from __future__ import annotations
+
+import socketserver
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import typer
+
+from search import console
+from xraytune.errors import InputError, StudyError
+
+EXAMPLES = """
+python -m search.dashboard
+python -m search.dashboard --port 9000 --results other/results
+"""
+
+METHODS = ("GET", "HEAD")
+HOSTS = ("127.0.0.1", "localhost", "[::1]")
+
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+def read_only(application: Application, hosts: Iterable[str] = HOSTS) -> Application:
+    """`application` behind an allow-list of Host names and of methods that change nothing.
+
+    Args:
+        application: any WSGI application.
+        hosts: names (without port) by which it may be addressed; a foreign one is how DNS rebinding looks.
+    """
+    allowed = frozenset(hosts)
+
+    def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        host = environ.get("HTTP_HOST", "").lower()
+        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+        if name not in allowed:
+            return _refuse(start_response, "421 Misdirected Request", "This address is served to this machine alone.\n")
+        if environ.get("REQUEST_METHOD") not in METHODS:
+            return _refuse(start_response, "405 Method Not Allowed", "The dashboard is read-only.\n")
+        return application(environ, start_response)
+
+    return guarded
+
+
+def _refuse(start_response: Callable[..., Any], status: str, text: str) -> Iterable[bytes]:
+    start_response(status, [("Content-Type", "text/plain; charset=utf-8"), ("Allow", ", ".join(METHODS))])
+    return [text.encode()]
+
+
+class _Server(socketserver.ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
+        """No line a request."""
+
+
+def serve(results: Path, storage: str | None = None, port: int = 8080) -> WSGIServer:
+    """A server on 127.0.0.1, not yet running (`serve_forever` runs it).
+
+    Args:
+        results: the results folder.
+        storage: an Optuna RDB URL; None for SQLite in the results folder.
+        port: 0 picks a free one.
+
+    Raises:
+        StudyError: there is no study yet.
+        InputError: the port is taken.
+    """
+    from search.storage import open_database
+
+    if storage is None and not (results / "studies.db").exists():
+        raise StudyError(f"There is no study in {results} yet. Make one: python -m search.run (or: make search)")
+    from optuna_dashboard import wsgi
+
+    try:
+        return make_server(
+            "127.0.0.1", port, read_only(wsgi(open_database(results, storage))), _Server, handler_class=_Quiet
+        )
+    except OSError as error:
+        raise InputError(f"--port {port}: {error.strerror}. Give another, or 0 for a free one.") from None
+
+
+def main(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 picks a free one")] = 8080,
+    results: Annotated[Path, typer.Option(help="Where studies are kept")] = Path("results"),
+    storage: Annotated[str | None, typer.Option(help="Optuna database URL [default: SQLite in results]")] = None,
+) -> None:
+    """Show studies in the browser: trials, parameters, learning curves. Read-only; ends with Ctrl-C."""
+    with serve(results, storage, port) as server:
+        console.out.print(f"http://127.0.0.1:{server.server_port}  (read-only; Ctrl-C ends it)", markup=False)
+        server.serve_forever()
+
+
+if __name__ == "__main__":
+    console.run(main, examples=EXAMPLES)
