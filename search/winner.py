@@ -271,7 +271,7 @@ def judge(
         "validation": validation,
         "subgroups": groups,
         "worst_subgroup": evaluation.worst_subgroup(groups, test["overall"]["accuracy"]),
-        "gap": evaluation.gap_in_words(before, test["overall"], normal),
+        "gap": evaluation.gap_in_words(before, test["overall"], normal, positive=positive is not None),
         "calibration": {
             "method": fitted.calibration.method,
             "cross_entropy_out_of_fold": dict(fitted.losses),

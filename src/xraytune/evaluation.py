@@ -182,13 +182,16 @@ def worst_subgroup(rows: Sequence[Mapping[str, Any]], overall: Triple) -> str:
     )
 
 
-def gap_in_words(validation: Mapping[str, float], test: Mapping[str, Triple], normal: str | None = None) -> list[str]:
+def gap_in_words(
+    validation: Mapping[str, float], test: Mapping[str, Triple], normal: str | None = None, *, positive: bool = True
+) -> list[str]:
     """What changed from out-of-fold validation to the test set, one sentence a figure, then what it means.
 
     Args:
         validation: out-of-fold figures by name.
         test: [value, low, high] by name.
         normal: what the images without the finding are called.
+        positive: whether a positive class is decided by a threshold; else the figures are averages over classes.
 
     A change counts where the test set's interval leaves out the validation figure.
     """
@@ -202,19 +205,17 @@ def gap_in_words(validation: Mapping[str, float], test: Mapping[str, Triple], no
             changed[name] = after - before
     out = ["; ".join(lines) + "."] if lines else []
     films = f"the {normal} films" if normal else "the films without the finding"
-    if changed.get("specificity", 0) < 0:
+    if positive and changed.get("specificity", 0) < 0:
         out.append(
             f"Specificity fell by {-changed['specificity']:.2f}, more than chance: {films} of the test set look "
             "different from those that the model learned from."
         )
     if changed.get("sensitivity", 0) < 0:
-        out.append(
-            f"Sensitivity fell by {-changed['sensitivity']:.2f}, more than chance: films with the finding look "
-            "different in the test set, and more of them are missed than validation promised."
-        )
+        which = "films with the finding look different" if positive else "the films of some class look different"
+        out.append(f"Sensitivity fell by {-changed['sensitivity']:.2f}, more than chance: {which} in the test set.")
     if changed.get("auc", 0) < 0:
         out.append("The ranking itself became worse (ROC AUC), so no other threshold would close the gap.")
-    elif changed and "auc" not in changed:
+    elif positive and changed and "auc" not in changed:
         out.append("The ranking (ROC AUC) held: the gap is one of the operating threshold.")
     if not changed:
         out.append("No figure changed by more than chance between validation and test.")

@@ -1,0 +1,235 @@
+"""A retraining end to end on drawn films, with real worker processes; then the model, its report, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from search import ledger, predict, report
+from search.storage import open_study
+from xraytune import artifacts, metrics
+from xraytune.errors import ArtifactError, InputError
+from xraytune.model_file import load_model, read_card
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+
+
+def command(module: str, *arguments: object, home: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "XRAYTUNE_CACHE": str(home / "cache"), "COLUMNS": "200"}
+    return subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder with a study, made in a process of its own."""
+    home = tmp_path_factory.mktemp("retraining")
+    environment = {**os.environ, "XRAYTUNE_CACHE": str(home / "cache"), "PYTHONPATH": str(ROOT)}
+    subprocess.run(
+        [sys.executable, str(HERE / "made_study.py"), str(home)], env=environment, check=True, capture_output=True
+    )
+    return home
+
+
+@pytest.fixture(scope="session")
+def retrained(home: Path) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    done = command(
+        "search.retrain", "best", "--results", home / "results", "--folds", 3, "--seeds", 1, "--time", "5m", home=home
+    )
+    assert done.returncode == 0, done.stderr
+    return home / "results" / "made" / "winner", done
+
+
+@pytest.fixture
+def winner(retrained: tuple[Path, Any], tmp_path: Path) -> Iterator[Path]:
+    """A copy that a test may damage."""
+    shutil.copytree(retrained[0], tmp_path / "winner")
+    return tmp_path / "winner"  # type: ignore[return-value]
+
+
+def test_the_plan_comes_first_and_the_figures_last(retrained: tuple[Path, Any]) -> None:
+    folder, done = retrained
+    out = done.stdout
+    assert out.index("3 folds grouped by patient") < out.index("Sealed test set") < out.index("Confusion matrix")
+    for word in ("sensitivity", "specificity", "F2", "ROC AUC", "PR AUC", "always PNEUMONIA", "macro", "weighted"):
+        assert word in out
+    assert f"python -m search.predict {folder}" in out
+    assert "Traceback" not in done.stderr
+
+
+def test_metrics_json_and_predictions_csv_are_the_same_figures(retrained: tuple[Path, Any]) -> None:
+    folder, _ = retrained
+    figures = artifacts.read_json(folder / "metrics.json")
+    labels, p, patients = report.read_predictions(folder / "predictions.csv", figures["test"]["classes"])
+    again = metrics.summary(labels, p, figures["test"]["positive"], figures["test"]["threshold"])
+    for name, (value, low, high) in figures["test"]["overall"].items():
+        assert value == pytest.approx(again[name], abs=1e-4)
+        assert low is None or low <= high
+    assert len(set(patients)) == figures["test"]["patients"] == 12
+    assert figures["confirmation"]["folds"] == 3
+    assert len(figures["views"]) > 5
+    assert sum(row["used"] for row in figures["policies"]) == 1
+
+
+def test_the_opening_is_in_the_ledger_with_the_model_s_sha256(retrained: tuple[Path, Any]) -> None:
+    folder, _ = retrained
+    entries = ledger.read(folder.parent)
+    assert entries[0]["what"] == "retrain best"
+    assert entries[0]["sha256"] == [m["sha256"] for m in read_card(folder).members]
+    assert not list(folder.parent.glob(".winner*"))
+
+
+def test_numpy_in_numpy_out_and_the_same_answers_as_the_evaluation(
+    retrained: tuple[Path, Any], home: Path, tmp_path: Path
+) -> None:
+    folder, _ = retrained
+    model = load_model(folder)
+    with (folder / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    films = [np.asarray(Image.open(home / "films" / row["path"])) for row in rows]
+    p = model.predict(np.stack(films))
+    assert p.dtype == np.float32
+    assert p[:, 1] == pytest.approx([float(row["probability_PNEUMONIA"]) for row in rows], abs=1e-4)
+    assert [model.card.classes[i] for i in model.decide(p)] == [row["decision"] for row in rows]
+    assert model.predict([np.zeros((70, 50), np.uint8), np.zeros((40, 60, 3), np.uint8)]).shape == (2, 2)
+    with pytest.raises(ValueError, match="height, width"):
+        model.predict([np.zeros((4, 4, 4, 4))])
+
+
+def test_prediction_lists_what_it_can_not_read_and_marks_what_is_unusual(
+    retrained: tuple[Path, Any], home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _ = retrained
+    mixed = tmp_path / "films"
+    shutil.copytree(home / "films" / "test" / "NORMAL", mixed)
+    (mixed / "letter.jpeg").write_text("Dear colleague")
+    Image.fromarray(np.zeros((64, 64), np.uint8)).save(mixed / "zz-black.png")
+    (mixed / ".hidden.png").write_text("")
+    code = predict.main(folder, [mixed], csv_file=tmp_path / "out.csv", overlays=tmp_path / "heat")
+    assert code == 1
+    err = " ".join(capsys.readouterr().err.split())
+    assert "letter.jpeg: a text file" in err
+    assert "zz-black.png" in err
+    with (tmp_path / "out.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["path", "probability", "decision"]
+    assert len(rows) == 13
+    assert len(list((tmp_path / "heat").glob("*.png"))) == 13
+    assert predict.main(folder, [home / "films" / "test" / "NORMAL"], as_json=True) == 0
+    answers = json.loads(capsys.readouterr().out)
+    assert len(answers["films"]) == 12
+    with pytest.raises(InputError, match="does not exist"):
+        predict.find([tmp_path / "nowhere"])
+
+
+@pytest.mark.parametrize("file", ["model.keras", "model.json"])
+def test_a_model_changed_by_one_byte_is_refused(winner: Path, file: str) -> None:
+    content = bytearray((winner / file).read_bytes())
+    at = len(content) // 2
+    content[at] = content[at] ^ 1 if file != "model.json" else ord("7" if chr(content[at]) != "7" else "8")
+    (winner / file).write_bytes(bytes(content))
+    with pytest.raises(ArtifactError, match=r"changed|can't be read"):
+        load_model(winner)
+
+
+@pytest.mark.parametrize("file", ["model.keras", "model.json"])
+def test_a_truncated_or_missing_file_is_refused_by_name(winner: Path, file: str) -> None:
+    content = (winner / file).read_bytes()
+    (winner / file).write_bytes(content[: len(content) // 2])
+    with pytest.raises(ArtifactError, match=file.replace(".", r"\.")):
+        load_model(winner)
+    (winner / file).unlink()
+    with pytest.raises(ArtifactError, match=r"missing"):
+        load_model(winner)
+    with pytest.raises(ArtifactError, match="does not exist"):
+        load_model(winner / "nowhere")
+
+
+def test_a_threshold_that_was_edited_is_refused(winner: Path) -> None:
+    card = json.loads((winner / "model.json").read_text())
+    card["threshold"] = 0.01
+    (winner / "model.json").write_text(json.dumps(card))
+    with pytest.raises(ArtifactError, match="changed"):
+        load_model(winner)
+
+
+def test_the_report_stands_alone_and_tells_the_figures(retrained: tuple[Path, Any]) -> None:
+    folder, _ = retrained
+    page = (folder / "report.html").read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "https://" not in page
+    for section in ("summary", "figures", "explorer", "calibration", "subgroups", "cases", "data", "search", "ledger"):
+        assert f'id="{section}"' in page
+    assert "Not a medical device" in page
+    card = (folder / "MODEL_CARD.md").read_text()
+    assert card.startswith("---\nlicense:")
+    assert "Not a medical device" in card
+    figures = artifacts.read_json(folder / "metrics.json")
+    assert f"{figures['test']['overall']['auc'][0]:.3f}" in page
+
+
+def test_the_report_is_made_again_without_opening_the_test_set(
+    retrained: tuple[Path, Any], home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _ = retrained
+    before = len(ledger.read(folder.parent))
+    (folder / "report.html").unlink()
+    report.write(open_study("made", home / "results"), folder)
+    assert (folder / "report.html").stat().st_size > 20_000
+    assert len(ledger.read(folder.parent)) == before
+
+
+def test_onnx_says_the_same_and_runs_without_keras(winner: Path) -> None:
+    pytest.importorskip("tf2onnx")
+    from xraytune.onnx_export import TOLERANCE, export, films
+
+    files, worst = export(winner)
+    assert worst <= TOLERANCE
+    squares = films(64, 1, seed=9)[..., 0]
+    ours, theirs = load_model(winner).predict(squares), load_model(files[0]).predict(squares)
+    assert np.abs(ours - theirs).max() <= TOLERANCE
+    files[0].write_bytes(files[0].read_bytes()[:-1])
+    with pytest.raises(ArtifactError, match="changed or cut off"):
+        load_model(files[0])
+
+
+def test_what_can_not_be_retrained_ends_with_one_message_and_exit_code_2(home: Path) -> None:
+    results = home / "results"
+    for arguments, says in (
+        (("999", "--results", results), "no trial 999"),
+        (("best", "--results", home / "empty"), "no study"),
+        (("best", "--study", "other", "--results", results), "no study 'other'"),
+    ):
+        done = command("search.retrain", *arguments, home=home)
+        assert done.returncode == 2, done.stderr
+        assert says in done.stderr
+        assert "Traceback" not in done.stderr
+        assert done.stderr.count("error:") == 1
+
+
+def test_changed_data_are_refused_with_the_file_that_changed(
+    retrained: tuple[Path, Any], home: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / "films"
+    shutil.copytree(home / "films", moved)
+    victim = sorted((moved / "train" / "NORMAL").iterdir())[0]
+    Image.fromarray(np.full((48, 48), 7, np.uint8)).save(victim)
+    before = len(ledger.read(home / "results" / "made"))
+    done = command("search.retrain", "best", "--results", home / "results", "--data", moved, home=home)
+    assert done.returncode == 2
+    assert victim.name in done.stderr
+    assert len(ledger.read(home / "results" / "made")) == before

@@ -1,0 +1,174 @@
+"""Calibration, thresholds, ensembles, subgroups and the gap in words, on made predictions."""
+
+import numpy as np
+import pytest
+
+from xraytune import calibration, ensembles, evaluation, makeup, thresholds
+from xraytune.data import folds
+from xraytune.errors import InputError
+
+
+def predictions(n: int = 600, sharpness: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and probabilities of a model that is right on average but `sharpness` times too sure."""
+    rng = np.random.default_rng(seed)
+    logit = rng.normal(0, 2, n)
+    labels = (rng.random(n) < 1 / (1 + np.exp(-logit))).astype(int)
+    p = 1 / (1 + np.exp(-sharpness * logit))
+    return labels, np.stack([1 - p, p], axis=1)
+
+
+def split(labels: np.ndarray, k: int = 5) -> list[tuple[np.ndarray, np.ndarray]]:
+    return folds(labels.tolist(), [str(i) for i in range(len(labels))], k, 0)
+
+
+def test_temperature_finds_how_much_too_sure_the_model_is() -> None:
+    labels, p = predictions(4000, sharpness=3.0)
+    found = calibration.fit(labels, p, "temperature")
+    assert found.slope == pytest.approx(1 / 3, rel=0.08)
+    assert calibration.log_loss(labels, found.apply(p)) < calibration.log_loss(labels, p)
+
+
+def test_platt_finds_a_shift_and_is_chosen_for_it() -> None:
+    labels, p = predictions(4000)
+    shifted = 1 / (1 + np.exp(-(np.log(p[:, 1] / p[:, 0]) + 2)))
+    both = np.stack([1 - shifted, shifted], axis=1)
+    chosen, losses = calibration.choose(labels, both, split(labels))
+    assert chosen.method == "platt"
+    assert losses["platt"] < losses["temperature"] <= losses["none"] + 0.01
+    assert chosen.apply(both)[:, 1] == pytest.approx(p[:, 1], abs=0.05)
+
+
+def test_a_calibration_keeps_the_order_of_scores_sums_to_one_and_survives_json() -> None:
+    labels, p = predictions(300, sharpness=4.0)
+    found = calibration.fit(labels, p, "platt")
+    out = found.apply(p)
+    assert (np.argsort(out[:, 1]) == np.argsort(p[:, 1])).all()
+    assert out.sum(1) == pytest.approx(1)
+    assert calibration.Calibration.from_json(found.to_json()) == found
+    three = np.random.default_rng(0).dirichlet([1, 1, 1], 90)
+    assert calibration.fit(np.arange(90) % 3, three, "platt").apply(three).shape == (90, 3)
+
+
+def test_separable_predictions_do_not_end_in_certainty() -> None:
+    labels = np.repeat([0, 1], 20)
+    p = np.where(labels, 1.0, 0.0)
+    out = calibration.fit(labels, np.stack([1 - p, p], 1), "temperature").apply(np.stack([1 - p, p], 1))
+    assert out.max() < 0.999
+
+
+def test_each_policy_on_a_hand_made_example() -> None:
+    labels = np.array([0, 0, 0, 1, 0, 1, 1, 1])
+    scores = {"clean": np.array([0.1, 0.2, 0.3, 0.35, 0.5, 0.6, 0.8, 0.9])}
+    assert thresholds.fit("0.4", labels, scores, 2) == 0.4
+    assert thresholds.fit("sensitivity:0.95", labels, scores, 2) == pytest.approx(0.325)
+    assert thresholds.fit("sensitivity:0.75", labels, scores, 2) == pytest.approx(0.55)
+    assert thresholds.fit("f-beta", labels, scores, 2) == pytest.approx(0.325)
+    # 0.55: 3/4 + 4/4 - 1 = 0.75; 0.325: 4/4 + 3/4 - 1 = 0.75: a plateau of two
+    assert thresholds.fit("youden", labels, scores, 2) in {0.325, 0.55}
+
+
+def test_the_default_policy_keeps_one_half_unless_evidence_is_clear() -> None:
+    labels, p = predictions(800)
+    plain = thresholds.compare(thresholds.STANDARD, labels, {"clean": p[:, 1]}, split(labels), 1.0)
+    assert thresholds.automatic([q for q in plain if "sens" not in q.name]).name == "0.5"
+    low = p[:, 1] / 3  # probabilities that are far too small: 0.5 misses nearly everybody
+    tuned = thresholds.compare(("0.5", "f-beta", "youden"), labels, {"clean": low}, split(labels), 2.0)
+    assert thresholds.automatic(tuned).name != "0.5"
+
+
+def test_views_move_the_evidence() -> None:
+    labels, p = predictions(800)
+    views = {"clean": p[:, 1], "darker": np.clip(p[:, 1] - 0.4, 0, 1)}
+    clean = thresholds.compare(("0.5",), labels, {"clean": p[:, 1]}, split(labels), 2.0)[0]
+    both = thresholds.compare(("0.5", thresholds.SHARED), labels, views, split(labels), 2.0)
+    assert both[0].evidence < clean.evidence
+    assert both[0].sensitivity < clean.sensitivity
+    assert both[1].evidence >= both[0].evidence - both[0].error
+
+
+@pytest.mark.parametrize("bad", ["1.5", "0", "sensitivity", "sensitivity:2", "best", ""])
+def test_an_unknown_policy_is_refused_with_those_there_are(bad: str) -> None:
+    with pytest.raises(InputError, match="youden"):
+        thresholds.check(bad)
+
+
+def test_the_ensemble_takes_what_helps_and_nothing_that_harms() -> None:
+    labels, p = predictions(500)
+    rng = np.random.default_rng(5)
+    noisy = [np.clip(p + rng.normal(0, 0.15, (500, 1)) * [1, -1], 0.01, 0.99) for _ in range(2)]
+    useless = np.full_like(p, 0.5)
+    weights = ensembles.select(labels, {"a": noisy[0], "b": noisy[1], "c": useless[:, ::-1]})
+    assert set(weights) >= {"a", "b"}
+    assert sum(weights.values()) == pytest.approx(1)
+    mean = ensembles.average([{"a": noisy[0], "b": noisy[1], "c": useless}[w] for w in weights], list(weights.values()))
+    assert calibration.log_loss(labels, mean) < min(calibration.log_loss(labels, q) for q in noisy)
+    with pytest.raises(ValueError, match="at least one"):
+        ensembles.select(labels, {})
+
+
+def test_evaluate_gives_every_figure_an_interval_by_class_and_averaged() -> None:
+    labels, p = predictions(300)
+    found = evaluation.evaluate(
+        labels, p, np.arange(300), classes=("NORMAL", "PNEUMONIA"), positive=1, threshold=0.4, draws=200
+    )
+    for name in evaluation.NAMES:
+        value, low, high = found["overall"][name]
+        assert low <= value <= high
+    assert np.sum(found["confusion"]) == 300
+    sensitivity = found["confusion"][1][1] / sum(found["confusion"][1])
+    assert found["by_class"]["PNEUMONIA"]["recall"][0] == pytest.approx(sensitivity)
+    assert found["overall"]["sensitivity"][0] == pytest.approx(sensitivity)
+    assert found["trivial"]["answer"] == "PNEUMONIA"
+    assert found["trivial"]["specificity"] == 0
+    assert set(found["averages"]) == {f"{a}/{b}" for a in ("macro", "weighted") for b in ("precision", "recall", "f1")}
+
+
+def test_the_worst_subgroup_is_named_and_tiny_ones_are_left_out() -> None:
+    labels, p = predictions(400)
+    kind = np.where(np.arange(400) < 200, "good film", "bad film")
+    p[kind == "bad film"] = p[kind == "bad film"][:, ::-1]
+    columns = {"machine": kind.tolist(), "one": ["x"] * 400, "rare": ["y"] * 395 + ["z"] * 5}
+    rows = evaluation.subgroups(columns, labels, p, np.arange(400), positive=1, threshold=0.5, draws=100)
+    assert [r["value"] for r in rows if r["column"] == "machine"] == ["bad film", "good film"]
+    assert not [r for r in rows if r["column"] == "one" or r["value"] == "z"]
+    overall = evaluation.evaluate(labels, p, np.arange(400), classes=("a", "b"), positive=1, draws=100)
+    words = evaluation.worst_subgroup(rows, overall["overall"]["accuracy"])
+    assert "machine = bad film" in words
+    assert "clearly below" in words
+
+
+def test_the_gap_is_said_in_words_only_where_it_is_more_than_chance() -> None:
+    same = {"auc": [0.95, 0.9, 0.99], "sensitivity": [0.9, 0.8, 0.97], "specificity": [0.9, 0.8, 0.97]}
+    before = {"auc": 0.96, "sensitivity": 0.92, "specificity": 0.93}
+    assert "No figure changed by more than chance" in " ".join(evaluation.gap_in_words(before, same))
+    fell = {**same, "specificity": [0.71, 0.66, 0.76]}
+    words = " ".join(evaluation.gap_in_words({**before, "specificity": 0.98}, fell, "NORMAL"))
+    assert "specificity 0.98 on validation, 0.71 on test" in words
+    assert "the NORMAL films of the test set look different" in words
+    assert "one of the operating threshold" in words
+
+
+def test_published_figures_belong_to_the_official_test_set_only() -> None:
+    names = [f"IM-{i}.jpeg" for i in range(234)]
+    names += [f"person{i}_bacteria_{i}.jpeg" for i in range(242)] + [f"person{i}_virus_{i}.jpeg" for i in range(148)]
+    labels = np.repeat([0, 1], [234, 390])
+    assert evaluation.is_official_test(names, labels, ("NORMAL", "PNEUMONIA"))
+    assert not evaluation.is_official_test(names[::2], labels[::2], ("NORMAL", "PNEUMONIA"))
+
+
+def test_a_film_unlike_the_training_images_is_flagged_and_a_like_one_is_not() -> None:
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[-1:1:64j, -1:1:64j]
+    chest = 200 - 120 * np.exp(-4 * ((np.abs(x) - 0.4) ** 2 + y**2))
+
+    def films(n: int) -> np.ndarray:
+        tone = rng.normal(0, 12, (n, 1, 1))
+        return np.clip(chest + tone + rng.normal(0, 6, (n, 64, 64)), 0, 255).astype(np.uint8)[..., None]
+
+    known = makeup.fit(films(200))
+    assert makeup.MakeUp.from_json(known.to_json() | {"precision": known.precision}) == known
+    assert known.far(films(50)) == [""] * 50
+    noise = rng.integers(0, 256, (3, 64, 64, 1)).astype(np.uint8)
+    inverted = 255 - films(3)
+    assert all(known.far(noise))
+    assert all(known.far(inverted))
