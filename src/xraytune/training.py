@@ -12,7 +12,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -357,9 +357,11 @@ class Training:
             measured |= {"best_threshold": float(threshold), "f_beta_best_threshold": float(value)}
         objective_value = row["value"]
         if self._judged and self.data.views:
-            score, self.view_predictions = self._look_at_views(None)
-            measured |= judging.measure(score)
-            objective_value = score.value if self.objective == Objective.ROBUST else objective_value
+            with suppress(TrialError):  # no time left to look: what the epochs said stands
+                self._check_deadline()
+                score, self.view_predictions = self._look_at_views(None)
+                measured |= judging.measure(score)
+                objective_value = score.value if self.objective == Objective.ROBUST else objective_value
         return TrialResult(
             value=objective_value,
             best_epoch=self._best,

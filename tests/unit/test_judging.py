@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -71,6 +72,14 @@ def test_the_objective_changes_no_weight(space, data):
     clean, robust = (trained(space, viewed, objective=o)[0] for o in ("clean", "robust"))
     first = [np.asarray(row["loss"]) for row in clean.curve]
     assert np.allclose(first, [row["loss"] for row in robust.curve][: len(first)])
+
+
+def test_a_trial_whose_time_is_up_keeps_what_its_epochs_said(space, data):
+    training = Training(space, TrialConfig("dense", VALUES, 1), with_views(data, 0), objective="robust")
+    report = training.step()
+    training.deadline = time.monotonic() - 1
+    assert training.finish().value == report.value
+    assert not training.view_predictions
 
 
 def test_the_same_data_and_seed_plan_the_same_views(data):
