@@ -183,3 +183,19 @@ def test_smoke_draws_are_trained_in_seconds():
     values = config(space("smoke"), family="cnn").values
     assert values["epochs"] == 3
     assert values["cnn/image_size"] in (28, 32)
+
+
+def test_the_space_in_the_documentation_runs_as_it_stands(tmp_path):
+    from pathlib import Path
+
+    from tests.made_networks import trial_data
+    from xraytune.training import Training
+
+    page = (Path(__file__).parents[2] / "docs" / "spaces.md").read_text()
+    (tmp_path / "own.py").write_text(page.split("```python\n")[1].split("```")[0])
+    own = spaces.get(f"{tmp_path / 'own.py'}:Own", spaces.SpaceContext())
+    assert own.families == ("tiny",)
+    assert spaces.image_sizes(own) == (28, 48)
+    training = Training(own, config(own, batch_size=8), trial_data(tmp_path), max_epochs=1)
+    assert training.step().done
+    assert training.plan.augmentation.strength == "none"

@@ -32,6 +32,14 @@ KNOWN_SHA256 = {
 }
 """Files that were seen to work; it only informs, since a user may bring weights trained on X-rays."""
 
+SERVER = "storage.googleapis.com"
+DOWNLOADS = {
+    "vgg16": ("vgg16", "6d6bbae143d832006294945121d1f1fc"),
+    "densenet121": ("densenet", "30ee3e1110167f948a6b9946edeeb738"),
+}
+"""What a first search fetches by itself (folder and md5 as in keras.applications): the smallest of each kind, 90 MB in
+all. The larger ones are fetched by hand (docs/weights.md): nobody waits for 160 MB that he did not ask for."""
+
 DOWNLOAD_SECONDS = 5.0
 """How long the server may take to answer before a download is given up: an offline machine must not hang a search."""
 
@@ -70,13 +78,17 @@ def reachable(
     """
     if weights_dir is not None and not Path(weights_dir).is_dir():
         raise WeightsError(f"{weights_dir} is no folder: --weights-dir names the folder that holds the weights' files")
+    named = os.environ.get("XRAYTUNE_WEIGHTS")
+    if weights_dir is None and named and not Path(named).is_dir():
+        raise WeightsError(f"{named} is no folder: XRAYTUNE_WEIGHTS names the folder that holds the weights' files")
     found: dict[str, Path] = {}
-    online = download and _answers("storage.googleapis.com")
+    online: bool | None = None
     for name in names:
         candidates = [folder / file for folder in folders(weights_dir) for file in file_names(name)]
         path = next((c for c in candidates if c.is_file()), None)
-        if path is None and online:
-            path = _download(name)
+        if path is None and download and name in DOWNLOADS:
+            online = _answers(SERVER) if online is None else online
+            path = _download(name) if online else None
         if path is not None:
             check_file(name, path)
             found[name] = path
@@ -113,14 +125,15 @@ def _answers(host: str) -> bool:
 
 
 def _download(name: str) -> Path | None:
-    """Let Keras fetch the file into its cache; None where the server does not give it."""
+    """Let Keras fetch the file into its cache, checked by the md5 that Keras knows; None where it does not come."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_SECONDS)
+    module, md5 = DOWNLOADS[name]
+    file = file_names(name)[1]
+    url = f"https://{SERVER}/tensorflow/keras-applications/{module}/{file}"
     try:
-        getattr(keras.applications, BACKBONES[name])(include_top=False, weights="imagenet")
-    except Exception:  # Keras raises bare Exception for every failed download
+        return Path(keras.utils.get_file(file, url, cache_subdir="models", file_hash=md5))
+    except Exception:  # Keras raises a bare Exception for every failed download
         return None
     finally:
         socket.setdefaulttimeout(before)
-    path = folders(None)[-1] / file_names(name)[1]
-    return path if path.is_file() else None

@@ -1,0 +1,86 @@
+"""Show what augmentation does: one batch of training images, a row a strength, as a picture.
+
+python -m search.show_augmentation path/to/chest_xray
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from search import console
+
+ROWS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("none", {}),
+    ("light", {"strength": "light"}),
+    ("medium", {"strength": "medium"}),
+    ("strong", {"strength": "strong"}),
+    ("flip", {"flip": True}),
+    ("shape jitter, light", {"shape_jitter": "light"}),
+    ("shape jitter, strong", {"shape_jitter": "strong"}),
+    ("strong, flip, shape jitter", {"strength": "strong", "flip": True, "shape_jitter": "strong"}),
+)
+
+
+def main(
+    data: Annotated[str, typer.Argument(help="The data set: a folder of X-rays, or demo")] = "demo",
+    out: Annotated[Path, typer.Option(help="The picture to write")] = Path("results/augmentation.png"),
+    images: Annotated[int, typer.Option(min=1, max=16, help="How many images a row")] = 8,
+    size: Annotated[int, typer.Option(min=28, max=512, help="Their edge, pixels")] = 128,
+    seed: Annotated[int, typer.Option(min=0, help="Which images, and how they are moved")] = 0,
+) -> None:
+    """Draw a batch of training images under each augmentation: every strength, the flip and the shape jitter.
+
+    Only training images are shown; the test folder stays sealed.
+    """
+    draw(data, out, images, size, seed)
+    console.out.print(f"{len(ROWS)} rows of {images} training images: {out}")
+
+
+def draw(data: str, out: Path, images: int, size: int, seed: int) -> None:
+    """Write the picture.
+
+    Raises:
+        InputError: the data set can't be used.
+    """
+    import matplotlib as mpl
+    import numpy as np
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    from xraytune import augmentation
+    from xraytune import data as data_room
+    from xraytune.artifacts import atomic_write
+    from xraytune.augmentation import Augmentation
+    from xraytune.data import arrays
+
+    dataset = data_room.load(data, seed=seed)
+    pool = np.load(arrays.pool(dataset, size), mmap_mode="r")
+    train = len(dataset.select("train"))
+    chosen = np.sort(np.random.default_rng(seed).choice(train, min(images, train), replace=False))
+    films = np.asarray(pool[chosen])
+    figure, axes = pyplot.subplots(len(ROWS), len(chosen), figsize=(1.3 * len(chosen) + 1.6, 1.35 * len(ROWS)))
+    for row, (name, amounts) in zip(axes.reshape(len(ROWS), -1), ROWS, strict=True):
+        moved = augmentation.apply(Augmentation(**amounts), films, seed)
+        for axis, film in zip(row, moved, strict=True):
+            axis.imshow(film.squeeze() / 255, cmap="gray", vmin=0, vmax=1)
+            axis.set(xticks=[], yticks=[])
+        row[0].set_ylabel(name.replace(", ", ",\n"), fontsize=8, rotation=0, ha="right", va="center")
+    if dataset.demonstration:
+        figure.suptitle("DEMONSTRATION, NOT X-RAYS")
+    figure.tight_layout()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(out) as file:
+        figure.savefig(file, format="png", dpi=100)
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    console.run(
+        main,
+        examples="""python -m search.show_augmentation path/to/chest_xray
+        python -m search.show_augmentation demo --images 4 --size 64 --out demo.png""",
+    )

@@ -1,0 +1,107 @@
+"""Every recipe and two hundred draws of the space build; one of each mode trains a step; memory does not grow."""
+
+import gc
+
+import keras
+import keras_tuner
+import numpy as np
+import psutil
+import pytest
+
+from spaces import recipes
+from tests.made_networks import config, space, trial_data, write_weights
+from tests.unit.test_spaces import draw
+from xraytune import features
+from xraytune.models.weight_files import DENSENET_BLOCKS, VGG_CONVOLUTIONS
+from xraytune.training import Training
+
+pytestmark = pytest.mark.timeout(3600)
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    names = (*VGG_CONVOLUTIONS, *DENSENET_BLOCKS)
+    return {name: str(write_weights(name, folder / f"{name}_imagenet_notop.weights.h5")) for name in names}
+
+
+def build(hypermodel, values):
+    keras.backend.clear_session()
+    hp = keras_tuner.HyperParameters()
+    hp.values = dict(values)
+    return hypermodel.build(hp)
+
+
+@pytest.mark.parametrize("part", range(10))
+def test_two_hundred_draws_build(weights, part):
+    full = space(weights=weights, channels=1 + 2 * (part % 2), classes=2 + part % 2)
+    for seed in range(20 * part, 20 * part + 20):
+        network = build(full, draw(full, seed))
+        assert network.output_shape == (None, 2 + part % 2)
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_every_recipe_builds(weights, name):
+    full = space(weights=weights)
+    values, _ = recipes.point(recipes.RECIPES[name], full)
+    assert build(full, values).output_shape == (None, 2)
+
+
+MODES = [
+    {"family": "vgg_frozen", "vgg_frozen__backbone": "vgg19", "vgg_frozen__image_size": 48},
+    {"family": "vgg_finetuned", "vgg_finetuned__image_size": 48, "vgg_finetuned__trained_blocks": 2},
+    {"family": "densenet", "densenet__mode": "frozen", "densenet__image_size": 48},
+    {"family": "densenet", "densenet__mode": "last_block", "densenet__image_size": 48, "densenet__head_epochs": 1},
+    {"family": "densenet", "densenet__mode": "scratch", "densenet__image_size": 48},
+]
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("values", MODES, ids=lambda v: v.get("densenet__mode", v["family"]))
+def test_each_mode_trains_and_predicts_on_gray_and_on_rgb(weights, values, classes, tmp_path):
+    channels = 1 if classes == 2 else 3
+    full = space(weights=weights, channels=channels, classes=classes)
+    data = trial_data(tmp_path, n=48, classes=classes, channels=channels, sizes=(48,))
+    training = Training(full, config(full, **values, batch_size=16), data, max_epochs=2)
+    training.step()
+    training.step()
+    training.finish()
+    images = data.pools[48][data.validation]
+    np.testing.assert_allclose(training.model.predict(images, verbose=0), training.validation_predictions(), atol=2e-2)
+
+
+@pytest.mark.parametrize("mode", ["frozen", "last_block"])
+def test_a_densenets_kept_prefix_changes_nothing(weights, mode, tmp_path, monkeypatch):
+    full = space(weights=weights)
+    data = trial_data(tmp_path, n=64, sizes=(48,))
+    values = {"family": "densenet", "densenet__mode": mode, "densenet__image_size": 48, "head__dropout": 0.0}
+    extra = {"augmentation": "none", "shape_jitter": "none", "batch_size": 16, "learning_rate": 1e-4}
+    point = config(full, **values, **extra)
+    found = []
+    for keep in (True, False):
+        if not keep:
+            monkeypatch.setattr(features, "split", lambda model: None)
+        training = Training(full, point, data, max_epochs=1)
+        before = training._validate()
+        training.step()
+        found.append((before, training.validation_predictions(), training.finish().metrics["val_auc"]))
+    (before, after, auc), (whole_before, whole_after, whole_auc) = found
+    np.testing.assert_allclose(before, whole_before, atol=2e-3)
+    np.testing.assert_allclose(after, whole_after, atol=1e-2)
+    assert abs(auc - whole_auc) < 0.005
+
+
+def test_memory_does_not_grow_over_fifty_trials(tmp_path):
+    data = trial_data(tmp_path, n=48)
+    smoke = space("smoke")
+    used = []
+    for seed in range(50):
+        point = config(smoke, family=("dense", "cnn")[seed % 2], seed=seed)
+        training = Training(smoke, point, data, max_epochs=1)
+        training.step()
+        training.finish()
+        del training
+        gc.collect()
+        used.append(psutil.Process().memory_info().rss / 2**20)
+    # the first trials fill allocators' pools; after that a trial may leave a megabyte at most
+    assert used[-1] - used[14] < 35, used
