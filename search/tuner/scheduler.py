@@ -5,6 +5,7 @@ The scheduler sees every result, the one that stops a trial too, before anything
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -41,8 +42,7 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """A worker was lost; Tune gives the trial another one until its retries are used up."""
         number = self.numbers[trial.trial_id]
-        error = trial.get_pickled_error() if trial.pickled_error_filename else None
-        self.causes[number] = why_lost(error)
+        self.causes[number] = why_lost(_error_of(trial))
         if trial.should_recover() and number in self._conductor.running:
             self._conductor.retrying(number)
 
@@ -51,6 +51,14 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing: a search is resumed from the study."""
+
+
+def _error_of(trial: Trial) -> Any:
+    """What Tune kept of the error, None where it kept nothing readable (it does not hand it on)."""
+    try:
+        return ray.cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+    except Exception:  # whatever a pickle raises; the cause is then told without its detail
+        return None
 
 
 def why_lost(error: Any) -> tuple[FailureCause, str]:
