@@ -1,0 +1,102 @@
+"""The data rooms: the first start, the second start, and memory as the number of images grows."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from functools import partial
+from pathlib import Path
+
+from tests.benchmarks.harness import Benchmark, in_process, real_data
+
+KERAS_PASS = """
+import sys, time
+import keras
+began, images = time.perf_counter(), 0
+for split in ("train", "val", "test"):
+    for batch, labels in keras.utils.image_dataset_from_directory(
+        f"{sys.argv[1]}/{split}", image_size=(128, 128), color_mode="grayscale", verbose=False, shuffle=False
+    ):
+        images += len(labels)
+print(time.perf_counter() - began)
+"""
+"""One pass over the same files, decoded to gray and resized; TensorFlow's import is not counted."""
+
+START = """
+import sys, time
+began = time.perf_counter()
+from xraytune import data
+dataset = data.load(sys.argv[1])
+data.arrays.pool(dataset, 128)
+data.arrays.test(dataset, 128)
+print(time.perf_counter() - began)
+"""
+"""Everything that a search does before its first trial: imports, verification in full, arrays at 128 px."""
+
+MEMORY = """
+import sys, threading, time
+def anonymous():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("RssAnon")) / 1024
+from xraytune import data
+peak, done = [anonymous()], threading.Event()
+def watch():
+    while not done.is_set():
+        peak[0] = max(peak[0], anonymous())
+        time.sleep(0.01)
+thread = threading.Thread(target=watch)
+thread.start()
+dataset = data.load(sys.argv[1])
+data.arrays.pool(dataset, 32)
+done.set()
+thread.join()
+print(peak[0])
+"""
+"""Peak of the memory that is not a mapped file, MiB."""
+
+
+def _start(*, warm: bool) -> float:
+    films = str(real_data("chest_xray"))
+    with tempfile.TemporaryDirectory() as cache:
+        if warm:
+            in_process(START, films, XRAYTUNE_CACHE=cache)
+        return in_process(START, films, XRAYTUNE_CACHE=cache)
+
+
+def _keras_pass() -> float:
+    return in_process(KERAS_PASS, str(real_data("chest_xray")))
+
+
+def _peak(images: int) -> float:
+    """Peak memory over made films of 32 px; each file differs in its last bytes."""
+    folder = Path(tempfile.mkdtemp())
+    try:
+        for number in range(images):
+            name = "covid" if number % 2 else "healthy"
+            target = folder / "films" / name
+            if number < 2:
+                target.mkdir(parents=True)
+            pixels = bytes((number * 7 + at * (1 + number % 5)) % 256 for at in range(16)) * 62 + number.to_bytes(32)
+            (target / f"{number:06d}.pgm").write_bytes(b"P5\n32 32\n255\n" + pixels)
+        return in_process(MEMORY, str(folder / "films"), XRAYTUNE_CACHE=str(folder / "cache"))
+    finally:
+        shutil.rmtree(folder)
+
+
+def benchmarks() -> list[Benchmark]:
+    """The three of this room."""
+    return [
+        Benchmark(
+            "data.cold_start", "s", "lower", partial(_start, warm=False), _keras_pass,
+            "verify, hash, split, decode and keep 5,545 films at 128 px, against one Keras pass that only decodes",
+            target=1 / 3,
+        ),
+        Benchmark(
+            "data.warm_start", "s", "lower", partial(_start, warm=True), _keras_pass,
+            "the second start, imports included (1.5 s is wanted), against the Keras pass of every start",
+        ),
+        Benchmark(
+            "data.memory", "MiB", "lower", partial(_peak, 50_000), partial(_peak, 5_000),
+            "peak memory with 50,000 made films, against 5,000",
+        ),
+    ]  # fmt: skip

@@ -1,0 +1,121 @@
+"""The final model's rooms: prediction from files, ONNX on the CPU, and the bootstrap of every figure."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from tests.benchmarks.harness import Benchmark, in_process
+
+FILMS = 512
+
+SETUP = """
+import sys, tempfile, time, warnings
+from pathlib import Path
+warnings.simplefilter("ignore")
+import numpy as np
+from PIL import Image
+from search import console, predict
+import keras
+from xraytune import calibration
+from xraytune.artifacts import sha256
+from xraytune.model_file import Member, ModelCard, load_model, predict_network, write_card
+kind, films = sys.argv[1], int(sys.argv[2])
+folder = Path(tempfile.mkdtemp())
+keras.utils.set_random_seed(0)
+pixels = keras.Input((128, 128, 1))
+x = keras.layers.Rescaling(1 / 255)(pixels)
+for width in (16, 32, 64, 128):
+    x = keras.layers.MaxPooling2D()(keras.layers.Conv2D(width, 3, padding="same", activation="relu")(x))
+x = keras.layers.Dense(2, activation="softmax")(keras.layers.GlobalAveragePooling2D()(x))
+keras.Model(pixels, x).save(folder / "model.keras")
+member = Member("model.keras", sha256(folder / "model.keras"), 128).to_json()
+write_card(folder, ModelCard(("a", "b"), 1, 1, "crop", 0.5, "0.5", calibration.none(2).to_json(), {}, (member,)))
+rng = np.random.default_rng(0)
+"""
+"""A model of four convolutions at 128 px, saved and loaded as a winner is."""
+
+FROM_FILES = (
+    SETUP
+    + """
+paths = []
+for i in range(films):
+    coarse = rng.integers(0, 256, (16, 16), dtype=np.uint8)
+    paths.append(folder / f"{i}.jpeg")
+    Image.fromarray(coarse).resize((224, 224), Image.Resampling.BICUBIC).save(paths[-1], quality=90)
+model = load_model(folder)
+list(predict.classify(model, paths[:32]))
+began = time.perf_counter()
+answers = list(predict.classify(model, paths))
+print(len(answers) / (time.perf_counter() - began))
+"""
+)
+
+KERAS_LOOP = (
+    SETUP
+    + """
+network = keras.saving.load_model(folder / "model.keras")
+images = rng.integers(0, 256, (films, 128, 128, 1)).astype(np.float32)
+network.predict(images[:32], verbose=0)
+began = time.perf_counter()
+for start in range(0, films, 32):
+    network.predict(images[start : start + 32], verbose=0)
+print(films / (time.perf_counter() - began))
+"""
+)
+
+ON_ARRAYS = (
+    SETUP
+    + """
+if kind == "onnx":
+    from xraytune.onnx_export import export
+    model = load_model(export(folder)[0][0])
+else:
+    model = load_model(folder)
+images = {128: rng.integers(0, 256, (films, 128, 128, 1), dtype=np.uint8)}
+model.predict_squares({128: images[128][:32]})
+began = time.perf_counter()
+model.predict_squares(images)
+print(films / (time.perf_counter() - began))
+"""
+)
+
+BOOTSTRAP = """
+import sys, time
+import numpy as np
+from xraytune import evaluation, intervals, metrics
+rng = np.random.default_rng(0)
+labels = (np.arange(624) >= 234).astype(int)
+score = np.clip(rng.normal(0.35 + 0.3 * labels, 0.2), 0, 1)
+p, patients = np.stack([1 - score, score], 1), np.arange(624) // 2
+began = time.perf_counter()
+if sys.argv[1] == "ours":
+    evaluation.evaluate(labels, p, patients, classes=("a", "b"), positive=1)
+    print(time.perf_counter() - began)
+else:
+    for _ in range(100):
+        chosen = np.concatenate([np.flatnonzero(patients == who) for who in rng.integers(0, 312, 312)])
+        metrics.summary(labels[chosen], p[chosen], 1)
+    print((time.perf_counter() - began) * 20)
+"""
+
+
+def benchmarks() -> list[Benchmark]:
+    """The three of this room."""
+    return [
+        Benchmark(
+            "predict.throughput", "images/s", "higher",
+            partial(in_process, FROM_FILES, "keras", str(FILMS)), partial(in_process, KERAS_LOOP, "keras", str(FILMS)),
+            "prediction from JPEG files, decoding included, against a loop of Keras predict on decoded arrays",
+            target=1.0,
+        ),
+        Benchmark(
+            "predict.onnx", "images/s", "higher",
+            partial(in_process, ON_ARRAYS, "onnx", str(FILMS)), partial(in_process, ON_ARRAYS, "keras", str(FILMS)),
+            "the exported model in ONNX Runtime on the CPU, against the same model in Keras",
+        ),
+        Benchmark(
+            "predict.bootstrap", "s", "lower",
+            partial(in_process, BOOTSTRAP, "ours"), partial(in_process, BOOTSTRAP, "loop"),
+            "2,000 draws of every figure on 624 predictions (2 s is wanted), against a loop over draws (100, times 20)",
+        ),
+    ]  # fmt: skip

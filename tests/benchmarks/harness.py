@@ -1,0 +1,120 @@
+"""What a benchmark is, and how it is measured: ours and a baseline in turn, the median of at least three rounds."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "results" / "bench.jsonl"
+
+
+class UnavailableError(Exception):
+    """What a benchmark needs is not here; the message says what."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Two sides of one comparison."""
+
+    name: str
+    """`room.what`, e.g. `data.cold_start`."""
+
+    unit: str
+    """Of both numbers: s, images/s, MiB …"""
+
+    better: Literal["higher", "lower"]
+    ours: Callable[[], float]
+    """Runs our side once and returns its number."""
+
+    baseline: Callable[[], float]
+    """Runs what it is compared with once and returns its number."""
+
+    what: str
+    """One line: what is measured, against what."""
+
+    rounds: int = 3
+    """At least three."""
+
+    target: float | None = None
+    """The ratio that is wanted, for the reader; nothing fails by it."""
+
+
+def measure(benchmark: Benchmark, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Run both sides in turn and return the line for `bench.jsonl`; `ratio` above 1 means that ours is better."""
+    ours, baseline = [], []
+    for number in range(benchmark.rounds):
+        tell(f"{benchmark.name}: round {number + 1} of {benchmark.rounds}")
+        ours.append(benchmark.ours())
+        baseline.append(benchmark.baseline())
+    mine, theirs = statistics.median(ours), statistics.median(baseline)
+    ratio = theirs / mine if benchmark.better == "lower" else mine / theirs
+    return {
+        "name": benchmark.name,
+        "ours": round(mine, 4),
+        "baseline": round(theirs, 4),
+        "unit": benchmark.unit,
+        "ratio": round(ratio, 4),
+        "better": benchmark.better,
+        "machine": machine(),
+        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def machine() -> str:
+    """The processor and the cores that may be used; how busy they were before."""
+    model = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{model}, {cores} cores, load {os.getloadavg()[0]:.1f}"
+
+
+def append(line: dict[str, Any]) -> None:
+    """Add a line to the results."""
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    with RESULTS.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def in_process(code: str, *arguments: str, **environment: str) -> float:
+    """Run Python code in a fresh process; the number that it prints last is the result.
+
+    Raises:
+        RuntimeError: the process failed; its error output is in the message.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=ROOT,
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    return float(done.stdout.split()[-1])
+
+
+def real_data(name: str) -> Path:
+    """A folder of the real data.
+
+    Raises:
+        UnavailableError: `XRAYTUNE_DATA` does not lead to it.
+    """
+    folder = Path(os.environ.get("XRAYTUNE_DATA", "")) / name
+    if not os.environ.get("XRAYTUNE_DATA") or not folder.is_dir():
+        raise UnavailableError(f"needs the real films: set XRAYTUNE_DATA to the folder that holds {name}")
+    return folder
