@@ -28,6 +28,8 @@ from xraytune.records import FailureCause
 Report = Callable[[Any], None]
 """What a task calls to say how far it is; anything picklable."""
 
+KEPT = "Make room (or put the folder back) and call the same command again: finished folds are kept."
+
 Task = Callable[[Report], Any]
 """A picklable callable (a frozen dataclass with `__call__`)."""
 
@@ -79,11 +81,14 @@ def _work(pipe: Connection, environment: dict[str, str], parent: int) -> None:
             pipe.send(("done", task(lambda event: pipe.send(("event", event)))))
         except (TrialError, FatalError) as error:
             pipe.send(("error", error))
+        except OSError as error:  # a full disk, a folder that is gone: no other task would fare better
+            where = f"{error.filename}: " if error.filename else ""
+            pipe.send(("error", FatalError(f"{where}{error.strerror or error}. {KEPT}")))
         except MemoryError:
             pipe.send(("error", TrialError(FailureCause.OOM, "out of memory")))
         except Exception as error:
-            where = traceback.format_exc().strip().splitlines()
-            message = f"{type(error).__name__}: {error} ({where[-2].strip() if len(where) > 1 else ''})"
+            lines = traceback.format_exc().strip().splitlines()
+            message = f"{type(error).__name__}: {error} ({lines[-2].strip() if len(lines) > 1 else ''})"
             pipe.send(("error", TrialError(FailureCause.ERROR, message[:2000])))
 
 

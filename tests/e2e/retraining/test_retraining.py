@@ -1,4 +1,4 @@
-"""A retraining end to end on drawn films, with real worker processes; then the model, its report, and what is refused."""
+"""A retraining end to end on drawn films, with real workers; then the model, its report, and what is refused."""
 
 from __future__ import annotations
 
