@@ -103,7 +103,15 @@ def predict_network(model: Any, images: NDArray[Any], batch: int = 32) -> NDArra
             part = np.concatenate([part, np.zeros((missing, *part.shape[1:]), np.float32)])
         predicted = np.asarray(model.predict_on_batch(part), dtype=np.float32)
         out.append(predicted[: len(predicted) - missing] if missing > 0 else predicted)
-    return np.concatenate(out) if out else np.zeros((0, int(model.output_shape[-1])), np.float32)
+    found = np.concatenate(out) if out else np.zeros((0, int(model.output_shape[-1])), np.float32)
+    return two_columns(found)
+
+
+def two_columns(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A foreign network's single sigmoid `(n, 1)` as the two columns of the convention."""
+    if probabilities.shape[1] == 1:
+        return np.concatenate([1 - probabilities, probabilities], axis=1)
+    return probabilities
 
 
 @dataclass(frozen=True)
@@ -124,7 +132,7 @@ class _Onnx:
             self.session.run(None, {name: np.asarray(images[i : i + 32], dtype=np.float32)})[0]
             for i in range(0, len(images), 32)
         ]
-        return np.concatenate(parts).astype(np.float32)
+        return two_columns(np.concatenate(parts).astype(np.float32))
 
 
 class Classifier:
@@ -175,9 +183,12 @@ class Classifier:
 
     def predict_squares(self, squares: Mapping[int, NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Calibrated probabilities `(n, k)` of prepared films: arrays `(n, s, s, c)` by edge s."""
+        return self.calibration.apply(self.raw_squares(squares)).astype(np.float32)
+
+    def raw_squares(self, squares: Mapping[int, NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """The networks' weighted mean `(n, k)`, before calibration."""
         parts = [self.network(i, squares[m.image_size]) for i, m in enumerate(self.members)]
-        mean = average(parts, [m.weight for m in self.members])
-        return self.calibration.apply(mean).astype(np.float32)
+        return average(parts, [m.weight for m in self.members])
 
     def network(self, index: int, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Uncalibrated probabilities of one network, over the shifts if the model has them."""
