@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 180.0  # seconds for anything that should happen; generous, since it only bounds a failure
+PATIENCE = 400.0  # seconds for anything that should happen; generous, since it only bounds a failure
 
 
 class Search:

@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.timeout(1200)
+
 CONCURRENCY = 2
 KILLS = 20
 

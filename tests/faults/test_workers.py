@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import psutil
+import pytest
+
+pytestmark = pytest.mark.timeout(1200)
 
 
 def failures(trials: list[dict], cause: str) -> list[dict]:

@@ -1,0 +1,72 @@
+"""Input that can't be used: one clear message, exit code 2, no traceback, nothing written that misleads later."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from search import console
+from search.run import Options, Running, search
+from tests import made_films
+from xraytune.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def refused(tmp_path: Path, *arguments: str, module: str = "search.run") -> str:
+    results, cache = tmp_path / "results", tmp_path / "cache"
+    where = ["--results", str(results), *(["--cache", str(cache)] if module == "search.run" else [])]
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments, *where], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("error: ") == 1
+    assert "Traceback" not in done.stderr
+    assert not results.exists(), "something was written"
+    return " ".join(done.stderr.split())
+
+
+def test_a_message_and_no_traceback_and_exit_code_2(tmp_path):
+    assert "--trials must be 1 or more, not 0" in refused(tmp_path, "--trials", "0")
+    assert "--no-such-option" in refused(tmp_path, "--no-such-option")
+    assert "There is no study" in refused(tmp_path, module="search.leaderboard")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"trials": 0}, "--trials must be 1 or more, not 0"),
+        ({"trials": -1}, "--trials must be 1 or more, not -1"),
+        ({"beta": 0.0}, "--beta must be above 0"),
+        ({"study": "a/b"}, "can't name a study"),
+        ({"sampler": "magic"}, "tpe, qmc, random, gp"),
+        ({"pruner": "median", "objectives": ("f_beta", "parameters")}, "Optuna's and can't prune with two objectives"),
+        ({"space": "chest"}, "unknown space 'chest'"),
+        ({"families": ("resnet",)}, "There are: dense, cnn"),
+        ({"space": "search.synthetic:Branches", "fix": {"famly": "narrow"}}, "the space has no 'famly'"),
+        ({"space": "search.synthetic:Branches", "families": ("cnn",)}, "narrow, wide"),
+        ({"data": "nowhere/at/all"}, "nowhere"),
+        ({"resume": True}, "--resume needs the study's name"),
+    ],
+)
+def test_what_cant_be_had_is_said_and_nothing_written(tmp_path, changes, words):
+    data = made_films.kaggle(tmp_path / "data", train=12, test=4)
+    options = Options(**{"data": str(data), "cache": tmp_path / "cache", **changes})
+    with pytest.raises(InputError) as error:
+        search(options, Running(results=tmp_path / "results"))
+    assert words in str(error.value)
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("text", ["abc", "0m", "-5m", "", "5x", "m"])
+def test_lengths_of_time_that_are_none(text):
+    with pytest.raises(InputError, match="Write it like 90s, 30m or 1h30m"):
+        console.duration(text)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("1h30m", 5400), ("1.5h", 5400), ("45", 45)])
+def test_lengths_of_time(text, seconds):
+    assert console.duration(text) == seconds
