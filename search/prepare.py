@@ -165,7 +165,7 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
         recipes=found,
         make_job=make_job,
         conditional=is_conditional(space_parameters),
-        notes=(*dataset.notes, *notes, *recipe_notes),
+        notes=(*dataset.notes, *_shortcuts(dataset, progress), *notes, *recipe_notes),
     )
 
 
@@ -181,6 +181,14 @@ def _load(options: Options, progress: Progress) -> Dataset:
         quarantine=options.quarantine,
         progress=progress,
     )
+
+
+def _shortcuts(dataset: Dataset, progress: Progress) -> tuple[str, ...]:
+    """What the audit found that a network can cheat with, said before the first trial."""
+    from xraytune import data as data_room
+
+    headline = data_room.audit(dataset, progress=progress).headline
+    return (f"{headline} More: python -m search.verify {dataset.name}",) if headline else ()
 
 
 def _without_images(options: Options, name: str, space_name: str, space: Any) -> Prepared:

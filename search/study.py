@@ -29,6 +29,7 @@ from search.suggest import (
     declared,
 )
 from xraytune import artifacts
+from xraytune.data import compare
 from xraytune.errors import FatalError, InputError, StudyError, TrialError
 from xraytune.records import EpochReport, FailureCause, StudySpec, TrialConfig, TrialResult, Value
 
@@ -397,6 +398,14 @@ def _check_existing(found: Any, spec: StudySpec, folder: Path, resume: bool, dir
     if had != list(directions):
         differences.append(f"directions: {had} in the study, {list(directions)} now")
     if differences:
+        differences += [
+            f"  {said}"
+            for test, then, now in (
+                (False, stored.train_fingerprint, spec.train_fingerprint),
+                (True, stored.test_fingerprint, spec.test_fingerprint),
+            )
+            if then and now and (said := compare(then, now, test=test))
+        ]
         listed = "\n".join(f"  {line}" for line in differences)
         raise StudyError(
             f"Study {spec.name!r} exists and was made with something else:\n{listed}\n"

@@ -327,3 +327,25 @@ def test_the_command_says_all_of_it_and_ends_with_0_1_or_2(tmp_path):
     assert missing.returncode == 2
     assert "There is no" in missing.stderr
     assert "Traceback" not in missing.stderr + broken.stderr
+
+
+def test_warnings_are_among_the_notes_of_the_data_set(tmp_path):
+    dataset = data.load(str(flat(tmp_path / "d", {"NORMAL": 10, "PNEUMONIA": 60})))
+    assert any("class weights are searched" in note for note in dataset.notes)
+
+
+def test_a_study_of_other_data_is_told_which_file_differs(tmp_path):
+    from xraytune.data import compare
+
+    root = kaggle(tmp_path / "d")
+    first = data.load(str(root))
+    (root / "test/NORMAL/IM-1000-0001.png").unlink()
+    write(root / "train/NORMAL/IM-0600-0001.png", film(88))
+    second = data.load(str(root))
+    assert compare(first.train_fingerprint, second.train_fingerprint) == (
+        "train/NORMAL/IM-0600-0001.png is new in the training images."
+    )
+    assert compare(first.test_fingerprint, second.test_fingerprint, test=True) == (
+        "test/NORMAL/IM-1000-0001.png is gone from the test images."
+    )
+    assert "not those of the study" in compare("0" * 64, second.train_fingerprint)

@@ -5,7 +5,7 @@
 
 from xraytune.data import arrays
 from xraytune.data.audit import Audit, Finding, audit
-from xraytune.data.dataset import Dataset, ImageRecord, difference
+from xraytune.data.dataset import Dataset, ImageRecord, compare, difference
 from xraytune.data.problems import Problem, Progress
 from xraytune.data.reading import Unreadable, read_image
 from xraytune.data.split import folds
@@ -22,6 +22,7 @@ __all__ = [
     "Unreadable",
     "arrays",
     "audit",
+    "compare",
     "difference",
     "examine",
     "folds",

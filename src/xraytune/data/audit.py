@@ -141,6 +141,16 @@ class Audit(Record):
         return tuple(finding for finding in self.findings if finding.auc >= NOTABLE)
 
     @property
+    def headline(self) -> str:
+        """One sentence on the most telling shortcut that a network can see, empty if none is worth a warning."""
+        seen = [finding for finding in self.shortcuts if finding.name not in _UNSEEN]
+        if seen:
+            return f"Shortcut: {seen[0].sentence}"
+        if self.auc >= NOTABLE:
+            return f"Shortcut: from the files' make-up alone the classes can be told apart with AUC {self.auc:.2f}."
+        return ""
+
+    @property
     def level(self) -> Literal["none", "notable", "strong"]:
         """How much all properties together give away."""
         return "strong" if self.auc >= STRONG else "notable" if self.auc >= NOTABLE else "none"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from xraytune import artifacts
 from xraytune.data import cache
+from xraytune.errors import ArtifactError
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,20 +132,22 @@ def difference(dataset: Dataset, recorded: str, *, test: bool = False) -> str | 
     Returns:
         None if they are the same, else one sentence.
     """
-    now = dataset.test_fingerprint if test else dataset.train_fingerprint
+    return compare(recorded, dataset.test_fingerprint if test else dataset.train_fingerprint, test=test)
+
+
+def compare(recorded: str, now: str, *, test: bool = False) -> str | None:
+    """Like `difference`, for two fingerprints of data that were loaded on this machine."""
     if now == recorded:
         return None
-    splits = ("test",) if test else ("train", "val")
     what = "test images" if test else "training images"
-    path = cache.folder("fingerprints") / f"{recorded}.json"
-    if not path.exists():
+    try:
+        then, present = (artifacts.read_json(cache.folder("fingerprints") / f"{name}.json") for name in (recorded, now))
+    except ArtifactError:  # the cache was emptied, or the study was made on another machine
         return f"The {what} are not those of the study (fingerprint {now[:12]}, recorded {recorded[:12]})."
-    then = artifacts.read_json(path)
-    for name, ours in (("fit", dataset.fit), ("channels", dataset.channels), ("classes", list(dataset.classes))):
-        if then[name] != ours:
-            return f"The study was made with {name} {then[name]}, now it is {ours}."
-    old = {key: (label, content) for label, key, content in then["images"]}
-    new = {i.key: (dataset.classes[i.label], i.sha256) for i in dataset.images if i.split in splits}
+    for name in ("fit", "channels", "classes"):
+        if then[name] != present[name]:
+            return f"The study was made with {name} {then[name]}, now it is {present[name]}."
+    old, new = ({key: (label, content) for label, key, content in lists["images"]} for lists in (then, present))
     changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
     key = changed[0]
     if key not in new:

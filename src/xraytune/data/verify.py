@@ -27,6 +27,9 @@ TINY_VALIDATION = 30
 95 % interval of a sensitivity of 0.9 is 20 points wide; a search would follow chance."""
 
 
+_MOST_SAID = 8  # warnings among a data set's notes
+
+
 @dataclass(frozen=True)
 class Examination:
     """What verification found."""
@@ -187,8 +190,18 @@ def examine(
         dataset = replace(dataset, quarantined=quarantined if quarantine else ())
         advice, facts = checks.advice(dataset, inspection)
         problems += advice
+        dataset = replace(dataset, notes=(*draft.notes, *_said(problems)))
         remember(dataset)
     return Examination(name, listing.root, tuple(problems), dataset, inspection, len(items), tuple(draft.notes + facts))
+
+
+def _said(warnings: Sequence[Problem]) -> list[str]:
+    """Warnings as sentences for whoever only loads the data."""
+    sentences = [f"{problem.where}: {problem.what}." for problem in warnings if problem.kind != "skipped"]
+    if len(sentences) > _MOST_SAID:
+        more = len(sentences) - _MOST_SAID
+        sentences[_MOST_SAID:] = [f"{more} more warnings: `python -m search.verify` lists all of them."]
+    return sentences
 
 
 def _with_header_patients(listing: Listing, inspection: Inspection) -> list[Item]:
