@@ -156,6 +156,7 @@ class SyntheticJob:
     Args:
         seed: of the problem.
         seconds: wall time of an epoch.
+        epochs: epochs of a trial.
         faulty: whether environment variables say what goes wrong: `XRAYTUNE_FAULT=nan|error|hang|memory|kill` breaks a
             share of the trials (`XRAYTUNE_FAULT_EVERY`, one in so many, default all); `XRAYTUNE_EPOCH_SECONDS` is an
             epoch's wall time.
@@ -163,13 +164,14 @@ class SyntheticJob:
 
     seed: int = 0
     seconds: float = 0.0
+    epochs: int = EPOCHS
     faulty: bool = False
 
     def start(self, config: TrialConfig, deadline: float | None) -> SyntheticTrial:
         """The running trial of a configuration, perhaps one that breaks."""
         value = branch_value(config.values, self.seed)
         if not self.faulty:
-            return SyntheticTrial(value, config.seed, seconds=self.seconds)
+            return SyntheticTrial(value, config.seed, self.epochs, self.seconds)
         every = int(os.environ.get("XRAYTUNE_FAULT_EVERY", "1"))
         fault = os.environ.get("XRAYTUNE_FAULT", "") if config.seed % every == 0 else ""
         seconds = float(os.environ.get("XRAYTUNE_EPOCH_SECONDS", "0.2"))

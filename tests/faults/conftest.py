@@ -31,10 +31,10 @@ class Search:
         options = ["--space", space, "--study", "broken", "--results", str(self.results), "--cache", str(self.cache)]
         return [sys.executable, "-m", "search.run", *options, *arguments]
 
-    def start(self, *arguments: str, **environment: str) -> Search:
+    def start(self, *arguments: str, space: str = "search.synthetic:Faulty", **environment: str) -> Search:
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                self.command(*arguments),
+                self.command(*arguments, space=space),
                 cwd=ROOT,
                 env={**os.environ, "XRAYTUNE_EPOCH_SECONDS": "0.1", **environment},
                 stdout=output,

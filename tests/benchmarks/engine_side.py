@@ -1,0 +1,176 @@
+"""One side of the engine's benchmarks: 50 trivial trials on a study that already has some, ours or stock Ray + Optuna.
+
+Both sides: SQLite, the same sampler, two workers of one core, `reuse_actors`, a conditional space. The clock
+runs from the first trial's start on a worker to the last one's end: what Ray needs to start is not in it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import optuna
+
+from search import samplers
+from search.curves import SyntheticJob, branch_value
+from search.suggest import SuggestedHyperParameters
+from search.synthetic import Branches
+from xraytune.records import StudySpec, TrialConfig
+
+FURTHER = 50
+SPACE = Branches()
+KEPT = Path(tempfile.gettempdir()) / f"xraytune-bench-{os.getuid()}"
+
+
+def sampler(random: bool) -> optuna.samplers.BaseSampler:
+    return samplers.make_sampler("random" if random else "tpe", 1, conditional=True)
+
+
+def suggest(trial: optuna.Trial) -> dict:
+    hp = SuggestedHyperParameters(trial)
+    SPACE.declare_hyperparameters(hp)
+    return dict(hp.values)
+
+
+def prefilled(trials: int) -> Path:
+    """A database with a study of so many ended trials; made once, then copied."""
+    KEPT.mkdir(exist_ok=True)
+    master = KEPT / f"{trials}.db"
+    if not master.exists():
+        filled = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0), direction="maximize")
+        for number in range(trials):
+            trial = filled.ask()
+            values = suggest(trial)
+            trial.set_user_attr("config", TrialConfig(values["family"], values, number).to_json())
+            filled.tell(trial, branch_value(values, 0))
+        scratch = KEPT / f"{trials}.{os.getpid()}"
+        study = optuna.create_study(study_name="bench", storage=f"sqlite:///{scratch}", direction="maximize")
+        study.add_trials(filled.get_trials(deepcopy=False))
+        study._storage.engine.dispose()  # type: ignore[attr-defined]
+        scratch.rename(master)
+    copy = Path(tempfile.mkdtemp(dir=KEPT)) / "studies.db"
+    shutil.copy(master, copy)
+    return copy
+
+
+class Clock:
+    """A view that notes when trials start and end."""
+
+    def __init__(self) -> None:
+        self.first = self.last = 0.0
+
+    def started(self, number, config) -> None:
+        self.first = self.first or time.perf_counter()
+
+    def ended(self, number, state, value, cause, message) -> None:
+        self.last = time.perf_counter()
+
+    def epoch(self, number, report) -> None: ...
+
+    def note(self, message) -> None: ...
+
+    def tick(self) -> None: ...
+
+
+def ours(trials: int, random: bool, further: int) -> float:
+    """Seconds that `further` trials took."""
+    from search.lock import StudyLock
+    from search.study import Study
+    from search.tuner import engine, resources
+    from search.tuner.conductor import Budget
+
+    database = prefilled(trials)
+    results = database.parent
+    spec = StudySpec("bench", "none", "", "", ("low", "high"), 1, "branches", "", SPACE.families)
+    from search.storage import open_database
+
+    study = optuna.load_study(study_name="bench", storage=open_database(results), sampler=sampler(random))
+    (results / "bench").mkdir()
+    owned = Study(study, results, spec, SPACE.declare_hyperparameters, StudyLock(results, "bench"))
+    clock = Clock()
+    engine.run(
+        owned,
+        SyntheticJob(epochs=1),
+        clock,
+        resources=resources.plan(2, 1, 0),
+        budget=Budget(trials + further),
+        cache=KEPT,
+        begun=time.time(),
+        pruner="none",
+    )
+    shutil.rmtree(results)
+    return clock.last - clock.first
+
+
+def stock(trials: int, random: bool, further: int) -> float:
+    """Seconds that `further` trials took."""
+    import ray
+    from ray import tune
+    from ray.tune.search.optuna import OptunaSearch
+
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    database = prefilled(trials)
+    storage = optuna.storages.RDBStorage(f"sqlite:///{database}")
+    clock = Clock()
+
+    class Watch(tune.Callback):
+        def on_trial_start(self, iteration, trials, trial, **info) -> None:
+            clock.started(0, None)
+
+        def on_trial_complete(self, iteration, trials, trial, **info) -> None:
+            clock.ended(0, "", None, "", "")
+
+    class Trivial(tune.Trainable):
+        def setup(self, config) -> None:
+            self.values = config
+
+        def reset_config(self, new_config) -> bool:
+            self.values = new_config
+            return True
+
+        def step(self) -> dict:
+            return {"value": branch_value(self.values, 0), "done": True}
+
+    search = OptunaSearch(
+        space=suggest, metric="value", mode="max", sampler=sampler(random), storage=storage, study_name="bench"
+    )
+    folder = tempfile.mkdtemp(prefix="xb", dir="/tmp")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, _temp_dir=folder)
+    tune.run(
+        tune.with_resources(Trivial, {"cpu": 1}),
+        num_samples=further,
+        search_alg=search,
+        reuse_actors=True,
+        verbose=0,
+        storage_path=folder,
+    )
+    ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(database.parent)
+    return clock.last - clock.first
+
+
+def overhead(side: str, trials: str) -> None:
+    """Print the seconds a trial that the engine adds, suggestion included."""
+    print((ours if side == "ours" else stock)(int(trials), False, FURTHER) / FURTHER)
+
+
+def rate(side: str) -> None:
+    """Print trials a second from an empty study, suggestions at random."""
+    print(200 / (ours if side == "ours" else stock)(0, True, 200))
+
+
+def suggestion(trials: str) -> None:
+    """Print the seconds of one suggestion."""
+    database = prefilled(int(trials))
+    study = optuna.load_study(study_name="bench", storage=f"sqlite:///{database}", sampler=sampler(False))
+    suggest(study.ask())
+    begun = time.perf_counter()
+    for _ in range(5):
+        suggest(study.ask())
+    print((time.perf_counter() - begun) / 5)
+    shutil.rmtree(database.parent)
