@@ -17,9 +17,10 @@ import pytest
 from PIL import Image
 
 from search import ledger, predict, report
+from search.retrain import Options, retrain
 from search.storage import open_study
 from xraytune import artifacts, metrics
-from xraytune.errors import ArtifactError, InputError
+from xraytune.errors import ArtifactError, InputError, StudyError
 from xraytune.model_file import load_model, read_card
 
 HERE = Path(__file__).parent
@@ -208,17 +209,17 @@ def test_onnx_says_the_same_and_runs_without_keras(winner: Path) -> None:
 
 
 def test_what_can_not_be_retrained_ends_with_one_message_and_exit_code_2(home: Path) -> None:
-    results = home / "results"
-    for arguments, says in (
-        (("999", "--results", results), "no trial 999"),
-        (("best", "--results", home / "empty"), "no study"),
-        (("best", "--study", "other", "--results", results), "no study 'other'"),
+    done = command("search.retrain", "999", "--results", home / "results", home=home)
+    assert done.returncode == 2, done.stderr
+    assert "no trial 999" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("error:") == 1
+    for options, says in (
+        (Options(results=home / "empty"), "no study"),
+        (Options(study="other", results=home / "results"), "no study 'other'"),
     ):
-        done = command("search.retrain", *arguments, home=home)
-        assert done.returncode == 2, done.stderr
-        assert says in done.stderr
-        assert "Traceback" not in done.stderr
-        assert done.stderr.count("error:") == 1
+        with pytest.raises(StudyError, match=says):
+            retrain(options)
 
 
 def test_changed_data_are_refused_with_the_file_that_changed(
