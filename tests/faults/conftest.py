@@ -1,128 +1,13 @@
-"""A search as a process of its own, to be broken for real."""
+"""The fixture `search`: a search as a process of its own."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 400.0  # seconds for anything that should happen; generous, since it only bounds a failure
-
-
-class Search:
-    """One study's searches on the synthetic space, in folders of the test's own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.results, self.cache, self.output = folder / "results", folder / "cache", folder / "output.txt"
-        self.process: subprocess.Popen[bytes] | None = None
-        self.children: list[psutil.Process] = []
-
-    def command(self, *arguments: str, space: str = "search.synthetic:Faulty") -> list[str]:
-        options = ["--space", space, "--study", "broken", "--results", str(self.results), "--cache", str(self.cache)]
-        return [sys.executable, "-m", "search.run", *options, *arguments]
-
-    def start(self, *arguments: str, space: str = "search.synthetic:Faulty", **environment: str) -> Search:
-        with self.output.open("wb") as output:
-            self.process = subprocess.Popen(
-                self.command(*arguments, space=space),
-                cwd=ROOT,
-                env={**os.environ, "XRAYTUNE_EPOCH_SECONDS": "0.1", **environment},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        return self
-
-    def run(self, *arguments: str, **environment: str) -> int:
-        self.start(*arguments, **environment)
-        return self.wait()
-
-    def wait(self, seconds: float = PATIENCE) -> int:
-        assert self.process is not None
-        try:
-            return self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f"still running after {seconds} s:\n{self.text}") from None
-
-    def until(self, condition: Callable[[], object], seconds: float = PATIENCE) -> None:
-        assert self.process is not None
-        end = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < end, f"waited in vain:\n{self.text}"
-            assert self.process.poll() is None, f"ended too early:\n{self.text}"
-            time.sleep(0.1)
-
-    def until_said(self, words: str) -> None:
-        self.until(lambda: words in self.text)
-
-    def send(self, number: signal.Signals) -> None:
-        """Send a signal, after a look at what the search has started."""
-        assert self.process is not None
-        with contextlib.suppress(psutil.Error):
-            self.children = psutil.Process(self.process.pid).children(recursive=True)
-        self.process.send_signal(number)
-
-    def survivors(self) -> list[psutil.Process]:
-        alive = []
-        for child in self.children:
-            with contextlib.suppress(psutil.Error):
-                if child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
-                    alive.append(child)
-        return alive
-
-    def gone_within(self, seconds: float) -> bool:
-        end = time.monotonic() + seconds
-        while self.survivors():
-            if time.monotonic() > end:
-                return False
-            time.sleep(0.1)
-        return True
-
-    def workers(self) -> list[psutil.Process]:
-        """Processes in which trials run."""
-        assert self.process is not None
-        found = []
-        with contextlib.suppress(psutil.Error):
-            for child in psutil.Process(self.process.pid).children(recursive=True):
-                with contextlib.suppress(psutil.Error):
-                    if "Trainable" in " ".join(child.cmdline()):
-                        found.append(child)
-        return found
-
-    @property
-    def text(self) -> str:
-        return self.output.read_text(errors="replace")
-
-    @property
-    def logs(self) -> str:
-        return "".join(p.read_text(errors="replace") for p in (self.results / "broken" / "logs").glob("*.log"))
-
-    def trials(self) -> list[dict]:
-        listed = subprocess.run(
-            [sys.executable, "-m", "search.leaderboard", "broken", "--json", "--results", str(self.results)],
-            cwd=ROOT,
-            capture_output=True,
-            check=True,
-        )
-        return sorted(json.loads(listed.stdout)["trials"], key=lambda t: t["number"])
-
-    def end(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.send(signal.SIGKILL)
-            self.process.wait()
-        self.gone_within(10)
-        for child in self.survivors():
-            with contextlib.suppress(psutil.Error):
-                child.kill()
+from tests.searching import Search
 
 
 @pytest.fixture

@@ -9,16 +9,12 @@ import time
 
 import pytest
 
+from tests.searching import counted
+
 pytestmark = pytest.mark.timeout(1200)
 
 CONCURRENCY = 2
 KILLS = 20
-
-
-def counted(trials: list[dict]) -> list[dict]:
-    return [
-        t for t in trials if t["state"] in {"COMPLETE", "PRUNED"} or (t["state"] == "FAIL" and not t["interrupted"])
-    ]
 
 
 def finished(trials: list[dict]) -> dict[int, tuple]:

@@ -1,0 +1,47 @@
+"""A search from end to end with real Ray processes: networks on films, resume, kills."""
+
+from __future__ import annotations
+
+import signal
+
+import numpy as np
+
+from tests import made_films
+from tests.searching import counted
+
+
+def test_a_search_of_films_keeps_what_it_found_and_goes_on(search, tmp_path):
+    data = made_films.kaggle(tmp_path / "chest_xray", train=24, test=6)
+    search.start("--data", str(data), "--trials", "2", space="smoke")
+    assert search.wait() == 0, search.text
+    first = search.trials()
+    assert {t["family"] for t in first} == {"dense", "cnn"}
+    assert [t["state"] for t in first] == ["COMPLETE"] * 2
+    for trial in first:
+        assert sorted(map(int, trial["curve"])) == list(range(1, trial["result"]["epochs"] + 1))
+        assert trial["result"]["seconds"]["train"] > 0
+        assert trial["result"]["versions"]["keras"]
+        with np.load(search.results / "broken" / "trials" / f"{trial['number']:04d}" / "predictions.npz") as kept:
+            assert kept["probabilities"].shape == (len(kept["labels"]), 2)
+    assert "python -m search.retrain best --study broken" in search.text
+    assert "Traceback" not in search.text
+    search.start("--resume", "--trials", "3", "--data", str(data), space="smoke")
+    assert search.wait() == 0, search.text
+    assert search.trials()[:2] == first
+    assert len(counted(search.trials())) == 3
+
+
+def test_three_kills_of_the_driver_cost_nothing_that_had_ended(search):
+    before: dict[int, tuple] = {}
+    for _ in range(3):
+        search.start("--trials", "12", "--resume", XRAYTUNE_EPOCH_SECONDS="0.3")
+        search.until_said(" complete ")
+        search.send(signal.SIGKILL)
+        search.wait()
+        assert search.gone_within(5), search.survivors()
+        now = {t["number"]: (t["state"], t["value"]) for t in counted(search.trials())}
+        assert before.items() <= now.items()
+        before = now
+    assert search.run("--trials", "12", "--resume", XRAYTUNE_EPOCH_SECONDS="0") == 0, search.text
+    assert len(counted(search.trials())) == 12
+    assert not [t for t in search.trials() if t["state"] in {"RUNNING", "WAITING"}]
