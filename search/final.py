@@ -118,15 +118,15 @@ class Retraining:
         images = dataset.select("train") + dataset.select("val")
         labels = np.array([i.label for i in images], dtype=np.int32)
         files = backbones.reachable(self.options.weights_dir, names=tuple(spec.weights)) if spec.weights else {}
-        families = {t.family for t in self.finalists}
         for name, expected in spec.weights.items():
             if name in files and artifacts.sha256(files[name]) != expected:
                 raise WeightsError(
                     f"{files[name]} is not the file that study {spec.name!r} was searched with (sha256 differs). "
                     "Give the folder of the right one with --weights-dir."
                 )
-        missing = [name for name in spec.weights if name not in files]
-        if missing and any(name[:3] in family for name in missing for family in families):
+        named = {value for t in self.finalists if t.config for value in t.config.values.values()}
+        missing = [name for name in spec.weights if name in named and name not in files]
+        if missing:
             raise WeightsError(backbones.missing(missing, self.options.weights_dir))
         context = spaces.SpaceContext(
             classes=len(spec.classes),
