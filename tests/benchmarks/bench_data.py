@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import tempfile
 from functools import partial
@@ -68,7 +69,8 @@ def _keras_pass() -> float:
 
 
 def _peak(images: int) -> float:
-    """Peak memory over made films of 32 px; each file differs in its last bytes."""
+    """Peak memory over made films of 32 px."""
+    rng = random.Random(0)
     folder = Path(tempfile.mkdtemp())
     try:
         for number in range(images):
@@ -76,8 +78,7 @@ def _peak(images: int) -> float:
             target = folder / "films" / name
             if number < 2:
                 target.mkdir(parents=True)
-            pixels = bytes((number * 7 + at * (1 + number % 5)) % 256 for at in range(16)) * 62 + number.to_bytes(32)
-            (target / f"{number:06d}.pgm").write_bytes(b"P5\n32 32\n255\n" + pixels)
+            (target / f"{number:06d}.pgm").write_bytes(b"P5\n32 32\n255\n" + rng.randbytes(1024))
         return in_process(MEMORY, str(folder / "films"), XRAYTUNE_CACHE=str(folder / "cache"))
     finally:
         shutil.rmtree(folder)
