@@ -159,7 +159,7 @@ def fit(
         for p in judged
     )
     if policy == thresholds.AUTOMATIC:
-        used = thresholds.automatic([p for p in policies if not p.name.startswith("sensitivity")])
+        used = thresholds.automatic([p for p in policies if not p.name.startswith("sensitivity")], beta)
     else:
         used = next(p for p in policies if p.name == policy)
     return Fitted(scale, losses, policies, used, calibrated, tuple(column))

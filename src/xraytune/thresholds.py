@@ -149,12 +149,22 @@ def _judge(
     return float(worst), float(sensitivity), float(specificity)
 
 
-def automatic(policies: Sequence[Policy]) -> Policy:
+def automatic(policies: Sequence[Policy], beta: float) -> Policy:
     """The policy that the evidence supports: the best one, unless 0.5 is within one standard error of it.
 
     The one-standard-error rule (Breiman et al. 1984) keeps the plain threshold where a tuned one is no better than
-    chance would make it.
+    chance would make it. Evidence that is not above what always answering "positive" scores, (1 + β²) / (2 + β²) of
+    equally frequent classes, supports nothing: F2 would then choose to call everybody ill. Where no policy is above
+    it, the highest held-out mean of sensitivity and specificity decides.
+
+    Args:
+        policies: compared ones.
+        beta: of the F-beta that is the evidence.
     """
-    best = max(policies, key=lambda p: p.evidence)
-    plain = next((p for p in policies if p.name == "0.5"), best)
+    trivial = (1 + beta * beta) / (2 + beta * beta)
+    supported = [p for p in policies if p.evidence - p.error > trivial]
+    if not supported:
+        return max(policies, key=lambda p: p.sensitivity + p.specificity)
+    best = max(supported, key=lambda p: p.evidence)
+    plain = next((p for p in supported if p.name == "0.5"), best)
     return plain if plain.evidence >= best.evidence - best.error else best

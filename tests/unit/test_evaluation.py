@@ -67,13 +67,28 @@ def test_each_policy_on_a_hand_made_example() -> None:
     assert thresholds.fit("youden", labels, scores, 2) in {0.325, 0.55}
 
 
+def policy(name: str, evidence: float, sensitivity: float, specificity: float) -> thresholds.Policy:
+    return thresholds.Policy(name, 0.3, evidence, 0.01, sensitivity, specificity)
+
+
 def test_the_default_policy_keeps_one_half_unless_evidence_is_clear() -> None:
+    close = [policy("0.5", 0.94, 0.95, 0.9), policy("f-beta", 0.945, 0.97, 0.88)]
+    assert thresholds.automatic(close, 2.0).name == "0.5"
+    clear = [policy("0.5", 0.90, 0.9, 0.9), policy("f-beta", 0.95, 0.97, 0.9)]
+    assert thresholds.automatic(clear, 2.0).name == "f-beta"
+
+
+def test_evidence_no_better_than_calling_everybody_ill_chooses_no_such_threshold() -> None:
+    # of equally frequent classes "always positive" has an F2 of 5/6
+    weak = [policy("0.5", 0.73, 0.92, 0.54), policy("shared", 0.83, 1.0, 0.05), policy("youden", 0.55, 0.75, 0.87)]
+    assert thresholds.automatic(weak, 2.0).name == "youden"
+
+
+def test_probabilities_that_are_too_small_lead_away_from_one_half() -> None:
     labels, p = predictions(800)
-    plain = thresholds.compare(thresholds.STANDARD, labels, {"clean": p[:, 1]}, split(labels), 1.0)
-    assert thresholds.automatic([q for q in plain if "sens" not in q.name]).name == "0.5"
-    low = p[:, 1] / 3  # probabilities that are far too small: 0.5 misses nearly everybody
+    low = p[:, 1] / 3
     tuned = thresholds.compare(("0.5", "f-beta", "youden"), labels, {"clean": low}, split(labels), 2.0)
-    assert thresholds.automatic(tuned).name != "0.5"
+    assert thresholds.automatic(tuned, 2.0).name != "0.5"
 
 
 def test_views_move_the_evidence() -> None:
