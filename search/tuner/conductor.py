@@ -7,6 +7,7 @@ it runs in the driver's main thread.
 from __future__ import annotations
 
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,6 +22,10 @@ TOUCH = 10.0
 
 GRACE = 15.0
 """Seconds after the end of TIME in which running trials may wrap up; then they are ended as they are."""
+
+
+RETRIES = 2
+"""Times a trial whose worker was lost is given another one."""
 
 
 class SearchEnded(BaseException):
@@ -96,12 +101,15 @@ class Conductor:
     failed: bool = False
     """Whether it is over because too much failed."""
     begun: float = field(default_factory=time.time)
+    _again: deque[Asked] = field(default_factory=deque)
     _touched: float = 0.0
 
     # -- what is next ------------------------------------------------------------------------------------------------
 
     def next(self) -> Asked | None:
-        """The next suggestion; None when no further trial is to start."""
+        """The next suggestion, or a trial whose worker was lost; None when no further trial is to start now."""
+        if self._again:
+            return self._again.popleft()
         if self.over():
             return None
         if self.budget.trials is not None and self.study.ended + self.study.running >= self.budget.trials:
@@ -109,6 +117,11 @@ class Conductor:
         asked = self.study.ask()
         self.running[asked.number] = _Running(asked)
         return asked
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a trial waits for another worker."""
+        return bool(self._again)
 
     def over(self) -> str:
         """Why the search is over, empty while it is not."""
@@ -169,17 +182,21 @@ class Conductor:
                 trial.concluding = "pruned"
         return "conclude" if trial.concluding else "continue"
 
-    def retrying(self, number: int) -> None:
-        """The trial's worker was lost and the trial goes to another."""
-        trial = self.running[number]
-        trial.lost += 1
-        self.view.note(f"trial {number}: its worker was lost; it goes on from its last saved epoch ({trial.lost} of 2)")
-
     def lost(self, number: int, cause: FailureCause, message: str) -> None:
-        """The trial's worker is gone for good."""
+        """The trial's worker is gone: another one goes on with it, unless it has lost too many or was ended on purpose.
+
+        Tune's own retries are not used: it gives a trial up at once whose worker dies between two trials.
+        """
         trial = self.running.get(number)
-        if trial is not None:
-            self._failure(number, *(trial.cause or (cause, message)))
+        if trial is None:
+            return
+        if trial.cause is None and cause is FailureCause.WORKER_LOST and trial.lost < RETRIES:
+            trial.lost += 1
+            self._again.append(trial.asked)
+            retry = f"{trial.lost} of {RETRIES} retries"
+            self.view.note(f"trial {number}: its worker was lost; it goes on from its last saved epoch ({retry})")
+            return
+        self._failure(number, *(trial.cause or (cause, message)))
 
     def tick(self) -> list[int]:
         """Called some ten times a second.

@@ -19,9 +19,6 @@ from search.tuner.conductor import Budget, Conductor, PruningRule, SearchEnded, 
 from search.tuner.resources import Resources
 from xraytune.errors import FatalError
 
-RETRIES = 2
-"""Times a trial whose worker was lost is given another one (the issue's table of faults)."""
-
 HARD_EXIT = 7.0
 """Seconds after the first Ctrl-C at which the driver ends itself, should anything hang: 10 are promised."""
 
@@ -154,7 +151,7 @@ def _tune(
     logs = conductor.study.folder / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     assignment = Assignment(
-        job=job,
+        job=ray.cloudpickle.dumps(job),
         pools=_travelling(job) if joined else {},
         scratch=str(Path(cluster.folder) / "trials"),
         logs=str(logs.resolve()),
@@ -174,12 +171,12 @@ def _tune(
         scheduler=scheduler,
         callbacks=[Heartbeat(conductor, scheduler, asked_to_end)],
         reuse_actors=True,
-        max_failures=RETRIES,
+        max_failures=0,
         raise_on_failed_trial=False,
         storage_path=str(Path(cluster.folder) / "tune"),
         name="search",
         verbose=0,
-        trial_dirname_creator=lambda trial: f"{trial.config['number']:06d}",
+        trial_dirname_creator=lambda trial: f"{trial.config['number']:06d}-{trial.trial_id}",
         trial_name_creator=lambda trial: f"{trial.config['number']:06d}",
     )
     ray.logger.setLevel(logging.CRITICAL)

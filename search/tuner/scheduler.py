@@ -40,11 +40,9 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]
         return str(TrialScheduler.STOP if decision == "stop" else TrialScheduler.CONTINUE)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        """A worker was lost; Tune gives the trial another one until its retries are used up."""
+        """A worker was lost: keep why, for the searcher, who is told next."""
         number = self.numbers[trial.trial_id]
         self.causes[number] = why_lost(_error_of(trial))
-        if trial.should_recover() and number in self._conductor.running:
-            self._conductor.retrying(number)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the study is the only record."""
@@ -88,7 +86,6 @@ class Heartbeat(Callback):  # type: ignore[misc]
         for number in self._conductor.tick():
             for trial in trials:
                 if self._scheduler.numbers.get(trial.trial_id) == number and trial.temporary_state.ray_actor:
-                    trial.max_failures = 0  # a trial that hangs would hang again
                     ray.kill(trial.temporary_state.ray_actor)
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:

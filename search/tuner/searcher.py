@@ -29,11 +29,11 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial's configuration, `FINISHED` when there is none."""
-        if self._most and len(self._conductor.running) >= self._most and not self._conductor.over():
+        if self._most and len(self._conductor.running) >= self._most and not self._conductor.waiting:
             return None
         asked = self._conductor.next()
-        if asked is None:
-            return str(Searcher.FINISHED)
+        if asked is None:  # while trials run, one of them may lose its worker and come back
+            return None if self._conductor.running else str(Searcher.FINISHED)
         self._scheduler.numbers[trial_id] = asked.number
         return {"number": asked.number, "trial": asked.config.to_json()}
 

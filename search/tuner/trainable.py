@@ -49,7 +49,9 @@ class Outcome:
 class Assignment:
     """What every worker of a search is given once."""
 
-    job: Job
+    job: bytes
+    """The job, pickled: unpickling imports the framework, which belongs to the first trial, not to the actor's start, since
+    Tune starts one actor at a time."""
     pools: Mapping[int, Any]
     """Ray object references of the job's large arrays where the cluster spans machines; else empty."""
     scratch: str
@@ -73,10 +75,7 @@ class TrialTrainable(Trainable):  # type: ignore[misc]
         _die_with_parent()
         _log_into(Path(assignment.logs))
         _limit_threads(assignment.threads)
-        job = assignment.job
-        if assignment.pools:
-            job = job.with_pools({size: ray.get(pool) for size, pool in assignment.pools.items()})
-        self._job = job
+        self._job: Job | None = None
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -127,6 +126,11 @@ class TrialTrainable(Trainable):  # type: ignore[misc]
         return Outcome(failure=failure)
 
     def _start(self) -> RunningTrial:
+        if self._job is None:
+            self._job = ray.cloudpickle.loads(self._given.job)
+            if self._given.pools:
+                pools = {size: ray.get(pool) for size, pool in self._given.pools.items()}
+                self._job = self._job.with_pools(pools)
         deadline = None
         if self._given.deadline is not None:
             deadline = time.monotonic() + self._given.deadline - time.time()

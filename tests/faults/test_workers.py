@@ -32,6 +32,7 @@ def test_a_trial_that_kills_its_worker_is_given_up_after_two_retries(search):
     assert len(lost) == 1
     assert lost[0]["curve"].keys() == {"1"}  # what it had reported is kept
     assert search.text.count("its worker was lost") == 2
+    assert search.logs.count("going on after epoch-000001") == 2
     assert sum(t["state"] in {"COMPLETE", "PRUNED"} for t in trials) == 4
 
 
