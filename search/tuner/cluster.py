@@ -82,6 +82,8 @@ class Cluster:
         import ray
 
         _forget_old_token()
+        # errors of workers are ours to tell; Ray prints them from a thread, whatever `log_to_driver` says
+        ray._private.worker.print_to_stdstream = lambda *arguments, **options: None
         warnings.simplefilter("ignore")
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
         try:

@@ -50,8 +50,8 @@ class Assignment:
     """What every worker of a search is given once."""
 
     job: bytes
-    """The job, pickled: unpickling imports the framework, which belongs to the first trial, not to the actor's start, since
-    Tune starts one actor at a time."""
+    """The job, pickled: unpickling imports the framework. That is left to the first trial, since Tune starts one actor
+    at a time."""
     pools: Mapping[int, Any]
     """Ray object references of the job's large arrays where the cluster spans machines; else empty."""
     scratch: str
