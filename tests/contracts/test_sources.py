@@ -295,3 +295,44 @@ def test_without_network_the_message_says_where_to_put_the_file(tmp_path, monkey
 def test_a_size_that_does_not_exist_is_refused_with_those_that_do():
     with pytest.raises(DataError, match="pneumoniamnist:224"):
         data.load("pneumoniamnist:100")
+
+
+# -- DICOM --
+
+
+def test_a_folder_of_dicom_files_is_dealt_by_the_patients_of_their_headers(tmp_path):
+    pytest.importorskip("pydicom")
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    for number in range(40):
+        meta = FileMetaDataset()
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = "1.2.840.10008.5.1.4.1.1.1", f"1.2.{number}"
+        made = Dataset()
+        made.file_meta = meta
+        made.SOPClassUID, made.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+        made.PatientID = f"Patient {number // 4}"
+        made.Rows, made.Columns, made.SamplesPerPixel = 30, 40, 1
+        made.BitsAllocated = made.BitsStored = 8
+        made.HighBit, made.PixelRepresentation, made.PhotometricInterpretation = 7, 0, "MONOCHROME2"
+        made.PixelData = np.asarray(film(number, 40, 30)).tobytes()
+        folder = tmp_path / "d" / ("healthy" if number % 8 < 4 else "covid")
+        folder.mkdir(parents=True, exist_ok=True)
+        made.save_as(folder / (f"{number}.dcm" if number % 2 else f"{number}"), enforce_file_format=True)
+    dataset = data.load(str(tmp_path / "d"))
+    assert dataset.grouped_by == "patient"
+    assert len(dataset.images) == 40
+    assert len({image.patient for image in dataset.images}) == 10
+    assert not any("Patient" in image.patient for image in dataset.images)
+
+
+def test_the_demonstration_keeps_the_contract_and_says_what_it_is(monkeypatch):
+    from xraytune.data import phantoms
+
+    films = phantoms.plan(0, 30, size=32)
+    monkeypatch.setattr(phantoms, "plan", lambda: films)
+    dataset = data.load("demo")
+    assert dataset.demonstration
+    assert data.load(None) == dataset
+    assert len(np.load(data.arrays.pool(dataset, 16))) == len(dataset.select("train")) + len(dataset.select("val"))

@@ -10,7 +10,7 @@ from PIL import Image
 from tests.made_films import film, kaggle, write
 from xraytune import data
 from xraytune.data import arrays, cache
-from xraytune.errors import DataError, InputError
+from xraytune.errors import DataError, FatalError, InputError
 
 
 @pytest.fixture(autouse=True)
@@ -133,3 +133,23 @@ def test_films_of_varied_shape_are_fitted_as_asked(tmp_path):
     assert pad[0].max() == pad[-1].max() == 0  # borders above and below
     assert pad[20, 39] > 240
     assert squash[0, 0] < 10 < 245 < squash[0, 39]
+
+
+def test_a_full_disk_is_said_and_not_a_crash(dataset, monkeypatch):
+    import errno
+    import os
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(FatalError, match="No space left on device"):
+        arrays.pool(dataset, 16)
+    assert not list(cache.folder("arrays").glob("*.npy"))
+
+
+def test_a_cache_that_cannot_be_made_is_said(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setenv("XRAYTUNE_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(InputError, match="XRAYTUNE_CACHE"):
+        data.load(str(kaggle(tmp_path / "e")))

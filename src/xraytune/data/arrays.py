@@ -84,7 +84,7 @@ def _write(
         for size, path in paths.items():
             temporary = stack.enter_context(artifacts.atomic_write(path))
             shape = (len(images), size, size, dataset.channels)
-            mapped[size] = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+            mapped[size] = cache.mapped(temporary, shape)
 
         def work(batch: range) -> None:
             for row in batch:

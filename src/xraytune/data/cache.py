@@ -2,26 +2,60 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+import numpy as np
 import platformdirs
 
 from xraytune.data import reading
 from xraytune.data.problems import Progress
+from xraytune.errors import FatalError, InputError
 
 BATCH = 32
 """Files a task: enough that numpy's calls are amortised, few enough that progress moves."""
 
 
 def folder(*parts: str) -> Path:
-    """A folder of the cache, made if it is missing: `XRAYTUNE_CACHE`, else the user's cache folder."""
+    """A folder of the cache, made if it is missing: `XRAYTUNE_CACHE`, else the user's cache folder.
+
+    Raises:
+        InputError: it can't be made.
+    """
     named = os.environ.get("XRAYTUNE_CACHE")
     path = (Path(named).expanduser() if named else platformdirs.user_cache_path("xraytune")).joinpath(*parts)
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The cache {path} can't be made: {error.strerror}. Choose one with XRAYTUNE_CACHE.") from None
     return path.resolve()
+
+
+def mapped(path: Path, shape: tuple[int, ...]) -> np.memmap[tuple[int, ...], np.dtype[np.uint8]]:
+    """A new uint8 `.npy` file of this shape, mapped for writing, with its room on the disk taken at once.
+
+    Without that, writing to a mapped file on a full disk kills the process (SIGBUS) where it should say so.
+
+    Raises:
+        FatalError: there is no room.
+    """
+    try:
+        array: np.memmap[tuple[int, ...], np.dtype[np.uint8]] = np.lib.format.open_memmap(
+            path, mode="w+", dtype=np.uint8, shape=shape
+        )
+        if hasattr(os, "posix_fallocate"):
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        size = math.prod(shape) >> 20
+        raise FatalError(
+            f"{size} MiB can't be kept in {path.parent}: {error.strerror}. Free some room, or choose another place "
+            "with XRAYTUNE_CACHE."
+        ) from None
+    return array
 
 
 def cores() -> int:

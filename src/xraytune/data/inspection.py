@@ -78,7 +78,7 @@ def inspect(root: Path, keys: Sequence[str], *, rehash: bool = False, progress: 
     thumbnails = home / f"thumbnails-{secrets.token_hex(6)}.npy"
     with artifacts.atomic_write(thumbnails) as temporary:
         shape = (len(keys), reading.THUMBNAIL, reading.THUMBNAIL)
-        mapped = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+        mapped = cache.mapped(temporary, shape)
         if known is not None:
             for rows in cache.in_chunks(list(table.adopted), 4096):
                 mapped[list(rows)] = known.thumbnails[[table.adopted[row] for row in rows]]
