@@ -140,8 +140,8 @@ def roc_auc(labels01: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = 
     NaN for a draw in which one class is missing.
     """
     truth, w, groups, _ = _grouped(labels01, scores, weights)
-    positive = np.add.reduceat(w * truth, groups, axis=1)
-    negative = np.add.reduceat(w * ~truth, groups, axis=1)
+    positive = _summed(w * truth, groups)
+    negative = _summed(w * ~truth, groups)
     below = negative.sum(axis=1, keepdims=True) - negative.cumsum(axis=1)  # scores are sorted descending
     wins = (positive * (below + negative / 2)).sum(axis=1)
     return _divide(wins, positive.sum(axis=1) * negative.sum(axis=1), np.nan)
@@ -150,10 +150,15 @@ def roc_auc(labels01: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = 
 def pr_auc(labels01: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> Floats:
     """Average precision, the step-wise area under precision over recall, for each row of `weights`: `(draws,)`."""
     truth, w, groups, _ = _grouped(labels01, scores, weights)
-    positive = np.add.reduceat(w * truth, groups, axis=1)
+    positive = _summed(w * truth, groups)
     tp = positive.cumsum(axis=1)
-    answered = np.add.reduceat(w, groups, axis=1).cumsum(axis=1)
+    answered = _summed(w, groups).cumsum(axis=1)
     return _divide((positive * _divide(tp, answered, 0.0)).sum(axis=1), tp[:, -1], np.nan)
+
+
+def _summed(values: Floats, groups: NDArray[np.intp]) -> Floats:
+    """Sums over each group of equal scores; scores are mostly distinct, and then there is nothing to sum."""
+    return values if len(groups) == values.shape[1] else np.asarray(np.add.reduceat(values, groups, axis=1))
 
 
 def _grouped(
