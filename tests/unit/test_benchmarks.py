@@ -1,0 +1,62 @@
+"""A benchmark's line: ratio above 1 means ours is better, whichever way its unit points."""
+
+import json
+
+import pytest
+
+from tests.benchmarks import harness, run
+from tests.benchmarks.harness import Benchmark, UnavailableError
+
+
+def made(name="made.up", better="lower", ours=2.0, theirs=4.0, **options):
+    return Benchmark(name, "s", better, lambda: ours, lambda: theirs, "nothing", **options)
+
+
+@pytest.mark.parametrize(("better", "ratio"), [("lower", 2.0), ("higher", 0.5)])
+def test_ratio_above_one_is_better_for_times_and_for_rates(better, ratio):
+    line = harness.measure(made(better=better), lambda text: None)
+    assert line["ratio"] == ratio
+    assert set(line) == {"name", "ours", "baseline", "unit", "ratio", "better", "machine", "when"}
+
+
+def test_both_sides_run_in_turn_and_the_median_counts():
+    order, values = [], iter([5.0, 1.0, 3.0])
+
+    def ours():
+        order.append("ours")
+        return next(values)
+
+    def baseline():
+        order.append("baseline")
+        return 6.0
+
+    line = harness.measure(Benchmark("x.y", "s", "lower", ours, baseline, ""), lambda text: None)
+    assert order == ["ours", "baseline"] * 3
+    assert line["ours"] == 3.0
+
+
+def test_results_are_appended_and_a_missing_need_is_no_failure_of_others(tmp_path, monkeypatch, capsys):
+    def missing():
+        raise UnavailableError("needs a moon")
+
+    lacking = Benchmark("b.lacking", "s", "lower", missing, missing, "")
+    monkeypatch.setattr(harness, "RESULTS", harness.ROOT / "results" / "bench.jsonl")
+    written = []
+    monkeypatch.setattr(harness, "append", written.append)
+    monkeypatch.setattr(run, "collect", lambda only="": [made("a.first"), lacking])
+    assert run.main() == 0
+    assert [line["name"] for line in written] == ["a.first"]
+    assert "needs a moon" in capsys.readouterr().out
+
+
+def test_append_writes_one_line_of_json(tmp_path, monkeypatch):
+    monkeypatch.setattr(harness, "RESULTS", tmp_path / "results" / "bench.jsonl")
+    harness.append({"name": "a"})
+    harness.append({"name": "b"})
+    lines = (tmp_path / "results" / "bench.jsonl").read_text().splitlines()
+    assert [json.loads(line)["name"] for line in lines] == ["a", "b"]
+
+
+def test_an_unknown_name_is_answered_with_those_that_exist(capsys):
+    assert run.main("no.such") == 1
+    assert "data.cold_start" in capsys.readouterr().out
