@@ -1,0 +1,82 @@
+"""Kept prefixes: a trial on VGG16's kept features against the same trial through the whole network.
+
+Both sides train in one process each on two cores, on 2,000 real training films; imports, reading the films and building
+the prefix are not counted on either side (the second trial of a prefix is measured). The whole network's ten epochs are
+one epoch times ten: its epochs are alike, and ten would take half an hour.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+
+from tests.benchmarks.harness import Benchmark, UnavailableError, in_process, real_data
+
+TRIAL = """
+import os, sys, time
+from pathlib import Path
+import numpy as np
+import spaces
+from tests.made_networks import config
+from xraytune import data as data_room, features
+from xraytune.data import arrays
+from xraytune.models import backbones
+from xraytune.training import TrialData, Training
+films, family, keep, epochs, size = sys.argv[1], sys.argv[2], sys.argv[3] == "keep", int(sys.argv[4]), 128
+dataset = data_room.load(films)
+train, held = dataset.select("train"), dataset.select("val")
+labels = np.array([i.label for i in (*train, *held)], np.int32)
+some = np.random.default_rng(0).permutation(len(train))[:2000]
+data = TrialData(
+    {size: arrays.pool(dataset, size)}, labels, np.arange(len(labels)).astype(str), some,
+    np.arange(len(train), len(train) + 200), dataset.classes, dataset.positive, dataset.channels,
+    dataset.train_fingerprint, Path(os.environ["BENCH_CACHE"]))
+weights = {n: str(p) for n, p in backbones.reachable(names=["vgg16"]).items()}
+space = spaces.get("chest_xray", spaces.SpaceContext(weights=weights))
+point = config(space, family=family, epochs=10, augmentation="none", shape_jitter="none", patience=8,
+               **{f"{family}/image_size": size, f"{family}/cut": "block5_pool" if family == "vgg_finetuned" else
+               "block4_pool"}, **({"vgg_finetuned/head_epochs": 1, "vgg_finetuned/trained_blocks": 1} if family ==
+               "vgg_finetuned" else {}))
+if keep:  # the first trial of the prefix builds it
+    Training(space, point, data, max_epochs=1).step()
+else:
+    features.split = lambda model: None
+began = time.perf_counter()
+training = Training(space, point, data, max_epochs=epochs)
+if family == "vgg_finetuned":  # the head's epoch and the first step of the blocks are not the epoch that is meant
+    training.step(); training.step()
+    began = time.perf_counter()
+    training.step()
+else:
+    for _ in range(epochs):
+        training.step()
+print((time.perf_counter() - began) * float(sys.argv[5]))
+"""
+
+
+def _trial(family: str, keep: bool, epochs: int, times: int) -> float:
+    if not os.environ.get("XRAYTUNE_WEIGHTS"):
+        raise UnavailableError("needs VGG16's weights: set XRAYTUNE_WEIGHTS to the folder that holds them")
+    films = str(real_data("chest_xray"))
+    cache = os.environ.get("XRAYTUNE_CACHE") or str(Path.home() / ".cache" / "xraytune")
+    return in_process(TRIAL, films, family, "keep" if keep else "whole", str(epochs), str(times), BENCH_CACHE=cache)
+
+
+def benchmarks() -> list[Benchmark]:
+    """The two of this room."""
+    return [
+        Benchmark(
+            "features.vgg_frozen_trial", "s", "lower",
+            partial(_trial, "vgg_frozen", True, 10, 1), partial(_trial, "vgg_frozen", False, 1, 10),
+            "ten epochs of vgg_frozen at 128 px on 2,000 films, second trial of its prefix, against the whole network "
+            "(one epoch times ten)",
+            target=30,
+        ),
+        Benchmark(
+            "features.vgg_finetuned_epoch", "s", "lower",
+            partial(_trial, "vgg_finetuned", True, 3, 1), partial(_trial, "vgg_finetuned", False, 3, 1),
+            "an epoch of vgg_finetuned (last block) at 128 px on 2,000 films, prefix kept, against without",
+            target=4,
+        ),
+    ]  # fmt: skip

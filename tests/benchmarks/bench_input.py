@@ -1,0 +1,107 @@
+"""The input never starves the network: an epoch of the `cnn` family against bare steps and Keras's reader.
+
+All sides train one network (three blocks, width 16, 64 px), batches of 32, two cores; tracing is not counted.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from tests.benchmarks.harness import Benchmark, in_process, real_data
+
+NETWORK = """
+import sys, tempfile, time
+from pathlib import Path
+import keras, keras_tuner, numpy as np
+import spaces
+from tests.made_networks import config
+from xraytune.models.compiling import compile_network
+from xraytune.models.plan import Plan
+space = spaces.get("chest_xray", spaces.SpaceContext(families=("cnn",)))
+point = config(space, family="cnn", augmentation="medium", epochs=10, patience=8, **{"cnn/image_size": 64})
+hp = keras_tuner.HyperParameters(); hp.values = dict(point.values)
+"""
+
+OURS = (
+    NETWORK
+    + """
+from xraytune import data as data_room
+from xraytune.data import arrays
+from xraytune.training import TrialData, Training
+dataset = data_room.load(sys.argv[1])
+train = dataset.select("train")
+labels = np.array([i.label for i in (*train, *dataset.select("val"))], np.int32)
+data = TrialData({64: arrays.pool(dataset, 64)}, labels, np.arange(len(labels)).astype(str),
+    np.random.default_rng(0).permutation(len(train))[:2048],
+    np.arange(len(train), len(train) + 64), dataset.classes, dataset.positive, dataset.channels, "bench",
+    Path(tempfile.mkdtemp()))
+training = Training(space, point, data)
+training.step()
+before = training.seconds["train"]
+training.step()
+print(training.seconds["train"] - before)
+"""
+)
+"""An epoch of 2,048 films: gathered from the mapped array, augmented, trained."""
+
+BARE = (
+    NETWORK
+    + """
+from xraytune.models.fitting import augmented
+network = space.build(hp)
+plan = Plan.of(point.values)
+shell = augmented(network, plan.augmentation.layers(0))
+shell.compile(optimizer=network.optimizer, loss=network.loss, jit_compile=False)
+x = np.random.default_rng(0).integers(0, 255, (32, 64, 64, 1)).astype(np.uint8)
+y = np.eye(2, dtype=np.float32)[np.arange(32) % 2]
+shell.train_on_batch(x, y)
+began = time.perf_counter()
+for _ in range(64):
+    shell.train_on_batch(x, y)
+print(time.perf_counter() - began)
+"""
+)
+"""The same 64 steps on one batch that is at hand: no input at all."""
+
+DIRECTORY = (
+    NETWORK
+    + """
+network = space.build(hp)
+plan = Plan.of(point.values)
+films = keras.utils.image_dataset_from_directory(
+    sys.argv[1] + "/train", image_size=(64, 64), color_mode="grayscale", label_mode="categorical", batch_size=32,
+    verbose=False)
+layers = plan.augmentation.layers(0)
+def moved(x, y):
+    for layer in layers:
+        x = layer(x, training=True)
+    return x, y
+films = films.map(moved).take(64).prefetch(2)
+network.compile(optimizer="adam", loss=network.loss, jit_compile=False)
+network.fit(films.take(1), verbose=0)
+began = time.perf_counter()
+network.fit(films, verbose=0)
+print(time.perf_counter() - began)
+"""
+)
+"""64 batches read from the folder by Keras's own reader, with the same layers."""
+
+
+def _run(code: str) -> float:
+    return in_process(code, str(real_data("chest_xray")))
+
+
+def benchmarks() -> list[Benchmark]:
+    """The two of this room."""
+    return [
+        Benchmark(
+            "input.cnn_epoch", "s", "lower", partial(_run, OURS), partial(_run, BARE),
+            "an epoch of cnn at 64 px with medium augmentation from the mapped array, against its bare steps",
+            target=1 / 1.3,
+        ),
+        Benchmark(
+            "input.cnn_against_directory", "s", "lower", partial(_run, OURS), partial(_run, DIRECTORY),
+            "the same epoch, against image_dataset_from_directory with the same layers",
+            target=3,
+        ),
+    ]  # fmt: skip

@@ -1,0 +1,49 @@
+"""On real X-rays with VGG16's real weights: a frozen trial learns, and the kept prefix is the network's own output."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import spaces
+from tests.made_networks import config
+from xraytune import data as data_room
+from xraytune.data import arrays
+from xraytune.models import backbones
+from xraytune.training import Training, TrialData
+
+
+@pytest.mark.parametrize("family", ["vgg_frozen", "vgg_finetuned"])
+def test_vgg16_with_its_real_weights_learns_on_four_hundred_films(family, tmp_path):
+    films = Path(os.environ["XRAYTUNE_DATA"]) / "chest_xray"
+    weights = backbones.reachable(Path(os.environ["XRAYTUNE_WEIGHTS"]), names=["vgg16"])
+    assert "vgg16" in weights
+    dataset = data_room.load(str(films))
+    train, held = dataset.select("train"), dataset.select("val")
+    labels = np.array([image.label for image in (*train, *held)], np.int32)
+    rng = np.random.default_rng(0)
+    data = TrialData(
+        pools={48: arrays.pool(dataset, 48)},
+        labels=labels,
+        patients=np.array([image.patient for image in (*train, *held)]),
+        train=np.sort(rng.permutation(len(train))[:400]),
+        validation=len(train) + np.sort(rng.permutation(len(held))[:150]),
+        classes=dataset.classes,
+        positive=dataset.positive,
+        channels=dataset.channels,
+        fingerprint=dataset.train_fingerprint,
+        cache=tmp_path,
+    )
+    space = spaces.get("chest_xray", spaces.SpaceContext(weights={n: str(p) for n, p in weights.items()}))
+    values = {"family": family, f"{family}/image_size": 48, "augmentation": "none", "shape_jitter": "none"}
+    training = Training(space, config(space, **values), data, max_epochs=5)
+    assert training.prefix is not None
+    while not training.done:
+        training.step()
+    assert training.finish().metrics["val_auc"] > 0.9
+    np.testing.assert_allclose(
+        training.model.predict(np.asarray(training.pool[data.validation]), verbose=0),
+        training.validation_predictions(),
+        atol=2e-2,
+    )
