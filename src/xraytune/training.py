@@ -398,7 +398,7 @@ class Training:
         for epoch, (weights, probabilities) in self._snapshots.items():
             arrays |= {f"snapshot{epoch}_{i}": w for i, w in enumerate(weights)}
             arrays[f"predictions{epoch}"] = probabilities
-        np.savez(folder / "state.npz", **arrays)
+        np.savez(folder / "state.npz", **arrays)  # type: ignore[arg-type]  # numpy reads the names as its own option
         state = {
             "epoch": self.epoch,
             "done": self.done,
