@@ -1,0 +1,198 @@
+"""Who decides: budgets, stopping, lost workers, hangs; shares of a machine; rungs."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from search.tuner.conductor import Budget, Conductor, SearchEnded
+from search.tuner.pruning import AshaRule
+from search.tuner.resources import plan
+from search.tuner.trainable import Outcome, classify
+from xraytune.errors import InputError
+from xraytune.records import EpochReport, FailureCause, TrialConfig
+
+GIB = 2**30
+
+
+class Told:
+    """A study that notes what it is told."""
+
+    def __init__(self):
+        self.said, self.ended, self.running, self.best, self.since_best, self.failing = [], 0, 0, None, 0, None
+
+    def ask(self):
+        self.running += 1
+        number = self.running + self.ended - 1
+        return SimpleNamespace(number=number, config=TrialConfig("cnn", {}, number))
+
+    def _end(self, *what):
+        self.said.append(what)
+        self.running, self.ended = self.running - 1, self.ended + 1
+
+    def report(self, number, report):
+        self.said.append(("report", number, report.epoch))
+
+    def reported(self, number):
+        return any(s[:2] == ("report", number) for s in self.said)
+
+    def has_epoch(self, number, epoch):
+        return ("report", number, epoch) in self.said
+
+    def complete(self, number, result):
+        self._end("complete", number)
+
+    def pruned(self, number, result):
+        self._end("pruned", number)
+
+    def failed(self, number, cause, message):
+        self._end("failed", number, str(cause))
+
+    def touch(self, start): ...
+
+
+class Silent:
+    def __getattr__(self, name):
+        return lambda *a: None
+
+
+def conductor(**budget):
+    return Conductor(Told(), Silent(), Budget(**budget))
+
+
+def report(epoch, value=0.5):
+    return EpochReport(epoch=epoch, value=value, metrics={}, seconds={})
+
+
+RESULT = SimpleNamespace(value=0.5)
+
+
+def test_no_more_trials_start_than_the_budget_has():
+    c = conductor(trials=2)
+    first = c.next()
+    assert c.next() is not None
+    assert c.next() is None
+    assert c.heard(first.number, Outcome(report=report(1), result=RESULT)) == "stop"
+    assert c.next() is None
+    assert not c.over()
+
+
+def test_a_pruned_trial_hands_over_its_result_before_it_ends():
+    c = conductor()
+    c.rule = SimpleNamespace(prune=lambda *a: True)
+    number = c.next().number
+    assert c.heard(number, Outcome(report=report(1))) == "conclude"
+    assert c.heard(number, Outcome(result=RESULT)) == "stop"
+    assert ("pruned", number) in c.study.said
+
+
+def test_a_trial_that_the_deadline_cut_short_is_pruned_not_complete():
+    c = conductor()
+    number = c.next().number
+    c.heard(number, Outcome(report=report(1)))
+    c.heard(number, Outcome(report=report(1), result=RESULT))  # the last whole epoch again
+    assert c.study.said[-1] == ("pruned", number)
+
+
+@pytest.mark.parametrize(
+    ("budget", "state", "why"),
+    [
+        ({"end": 1.0}, {}, "the time is up"),
+        ({"target": 0.9}, {"best": (0, 0.91)}, "the target 0.9 is reached"),
+        ({"plateau": 3}, {"best": (0, 0.5), "since_best": 3}, "no better trial in the last 3"),
+        ({}, {"failing": "5 of 6 trials failed"}, "5 of 6 trials failed"),
+    ],
+)
+def test_why_a_search_is_over(budget, state, why):
+    c = conductor(**budget)
+    assert not conductor().over()
+    vars(c.study).update(state)
+    assert c.over() == why
+    assert c.next() is None
+
+
+def test_running_trials_wrap_up_when_the_search_is_over():
+    c = conductor(target=0.9)
+    number = c.next().number
+    c.study.best = (7, 0.95)
+    assert c.heard(number, Outcome(report=report(1))) == "conclude"
+
+
+def test_when_the_grace_after_the_time_ends_what_had_reported_is_pruned_and_the_rest_interrupted():
+    c = conductor(end=time.time() + 60)
+    first, second = c.next().number, c.next().number
+    c.heard(first, Outcome(report=report(1)))
+    object.__setattr__(c.budget, "end", 1.0)
+    with pytest.raises(SearchEnded):
+        c.tick()
+    assert c.leave("the time was up") == 1
+    assert ("pruned", first) in c.study.said
+    assert ("failed", second, "interrupted") in c.study.said
+
+
+def test_a_lost_worker_is_replaced_twice_then_the_trial_fails():
+    c = conductor()
+    number = c.next().number
+    for _ in range(2):
+        c.lost(number, FailureCause.WORKER_LOST, "killed")
+        assert c.next().number == number
+    c.lost(number, FailureCause.WORKER_LOST, "killed")
+    assert c.study.said == [("failed", number, "worker_lost")]
+
+
+def test_a_worker_that_the_machine_had_no_memory_for_is_not_tried_again():
+    c = conductor()
+    c.lost(c.next().number, FailureCause.OOM, "no memory")
+    assert c.study.said == [("failed", 0, "oom")]
+
+
+def test_a_trial_that_hangs_is_named_once_and_recorded_as_timeout():
+    c = conductor(trial_timeout=0.01)
+    number = c.next().number
+    assert c.tick() == []  # not started yet: it waits for a worker
+    c.started(number)
+    time.sleep(0.02)
+    assert c.tick() == [number]
+    assert c.tick() == []
+    c.lost(number, FailureCause.WORKER_LOST, "killed by us")
+    assert c.study.said == [("failed", number, "timeout")]
+
+
+@pytest.mark.parametrize(
+    ("machine", "concurrency", "cpus", "gpus"),
+    [
+        ({"cores": 2, "gpus": 0, "memory": 16 * GIB}, 2, 1, 0),
+        ({"cores": 2, "gpus": 0, "memory": 2 * GIB}, 1, 2, 0),
+        ({"cores": 16, "gpus": 0, "memory": 64 * GIB}, 8, 2, 0),
+        ({"cores": 16, "gpus": 1, "memory": 64 * GIB}, 1, 16, 1),
+        ({"cores": 64, "gpus": 8, "memory": 512 * GIB}, 8, 8, 1),
+        ({"cores": 16, "gpus": 1, "memory": 64 * GIB, "gpus_per_trial": 0.25}, 4, 4, 0.25),
+    ],
+)
+def test_shares_fit_the_machine(machine, concurrency, cpus, gpus):
+    shares = plan(**machine)
+    assert (shares.concurrency, shares.cpus, shares.gpus) == (concurrency, cpus, gpus)
+
+
+def test_shares_that_cant_be_had_are_refused():
+    with pytest.raises(InputError, match="has 0 GPUs"):
+        plan(gpus_per_trial=0.5, cores=2, gpus=0, memory=GIB)
+    with pytest.raises(InputError, match="--concurrency"):
+        plan(concurrency=0, cores=2, gpus=0, memory=GIB)
+
+
+def test_the_worst_of_a_rung_stop_but_never_within_their_grace():
+    rule = AshaRule(9, grace={"slow": 3})
+    for number, value in enumerate((0.9, 0.8, 0.7)):
+        assert not rule.prune(number, "quick", 1, value), "a rung stops nobody before three reached it"
+    assert rule.prune(3, "quick", 1, 0.1)
+    assert not rule.prune(4, "slow", 1, 0.1)
+    assert not rule.prune(5, "quick", 1, 0.95)
+
+
+def test_out_of_memory_is_told_from_other_errors():
+    assert classify(RuntimeError("CUDA out of memory"))[0] is FailureCause.OOM
+    assert classify(type("ResourceExhaustedError", (Exception,), {})("OOM when allocating"))[0] is FailureCause.OOM
+    assert classify(ValueError("no room"))[0] is FailureCause.ERROR
