@@ -27,7 +27,7 @@ films, family, keep, epochs, size = sys.argv[1], sys.argv[2], sys.argv[3] == "ke
 dataset = data_room.load(films)
 train, held = dataset.select("train"), dataset.select("val")
 labels = np.array([i.label for i in (*train, *held)], np.int32)
-some = np.random.default_rng(0).permutation(len(train))[:2000]
+some = (64 * np.random.default_rng(0).permutation(len(train) // 64)[:, None] + np.arange(64)).ravel()[:2000]
 data = TrialData(
     {size: arrays.pool(dataset, size)}, labels, np.arange(len(labels)).astype(str), some,
     np.arange(len(train), len(train) + 200), dataset.classes, dataset.positive, dataset.channels,
