@@ -72,7 +72,12 @@ def run(command: Callable[..., Any], *, examples: str = "") -> NoReturn:
     app.command(epilog=f"Examples:\n\n{shown}" if shown else None, help=_help(command))(command)
     module = sys.modules["__main__"].__spec__
     name = f"python -m {module.name}" if module else None
-    sys.exit(_exit_code(lambda: app(standalone_mode=False, prog_name=name)))
+    code = _exit_code(lambda: app(standalone_mode=False, prog_name=name))
+    if code > 128:  # everything is recorded and ended; native threads cut off in mid-work may abort a slow farewell
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _exit_code(program: Callable[[], Any]) -> int:
