@@ -37,8 +37,14 @@ def test_vgg16_with_its_real_weights_learns_on_four_hundred_films(family, tmp_pa
         cache=tmp_path,
     )
     space = spaces.get("chest_xray", spaces.SpaceContext(weights={n: str(p) for n, p in weights.items()}))
-    values = {"family": family, f"{family}/image_size": 48, "augmentation": "none", "shape_jitter": "none"}
-    training = Training(space, config(space, **values), data, max_epochs=5)
+    values = {
+        "family": family,
+        f"{family}/image_size": 48,
+        "augmentation": "none",
+        "shape_jitter": "none",
+        "patience": 8,
+    }
+    training = Training(space, config(space, **values), data, max_epochs=15 if family == "vgg_frozen" else 5)
     assert training.prefix is not None
     while not training.done:
         training.step()
