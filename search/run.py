@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from search.study import Study
     from search.tuner.conductor import Conductor
 
-DEMONSTRATION_TRIALS, DEMONSTRATION_SECONDS = 16, 240.0
+DEMONSTRATION_TRIALS, DEMONSTRATION_SECONDS = 24, 240.0
 """The demonstration's budget: over within five minutes on two cores."""
 DEFAULT_SECONDS = 1800.0
 """TIME where the user gave data but no budget."""

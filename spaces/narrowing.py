@@ -19,6 +19,7 @@ import keras_tuner
 
 import spaces
 from spaces.context import SpaceContext
+from xraytune.batches import epoch_size
 from xraytune.models import cost as costs
 from xraytune.models.cost import Machine, measure_machine
 from xraytune.records import Value
@@ -95,7 +96,7 @@ def narrow(
         before = dict(own)
         prefixes = seconds * machine.workers * PREFIX_SHARE
         paid |= _cut_prefixes(own, family, context.images, prefixes, machine, paid)
-        _cut_steps(own, family, context.images, operations)
+        _cut_steps(own, family, epoch_size(context.images, 0), operations)
         gone = {n: v for n, v in own.items() if n != "family" and v != before[n]}
         narrowed |= gone
         if gone:

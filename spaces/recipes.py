@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import keras_tuner
 
+from xraytune.batches import epoch_size
 from xraytune.models.cost import Machine, cost, measure_machine
 from xraytune.models.plan import Plan
 from xraytune.records import Value
@@ -308,5 +309,5 @@ def for_space(space: keras_tuner.HyperModel) -> list[tuple[str, dict[str, Value]
 def _seconds(values: Mapping[str, Value], machine: Machine, images: int) -> float:
     found, plan = cost(values), Plan.of(values)
     copies = max(plan.copies, 1)
-    epoch = found.epoch_seconds(machine, min(plan.epoch_images or images, images), plan.batch_size)
+    epoch = found.epoch_seconds(machine, epoch_size(images, plan.epoch_images), plan.batch_size)
     return found.trace + plan.epochs * epoch + copies * found.prefix_seconds(machine, images)

@@ -14,18 +14,32 @@ from numpy.typing import NDArray
 
 Rows = NDArray[np.int64]
 
+LEAST_EPOCH = 1536
+"""Images an epoch has at least: 48 steps of 32. A few hundred images are gone through several times an epoch, so that
+budgets, rungs and patience, which count epochs, mean the same on small data as on thousands of images."""
+
+
+def epoch_size(n: int, share: int) -> int:
+    """Images that an epoch trains on.
+
+    Args:
+        n: training images there are.
+        share: how many an epoch may take; 0 leaves it to their number.
+    """
+    most = max(n, LEAST_EPOCH)
+    return min(share, most) if share else most
+
 
 def epoch_order(n: int, share: int, epoch: int, seed: int) -> Rows:
     """Positions `0 … n-1` that an epoch trains on, in order.
 
     Args:
         n: training images.
-        share: how many an epoch takes; 0 is all. Shares cut one shuffled pass after another, so that every image is
-            seen equally often.
+        share: how many an epoch takes (`epoch_size`). Shares cut one shuffled pass after another, so that every image
+            is seen equally often.
         epoch: from 1.
         seed: the trial's.
     """
-    share = min(share or n, n)
     first = (epoch - 1) * share
     passes = range(first // n, (first + share - 1) // n + 1)
     shuffled = np.concatenate([np.random.default_rng([seed, p]).permutation(n) for p in passes])

@@ -96,6 +96,13 @@ def _argmax(labels: NDArray[np.int32], probabilities: NDArray[np.float64], beta:
     return float(f_beta_of_counts(hits, rates.sum(axis=0) - hits, 1 - hits, beta).mean())
 
 
+def trivial(classes: int, positive: int | None, beta: float = 2.0) -> float:
+    """What the best answer scores that looks at no image: all positive, or always the same one of `classes`."""
+    right = 1.0 if positive is not None else 1.0 / classes
+    wrong = 1 if positive is not None else classes - 1
+    return right * float(f_beta_of_counts(np.array(1.0), np.array(float(wrong)), np.array(0.0), beta))
+
+
 def score(
     labels: NDArray[np.int32],
     predictions: Mapping[str, NDArray[np.float32]],

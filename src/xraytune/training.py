@@ -216,7 +216,7 @@ class Training:
     def _train(self) -> float:
         """Train on one epoch's share; the mean loss."""
         plan, epoch = self.plan, self.epoch + 1
-        positions = batches.epoch_order(len(self.data.train), plan.epoch_images, epoch, self.config.seed)
+        positions = batches.epoch_order(len(self.data.train), self._epoch_size, epoch, self.config.seed)
         rows = np.asarray(self.data.train)[positions]
         source = self._training_source(epoch, rows)
         steps = len(rows) // plan.batch_size
@@ -304,8 +304,7 @@ class Training:
         measured |= {f"val_{name}": float(value) for name, value in figures.items() if math.isfinite(value)}
         if self.objective != Objective.ROBUST:
             return float(figures["f_beta"]), measured
-        trained = min(self.plan.epoch_images or len(self.data.train), len(self.data.train))
-        look = judging.per_epoch(trained, len(self.data.views), len(self.data.classes), judging.PER_CLASS)
+        look = judging.per_epoch(self._epoch_size, len(self.data.views), len(self.data.classes), judging.PER_CLASS)
         score, _ = self._look_at_views(look)
         return score.value, measured | judging.measure(score)
 
@@ -313,14 +312,15 @@ class Training:
         """Keep this epoch's weights and the best one's before it; the best epoch, from 1.
 
         An epoch counts with the mean of its value and its neighbours' (DESIGN 4: one lucky epoch must not win); among
-        equals the smaller validation loss. The newest epoch has no successor yet, so both stay at hand.
+        equals the higher ROC AUC, then the smaller validation loss. The newest epoch has no successor yet, so both stay
+        at hand.
         """
         self._snapshots[self.epoch] = ([np.array(w) for w in self.shell.get_weights()], probabilities)
         values = [row["value"] for row in self.curve]
 
-        def rank(epoch: int) -> tuple[float, float]:
-            smoothed = float(np.mean(values[max(epoch - 2, 0) : epoch + 1]))
-            return round(smoothed, 9), -self.curve[epoch - 1]["val_loss"]
+        def rank(epoch: int) -> tuple[float, float, float]:
+            smoothed, row = float(np.mean(values[max(epoch - 2, 0) : epoch + 1])), self.curve[epoch - 1]
+            return round(smoothed, 9), row.get("val_auc", 0.0), -row["val_loss"]
 
         best = max(self._snapshots, key=rank) if self._judged else self.epoch
         before = [e for e in self._snapshots if e != self.epoch]
@@ -331,8 +331,14 @@ class Training:
         return best
 
     def _epochs_without_gain(self) -> int:
-        """Epochs since the smoothed value was first as good as its best; a smaller loss alone is no gain."""
+        """Epochs since the smoothed value was first as good as its best; a smaller loss alone is no gain.
+
+        While no epoch beats the trivial answer, its F-beta says nothing of what the network learns: there a better
+        ranking (ROC AUC) is the gain.
+        """
         values = [row["value"] for row in self.curve]
+        if self._judged and max(values) <= self._trivial + LEAST_GAIN:
+            values = [row.get("val_auc", 0.0) for row in self.curve]
         smoothed = [float(np.mean(values[max(i - 1, 0) : i + 2])) for i in range(len(values))]
         return len(values) - 1 - int(np.argmax(np.array(smoothed) >= max(smoothed) - LEAST_GAIN))
 
@@ -462,7 +468,7 @@ class Training:
         outputs = self.model.output_shape[-1]
         if outputs != len(data.classes) and not (outputs == 1 and len(data.classes) == 2):
             raise TrialError(bad, f"the network has {outputs} outputs for {len(data.classes)} classes")
-        share = min(plan.epoch_images or len(data.train), len(data.train))
+        share = min(self._epoch_size, len(data.train))
         if plan.batch_size > share:
             raise TrialError(bad, f"a batch of {plan.batch_size} is larger than the {share} images of an epoch")
         counts = np.bincount(data.labels[data.train], minlength=len(data.classes))
@@ -489,6 +495,18 @@ class Training:
     @property
     def _judged(self) -> bool:
         return len(self.data.validation) > 0
+
+    @property
+    def _epoch_size(self) -> int:
+        """Images that an epoch trains on."""
+        return batches.epoch_size(len(self.data.train), self.plan.epoch_images)
+
+    @property
+    def _trivial(self) -> float:
+        """The objective of the best answer that looks at no image."""
+        if self.objective == Objective.ROBUST:
+            return robust.trivial(len(self.data.classes), self.data.positive, self.beta)
+        return self.curve[0].get("val_trivial_f_beta", 0.0)
 
     # ── data ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

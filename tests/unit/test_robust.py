@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xraytune.robust import Aggregate, score
+from xraytune.robust import Aggregate, score, trivial
 
 LABELS = np.array([0] * 25 + [1] * 75, np.int32)
 
@@ -46,6 +46,14 @@ def test_scores_that_drift_between_views_pay_for_the_shared_threshold():
     steady = {"clean": separated(), "darker": separated()}
     drifting = {"clean": separated(), "darker": separated(offset=-0.7)}
     assert score(LABELS, steady, 1).value - score(LABELS, drifting, 1).value > 0.05
+
+
+def test_the_trivial_answer_scores_what_trivial_says():
+    flat = two(np.full(100, 0.7))
+    assert score(LABELS, {"clean": flat}, 1).value == pytest.approx(trivial(2, 1))
+    labels = np.array([0, 1, 2], np.int32)
+    always = np.tile(np.array([0.2, 0.6, 0.2], np.float32), (3, 1))
+    assert score(labels, {"clean": always}, None).value == pytest.approx(trivial(3, None))
 
 
 def test_a_hand_computed_view():
