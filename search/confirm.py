@@ -24,7 +24,7 @@ from search.workers import Outcome, Report, Workers
 from xraytune import artifacts
 from xraytune.errors import FatalError, TrialError
 from xraytune.records import TrialConfig, TrialResult
-from xraytune.training import TrialData
+from xraytune.trial_data import TrialData
 
 START = 12.0
 """Seconds until a worker has imported its framework and traced a first network, on two cores."""

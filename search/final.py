@@ -26,7 +26,7 @@ from xraytune.data.dataset import Dataset, difference
 from xraytune.errors import FatalError, InputError, StudyError, TrialError, WeightsError
 from xraytune.model_file import Member, ModelCard, read_card, write_card
 from xraytune.models import backbones
-from xraytune.training import TrialData
+from xraytune.trial_data import TrialData
 
 if TYPE_CHECKING:
     from search.retrain import Options

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from spaces import SpaceContext
-    from xraytune.training import TrialData
+    from xraytune.trial_data import TrialData
 
 
 class RunningTrial(Protocol):
@@ -108,7 +108,8 @@ class KerasJob:
     def start(self, config: TrialConfig, deadline: float | None) -> RunningTrial:
         """Build the network of `config`; Keras is cleared of the last one by `Training`."""
         import spaces
-        from xraytune.training import Training, configure_threads
+        from xraytune.machine import configure_threads
+        from xraytune.training import Training
 
         if KerasJob.first:
             configure_threads()

@@ -11,7 +11,7 @@ import numpy as np
 import spaces
 from xraytune.models.weight_files import expected
 from xraytune.records import TrialConfig
-from xraytune.training import TrialData
+from xraytune.trial_data import TrialData
 
 
 def write_weights(name: str, path: Path, seed: int = 0) -> Path:

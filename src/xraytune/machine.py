@@ -1,7 +1,8 @@
-"""What a trial ran on: versions, device, host, memory. Recorded with every result."""
+"""What a trial runs on: threads to hold it to; versions, device, host and memory, recorded with every result."""
 
 from __future__ import annotations
 
+import os
 import platform
 import resource
 import socket
@@ -9,6 +10,20 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 
 import keras
+
+
+def configure_threads(n: int | None = None) -> None:
+    """Hold the backend to `n` threads, or to `XRAYTUNE_THREADS`; call it before the first operation of a process.
+
+    With neither, the backend takes every core. JAX reads its threads from the environment at import, so there it only
+    works where the engine sets `XLA_FLAGS` before.
+    """
+    wanted = n or int(os.environ.get("XRAYTUNE_THREADS", "0"))
+    if wanted and keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(wanted)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
 def versions() -> dict[str, str]:

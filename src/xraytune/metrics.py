@@ -121,6 +121,13 @@ def best_threshold(
     return float(thresholds[chosen]), float(values[chosen])
 
 
+def two_columns(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A foreign network's single sigmoid `(n, 1)` as the two columns of the convention."""
+    if probabilities.shape[1] == 1:
+        return np.concatenate([1 - probabilities, probabilities], axis=1)
+    return probabilities
+
+
 def decide(probabilities: ArrayLike, positive: int | None, threshold: float = 0.5) -> Ints:
     """Class indices `(n,)`: the positive class at or above the threshold, else the likeliest of the others.
 

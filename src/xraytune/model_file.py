@@ -104,14 +104,7 @@ def predict_network(model: Any, images: NDArray[Any], batch: int = 32) -> NDArra
         predicted = np.asarray(model.predict_on_batch(part), dtype=np.float32)
         out.append(predicted[: len(predicted) - missing] if missing > 0 else predicted)
     found = np.concatenate(out) if out else np.zeros((0, int(model.output_shape[-1])), np.float32)
-    return two_columns(found)
-
-
-def two_columns(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A foreign network's single sigmoid `(n, 1)` as the two columns of the convention."""
-    if probabilities.shape[1] == 1:
-        return np.concatenate([1 - probabilities, probabilities], axis=1)
-    return probabilities
+    return metrics.two_columns(found)
 
 
 @dataclass(frozen=True)
@@ -132,7 +125,7 @@ class _Onnx:
             self.session.run(None, {name: np.asarray(images[i : i + 32], dtype=np.float32)})[0]
             for i in range(0, len(images), 32)
         ]
-        return two_columns(np.concatenate(parts).astype(np.float32))
+        return metrics.two_columns(np.concatenate(parts).astype(np.float32))
 
 
 class Classifier:

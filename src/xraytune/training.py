@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +20,10 @@ import keras_tuner
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytune import artifacts, batches, features, judging, metrics, robust, views
+from xraytune import artifacts, batches, failures, feasibility, features, judging, metrics, robust
 from xraytune.batches import Rows
-from xraytune.errors import FatalError, TrialError
+from xraytune.course import Course
+from xraytune.errors import TrialError
 from xraytune.judging import ViewedImages
 from xraytune.machine import device_name, host_name, peak_memory_mb, versions
 from xraytune.models.compiling import jit_compile
@@ -32,75 +31,13 @@ from xraytune.models.fitting import augmented, class_weights, head_only
 from xraytune.models.plan import PLATEAU_EPOCHS, Plan
 from xraytune.records import EpochReport, FailureCause, Objective, TrialConfig, TrialResult
 from xraytune.robust import RobustScore
-from xraytune.views import View
+from xraytune.trial_data import TrialData
 
 DIVERGED = 1e4
 """A mean training loss above this is called diverged. Chance costs 0.7; a head on VGG's raw features, which reach the
 hundreds, may begin at 50 and recover."""
 
 VALIDATION_BATCH = 64
-
-LEAST_GAIN = 1e-4
-"""A smoothed value must rise by so much to count as a gain: less is no other answer to any image."""
-
-Weights = list[NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class TrialData:
-    """What one training sees; picklable."""
-
-    pools: Mapping[int, Path | NDArray[np.uint8]]
-    """Size → decoded pool, uint8 `(n, size, size, c)`; a path is mapped read-only."""
-
-    labels: NDArray[np.int32]
-    """`(n,)`, indices into `classes`."""
-
-    patients: NDArray[Any]
-    """`(n,)`, who each image is of."""
-
-    train: NDArray[np.int64]
-    """Indices trained on."""
-
-    validation: NDArray[np.int64]
-    """Indices judged on; empty for a refit on everything."""
-
-    classes: tuple[str, ...]
-    positive: int | None
-    channels: int
-    fingerprint: str
-    """Of the pool's images; part of every cache key."""
-
-    cache: Path
-    weights_dir: Path | None = None
-
-    views: tuple[View, ...] = ()
-    """Shifted views of validation images, from `with_views`; none leaves robustness unmeasured."""
-
-
-def with_views(data: TrialData, seed: int) -> TrialData:
-    """The data with the views that suit their training images; the same data and seed give the same views.
-
-    They are planned on the decoded size nearest to 64 px: amounts are fractions and factors, good for every size.
-    """
-    size = min(data.pools, key=lambda size: (abs(size - 64), size))
-    pool = batches.mapped(data.pools[size])
-    planned = views.plan(pool, data.labels, np.asarray(data.train), seed=seed)
-    return dataclasses.replace(data, views=planned)
-
-
-def configure_threads(n: int | None = None) -> None:
-    """Hold the backend to `n` threads, or to `XRAYTUNE_THREADS`; call it before the first operation of a process.
-
-    With neither, the backend takes every core. JAX reads its threads from the environment at import, so there it only
-    works where the engine sets `XLA_FLAGS` before.
-    """
-    wanted = n or int(os.environ.get("XRAYTUNE_THREADS", "0"))
-    if wanted and keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.threading.set_intra_op_parallelism_threads(wanted)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
 class Training:
@@ -139,9 +76,8 @@ class Training:
         self.seconds: dict[str, float] = {}
         self._reported: dict[str, float] = {}
         self.epoch, self.done = 0, False
-        self.curve: list[dict[str, float]] = []
-        self._snapshots: dict[int, tuple[Weights, NDArray[np.float32]]] = {}
-        self._drops, self._best = 0, 0
+        self._course = Course(judged=len(data.validation) > 0)
+        self._drops = 0
         self._viewed: ViewedImages | None = None
         self.view_predictions: dict[str, NDArray[np.float32]] = {}
         if objective == Objective.ROBUST and len(data.validation) and not data.views:
@@ -149,12 +85,12 @@ class Training:
         self._last: EpochReport | None = None
         keras.backend.clear_session()
         keras.utils.set_random_seed(config.seed % 2**32)
-        with self._named_errors(), self._phase("build"):
+        with failures.named(), self._phase("build"):
             hp = keras_tuner.HyperParameters()
             hp.values = dict(config.values)
             self.model: keras.Model = space.build(hp)
             self.plan = self._plan_of(self.model, max_epochs)
-            self._check()
+            feasibility.check(self.model, self.plan, self.data, self._epoch_size)
             size = int(self.model.input_shape[1])
             self.pool = batches.mapped(data.pools[size])
             self._one_hot = np.eye(len(data.classes), dtype=np.float32)
@@ -180,7 +116,7 @@ class Training:
         Raises:
             TrialError: nan, oom, bad_config or error; `interrupted` where the deadline leaves not one whole epoch.
         """
-        with self._named_errors():
+        with failures.named():
             try:
                 return self._step()
             except TrialError as error:
@@ -200,16 +136,16 @@ class Training:
         probabilities = self._validate()
         self.epoch += 1
         value, measured = self._judge(probabilities, loss)
-        self.curve.append({"epoch": float(self.epoch), "value": value, **measured})
-        best = self._keep_best(probabilities)
-        waited = self._epochs_without_gain()
+        weights = [np.array(w) for w in self.shell.get_weights()]
+        self._course.add({"epoch": float(self.epoch), "value": value, **measured}, weights, probabilities)
+        waited = self._course.without_gain(self._trivial)
         if self.plan.schedule == "plateau" and waited and waited % PLATEAU_EPOCHS == 0:
             self._drops += 1
         # a head that is still being warmed up is not given up on
         spent = self.epoch >= self.plan.epochs
         stopped = self._judged and waited >= self.plan.patience and self.epoch > self.plan.head_epochs + 1
         self.done = spent or stopped
-        best_value = self.curve[best - 1]["value"]
+        best_value = self._course.best_value
         self._last = EpochReport(self.epoch, value, measured, self._since_report(), best_value, self.done)
         return self._last
 
@@ -257,7 +193,7 @@ class Training:
             np.asarray(self.shell.predict_on_batch(source[batch]))[:n]
             for batch, n in batches.padded_batches(rows, VALIDATION_BATCH)
         ]
-        return self._two_columns(np.concatenate(out).astype(np.float32))
+        return metrics.two_columns(np.concatenate(out).astype(np.float32))
 
     def _look_at_views(self, per_class: int | None) -> tuple[RobustScore, dict[str, NDArray[np.float32]]]:
         """The robust score, and the predictions it is made of.
@@ -308,40 +244,6 @@ class Training:
         score, _ = self._look_at_views(look)
         return score.value, measured | judging.measure(score)
 
-    def _keep_best(self, probabilities: NDArray[np.float32]) -> int:
-        """Keep this epoch's weights and the best one's before it; the best epoch, from 1.
-
-        An epoch counts with the mean of its value and its neighbours' (DESIGN 4: one lucky epoch must not win); among
-        equals the higher ROC AUC, then the smaller validation loss. The newest epoch has no successor yet, so both stay
-        at hand.
-        """
-        self._snapshots[self.epoch] = ([np.array(w) for w in self.shell.get_weights()], probabilities)
-        values = [row["value"] for row in self.curve]
-
-        def rank(epoch: int) -> tuple[float, float, float]:
-            smoothed, row = float(np.mean(values[max(epoch - 2, 0) : epoch + 1])), self.curve[epoch - 1]
-            return round(smoothed, 9), row.get("val_auc", 0.0), -row["val_loss"]
-
-        best = max(self._snapshots, key=rank) if self._judged else self.epoch
-        before = [e for e in self._snapshots if e != self.epoch]
-        settled = max(before, key=rank) if before and self._judged else self.epoch
-        for epoch in set(self._snapshots) - {best, settled, self.epoch}:
-            del self._snapshots[epoch]
-        self._best = best
-        return best
-
-    def _epochs_without_gain(self) -> int:
-        """Epochs since the smoothed value was first as good as its best; a smaller loss alone is no gain.
-
-        While no epoch beats the trivial answer, its F-beta says nothing of what the network learns: there a better
-        ranking (ROC AUC) is the gain.
-        """
-        values = [row["value"] for row in self.curve]
-        if self._judged and max(values) <= self._trivial + LEAST_GAIN:
-            values = [row.get("val_auc", 0.0) for row in self.curve]
-        smoothed = [float(np.mean(values[max(i - 1, 0) : i + 2])) for i in range(len(values))]
-        return len(values) - 1 - int(np.argmax(np.array(smoothed) >= max(smoothed) - LEAST_GAIN))
-
     # ── what it leaves ───────────────────────────────────────────────────────────────────────────────────────────
 
     def finish(self) -> TrialResult:
@@ -352,9 +254,9 @@ class Training:
         """
         if not self.epoch:
             raise TrialError(FailureCause.INTERRUPTED, "stopped before its first epoch was finished")
-        weights, probabilities = self._snapshots[self._best]
+        weights, probabilities = self._course.restored()
         self.shell.set_weights(weights)
-        row = self.curve[self._best - 1]
+        row = self.curve[self._course.best - 1]
         measured = {k: v for k, v in row.items() if k not in {"epoch", "value"}}
         if self._judged and self.data.positive is not None:
             truth = self.data.labels[self.data.validation] == self.data.positive
@@ -370,7 +272,7 @@ class Training:
                 objective_value = score.value if self.objective == Objective.ROBUST else objective_value
         return TrialResult(
             value=objective_value,
-            best_epoch=self._best,
+            best_epoch=self._course.best,
             epochs=self.epoch,
             metrics=measured,
             curve=tuple(self.curve),
@@ -390,7 +292,7 @@ class Training:
         """
         if not self.epoch:
             raise TrialError(FailureCause.INTERRUPTED, "stopped before its first epoch was finished")
-        return self._snapshots[self._best][1]
+        return self._course.restored()[1]
 
     @property
     def view_positions(self) -> NDArray[np.intp]:
@@ -401,15 +303,13 @@ class Training:
         """Write everything needed to go on with the next epoch elsewhere."""
         folder.mkdir(parents=True, exist_ok=True)
         arrays = {f"variable{i}": np.array(v.numpy()) for i, v in enumerate(self._variables())}
-        for epoch, (weights, probabilities) in self._snapshots.items():
-            arrays |= {f"snapshot{epoch}_{i}": w for i, w in enumerate(weights)}
-            arrays[f"predictions{epoch}"] = probabilities
+        arrays |= self._course.arrays()
         np.savez(folder / "state.npz", **arrays)  # type: ignore[arg-type]  # numpy reads the names as its own option
         state = {
             "epoch": self.epoch,
             "done": self.done,
             "drops": self._drops,
-            "best": self._best,
+            "best": self._course.best,
             "curve": self.curve,
             "seconds": self.seconds,
             "last": self._last.to_json() if self._last else None,
@@ -427,13 +327,9 @@ class Training:
         with np.load(folder / "state.npz") as arrays:
             for i, variable in enumerate(self._variables()):
                 variable.assign(arrays[f"variable{i}"])
-            count = len(self.shell.weights)
-            epochs = [int(name.removeprefix("predictions")) for name in arrays if name.startswith("predictions")]
-            self._snapshots = {
-                e: ([arrays[f"snapshot{e}_{i}"] for i in range(count)], arrays[f"predictions{e}"]) for e in epochs
-            }
+            self._course.load(list(state["curve"]), int(state["best"]), arrays, len(self.shell.weights))
         self.epoch, self.done, self._drops = int(state["epoch"]), bool(state["done"]), int(state["drops"])
-        self._best, self.curve, self.seconds = int(state["best"]), list(state["curve"]), dict(state["seconds"])
+        self.seconds = dict(state["seconds"])
         self._reported = dict(self.seconds)
         self._last = EpochReport.from_json(state["last"]) if state["last"] else None
 
@@ -455,27 +351,6 @@ class Training:
             plan = dataclasses.replace(plan, learning_rate=float(model.optimizer.learning_rate))
         return dataclasses.replace(plan, epochs=min(plan.epochs, max_epochs)) if max_epochs else plan
 
-    def _check(self) -> None:
-        """Refuse what can't train, before anything is computed."""
-        data, plan = self.data, self.plan
-        bad = FailureCause.BAD_CONFIG
-        height, width, channels = self.model.input_shape[1:]
-        if height != width or height not in data.pools:
-            sizes = ", ".join(map(str, sorted(data.pools)))
-            raise TrialError(bad, f"the network takes {height} × {width} px; images are there at {sizes} px")
-        if channels != data.channels:
-            raise TrialError(bad, f"the network takes {channels} channels, the images have {data.channels}")
-        outputs = self.model.output_shape[-1]
-        if outputs != len(data.classes) and not (outputs == 1 and len(data.classes) == 2):
-            raise TrialError(bad, f"the network has {outputs} outputs for {len(data.classes)} classes")
-        share = min(self._epoch_size, len(data.train))
-        if plan.batch_size > share:
-            raise TrialError(bad, f"a batch of {plan.batch_size} is larger than the {share} images of an epoch")
-        counts = np.bincount(data.labels[data.train], minlength=len(data.classes))
-        if counts.min() < 2:
-            name = data.classes[int(counts.argmin())]
-            raise TrialError(bad, f"class {name} has {counts.min()} training images; it takes 2")
-
     def _weights_of_classes(self) -> NDArray[np.float32] | None:
         if self.plan.imbalance != "class_weights":
             return None
@@ -491,6 +366,11 @@ class Training:
         """(Re)compile the shell with a fresh optimiser, after layers were frozen or thawed."""
         optimizer = type(self.model.optimizer).from_config(self.model.optimizer.get_config())
         self.shell.compile(optimizer=optimizer, loss=self.model.loss, jit_compile=jit_compile())
+
+    @property
+    def curve(self) -> list[dict[str, float]]:
+        """One row an epoch: `epoch`, `value` and every metric."""
+        return self._course.curve
 
     @property
     def _judged(self) -> bool:
@@ -543,13 +423,7 @@ class Training:
             return labels[:, None].astype(np.float32)
         return self._one_hot[labels]
 
-    def _two_columns(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-        """A foreign network's single sigmoid as the two columns of the convention."""
-        if probabilities.shape[1] == 1:
-            return np.concatenate([1 - probabilities, probabilities], axis=1)
-        return probabilities
-
-    # ── clock and errors ─────────────────────────────────────────────────────────────────────────────────────────
+    # ── the clock ─────────────────────────────────────────────────────────────────────────────────────────
 
     def _check_deadline(self) -> None:
         if self.deadline is not None and time.monotonic() > self.deadline:
@@ -568,27 +442,3 @@ class Training:
         now = {k: v - self._reported.get(k, 0.0) for k, v in self.seconds.items()}
         self._reported = dict(self.seconds)
         return now
-
-    @contextmanager
-    def _named_errors(self) -> Iterator[None]:
-        """Whatever a backend raises, as a `TrialError` with its cause."""
-        try:
-            yield
-        except (TrialError, FatalError):
-            raise
-        except Exception as error:
-            raise TrialError(_cause(error), _first_line(error)) from error
-
-
-def _cause(error: Exception) -> FailureCause:
-    """Backends have no common exceptions; their names and words tell memory from shapes."""
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error) or "ResourceExhausted" in repr(type(error)):
-        return FailureCause.OOM
-    if isinstance(error, ValueError) or "InvalidArgument" in repr(type(error)):
-        return FailureCause.BAD_CONFIG
-    return FailureCause.ERROR
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"[:300]

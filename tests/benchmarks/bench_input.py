@@ -27,7 +27,8 @@ OURS = (
     + """
 from xraytune import data as data_room
 from xraytune.data import arrays
-from xraytune.training import TrialData, Training
+from xraytune.training import Training
+from xraytune.trial_data import TrialData
 dataset = data_room.load(sys.argv[1])
 train = dataset.select("train")
 labels = np.array([i.label for i in (*train, *dataset.select("val"))], np.int32)

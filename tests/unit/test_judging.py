@@ -11,7 +11,8 @@ import pytest
 import spaces
 from xraytune import judging
 from xraytune.records import TrialConfig
-from xraytune.training import Training, TrialData, with_views
+from xraytune.training import Training
+from xraytune.trial_data import TrialData, with_views
 
 
 @pytest.fixture(scope="module")

@@ -113,15 +113,18 @@ def test_an_epoch_of_a_share_cycles_through_all_images(data):
     np.testing.assert_array_equal(epoch_order(10, 4, 3, seed=1), epoch_order(10, 4, 3, seed=1))
 
 
-def test_a_lucky_epoch_does_not_win(data):
-    training = Training(space("smoke"), smoke(family="dense"), data)
-    values = [0.2, 0.95, 0.1, 0.6, 0.7, 0.65]
-    for epoch, value in enumerate(values, start=1):
-        training.epoch = epoch
-        training.curve.append({"epoch": epoch, "value": value, "val_loss": 0.5})
-        best = training._keep_best(np.zeros((1, 2), np.float32))
-    assert best == 6  # (0.7 + 0.65) / 2, above (0.6 + 0.7 + 0.65) / 3
-    assert set(training._snapshots) <= {5, 6}
+def test_a_few_images_are_gone_through_several_times_an_epoch():
+    from xraytune.batches import LEAST_EPOCH, epoch_order, epoch_size
+
+    assert [epoch_size(10, 0), epoch_size(5000, 0), epoch_size(5000, 300), epoch_size(10, 300)] == [
+        LEAST_EPOCH,
+        5000,
+        300,
+        300,
+    ]
+    seen = np.bincount(epoch_order(10, 25, 1, seed=1), minlength=10)
+    assert seen.sum() == 25
+    assert seen.max() - seen.min() == 1
 
 
 def test_time_that_is_up_ends_with_the_last_whole_epoch(data):

@@ -1,0 +1,61 @@
+"""What one training sees: decoded pools, labels, who is trained on and who is judged. Picklable, no pixels inside.
+
+Made by the driver (`search.prepare`, `search.final`), which has no need of Keras for it; used by `training`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xraytune import batches, views
+from xraytune.views import View
+
+
+@dataclass(frozen=True)
+class TrialData:
+    """What one training sees; picklable."""
+
+    pools: Mapping[int, Path | NDArray[np.uint8]]
+    """Size → decoded pool, uint8 `(n, size, size, c)`; a path is mapped read-only."""
+
+    labels: NDArray[np.int32]
+    """`(n,)`, indices into `classes`."""
+
+    patients: NDArray[Any]
+    """`(n,)`, who each image is of."""
+
+    train: NDArray[np.int64]
+    """Indices trained on."""
+
+    validation: NDArray[np.int64]
+    """Indices judged on; empty for a refit on everything."""
+
+    classes: tuple[str, ...]
+    positive: int | None
+    channels: int
+    fingerprint: str
+    """Of the pool's images; part of every cache key."""
+
+    cache: Path
+    weights_dir: Path | None = None
+
+    views: tuple[View, ...] = ()
+    """Shifted views of validation images, from `with_views`; none leaves robustness unmeasured."""
+
+
+def with_views(data: TrialData, seed: int) -> TrialData:
+    """The data with the views that suit their training images; the same data and seed give the same views.
+
+    They are planned on the decoded size nearest to 64 px: amounts are fractions and factors, good for every size.
+    """
+    size = min(data.pools, key=lambda size: (abs(size - 64), size))
+    pool = batches.mapped(data.pools[size])
+    planned = views.plan(pool, data.labels, np.asarray(data.train), seed=seed)
+    return dataclasses.replace(data, views=planned)
