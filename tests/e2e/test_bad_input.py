@@ -61,6 +61,60 @@ def test_what_cant_be_had_is_said_and_nothing_written(tmp_path, changes, words):
     assert not (tmp_path / "results").exists()
 
 
+def a_file(data: Path) -> Path:
+    return made_films.write(data / "film.txt", b"not a data set")
+
+
+def empty(data: Path) -> Path:
+    data.mkdir()
+    return data
+
+
+def one_class(data: Path) -> Path:
+    return made_films.flat(data, {"NORMAL": 8})
+
+
+def a_class_without_images(data: Path) -> Path:
+    made_films.flat(data, {"NORMAL": 8, "PNEUMONIA": 8})
+    (data / "COVID").mkdir()
+    return data
+
+
+def train_without_a_class_of_test(data: Path) -> Path:
+    made_films.kaggle(data, train=8, test=4)
+    for seed in range(4):
+        made_films.write(data / "test" / "COVID" / f"{seed}.png", made_films.film(5000 + seed))
+    return data
+
+
+def damaged_films(data: Path) -> Path:
+    made_films.kaggle(data, train=8, test=4, suffix=".jpeg")
+    made_films.write(data / "train" / "NORMAL" / "text.jpeg", b"<html>not found</html>")
+    film = data / "train" / "PNEUMONIA" / "person0_bacteria_0.jpeg"
+    film.write_bytes(film.read_bytes()[:-200])
+    return data
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (a_file, ["film.txt"]),
+        (empty, ["no class folders"]),
+        (one_class, ["one class", "NORMAL"]),
+        (a_class_without_images, ["COVID"]),
+        (train_without_a_class_of_test, ["COVID", "train"]),
+        (damaged_films, ["text.jpeg", "person0_bacteria_0.jpeg"]),
+    ],
+)
+def test_data_that_cant_be_used_are_refused_with_every_problem_named(tmp_path, make, words):
+    data = make(tmp_path / "data")
+    with pytest.raises(InputError) as error:
+        search(Options(data=str(data), cache=tmp_path / "cache"), Running(results=tmp_path / "results"))
+    assert not [word for word in words if word.lower() not in str(error.value).lower()], str(error.value)
+    assert error.value.exit_code == 2
+    assert not (tmp_path / "results").exists()
+
+
 @pytest.mark.parametrize("text", ["abc", "0m", "-5m", "", "5x", "m"])
 def test_lengths_of_time_that_are_none(text):
     with pytest.raises(InputError, match="Write it like 90s, 30m or 1h30m"):
