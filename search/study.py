@@ -9,6 +9,7 @@ failure: it counts nowhere and its configuration is queued again.
 from __future__ import annotations
 
 import time
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from search.suggest import (
 from xraytune import artifacts
 from xraytune.data import compare
 from xraytune.errors import FatalError, InputError, StudyError, TrialError
-from xraytune.records import EpochReport, FailureCause, StudySpec, TrialConfig, TrialResult, Value
+from xraytune.records import EpochReport, FailureCause, Objective, StudySpec, TrialConfig, TrialResult, Value
 
 FAILURE_SHARE, FAILURE_LEAST = 0.5, 5
 """A search stops when this share of its trials failed, after at least so many had ended (DESIGN, decision 10)."""
@@ -382,11 +383,21 @@ def create(
             folder.mkdir(parents=True, exist_ok=True)
             artifacts.write_json(folder / "study.json", spec.to_json())
             patiently(lambda: study.set_user_attr("spec", spec.to_json()), str(database.url))
+            with warnings.catch_warnings():  # Optuna calls the names experimental; the dashboard shows them
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                patiently(lambda: study.set_metric_names(_metric_names(spec, len(directions))), str(database.url))
         owned = Study(study, results, spec, declaration, lock)
         owned.recover()
     except OSError as error:
         raise FatalError(f"{results} can't be written: {error.strerror}. Choose another with --results.") from None
     return owned
+
+
+def _metric_names(spec: StudySpec, count: int) -> list[str]:
+    """What the dashboard calls the objectives."""
+    first = f"F{spec.beta:g}" if spec.objective == Objective.CLEAN else f"robust F{spec.beta:g}"
+    others = str(spec.options.get("objectives", "")).split(",")[1:]
+    return [first, *others, *(f"objective {i + 1}" for i in range(len(others) + 1, count))]
 
 
 def _check_existing(found: Any, spec: StudySpec, folder: Path, resume: bool, directions: Sequence[str]) -> None:

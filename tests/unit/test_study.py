@@ -257,6 +257,7 @@ def test_what_the_database_can_do_wrong_is_one_message(monkeypatch, cause, words
 
 def test_two_objectives_keep_their_curves_and_their_front(make, tmp_path):
     study = make(directions=("maximize", "minimize"), options={"objectives": "f_beta,parameters"})
+    assert study._study.metric_names == ["F2", "parameters"]
     for value, parameters in ((0.9, 100), (0.8, 10), (0.7, 50)):
         number = study.ask().number
         study.report(number, report(1, value))
