@@ -24,13 +24,10 @@ from search.workers import Outcome, Report, Workers
 from xraytune import artifacts
 from xraytune.errors import FatalError, TrialError
 from xraytune.records import TrialConfig, TrialResult
-from xraytune.trial_data import TrialData
+from xraytune.trial_data import TrialData, with_views
 
 START = 12.0
 """Seconds until a worker has imported its framework and traced a first network, on two cores."""
-
-VIEW_SHARE = 0.3
-"""Of a fold's training time, what its predictions over the shifted views may take."""
 
 
 @dataclass(frozen=True)
@@ -123,20 +120,19 @@ class FoldTask:
         keras.backend.clear_session()
         training = _train(self.recipe, self.config, report, epochs=None)
         result = training.finish()
-        data = self.recipe.data
+        validation = np.asarray(self.recipe.data.validation)
         probabilities = training.validation_predictions()
-        views, chosen = _view_predictions(training, self.config, data, sum(result.seconds.values()))
         if self.keep_model:
             save_network(training.model, self.path.with_suffix(".keras"))
         with artifacts.atomic_write(self.path) as temporary, temporary.open("wb") as stream:
             np.savez_compressed(
                 stream,
                 probabilities=np.asarray(probabilities, dtype=np.float32),
-                indices=np.asarray(data.validation),
-                view_indices=np.asarray(data.validation)[chosen],
+                indices=validation,
+                view_indices=validation[training.view_positions],
                 result=np.array(json.dumps(result.to_json())),
                 allow_pickle=False,
-                **{f"view:{name}": p for name, p in views.items()},
+                **{f"view:{name}": p for name, p in training.view_predictions.items()},
             )
         return self.path
 
@@ -147,9 +143,9 @@ def _train(recipe: Recipe, config: TrialConfig, report: Report, epochs: int | No
     from xraytune.training import Training
 
     space = spaces.get(recipe.space, recipe.context)
-    training = Training(
-        space, config, recipe.data, objective=recipe.objective, beta=recipe.beta, max_epochs=recipe.max_epochs
-    )
+    # views are planned on the fold's own training images: what is held out has no part in them
+    data = with_views(recipe.data, config.seed) if len(recipe.data.validation) else recipe.data
+    training = Training(space, config, data, objective=recipe.objective, beta=recipe.beta, max_epochs=recipe.max_epochs)
     while True:
         epoch = training.step()
         report((epoch.epoch, epoch.value))
@@ -157,39 +153,10 @@ def _train(recipe: Recipe, config: TrialConfig, report: Report, epochs: int | No
             return training
 
 
-def _view_predictions(
-    training: Any, config: TrialConfig, data: TrialData, seconds: float
-) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.intp]]:
-    """Predictions of the fold's images under every shifted view, on as many images as the time allows."""
-    from xraytune import views
-    from xraytune.model_file import predict_network
-
-    pool = pool_of(data, edge_of(data, config))
-    labels = np.asarray(data.labels)[np.asarray(data.validation)]
-    train = np.sort(np.random.default_rng(0).permutation(np.asarray(data.train))[: 2 * views.SAMPLE])
-    wanted = views.plan(np.asarray(pool[train]), np.asarray(data.labels)[train])
-    started = time.monotonic()
-    first = np.asarray(data.validation)[:32]
-    predict_network(training.model, np.asarray(pool[first]))
-    predict_network(training.model, np.asarray(pool[first]))  # the first call traces; cost is that of the rest
-    each = (time.monotonic() - started) / (2 * max(1, len(first)))
-    affordable = int(VIEW_SHARE * seconds / max(each, 1e-6) / len(wanted) / len(np.unique(labels)))
-    chosen = views.subset(labels, max(8, affordable))
-    images = np.asarray(pool[np.asarray(data.validation)[chosen]])
-    return {v.name: predict_network(training.model, views.draw(images, v)) for v in wanted}, chosen
-
-
 def pool_of(data: TrialData, size: int) -> NDArray[np.uint8]:
     """The decoded images at one size, mapped read-only."""
     pool = data.pools[size]
     return np.load(pool, mmap_mode="r") if isinstance(pool, Path) else np.asarray(pool)
-
-
-def edge_of(data: TrialData, config: TrialConfig) -> int:
-    """The edge of the squares that a configuration takes, pixels; a foreign space that names none takes the largest."""
-    from xraytune.models.plan import Plan as TrainingPlan
-
-    return TrainingPlan.of(config.values).image_size or max(data.pools)
 
 
 def save_network(model: Any, path: Path) -> None:
