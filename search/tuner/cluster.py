@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import secrets
+import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,9 @@ SESSION_PATH = len("/session_2026-11-21_04-34-01_123456_1234567/sockets/plasma_s
 
 OBJECT_STORE = 2**28
 """Bytes of shared memory on one machine: there the images are mapped from the cache and Ray carries little."""
+
+ANSWER = 5.0
+"""Seconds in which a cluster's address must answer."""
 
 STARTS = 3
 """Times Ray is tried to be started."""
@@ -88,6 +92,7 @@ class Cluster:
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
         try:
             if self._address is not None:
+                _knock(self._address)
                 ray.init(address=self._address, **quiet)
                 return
             self._start_here(ray, quiet)
@@ -146,6 +151,21 @@ def _forget_old_token() -> None:
 
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()
+
+
+def _knock(address: str) -> None:
+    """See that something listens at `host:port`: where nothing does, Ray itself tries for many minutes.
+
+    Raises:
+        ConnectionError: nothing does, or that is no address.
+    """
+    if address == "auto" or "://" in address:
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=ANSWER).close()
+    except (OSError, ValueError) as error:
+        raise ConnectionError(str(error)) from None
 
 
 def _short(error: Exception) -> str:
