@@ -110,8 +110,8 @@ test: lint ## lint, types and the first tier of tests (needs nothing outside the
 	$(PYTEST)
 
 .PHONY: test-faults
-test-faults: $(VENV)/.ready-dev ## every fault caused for real: kills, full disks, lost nodes
-	$(PYTEST) tests/faults
+test-faults: $(VENV)/.ready-dev ## every fault caused for real: kills, full disks, lost nodes (ONLY=file for one)
+	$(PYTEST) $(or $(ONLY),tests/faults)
 
 .PHONY: test-slow
 test-slow: $(VENV)/.ready-dev ## many draws of the space, large networks

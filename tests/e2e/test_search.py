@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 
 import numpy as np
 
@@ -29,6 +32,17 @@ def test_a_search_of_films_keeps_what_it_found_and_goes_on(search, tmp_path):
     assert search.wait() == 0, search.text
     assert search.trials()[:2] == first
     assert len(counted(search.trials())) == 3
+    small = ["--finalists", "1", "--folds", "3", "--seeds", "1"]
+    retrained = subprocess.run(
+        [sys.executable, "-m", "search.retrain", "best", "--study", "broken", "--results", search.results, *small],
+        env={**os.environ, "XRAYTUNE_CACHE": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert retrained.returncode == 0, retrained.stdout + retrained.stderr
+    assert "Sealed test set: 12 images" in retrained.stdout
+    assert (search.results / "broken" / "winner" / "model.keras").is_file()
 
 
 def test_three_kills_of_the_driver_cost_nothing_that_had_ended(search):
