@@ -8,6 +8,7 @@ KerasTuner's own tuners, and a parameter that is not active is never suggested.
 
 from __future__ import annotations
 
+import abc
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,11 +34,23 @@ class Narrowing:
         self.choices = {name: tuple(values) for name, values in (choices or {}).items()}
 
 
-class _Picking(keras_tuner.HyperParameters):  # type: ignore[misc]
-    """HyperParameters whose active parameters get their value from `_pick` when they are declared."""
+class _Picking(keras_tuner.HyperParameters, abc.ABC):  # type: ignore[misc]
+    """HyperParameters whose active parameters get their value when they are declared; what is held is not asked for."""
+
+    def __init__(self, narrowing: Narrowing | None, ambiguous: Iterable[str]) -> None:
+        super().__init__()
+        self._narrowing = narrowing or Narrowing()
+        self._ambiguous = frozenset(ambiguous)
+
+    @abc.abstractmethod
+    def _choose(self, hp: Any, choices: tuple[Value, ...]) -> Value:
+        """The value of a parameter that is free: one of `choices`, or of its range where there are none."""
 
     def _pick(self, hp: Any) -> Value:
-        raise NotImplementedError
+        if hp.name in self._narrowing.fixed:
+            return convert(hp, self._narrowing.fixed[hp.name])
+        choices = allowed(hp, self._narrowing)
+        return choices[0] if len(choices) == 1 else self._choose(hp, choices)
 
     def _register(self, hyperparameter: Any, overwrite: bool = False) -> Any:
         hp = hyperparameter
@@ -56,17 +69,10 @@ class SuggestedHyperParameters(_Picking):
     """
 
     def __init__(self, trial: optuna.Trial, narrowing: Narrowing | None = None, ambiguous: Iterable[str] = ()) -> None:
-        super().__init__()
+        super().__init__(narrowing, ambiguous)
         self._trial = trial
-        self._narrowing = narrowing or Narrowing()
-        self._ambiguous = frozenset(ambiguous)
 
-    def _pick(self, hp: Any) -> Value:
-        if hp.name in self._narrowing.fixed:
-            return convert(hp, self._narrowing.fixed[hp.name])
-        choices = allowed(hp, self._narrowing)
-        if len(choices) == 1:
-            return choices[0]
+    def _choose(self, hp: Any, choices: tuple[Value, ...]) -> Value:
         name = optuna_name(hp, self._ambiguous)
         kind = type(hp).__name__
         if choices:
@@ -93,19 +99,12 @@ class RecordedHyperParameters(_Picking):
     def __init__(
         self, recorded: Mapping[str, Value], narrowing: Narrowing | None = None, ambiguous: Iterable[str] = ()
     ) -> None:
-        super().__init__()
+        super().__init__(narrowing, ambiguous)
         self._recorded = dict(recorded)
-        self._narrowing = narrowing or Narrowing()
-        self._ambiguous = frozenset(ambiguous)
         self.optuna_params: dict[str, Value] = {}
         self.outside: list[str] = []
 
-    def _pick(self, hp: Any) -> Value:
-        if hp.name in self._narrowing.fixed:
-            return convert(hp, self._narrowing.fixed[hp.name])
-        choices = allowed(hp, self._narrowing)
-        if len(choices) == 1:
-            return choices[0]
+    def _choose(self, hp: Any, choices: tuple[Value, ...]) -> Value:
         default = choices[0] if choices and hp.default not in choices else hp.default
         if hp.name not in self._recorded:
             return _plain(default)
