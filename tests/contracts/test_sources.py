@@ -216,9 +216,25 @@ def test_patients_and_groups_of_a_manifest_are_kept_as_written(tmp_path):
     assert {image.group for image in dataset.images} == {"site 0", "site 1", "site 2"}
 
 
+def test_further_columns_of_a_manifest_go_along_with_each_image_whatever_its_split(tmp_path):
+    rows = "".join(f"{i}.png,{'flu' if i % 2 else 'NA'},{'F' if i < 6 else 'M'},{i},\n" for i in reversed(range(12)))
+    source = manifest(tmp_path, "path,label,Sex,age,\n" + rows)
+    dataset = data.load(source, positive="flu")
+    assert set(dataset.columns) == {"sex", "age"}
+    for split in ("train", "val", "test"):
+        found = dataset.subgroups(split)
+        numbers = [int(image.key.removesuffix(".png")) for image in dataset.select(split)]
+        assert list(found["age"]) == list(map(str, numbers))
+        assert list(found["sex"]) == ["F" if i < 6 else "M" for i in numbers]
+    text = (tmp_path / "m.csv").read_text().replace("Sex,age", "age,sex")
+    (tmp_path / "m.csv").write_text(text)
+    assert data.load(source, positive="flu").train_fingerprint == dataset.train_fingerprint
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
+        ("path,label,Label\n0.png,a,b\n", "two columns 'label'"),
         ("file,label\n0.png,a\n", "no column path"),
         ("path,label\n", "names no images"),
         ("path,label\n0.png,a\n0.png,b\n1.png,b\n", "names 0.png again"),

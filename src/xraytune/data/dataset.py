@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from xraytune import artifacts
@@ -82,9 +82,20 @@ class Dataset:
     quarantined: tuple[str, ...] = ()
     """Keys of the files that were left out because something is wrong with them."""
 
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Further columns of a manifest, one value an image in the order of `images`, empty where there is none.
+
+    A final model is judged by them (`search.retrain`); no search sees them, and they are no part of a fingerprint.
+    """
+
     def select(self, split: str) -> tuple[ImageRecord, ...]:
         """The images of `train`, `val` or `test`, sorted by key."""
         return tuple(image for image in self.images if image.split == split)
+
+    def subgroups(self, split: str) -> dict[str, tuple[str, ...]]:
+        """The values of `columns` for the images of a split, in the order of `select`."""
+        chosen = [i for i, image in enumerate(self.images) if image.split == split]
+        return {name: tuple(values[i] for i in chosen) for name, values in self.columns.items()}
 
     def path(self, image: ImageRecord) -> Path:
         """The image's file."""

@@ -47,6 +47,9 @@ class Listing:
     folders: dict[str, set[str]] = field(default_factory=dict)
     """Class names by split, empty classes included."""
 
+    columns: dict[str, dict[str, str]] = field(default_factory=dict)
+    """What else a manifest says of its images, by the column's name: key → value. Only to evaluate by."""
+
     patients_known: bool = False
     """Whether the source itself says who the patients are."""
 

@@ -1,13 +1,20 @@
-"""A CSV manifest: `path,label` and optionally `patient,split,group`. Called by sources."""
+"""A CSV manifest: `path,label`, optionally `patient,split,group`, and any further columns to judge a model by.
+
+Called by sources.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from xraytune.data.folder import SPLITS
 from xraytune.data.items import Item, Listing
 from xraytune.data.problems import Progress
 from xraytune.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _NEEDED = ("path", "label")
 _KNOWN = (*_NEEDED, "patient", "split", "group")
@@ -31,11 +38,14 @@ def open_manifest(path: Path, progress: Progress | None = None) -> Listing:
     except (ValueError, OSError) as error:
         raise DataError(f"{path} can't be read as CSV: {str(error).strip()}.") from None
     frame.columns = [str(name).strip().lower() for name in frame.columns]
+    twice = frame.columns[frame.columns.duplicated()]
+    if len(twice):
+        raise DataError(f"{path} has two columns {twice[0]!r} (case and spaces don't count). Rename one.")
     missing = [name for name in _NEEDED if name not in frame.columns]
     if missing:
         raise DataError(
             f"{path} has no column {' and no column '.join(missing)}; it has {', '.join(frame.columns)}. "
-            "A manifest needs path,label and may have patient,split,group."
+            "A manifest needs path,label and may have patient,split,group and columns of your own."
         )
     if frame.empty:
         raise DataError(f"{path} names no images.")
@@ -63,8 +73,18 @@ def open_manifest(path: Path, progress: Progress | None = None) -> Listing:
         )
     for item in listing.items:
         listing.folders.setdefault(item.split or "train", set()).add(item.label)
+    _keep_columns(listing, frame, seen)
     listing.items.sort(key=lambda item: item.key)
     return listing
+
+
+def _keep_columns(listing: Listing, frame: pd.DataFrame, lines: dict[str, int]) -> None:
+    """Columns that mean nothing to us are subgroups of the evaluation (a hospital, a machine, an age)."""
+    for name in frame.columns:
+        if name and name not in _KNOWN and not name.startswith("unnamed:"):
+            values = frame[name].str.strip().tolist()
+            one = {value: value for value in values}  # equal values are one object in memory
+            listing.columns[name] = {item.key: one[values[lines[item.key] - 2]] for item in listing.items}
 
 
 def _check_splits(listing: Listing) -> None:

@@ -296,6 +296,7 @@ def _build(
         train_fingerprint=fingerprint(classes, fit, channels, seen),
         test_fingerprint=fingerprint(classes, fit, channels, sealed),
         notes=tuple(draft.notes),
+        columns={name: tuple(of.get(i.key, "") for i in images) for name, of in listing.columns.items()},
     )
 
 
