@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,7 @@ class Training:
         beta: F-beta's beta.
         max_epochs: the most epochs, 0 leaves it to the configuration.
         deadline: `time.monotonic()` value after which no further batch is begun.
+        rate_drops: epochs after which schedule `plateau` lowers the rate where no validation images show a plateau.
 
     Attributes:
         model: the whole network, images in; after `finish` with the best epoch's weights.
@@ -71,13 +72,14 @@ class Training:
         beta: float = 2.0,
         max_epochs: int = 0,
         deadline: float | None = None,
+        rate_drops: Sequence[int] = (),
     ) -> None:
         self.config, self.data, self.objective, self.beta, self.deadline = config, data, objective, beta, deadline
         self.seconds: dict[str, float] = {}
         self._reported: dict[str, float] = {}
         self.epoch, self.done = 0, False
         self._course = Course(judged=len(data.validation) > 0)
-        self._drops = 0
+        self._drops, self._known_drops = 0, tuple(rate_drops)
         self._viewed: ViewedImages | None = None
         self.view_predictions: dict[str, NDArray[np.float32]] = {}
         if objective == Objective.ROBUST and len(data.validation) and not data.views:
@@ -136,11 +138,14 @@ class Training:
         probabilities = self._validate()
         self.epoch += 1
         value, measured = self._judge(probabilities, loss)
+        measured |= {"rate_drops": float(self._drops)} if self.plan.schedule == "plateau" else {}
         weights = [np.array(w) for w in self.shell.get_weights()]
         self._course.add({"epoch": float(self.epoch), "value": value, **measured}, weights, probabilities)
         waited = self._course.without_gain(self._trivial)
-        if self.plan.schedule == "plateau" and waited and waited % PLATEAU_EPOCHS == 0:
+        if self.plan.schedule == "plateau" and self._judged and waited and waited % PLATEAU_EPOCHS == 0:
             self._drops += 1
+        elif not self._judged:
+            self._drops = sum(epoch <= self.epoch for epoch in self._known_drops)
         # a head that is still being warmed up is not given up on
         spent = self.epoch >= self.plan.epochs
         stopped = self._judged and waited >= self.plan.patience and self.epoch > self.plan.head_epochs + 1

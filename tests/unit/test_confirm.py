@@ -1,5 +1,6 @@
 """A fold of a confirmation: it serves both objectives, and leaves what the threshold is fitted on."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 import spaces
 from search.confirm import FoldTask, Recipe
 from tests.made_networks import config, space, trial_data
+from xraytune.models.plan import PLATEAU_FACTOR
+from xraytune.training import Training
 
 
 # Keras 3.15 reads its variables so when it saves them
@@ -29,3 +32,17 @@ def test_a_fold_leaves_its_predictions_of_every_view(tmp_path, objective):
     assert (result["value"] == result["metrics"]["robust"]) == (objective == "robust")
     assert [epoch for epoch, _ in said] == [1, 2]
     assert (tmp_path / "fold.keras").is_file()
+
+
+def test_a_refit_lowers_its_rate_where_the_folds_did(tmp_path):
+    data = trial_data(tmp_path / "cache")
+    everything = dataclasses.replace(data, train=np.arange(len(data.labels)), validation=np.arange(0))
+    light = space(families=("dense",))
+    point = config(light, family="dense", dense__image_size=28, epochs=4, schedule="plateau", learning_rate=1e-3)
+    training = Training(light, point, everything, rate_drops=(1, 3))
+    rates = []
+    while not training.done:
+        training.step()
+        rates.append(float(training.shell.optimizer.learning_rate) / 1e-3)
+    assert rates == pytest.approx([1, PLATEAU_FACTOR, PLATEAU_FACTOR, PLATEAU_FACTOR**2], rel=1e-4)
+    assert [row["rate_drops"] for row in training.curve] == [0, 1, 1, 2]
