@@ -13,7 +13,7 @@ from xraytune.records import StudySpec, Value
 
 if TYPE_CHECKING:
     from search.job import Job
-    from xraytune.data import Dataset
+    from xraytune.data import Audit, Dataset
 
 Progress = Callable[[int, int, str], None]
 
@@ -100,6 +100,7 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
         dataset = _load(options, progress)
     import spaces
     from search.suggest import Narrowing, check_narrowing, declared, is_conditional, signature
+    from xraytune import data as data_room
     from xraytune.models import backbones
 
     space_name = options.space or "chest_xray"
@@ -119,7 +120,8 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
         weights={backbone: str(path) for backbone, path in weights.items()},
         images=len(dataset.select("train")),
     )
-    context, narrowed, notes = _narrow(space_name, context, options, stored)
+    audit = data_room.audit(dataset, progress=progress)
+    context, narrowed, notes = _narrow(space_name, context, options, stored, audit)
     space = spaces.get(space_name, context)
     families = tuple(getattr(space, "families", ()))
     space_parameters = declared(space.declare_hyperparameters)
@@ -165,7 +167,7 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
         recipes=found,
         make_job=make_job,
         conditional=is_conditional(space_parameters),
-        notes=(*dataset.notes, *_shortcuts(dataset, progress), *notes, *recipe_notes),
+        notes=(*dataset.notes, *_shortcuts(audit, dataset), *notes, *recipe_notes),
     )
 
 
@@ -183,12 +185,9 @@ def _load(options: Options, progress: Progress) -> Dataset:
     )
 
 
-def _shortcuts(dataset: Dataset, progress: Progress) -> tuple[str, ...]:
+def _shortcuts(audit: Audit, dataset: Dataset) -> tuple[str, ...]:
     """What the audit found that a network can cheat with, said before the first trial."""
-    from xraytune import data as data_room
-
-    headline = data_room.audit(dataset, progress=progress).headline
-    return (f"{headline} More: python -m search.verify {dataset.name}",) if headline else ()
+    return (f"{audit.headline} More: python -m search.verify {dataset.name}",) if audit.headline else ()
 
 
 def _without_images(options: Options, name: str, space_name: str, space: Any) -> Prepared:
@@ -253,15 +252,16 @@ def _typed(fixed: Mapping[str, Value], space_parameters: list[Any]) -> dict[str,
 
 
 def _narrow(
-    space_name: str, context: Any, options: Options, stored: StudySpec | None
+    space_name: str, context: Any, options: Options, stored: StudySpec | None, audit: Audit
 ) -> tuple[Any, dict[str, tuple[Value, ...]], tuple[str, ...]]:
-    """Take out of the space what this machine can't afford in the time there is, where the space's room knows how."""
+    """Take out of the space what nothing speaks for, and what this machine can't afford in the time there is."""
     from spaces import narrowing
 
     if stored is not None:
         return dataclasses.replace(context, narrowed=stored.narrowed), dict(stored.narrowed), ()
+    context, remedies = narrowing.to_audit(space_name, context, audit, options.objective)
     narrowed_context, notes = narrowing.narrow(space_name, context, seconds=options.seconds, trials=options.trials)
-    return narrowed_context, dict(narrowed_context.narrowed), tuple(notes)
+    return narrowed_context, dict(narrowed_context.narrowed), (*remedies, *notes)
 
 
 def _used_weights(space_parameters: list[Any], weights: Mapping[str, Path]) -> dict[str, str]:

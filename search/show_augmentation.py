@@ -20,6 +20,9 @@ ROWS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("flip", {"flip": True}),
     ("shape jitter, light", {"shape_jitter": "light"}),
     ("shape jitter, strong", {"shape_jitter": "strong"}),
+    ("exposure jitter, strong", {"exposure_jitter": "strong"}),
+    ("focus jitter, strong", {"focus_jitter": "strong"}),
+    ("hiding, strong", {"hiding": "strong"}),
     ("strong, flip, shape jitter", {"strength": "strong", "flip": True, "shape_jitter": "strong"}),
 )
 
@@ -31,7 +34,7 @@ def main(
     size: Annotated[int, typer.Option(min=28, max=512, help="Their edge, pixels")] = 128,
     seed: Annotated[int, typer.Option(min=0, help="Which images, and how they are moved")] = 0,
 ) -> None:
-    """Draw a batch of training images under each augmentation: every strength, the flip and the shape jitter.
+    """Draw a batch of training images under each augmentation: every strength, the flip, each jitter and hiding.
 
     Only training images are shown; the test folder stays sealed.
     """

@@ -22,7 +22,7 @@ import numpy as np
 
 from spaces.context import SpaceContext
 from xraytune import models
-from xraytune.augmentation import SHAPE_JITTERS, STRENGTHS
+from xraytune.augmentation import REMEDIES, STRENGTHS
 from xraytune.models import densenet, heads, vgg
 from xraytune.models.compiling import compile_network
 from xraytune.models.fitting import fit_plainly
@@ -158,7 +158,8 @@ class ChestXRay(keras_tuner.HyperModel):  # type: ignore[misc]  # KerasTuner has
         choice(hp, "label_smoothing", (0.0, 0.05, 0.1))
         choice(hp, "augmentation", STRENGTHS, "light")
         choice(hp, "flip", (False, True))
-        choice(hp, "shape_jitter", tuple(SHAPE_JITTERS), "light")
+        for name, values in REMEDIES.items():
+            choice(hp, name, values, "light" if name == "shape_jitter" else "none")
 
     def active(self, hp: keras_tuner.HyperParameters) -> dict[str, Value]:
         """The active hyperparameters of `hp` by name."""

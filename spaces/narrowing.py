@@ -19,10 +19,12 @@ import keras_tuner
 
 import spaces
 from spaces.context import SpaceContext
+from xraytune.augmentation import REMEDIES
 from xraytune.batches import epoch_size
+from xraytune.data import Audit
 from xraytune.models import cost as costs
 from xraytune.models.cost import Machine, measure_machine
-from xraytune.records import Value
+from xraytune.records import Objective, Value
 
 TRIALS_IN_15_MINUTES = 40
 UNPRUNED = 2.0
@@ -103,6 +105,29 @@ def narrow(
             what = "; ".join(f"{n.partition('/')[2]} {_range(v)}" for n, v in gone.items())
             lines.append(f"{family}: {what}")
     return dataclasses.replace(context, narrowed={**narrowed, **context.narrowed}), lines
+
+
+def to_audit(space: str, context: SpaceContext, audit: Audit, objective: str) -> tuple[SpaceContext, list[str]]:
+    """The context with the augmentations that the shortcut audit speaks for, and a line that says which.
+
+    Shape jitter always stays. The other remedies stay where the audit found what they hide, or where the objective is
+    robust: its views move every property, and so must something that teaches a network not to mind.
+
+    Args:
+        space: the space's name; only our own are narrowed.
+        context: what narrowing there is already holds.
+        audit: of the training and validation images.
+        objective: `clean` or `robust`.
+    """
+    if space not in spaces.SPACES or space == "smoke":
+        return context, []
+    lines = []
+    if audit.remedies:
+        named = ", ".join(audit.remedies)
+        lines.append(f"The audit's findings are in the augmentation's space ({named}) and in the shifted views.")
+    wanted = set(REMEDIES) if objective == Objective.ROBUST else {"shape_jitter", *audit.remedies}
+    gone: Choices = {name: ("none",) for name in REMEDIES if name not in wanted}
+    return dataclasses.replace(context, narrowed={**gone, **context.narrowed}), lines
 
 
 def _epochs(seconds: float) -> Choices:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import keras_tuner
 
+from xraytune.augmentation import REMEDIES
 from xraytune.batches import epoch_size
 from xraytune.models.cost import Machine, cost, measure_machine
 from xraytune.models.plan import Plan
@@ -51,7 +52,7 @@ PLAIN: dict[str, Value] = {
     "label_smoothing": 0.0,
     "augmentation": "none",
     "flip": False,
-    "shape_jitter": "none",
+    **dict.fromkeys(REMEDIES, "none"),
 }
 """What a plain Keras script does where it says nothing else."""
 

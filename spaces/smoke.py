@@ -13,6 +13,7 @@ from typing import Any
 import keras_tuner
 
 from spaces.chest_xray import ChestXRay
+from xraytune.augmentation import REMEDIES
 
 HELD: dict[str, Any] = {
     "dense/layers": 1,
@@ -34,7 +35,7 @@ HELD: dict[str, Any] = {
     "imbalance": "none",
     "label_smoothing": 0.0,
     "flip": False,
-    "shape_jitter": "none",
+    **dict.fromkeys(REMEDIES, "none"),
 }
 
 

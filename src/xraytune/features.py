@@ -11,6 +11,7 @@ its group, so that trials which need the same prefix share the work, and a kille
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -85,7 +86,7 @@ class Prefix:
         about = {
             "prefix": self.key,
             "pool": [fingerprint, *map(int, pool.shape)],
-            "augmentation": [augment.strength, augment.flip, augment.shape_jitter, copy] if augment else None,
+            "augmentation": [*dataclasses.astuple(augment), copy] if augment else None,
         }
         name = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
         store = _Store.open(cache / "prefixes" / name, (len(pool), *self.shape), about | {"layer": self.layer})
@@ -96,7 +97,7 @@ class Prefix:
     def _compute(self, pool: NDArray[Any], block: int, augment: Augmentation | None, seed: int) -> NDArray[np.float16]:
         images = np.asarray(pool[block * BLOCK : (block + 1) * BLOCK])
         n = len(images)
-        x = augmentation.apply(augment, images, seed + 2 * block) if augment else images
+        x = augmentation.apply(augment, images, seed + 4 * block) if augment else images
         outputs: NDArray[np.float32] = self.model.predict_on_batch(np.resize(x, (BLOCK, *x.shape[1:])))[:n]
         return np.clip(outputs, -FLOAT16_MAX, FLOAT16_MAX).astype(np.float16)
 

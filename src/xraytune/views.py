@@ -41,7 +41,10 @@ SHIFT = 0.06
 """Fraction of the edge that the view `shift` moves a film by, in both directions."""
 
 BORDER = 0.08
-"""Fraction of the edge blackened on each side by the view `border`: markers and burnt-in letters stand there."""
+"""Fraction of the edge blackened on each side by the view `border hidden`: collimators leave such borders."""
+
+CORNER = 0.18
+"""Edge of the squares that the view `corners hidden` fills with the film's mean: markers and letters stand there."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class View(Record):
     """What it is called in tables: `clean`, `narrower`, `wider`, `brighter` …"""
 
     kind: str
-    """shape, brightness, contrast, blur, sharpen, crop, shift, border or clean."""
+    """shape, brightness, contrast, blur, sharpen, crop, shift, border, corners or clean."""
 
     amount: float
     """In the kind's own unit: aspect factor, gray values, contrast factor, blur radius as a fraction of the edge, …"""
@@ -123,6 +126,14 @@ def _border(image: Image.Image, fraction: float) -> Image.Image:
     return Image.fromarray(array)
 
 
+def _corners(image: Image.Image, fraction: float) -> Image.Image:
+    array = np.array(image)
+    edge, gray = max(1, round(fraction * array.shape[0])), round(float(array.mean()))
+    for rows in (slice(None, edge), slice(-edge, None)):
+        array[rows, :edge] = array[rows, -edge:] = gray
+    return Image.fromarray(array)
+
+
 TRANSFORMS: dict[str, Callable[[Image.Image, float], Image.Image]] = {
     "clean": lambda image, _amount: image,
     "shape": _shape,
@@ -133,6 +144,7 @@ TRANSFORMS: dict[str, Callable[[Image.Image, float], Image.Image]] = {
     "crop": _crop,
     "shift": _shift,
     "border": _border,
+    "corners": _corners,
 }
 
 
@@ -187,7 +199,12 @@ _DIRECTIONS = (
     _Direction("blurred", "blur", sharpness, -1, 0.0, 0.04),
     _Direction("sharper", "sharpen", sharpness, +1, 0.0, 300.0),
 )
-_FIXED = (View("cropped", "crop", CROP), View("shifted", "shift", SHIFT), View("border hidden", "border", BORDER))
+_FIXED = (
+    View("cropped", "crop", CROP),
+    View("shifted", "shift", SHIFT),
+    View("border hidden", "border", BORDER),
+    View("corners hidden", "corners", CORNER),
+)
 CLEAN = View("clean", "clean", 0.0)
 
 

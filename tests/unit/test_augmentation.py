@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xraytune import augmentation
-from xraytune.augmentation import SHAPE_JITTERS, STRENGTHS, Augmentation
+from xraytune.augmentation import REMEDIES, SHAPE_JITTERS, STRENGTHS, Augmentation
 
 
 @pytest.fixture
@@ -80,3 +80,39 @@ def test_unknown_names_are_refused():
         Augmentation("wild")
     with pytest.raises(ValueError, match="shape jitter"):
         Augmentation(shape_jitter="wild")
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in REMEDIES.items() for value in values])
+def test_each_jitter_keeps_pixels_pixels_moves_them_unless_none_and_repeats_with_its_seed(films, name, value):
+    films = np.maximum(films, 20)
+    one = Augmentation(**{name: value})
+    out = augmentation.apply(one, films, seed=7)
+    assert out.shape == films.shape
+    assert out.min() >= 0
+    assert out.max() <= 255
+    np.testing.assert_array_equal(out, augmentation.apply(one, films, seed=7))
+    assert np.array_equal(out, films) == (value == "none") == (not one)
+
+
+def test_focus_jitter_goes_both_ways_and_leaves_a_flat_film_flat(films):
+    films = np.random.default_rng(0).integers(60, 190, films.shape).astype(np.uint8)
+    out = augmentation.apply(Augmentation(focus_jitter="strong"), films, seed=1)
+    fine = np.abs(np.diff(out, axis=2)).mean(axis=(1, 2, 3)) / np.abs(np.diff(films[:1].astype(float), axis=2)).mean()
+    assert fine.min() < 0.8
+    assert fine.max() > 1.2
+    flat = np.full((4, 32, 32, 1), 90, np.uint8)
+    np.testing.assert_allclose(augmentation.apply(Augmentation(focus_jitter="strong"), flat, 1), 90, atol=0.01)
+
+
+def test_hiding_blackens_borders_of_about_half_the_films_and_never_the_middle():
+    gray = np.full((400, 40, 40, 1), 100, np.uint8)
+    gray[:, :4, :4] = 250
+    out = augmentation.apply(Augmentation(hiding="strong"), gray, seed=3)
+    np.testing.assert_array_equal(out[:, 10:30, 10:30], 100)
+    assert 0.35 < (out[:, 20, 0] == 0).mean() < 0.6
+    assert 0.5 < (out[:, 1, 1] < 200).mean() < 0.95
+
+
+def test_an_unknown_value_is_named():
+    with pytest.raises(ValueError, match="unknown focus jitter 'much': none, light, strong"):
+        Augmentation(focus_jitter="much")

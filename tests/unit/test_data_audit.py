@@ -21,15 +21,15 @@ def audited(tmp_path, shortcut, strength, **options):
 
 
 @pytest.mark.parametrize(
-    ("shortcut", "names"),
+    ("shortcut", "names", "remedy"),
     [
-        ("aspect", {"aspect_ratio", "width"}),
-        ("brightness", {"mean"}),
-        ("marker", {"corner"}),
-        ("blur", {"sharpness", "bytes"}),
+        ("aspect", {"aspect_ratio", "width"}, "shape_jitter"),
+        ("brightness", {"mean"}, "exposure_jitter"),
+        ("marker", {"corner"}, "hiding"),
+        ("blur", {"sharpness", "bytes"}, "focus_jitter"),
     ],
 )
-def test_every_planted_shortcut_is_found_and_named_first(tmp_path, shortcut, names):
+def test_every_planted_shortcut_is_found_named_first_and_what_hides_it_too(tmp_path, shortcut, names, remedy):
     found = audited(tmp_path, shortcut, 0.9)
     assert found.findings[0].name in names
     assert found.findings[0].auc > 0.8
@@ -37,6 +37,7 @@ def test_every_planted_shortcut_is_found_and_named_first(tmp_path, shortcut, nam
     assert found.level == "strong"
     assert "a network can learn it instead of the lungs" in found.summary
     assert found.findings[0].label == "PNEUMONIA"
+    assert found.remedies[0] == remedy
 
 
 def test_where_nothing_is_planted_none_is_reported(tmp_path):

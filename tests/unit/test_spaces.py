@@ -8,6 +8,8 @@ import spaces
 from spaces import narrowing, recipes
 from tests.made_networks import config, space
 from xraytune import models
+from xraytune.augmentation import REMEDIES
+from xraytune.data import Audit, Finding
 from xraytune.errors import InputError
 from xraytune.models.cost import Machine, cost
 
@@ -199,3 +201,30 @@ def test_the_space_in_the_documentation_runs_as_it_stands(tmp_path):
     training = Training(own, config(own, batch_size=8), trial_data(tmp_path), max_epochs=1)
     assert training.step().done
     assert training.plan.augmentation.strength == "none"
+
+
+def found(*remedies):
+    """An audit that found what these hyperparameters hide."""
+    property_of = {"exposure_jitter": "mean", "focus_jitter": "sharpness", "hiding": "corner", "shape_jitter": "width"}
+    findings = tuple(Finding(property_of[name], 0.9, "PNEUMONIA", True, "") for name in remedies)
+    return Audit(0.9, 100, findings, "")
+
+
+def offered(context, name):
+    hp = keras_tuner.HyperParameters()
+    spaces.get("chest_xray", context).declare_hyperparameters(hp)
+    return next(tuple(p.values) for p in hp.space if p.name == name)
+
+
+def test_a_remedy_is_offered_where_the_audit_found_what_it_hides_and_shape_jitter_always():
+    context, lines = narrowing.to_audit("chest_xray", spaces.SpaceContext(), found("hiding"), "clean")
+    assert offered(context, "hiding") == REMEDIES["hiding"]
+    assert offered(context, "shape_jitter") == REMEDIES["shape_jitter"]
+    assert offered(context, "focus_jitter") == offered(context, "exposure_jitter") == ("none",)
+    assert "hiding" in lines[0]
+
+
+def test_a_robust_search_offers_every_remedy_and_says_nothing_of_an_audit_that_found_nothing():
+    context, lines = narrowing.to_audit("chest_xray", spaces.SpaceContext(), found(), "robust")
+    assert {name: offered(context, name) for name in REMEDIES} == REMEDIES
+    assert lines == []

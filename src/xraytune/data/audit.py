@@ -46,16 +46,18 @@ class _Property:
     title: str
     why: str
     cure: str
+    remedy: str = ""
+    """The augmentation's hyperparameter that makes a network blind to it (`augmentation.REMEDIES`)."""
 
 
-_SHAPE = "Shape jitter in the augmentation hides it."
-_LIGHT = "Brightness and contrast jitter in the augmentation hides it."
+_SHAPE = "Shape jitter in the augmentation hides it.", "shape_jitter"
+_LIGHT = "Exposure jitter in the augmentation hides it.", "exposure_jitter"
 _PROPERTIES = {
     p.name: p
     for p in (
-        _Property("width", "the film's width in pixels", "it follows the device and how films were exported", _SHAPE),
-        _Property("height", "the film's height in pixels", "it follows the device and how films were exported", _SHAPE),
-        _Property("aspect_ratio", "the aspect ratio (width over height)", "it is the film's shape", _SHAPE),
+        _Property("width", "the film's width in pixels", "it follows the device and the export", *_SHAPE),
+        _Property("height", "the film's height in pixels", "it follows the device and the export", *_SHAPE),
+        _Property("aspect_ratio", "the aspect ratio (width over height)", "it is the film's shape", *_SHAPE),
         _Property(
             "bytes", "the size of the file", "it follows resolution, focus and compression",
             "No network sees the file's size, but it may see the grain or blur behind it.",
@@ -64,22 +66,22 @@ _PROPERTIES = {
             "mode", "how the file stores its colours", "it follows where the file came from",
             "All images are decoded to the same number of channels, so a network sees little of it.",
         ),
-        _Property("mean", "the mean brightness", "it follows exposure and positioning", _LIGHT),
-        _Property("spread", "the contrast (standard deviation)", "it follows exposure and processing", _LIGHT),
+        _Property("mean", "the mean brightness", "it follows exposure and positioning", *_LIGHT),
+        _Property("spread", "the contrast (standard deviation)", "it follows exposure and processing", *_LIGHT),
         _Property(
             "border_black", "how much of the border is black", "it follows collimation and cropping",
-            "Shifts and zoom in the augmentation, or a tighter crop, hide it.",
+            "Hiding borders in the augmentation, or a tighter crop, hides it.", "hiding",
         ),
         _Property(
-            "gradient_ratio", "the ratio of horizontal to vertical gradients", "it follows a film's shape", _SHAPE
+            "gradient_ratio", "the ratio of horizontal to vertical gradients", "it follows a film's shape", *_SHAPE
         ),
         _Property(
             "sharpness", "the share of fine detail", "it follows focus, resolution and compression",
-            "Blur and noise in the augmentation hide it.",
+            "Focus jitter in the augmentation hides it.", "focus_jitter",
         ),
         _Property(
             "corner", "a bright corner", "it follows markers and labels burnt into the film",
-            "Look at the corners of some films; a tighter crop or random erasing hides it.",
+            "Look at the corners of some films; hiding in the augmentation, or a tighter crop, hides it.", "hiding",
         ),
     )
 }  # fmt: skip
@@ -139,6 +141,12 @@ class Audit(Record):
     def shortcuts(self) -> tuple[Finding, ...]:
         """The findings that are worth a warning."""
         return tuple(finding for finding in self.findings if finding.auc >= NOTABLE)
+
+    @property
+    def remedies(self) -> tuple[str, ...]:
+        """The augmentation's hyperparameters that hide what was found, the most telling first."""
+        named = [_PROPERTIES[finding.name].remedy for finding in self.shortcuts]
+        return tuple(dict.fromkeys(name for name in named if name))
 
     @property
     def headline(self) -> str:

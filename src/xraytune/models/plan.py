@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from xraytune.augmentation import Augmentation
+from xraytune.augmentation import REMEDIES, Augmentation
 from xraytune.records import Value
 
 MOMENTUM = 0.9
@@ -83,7 +83,7 @@ class Plan:
             augmentation=Augmentation(
                 strength=str(get("augmentation", "none")),
                 flip=bool(get("flip", False)),
-                shape_jitter=str(get("shape_jitter", "none")),
+                **{name: str(get(name, "none")) for name in REMEDIES},
             ),
             copies=int(get("augmentation_copies", 0)),
             head_epochs=int(get("head_epochs", 0)),
