@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from search.progress import Progress
     from search.storage import StudyView
     from search.study import Study
+    from search.tuner.cluster import Cluster
     from search.tuner.conductor import Conductor
+    from search.tuner.resources import Resources
 
 DEMONSTRATION_TRIALS, DEMONSTRATION_SECONDS = 24, 240.0
 """The demonstration's budget: over within five minutes on two cores."""
@@ -220,6 +222,8 @@ def search(options: Options, running: Running | None = None) -> StudyView:
     try:
         from search.progress import Progress
         from search.storage import check_free, request, stored_spec
+        from search.tuner import resources
+        from search.tuner.cluster import Cluster
 
         stored = None
         if options.resume:
@@ -241,9 +245,14 @@ def search(options: Options, running: Running | None = None) -> StudyView:
             prepared = prepare(options, name, cache, progress.step, stored)
             for note in prepared.notes:
                 progress.note(note)
-            study = _make(options, running, prepared, name, lock)
-            made = True
-            conductor = _run(options, running, prepared, study, progress, cache, trials, seconds)
+            _refuse_other(options, running, prepared)
+            plan = resources.plan(
+                running.concurrency, running.cpus_per_trial, running.gpus_per_trial, joined=running.address is not None
+            )
+            with Cluster(plan, cache, running.address, running.ray_dashboard) as cluster:
+                study = _make(options, running, prepared, name, lock)
+                made = True
+                conductor = _run(options, running, prepared, study, progress, cluster, plan)
     except BaseException:
         if not made:
             lock.release(remove=True)
@@ -272,16 +281,23 @@ def _budget(options: Options, demonstration: bool) -> tuple[int | None, float | 
     return (DEMONSTRATION_TRIALS, DEMONSTRATION_SECONDS) if demonstration else (None, DEFAULT_SECONDS)
 
 
+def _refuse_other(options: Options, running: Running, prepared: Prepared) -> None:
+    """Refuse to resume a study that was made with something else, before Ray is started."""
+    from search.creation import check_existing
+
+    if options.resume:
+        check_existing(prepared.spec, running.results, running.storage, _directions(options))
+
+
 def _make(options: Options, running: Running, prepared: Prepared, name: str, lock: StudyLock) -> Study:
     """Make or resume the study, with its queue of first trials."""
-    from search import samplers, storage
-    from search import study as studies
+    from search import creation, samplers, storage
 
     existing = 0
     if options.resume and storage.exists(name, running.results, running.storage):
         existing = storage.count(name, running.results, running.storage)
     warm = _warm(running) if running.warm_start else []
-    study = studies.create(
+    study = creation.create(
         prepared.spec,
         prepared.declaration,
         running.results,
@@ -345,23 +361,19 @@ def _run(
     prepared: Prepared,
     study: Study,
     progress: Progress,
-    cache: Path,
-    trials: int | None,
-    seconds: float | None,
+    cluster: Cluster,
+    plan: Resources,
 ) -> Conductor:
-    from search.tuner import engine, resources
+    from search.tuner import engine
     from search.tuner.conductor import Budget
 
     earlier = study.view().trials()
     best = study.view().trial(study.best[0]) if study.best else None
     progress.start_from(study.counts, (best.number, best.family, best.value or 0.0) if best else None)
-    plan = resources.plan(
-        running.concurrency, running.cpus_per_trial, running.gpus_per_trial, joined=running.address is not None
-    )
     job = prepared.make_job(progress.step)
-    end = running.begun + seconds - study.seconds_spent() if seconds is not None else None
+    end = running.begun + options.seconds - study.seconds_spent() if options.seconds is not None else None
     progress.end = end
-    study.note(request={**options.to_request(), "trials": trials, "seconds": seconds})
+    study.note(request={**options.to_request(), "trials": options.trials, "seconds": options.seconds})
     study.touch(running.begun)
     went_on = f", goes on after {study.ended} trials" if study.ended else ""
     progress.note(f"study {study.spec.name}{went_on}: {plan.concurrency or 'as many as fit'} trials at once")
@@ -369,15 +381,13 @@ def _run(
         study,
         job,
         progress,
+        cluster=cluster,
         resources=plan,
-        budget=Budget(trials, end, running.patience, running.target, running.trial_timeout),
-        cache=cache,
+        budget=Budget(options.trials, end, running.patience, running.target, running.trial_timeout),
         begun=running.begun,
         pruner=options.pruner,
         max_epochs=options.max_epochs,
         earlier=earlier,
-        address=running.address,
-        dashboard=running.ray_dashboard,
         trial_memory=running.trial_memory,
         where=running.where,
     )

@@ -38,6 +38,7 @@ class Search:
                 env={**os.environ, "XRAYTUNE_EPOCH_SECONDS": "0.1", **environment},
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,  # a foreground job of its own, as in a terminal
             )
         return self
 
@@ -68,7 +69,10 @@ class Search:
         assert self.process is not None
         with contextlib.suppress(psutil.Error):
             self.children = psutil.Process(self.process.pid).children(recursive=True)
-        self.process.send_signal(number)
+        if number == signal.SIGINT:  # a terminal sends Ctrl-C to all of its foreground job
+            os.killpg(self.process.pid, number)
+        else:
+            self.process.send_signal(number)
 
     def survivors(self) -> list[psutil.Process]:
         alive = []

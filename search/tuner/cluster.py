@@ -56,6 +56,11 @@ class Cluster:
         self._watchdog: subprocess.Popen[bytes] | None = None
         self._environment: dict[str, str | None] = {}
 
+    @property
+    def joined(self) -> bool:
+        """Whether these are the machines of a cluster that runs anyway."""
+        return self._address is not None
+
     def __enter__(self) -> Cluster:
         """Start the watchdog, then Ray.
 
@@ -105,6 +110,8 @@ class Cluster:
             raise FatalError(f"Ray could not be started: {_short(error)}. Its files were in {self.folder}.") from None
 
     def _start_here(self, ray: Any, quiet: Mapping[str, Any]) -> None:
+        if ray.is_initialized():  # what a Ctrl-C in an earlier search of this process left: its processes are gone
+            ray.shutdown()
         for attempt in range(STARTS):
             try:
                 ray.init(
@@ -121,12 +128,17 @@ class Cluster:
                 if attempt + 1 == STARTS:
                     raise
 
-    def stop(self) -> None:
-        """End Ray (the joined cluster only is left), wait until every process of ours is gone."""
+    def stop(self, *, at_once: bool = False) -> None:
+        """End Ray (the joined cluster only is left), wait until every process of ours is gone.
+
+        Args:
+            at_once: kill it rather than have it end itself, which takes seconds, on a busy machine many.
+        """
         import ray
 
-        with contextlib.suppress(Exception):
-            ray.shutdown()
+        if not at_once or self.joined:
+            with contextlib.suppress(Exception):
+                ray.shutdown()
         if self._watchdog is not None and self._watchdog.stdin is not None:
             self._watchdog.stdin.close()
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -51,15 +52,13 @@ def run(
     job: Job,
     view: View,
     *,
+    cluster: Cluster,
     resources: Resources,
     budget: Budget,
-    cache: Path,
     begun: float,
     pruner: str = "asha",
     max_epochs: int = 0,
     earlier: list[TrialRecord] | None = None,
-    address: str | None = None,
-    dashboard: bool = False,
     trial_memory: int = 0,
     where: str = "",
 ) -> Conductor:
@@ -69,15 +68,13 @@ def run(
         study: owned, open.
         job: what the workers do.
         view: who is shown what happens.
+        cluster: Ray, started; ended at once where the search is asked to end.
         resources: what trials are given.
         budget: when it is over.
-        cache: the cache folder; Ray's files lie under it while it runs.
         begun: when this session began, in seconds since 1970.
         pruner: asha, hyperband, median or none.
         max_epochs: the most epochs a trial can have, 0 where the space says.
         earlier: the study's trials so far, for the rungs.
-        address: a running Ray cluster to join; None to start Ray here.
-        dashboard: Ray's own dashboard.
         trial_memory: bytes a trial may take, 0 for no limit.
         where: options by which the study is found, for the command named after an interruption.
 
@@ -89,10 +86,10 @@ def run(
         FatalError: Ray, the database or the disk failed.
     """
     conductor = Conductor(study, view, budget, begun=begun)
-    with _signals() as asked_to_end, Cluster(resources, cache, address, dashboard) as cluster:
+    with _signals() as asked_to_end:
         conductor.rule = _rule(pruner, study, max_epochs, earlier or [])
         try:
-            _tune(conductor, job, resources, cluster, asked_to_end, joined=address is not None, memory=trial_memory)
+            _tune(conductor, job, resources, cluster, asked_to_end, memory=trial_memory)
         except SearchEnded:
             pass
         except BaseException as error:
@@ -101,6 +98,7 @@ def run(
             raise
         if asked_to_end:
             interrupted = conductor.leave("interrupted by the user")
+            cluster.stop(at_once=True)
             raise SignalledError(asked_to_end[0], _farewell(study, interrupted, where))
         conductor.over()
         conductor.leave("the time was up before its first epoch ended")
@@ -136,7 +134,6 @@ def _tune(
     cluster: Cluster,
     asked_to_end: list[int],
     *,
-    joined: bool,
     memory: int,
 ) -> None:
     import ray
@@ -152,7 +149,7 @@ def _tune(
     logs.mkdir(parents=True, exist_ok=True)
     assignment = Assignment(
         job=ray.cloudpickle.dumps(job),
-        pools=_travelling(job) if joined else {},
+        pools=_travelling(job) if cluster.joined else {},
         scratch=str(Path(cluster.folder) / "trials"),
         logs=str(logs.resolve()),
         threads=resources.threads,
@@ -167,7 +164,7 @@ def _tune(
     tune.run(
         trainable,
         num_samples=-1,
-        search_alg=StudySearcher(conductor, scheduler, resources.concurrency if joined else 0),
+        search_alg=StudySearcher(conductor, scheduler, resources.concurrency if cluster.joined else 0),
         scheduler=scheduler,
         callbacks=[Heartbeat(conductor, scheduler, asked_to_end)],
         reuse_actors=True,
@@ -204,6 +201,7 @@ def _signals() -> Iterator[list[int]]:
 
     def give_up(number: int) -> None:
         # the watchdog sees our end, kills what is left of Ray and removes its files
+        print("interrupted; running trials are queued again on --resume.", file=sys.stderr, flush=True)
         os._exit(128 + number)
 
     def note(number: int, frame: Any) -> None:

@@ -89,6 +89,7 @@ def test_images_travel_to_the_workers_of_a_joined_cluster(search, nodes):
     assert [t["state"] for t in search.trials()] == ["COMPLETE"] * 2
 
 
-def test_an_address_where_nobody_answers_is_said(search):
+def test_an_address_where_nobody_answers_is_said_and_leaves_nothing(search):
     assert search.run("--trials", "2", "--address", "127.0.0.1:1") == 2
     assert "no Ray cluster answers" in search.text
+    assert not search.results.exists()

@@ -14,9 +14,8 @@ import numpy as np
 import optuna
 import pytest
 
+from search import creation, samplers, storage
 from search import lock as locks
-from search import samplers, storage
-from search import study as studies
 from search.storage import open_study
 from search.synthetic import Branches
 from xraytune.errors import FatalError, InputError, StudyError
@@ -69,7 +68,7 @@ def make(tmp_path):
     def one(resume=False, directions=("maximize",), seed=0, **changes):
         lock = locks.StudyLock(tmp_path, "mine")
         try:
-            made = studies.create(
+            made = creation.create(
                 spec(**changes),
                 SPACE.declare_hyperparameters,
                 tmp_path,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import spaces
-from search import study as studies
+from search import creation
 from search.lock import StudyLock
 from xraytune import data
 from xraytune.records import StudySpec, TrialResult
@@ -62,7 +62,7 @@ def make(results: Path, films: Path, name: str = "made", *, complete: bool = Tru
         space_signature="x", families=("dense", "cnn"), seed=SEED,
     )  # fmt: skip
     lock = StudyLock(results, name)
-    study = studies.create(spec, space.declare_hyperparameters, results, lock, resume=False)
+    study = creation.create(spec, space.declare_hyperparameters, results, lock, resume=False)
 
     begun = time.time()
     for i, values in enumerate(CONFIGS):

@@ -1,0 +1,144 @@
+"""A new study, or one that is gone on with: compared with what is asked, refused with every difference named.
+
+`search.study` then asks and tells it; `search.storage` knows where it lies.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from search.lock import StudyLock
+from search.storage import exists, made, open_database, patiently, taken
+from search.study import Study
+from search.suggest import Declaration
+from xraytune import artifacts
+from xraytune.data import compare
+from xraytune.errors import FatalError, StudyError
+from xraytune.records import Objective, StudySpec
+
+
+def create(
+    spec: StudySpec,
+    declaration: Declaration,
+    results: Path,
+    lock: StudyLock,
+    *,
+    resume: bool,
+    storage: str | None = None,
+    sampler: optuna.samplers.BaseSampler | None = None,
+    pruner: optuna.pruners.BasePruner | None = None,
+    directions: Sequence[str] = ("maximize",),
+) -> Study:
+    """Make a new study, or go on with one that is there.
+
+    Args:
+        spec: what is asked now; compared with what the study was made with.
+        declaration: the space's `declare_hyperparameters`.
+        results: the results folder.
+        lock: the study's lock, held; the caller releases it if this raises.
+        resume: whether to go on with a study of that name.
+        storage: an Optuna RDB URL; None for SQLite in the results folder.
+        sampler: who suggests.
+        pruner: Optuna's pruner; None where Ray's schedulers prune.
+        directions: `maximize` or `minimize` for each objective.
+
+    Raises:
+        StudyError: it exists and `resume` was not asked; it was made with something else (every difference is named).
+        FatalError: the results folder or the database can't be written.
+    """
+    try:
+        database = open_database(results, storage)
+        existing = {s.study_name: s for s in optuna.get_all_study_summaries(database, include_best_trial=False)}
+        found = existing.get(spec.name)
+        if found is not None and not made(found):  # a kill between making a study and recording its spec
+            optuna.delete_study(study_name=spec.name, storage=database)
+            found = None
+        folder = results / spec.name
+        if found is None and (folder / "trials").exists():
+            raise StudyError(
+                f"{folder} holds trials, but the database has no study {spec.name!r}. Remove the folder, bring the "
+                "database back, or give another name with --study."
+            )
+        if found is not None:
+            _check(found, spec, folder, resume, directions)
+        study = patiently(
+            lambda: optuna.create_study(
+                study_name=spec.name,
+                storage=database,
+                sampler=sampler,
+                pruner=pruner,
+                directions=["maximize" if d == "maximize" else "minimize" for d in directions],
+                load_if_exists=found is not None,
+            ),
+            str(database.url),
+        )
+        if found is None:
+            folder.mkdir(parents=True, exist_ok=True)
+            artifacts.write_json(folder / "study.json", spec.to_json())
+            patiently(lambda: study.set_user_attr("spec", spec.to_json()), str(database.url))
+            with warnings.catch_warnings():  # Optuna calls the names experimental; the dashboard shows them
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                patiently(lambda: study.set_metric_names(_metric_names(spec, len(directions))), str(database.url))
+        owned = Study(study, results, spec, declaration, lock)
+        owned.recover()
+    except OSError as error:
+        raise FatalError(f"{results} can't be written: {error.strerror}. Choose another with --results.") from None
+    return owned
+
+
+def _metric_names(spec: StudySpec, count: int) -> list[str]:
+    """What the dashboard calls the objectives."""
+    first = f"F{spec.beta:g}" if spec.objective == Objective.CLEAN else f"robust F{spec.beta:g}"
+    others = str(spec.options.get("objectives", "")).split(",")[1:]
+    return [first, *others, *(f"objective {i + 1}" for i in range(len(others) + 1, count))]
+
+
+def check_existing(
+    spec: StudySpec, results: Path, storage: str | None = None, directions: Sequence[str] = ("maximize",)
+) -> None:
+    """Refuse to go on with a study that was made with something else, early: before Ray is started.
+
+    Raises:
+        StudyError: every difference is named.
+    """
+    if not exists(spec.name, results, storage):
+        return
+    summaries = optuna.get_all_study_summaries(open_database(results, storage), include_best_trial=False)
+    found = next(s for s in summaries if s.study_name == spec.name)
+    _check(found, spec, results / spec.name, True, directions)
+
+
+def _check(found: Any, spec: StudySpec, folder: Path, resume: bool, directions: Sequence[str]) -> None:
+    if "spec" not in found.user_attrs:
+        raise StudyError(f"Study {spec.name!r} is in the database but was not made by this program. Take another name.")
+    stored = StudySpec.from_json(found.user_attrs["spec"])
+    differences = stored.differences(spec)
+    had = ["maximize" if d == optuna.study.StudyDirection.MAXIMIZE else "minimize" for d in found.directions]
+    if had != list(directions):
+        differences.append(f"directions: {had} in the study, {list(directions)} now")
+    if differences:
+        differences += [
+            f"  {said}"
+            for test, then, now in (
+                (False, stored.train_fingerprint, spec.train_fingerprint),
+                (True, stored.test_fingerprint, spec.test_fingerprint),
+            )
+            if then and now and (said := compare(then, now, test=test))
+        ]
+        listed = "\n".join(f"  {line}" for line in differences)
+        raise StudyError(
+            f"Study {spec.name!r} exists and was made with something else:\n{listed}\n"
+            "Ask for what it was made with to go on, or give another name with --study."
+        )
+    if not resume:
+        raise StudyError(taken(spec.name))
+    if not (folder / "study.json").exists():
+        raise StudyError(
+            f"The database has study {spec.name!r}, but its folder {folder} is gone. Put the folder back (at least "
+            "its study.json), or give another name with --study."
+        )
