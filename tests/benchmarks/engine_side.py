@@ -81,6 +81,7 @@ def ours(trials: int, random: bool, further: int) -> float:
     from search.lock import StudyLock
     from search.study import Study
     from search.tuner import engine, resources
+    from search.tuner.cluster import Cluster
     from search.tuner.conductor import Budget
 
     database = prefilled(trials)
@@ -92,16 +93,18 @@ def ours(trials: int, random: bool, further: int) -> float:
     (results / "bench").mkdir()
     owned = Study(study, results, spec, SPACE.declare_hyperparameters, StudyLock(results, "bench"))
     clock = Clock()
-    engine.run(
-        owned,
-        SyntheticJob(epochs=1),
-        clock,
-        resources=resources.plan(2, 1, 0),
-        budget=Budget(trials + further),
-        cache=KEPT,
-        begun=time.time(),
-        pruner="none",
-    )
+    plan = resources.plan(2, 1, 0)
+    with Cluster(plan, KEPT) as cluster:
+        engine.run(
+            owned,
+            SyntheticJob(epochs=1),
+            clock,
+            cluster=cluster,
+            resources=plan,
+            budget=Budget(trials + further),
+            begun=time.time(),
+            pruner="none",
+        )
     shutil.rmtree(results)
     return clock.last - clock.first
 
