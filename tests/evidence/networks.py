@@ -1,0 +1,185 @@
+"""Networks drawn from the space, trained once, with all they answer kept: what every candidate score is made from.
+
+One file a network, `results/evidence/networks/SET/07.npz`, so that a run that was stopped goes on. Half of the networks
+are drawn with the remedies (shape jitter, exposure jitter, focus jitter, hiding) as the space draws them, half without
+any; families take turns. Each trains for at most `SECONDS` on one core and restores its best epoch by clean F-beta, as
+a search with objective clean does, so that no robust score has a part in making the networks it ranks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import multiprocessing
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import keras_tuner
+import numpy as np
+
+from tests.evidence.sets import SETS
+from xraytune import artifacts
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "results" / "evidence"
+SECONDS = 40.0
+"""A training, at most."""
+
+REACHES = (1.0, 2.0, 3.0)
+"""Strengths of the views, in within-class standard deviations."""
+
+PLANTED_SHIFTS = (("narrower", "darker"), ("wider", "blurred"), ("flatter", "shifted"))
+"""What is planted into the test images of a set without a shortcut: each two views at once, so that none is a view."""
+
+PER_CLASS = 100
+EDGE = 96
+
+
+def path(name: str, number: int) -> Path:
+    """Where a network's answers are kept."""
+    return RESULTS / "networks" / name / f"{number:02d}.npz"
+
+
+def draw(space: keras_tuner.HyperModel, family: str, remedies: bool, seed: int) -> dict[str, Any]:
+    """A random point of one family; `remedies` false switches all of them off."""
+    from xraytune.augmentation import REMEDIES
+
+    rng = np.random.default_rng([seed, 77])
+    declared = keras_tuner.HyperParameters()
+    space.declare_hyperparameters(declared)
+    drawn = keras_tuner.HyperParameters()
+    for parameter in declared.space:
+        drawn._register(parameter)
+        if drawn.is_active(parameter):
+            value = parameter.random_sample(seed=int(rng.integers(2**31)))
+            drawn.values[parameter.name] = family if parameter.name == "family" else value
+    values = dict(space.active(drawn))
+    return values if remedies else values | dict.fromkeys(REMEDIES, "none")
+
+
+def train(name: str, numbers: list[int]) -> None:
+    """Train those networks of a set, one after another, on one thread."""
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    import spaces
+    from search.prepare import Options, prepare
+    from xraytune import data as data_room
+    from xraytune.data import arrays, cache
+    from xraytune.errors import TrialError
+    from xraytune.machine import configure_threads
+    from xraytune.records import TrialConfig
+    from xraytune.training import Training
+
+    configure_threads(1)
+    chosen = SETS[name]
+    place = chosen.place(RESULTS / "sets")
+    options = Options(
+        data=str(place), seconds=600.0, objective="robust", families=chosen.families, recipes="none",
+        weights_dir=Path(os.environ["XRAYTUNE_WEIGHTS"]) if "XRAYTUNE_WEIGHTS" in os.environ else None,
+    )  # fmt: skip
+    job: Any = prepare(options, f"evidence-{chosen.name}", cache.folder(), _silent).make_job(_silent)
+    job = dataclasses.replace(job, context=_small(job.context))
+    space = spaces.get(job.space, job.context)
+    dataset = data_room.load(str(place))
+    views = {reach: _planned(job.data, reach) for reach in REACHES}
+    for number in numbers:
+        family = chosen.families[number % len(chosen.families)]
+        values = draw(space, family, bool((number // len(chosen.families)) % 2), number)
+        config = TrialConfig(family, values, 1000 + number)
+        started = time.monotonic()
+        kept: dict[str, Any] = {"values": json.dumps(values)}
+        try:
+            training = Training(
+                space, config, dataclasses.replace(job.data, views=()), deadline=time.monotonic() + SECONDS
+            )
+            while not training.step().done:
+                pass
+            training.finish()
+            test = np.load(arrays.test(dataset, training.pool.shape[1]))
+            kept |= _answers(training, job.data, views, test)
+            kept["test_labels"] = np.array([image.label for image in dataset.select("test")], np.int32)
+            if not chosen.shortcut:
+                kept["test_shifted"] = _shifted(training, views[2.0], test)
+        except TrialError as error:
+            kept["failed"] = str(error)
+        kept["seconds"] = time.monotonic() - started
+        target = path(chosen.name, number)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with artifacts.atomic_write(target) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, **kept)
+        print(f"{chosen.name} {number}: {family} {kept['seconds']:.0f} s {kept.get('failed', '')}", flush=True)
+
+
+def _small(context: Any) -> Any:
+    """The space of a short search without its largest images."""
+    sizes = {
+        name: tuple(v for v in context.narrowed.get(name, (28, 48, 64, 96)) if v <= EDGE)
+        for name in (f"{family}/image_size" for family in ("dense", "cnn", "vgg_frozen", "vgg_finetuned", "densenet"))
+    }
+    return dataclasses.replace(context, narrowed={**context.narrowed, **sizes})
+
+
+def _planned(data: Any, reach: float) -> Any:
+    from xraytune import batches, views
+
+    size = min(data.pools, key=lambda size: (abs(size - 64), size))
+    return views.plan(batches.mapped(data.pools[size]), data.labels, np.asarray(data.train), reach=reach)
+
+
+def _answers(training: Any, data: Any, views: Any, test: np.ndarray) -> dict[str, Any]:
+    """Every prediction: validation images, views of some of them at each strength, test images."""
+    from xraytune import views as views_room
+
+    validation, labels = np.asarray(data.validation), np.asarray(data.labels)
+    positions = views_room.subset(labels[validation], PER_CLASS if training.prefix is None else PER_CLASS // 2)
+    images = np.asarray(training.pool[validation[positions]])
+    kept: dict[str, Any] = {
+        "positive": -1 if data.positive is None else data.positive,
+        "labels": labels[validation],
+        "validation": training.validation_predictions(),
+        "view_labels": labels[validation][positions],
+        "test": _predict(training, test),
+    }
+    for reach, planned in views.items():
+        kept[f"views_{reach:g}"] = np.stack([_predict(training, views_room.draw(images, view)) for view in planned])
+        kept["view_names"] = np.array([view.name for view in planned])
+    return kept
+
+
+def _shifted(training: Any, planned: Any, test: np.ndarray) -> np.ndarray:
+    """Predictions of the test images under each of `PLANTED_SHIFTS`, `(shifts, n, k)`."""
+    from xraytune import views as views_room
+
+    by_name = {view.name: view for view in planned}
+    return np.stack(
+        [
+            _predict(training, views_room.draw(views_room.draw(test, by_name[first]), by_name[second]))
+            for first, second in PLANTED_SHIFTS
+        ]
+    )
+
+
+def _predict(training: Any, images: np.ndarray) -> np.ndarray:
+    return np.asarray(training.model.predict(images, batch_size=64, verbose=0), np.float32)
+
+
+def _silent(_done: int, _total: int, _what: str) -> None:
+    """No progress of preparation: trainings say when they are done."""
+
+
+def make(name: str, count: int, workers: int) -> None:
+    """Train what is missing of a set's networks, in `workers` processes of one thread each."""
+    missing = [number for number in range(count) if not path(name, number).exists()]
+    if not missing:
+        return
+    SETS[name].place(RESULTS / "sets")
+    context = multiprocessing.get_context("spawn")
+    running = [context.Process(target=train, args=(name, missing[w::workers])) for w in range(workers)]
+    for process in running:
+        process.start()
+    for process in running:
+        process.join()
+    if any(process.exitcode for process in running):
+        sys.exit(f"training the networks of {name} failed; what is done is kept, call it again")

@@ -1,0 +1,76 @@
+"""The tables of docs/robust-validation.md, made from what `make evidence` left under results/evidence.
+
+The page's text is written by hand; each table stands between `<!-- NAME -->` and `<!-- end NAME -->` and is replaced.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from statistics import mean
+
+from tests.evidence import networks, scores, searches
+from tests.evidence.scores import TARGETS, Network
+from tests.evidence.searches import Search
+from tests.evidence.sets import PLANTED, SETS
+
+PAGE = networks.ROOT / "docs" / "robust-validation.md"
+
+
+def write(done: list[Search]) -> list[str]:
+    """Replace every table for which there are results; their names."""
+    text, written = PAGE.read_text(encoding="utf-8"), []
+    for name, table in _tables(done):
+        changed = re.sub(
+            f"(<!-- {name} -->\n).*?(<!-- end {name} -->)",
+            lambda found, table=table: found.group(1) + table + found.group(2),  # type: ignore[misc]
+            text,
+            flags=re.DOTALL,
+        )
+        if f"<!-- {name} -->" in text:
+            text, written = changed, [*written, name]
+    PAGE.write_text(text, encoding="utf-8")
+    return written
+
+
+def _tables(done: list[Search]) -> Iterator[tuple[str, str]]:
+    planted = {name: found for name in PLANTED if (found := scores.load(name))}
+    if planted:
+        yield "planted", _ranking(planted)
+    for name in ("covid19", "xray"):
+        if found := scores.load(name):
+            yield name, _ranking({name: found})
+    if found := scores.load("covid19", shifted=True):
+        yield "covid19 shifted", _ranking({"covid19": found})
+    for name in SETS:
+        if finished := [s for s in done if s.set == name and s.figures()]:
+            yield f"searches {name}", _searches(finished)
+
+
+def _ranking(sets: dict[str, list[Network]]) -> str:
+    """Candidates by the mean of their correlations."""
+    verdicts = scores.judge(sets)
+    ranked = sorted(verdicts, key=lambda c: -mean(v.correlation.value for v in verdicts[c].values()))
+    count = ", ".join(f"{name} {len(found)}" for name, found in sets.items())
+    head = [f"ρ {target}" for target in TARGETS] + [f"regret {target}" for target in TARGETS]
+    lines = [f"Networks: {count}.", "", f"| score | {' | '.join(head)} |", "|---" * (len(head) + 1) + "|"]
+    for candidate in ranked:
+        found = verdicts[candidate].values()
+        cells = [str(v.correlation) for v in found] + [str(v.regret) for v in found]
+        lines.append(f"| {candidate} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _searches(done: list[Search]) -> str:
+    """One line a search, and each objective's mean."""
+    lines = [f"| objective | seed | {' | '.join(searches.FIGURES)} |", "|---" * (len(searches.FIGURES) + 2) + "|"]
+    for objective in searches.OBJECTIVES:
+        own = sorted((s for s in done if s.objective == objective), key=lambda s: s.seed)
+        rows = [figures["test"]["overall"] for s in own if (figures := s.figures())]
+        for search, row in zip(own, rows, strict=True):
+            cells = ["{:.3f} ({:.3f} – {:.3f})".format(*row[name][:3]) for name in searches.FIGURES]
+            lines.append(f"| {objective} | {search.seed} | {' | '.join(cells)} |")
+        if rows:
+            means = [f"**{mean(row[name][0] for row in rows):.3f}**" for name in searches.FIGURES]
+            lines.append(f"| {objective} | mean | {' | '.join(means)} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,64 @@
+"""`make evidence`: which score picks networks that generalise? Trained, judged, searched; then the page's tables.
+
+    python -m tests.evidence.run networks              # 14 networks on each of four planted shortcuts and on covid19
+    python -m tests.evidence.run searches --on marker  # clean and robust searches, three seeds each
+    python -m tests.evidence.run page                  # what there is, into docs/robust-validation.md
+    python -m tests.evidence.run confirm               # 40 networks on the X-rays: opens their test half
+
+Every part goes on where it was stopped and takes under an hour on two cores. `confirm` is run once, after the score's
+form was decided on the rest. The real films are found by XRAYTUNE_DATA, pretrained weights by XRAYTUNE_WEIGHTS.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import typer
+
+from tests.evidence import networks, page
+from tests.evidence.searches import OBJECTIVES, Search
+from tests.evidence.sets import PLANTED, SETS
+
+app = typer.Typer(add_completion=False, help=__doc__, rich_markup_mode=None)
+Workers = Annotated[int, typer.Option(min=1, help="Processes of one thread each.")]
+
+
+@app.command("networks")
+def make_networks(count: Annotated[int, typer.Option(min=4)] = 14, workers: Workers = 2) -> None:
+    """Train networks on each planted shortcut and on covid19, and keep their answers."""
+    for name in (*PLANTED, "covid19"):
+        networks.make(name, count, workers)
+
+
+@app.command()
+def confirm(count: Annotated[int, typer.Option(min=4)] = 40, workers: Workers = 2) -> None:
+    """Train networks on the X-rays and keep their answers on the test half too."""
+    networks.make("xray", count, workers)
+
+
+@app.command("searches")
+def run_searches(
+    on: Annotated[str, typer.Option(help=f"One of {', '.join(SETS)}.")] = "marker",
+    time: Annotated[str, typer.Option(help="A search, in minutes; its retraining gets half.")] = "4m",
+    seeds: Annotated[int, typer.Option(min=1)] = 3,
+) -> None:
+    """Search with both objectives, equal time, and retrain each winner."""
+    for seed in range(seeds):
+        for objective in OBJECTIVES:
+            Search(on, objective, seed, time).run()
+
+
+@app.command("page")
+def write_page() -> None:
+    """Make the page's tables anew."""
+    folder = networks.RESULTS / "searches"
+    names = sorted(p.name for p in folder.iterdir()) if folder.exists() else []
+    parts = [re.fullmatch(r"(\w+)-(clean|robust)-(\d+m)-(\d+)", name) for name in names]
+    done = [Search(p[1], p[2], int(p[4]), p[3]) for p in parts if p]
+    for name in page.write(done):
+        print(f"written: {name}")
+
+
+if __name__ == "__main__":
+    app()
