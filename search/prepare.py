@@ -74,6 +74,8 @@ class Prepared:
     families: tuple[str, ...]
     recipes: tuple[tuple[str, Mapping[str, Value]], ...]
     """Published configurations: name and values."""
+    starts: tuple[tuple[str, Mapping[str, Value]], ...]
+    """Points that hide what the shortcut audit found: origin and values."""
     make_job: Callable[[Progress], Job]
     """Decodes the images and gives what the workers need; called after the study is made."""
     conditional: bool
@@ -100,6 +102,7 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
         dataset = _load(options, progress)
     import spaces
     from search.suggest import Narrowing, check_narrowing, declared, is_conditional, signature
+    from spaces import starts
     from xraytune import data as data_room
     from xraytune.models import backbones
 
@@ -156,6 +159,8 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
     )
 
     found, recipe_notes = _recipes(options, space_name, space, context.images)
+    own = space_name in spaces.SPACES and space_name != "smoke"
+    begin_with = starts.against_shortcuts(space, families, audit.remedies) if own else []
 
     def make_job(report: Progress) -> Job:
         return _keras_job(options, dataset, space, space_name, context, cache, report)
@@ -165,6 +170,7 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
         declaration=space.declare_hyperparameters,
         families=families,
         recipes=found,
+        starts=tuple(begin_with),
         make_job=make_job,
         conditional=is_conditional(space_parameters),
         notes=(*dataset.notes, *_shortcuts(audit, dataset), *notes, *recipe_notes),
@@ -220,7 +226,7 @@ def _without_images(options: Options, name: str, space_name: str, space: Any) ->
         options=_other_options(options),
     )
     conditional = is_conditional(space_parameters)
-    return Prepared(spec, space.declare_hyperparameters, families, (), lambda _: space.job(), conditional, ())
+    return Prepared(spec, space.declare_hyperparameters, families, (), (), lambda _: space.job(), conditional, ())
 
 
 def _check_families(families: tuple[str, ...]) -> None:

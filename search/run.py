@@ -321,10 +321,10 @@ def first_trials(
     """What is tried before the sampler is asked: origin and values.
 
     Every family comes once before any comes twice, so that a short search has seen all of them and the sampler's model
-    starts with every branch: what is warm-started, then recipes, then a family's name alone, the rest left to the
-    sampler.
+    starts with every branch: what is warm-started, then what hides the audit's findings, then recipes, then a family's
+    name alone, the rest left to the sampler.
     """
-    known = [*warm, *((f"recipe {name}", values) for name, values in prepared.recipes)]
+    known = [*warm, *prepared.starts, *((f"recipe {name}", values) for name, values in prepared.recipes)]
     if len(prepared.families) < 2 or "family" in prepared.spec.fixed:
         return known
     first: dict[object, tuple[str, Mapping[str, Value]]] = {}

@@ -1,6 +1,6 @@
 """`make evidence`: which score picks networks that generalise? Trained, judged, searched; then the page's tables.
 
-    python -m tests.evidence.run networks              # 14 networks on each of four planted shortcuts and on covid19
+    python -m tests.evidence.run networks              # 12 networks on each of four planted shortcuts and on covid19
     python -m tests.evidence.run searches --on marker  # clean and robust searches, three seeds each
     python -m tests.evidence.run page                  # what there is, into docs/robust-validation.md
     python -m tests.evidence.run confirm               # 40 networks on the X-rays: opens their test half
@@ -25,7 +25,7 @@ Workers = Annotated[int, typer.Option(min=1, help="Processes of one thread each.
 
 
 @app.command("networks")
-def make_networks(count: Annotated[int, typer.Option(min=4)] = 14, workers: Workers = 2) -> None:
+def make_networks(count: Annotated[int, typer.Option(min=4)] = 12, workers: Workers = 2) -> None:
     """Train networks on each planted shortcut and on covid19, and keep their answers."""
     for name in (*PLANTED, "covid19"):
         networks.make(name, count, workers)

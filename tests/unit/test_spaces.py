@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import spaces
-from spaces import narrowing, recipes
+from spaces import narrowing, recipes, starts
 from tests.made_networks import config, space
 from xraytune import models
 from xraytune.augmentation import REMEDIES
@@ -228,3 +228,18 @@ def test_a_robust_search_offers_every_remedy_and_says_nothing_of_an_audit_that_f
     context, lines = narrowing.to_audit("chest_xray", spaces.SpaceContext(), found(), "robust")
     assert {name: offered(context, name) for name in REMEDIES} == REMEDIES
     assert lines == []
+
+
+def test_a_search_starts_with_each_family_that_can_hide_what_the_audit_found():
+    context = spaces.SpaceContext(weights=WEIGHTS, narrowed={"vgg_frozen/augmentation_copies": (0,)})
+    full = spaces.get("chest_xray", context)
+    points = starts.against_shortcuts(full, full.families, ("hiding", "shape_jitter"))
+    assert [values["family"] for _, values in points] == ["dense", "cnn", "vgg_finetuned", "densenet"]
+    assert {(values["hiding"], values["shape_jitter"], values["focus_jitter"]) for _, values in points} == {
+        ("strong", "strong", "none")
+    }
+    for _, values in points:
+        hp = keras_tuner.HyperParameters()
+        hp.values = dict(values)
+        assert full.active(hp) == values
+    assert starts.against_shortcuts(full, full.families, ()) == []
