@@ -19,7 +19,7 @@ from search.suggest import Declaration
 from xraytune import artifacts
 from xraytune.data import compare
 from xraytune.errors import FatalError, StudyError
-from xraytune.records import Objective, StudySpec
+from xraytune.records import StudySpec
 
 
 def create(
@@ -93,9 +93,8 @@ def create(
 
 def _metric_names(spec: StudySpec, count: int) -> list[str]:
     """What the dashboard calls the objectives."""
-    first = f"F{spec.beta:g}" if spec.objective == Objective.CLEAN else f"robust F{spec.beta:g}"
     others = str(spec.options.get("objectives", "")).split(",")[1:]
-    return [first, *others, *(f"objective {i + 1}" for i in range(len(others) + 1, count))]
+    return [spec.label, *others, *(f"objective {i + 1}" for i in range(len(others) + 1, count))]
 
 
 def check_existing(

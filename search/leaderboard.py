@@ -36,7 +36,7 @@ def main(
         plain = {"study": view.name, "spec": view.spec.to_json(), "trials": [plain_trial(t) for t in shown]}
         typer.echo(json.dumps(plain, allow_nan=False, indent=1))
         return
-    label = f"F{view.spec.beta:g}"
+    label = view.spec.label
     if view.spec.demonstration:
         console.out.print("[bold yellow]DEMONSTRATION, NOT X-RAYS[/]")
     console.out.print(f"Study [bold]{view.name}[/]: {len(trials)} trials on {view.spec.data}")

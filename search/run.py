@@ -18,7 +18,7 @@ from search import console
 from search.lock import StudyLock, check_name, dated_name
 from search.prepare import Options, Prepared, prepare
 from xraytune.errors import FatalError, InputError, StudyError
-from xraytune.records import Objective, Value
+from xraytune.records import Objective, Value, objective_label
 
 if TYPE_CHECKING:
     from search.progress import Progress
@@ -239,7 +239,7 @@ def search(options: Options, running: Running | None = None) -> StudyView:
         demonstration = options.data in {None, "demo"} and (options.space is None or ":" not in options.space)
         trials, seconds = _budget(options, demonstration)
         options = replace(options, trials=trials, seconds=seconds)
-        label = f"F{options.beta:g}" if options.objective == "clean" else f"robust F{options.beta:g}"
+        label = objective_label(options.objective, options.beta)
         progress = Progress(label, trials=trials, demonstration=demonstration)
         with progress:
             prepared = prepare(options, name, cache, progress.step, stored)

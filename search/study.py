@@ -155,14 +155,14 @@ class Study:
 
     def complete(self, number: int, result: TrialResult) -> None:
         """The trial ended by itself."""
-        self._attributes(number, result=result.to_json())
+        self._attributes(number, result=result.to_json(), **_shown(result))
         self._tell(number, TrialState.COMPLETE, [result.value, *self._others(result)])
         self._count("COMPLETE", number, result.value)
 
     def pruned(self, number: int, result: TrialResult | None) -> None:
         """The trial was stopped early (by the pruner, or because the time ended) after it had reported."""
         if result:
-            self._attributes(number, result=result.to_json())
+            self._attributes(number, result=result.to_json(), **_shown(result))
         elif self.multi_objective:
             self._attributes(number, curve={str(k): v for k, v in self._curve[number].items()})
         last = max(self._curve[number].values(), default=None)
@@ -320,3 +320,14 @@ def objective_value(name: str, result: TrialResult) -> float:
 def trial_seed(study_seed: int, number: int) -> int:
     """The seed of a trial: its own for every study seed and number, below 2³¹."""
     return (study_seed * 1_000_003 + number * 7919 + 1) % (2**31)
+
+
+def _shown(result: TrialResult) -> dict[str, Any]:
+    """What the dashboard shows of a trial in columns of their own: both scores, and the view where it falls."""
+    metrics, weakest = result.metrics, result.weakest_view
+    found: dict[str, Any] = {
+        title: round(metrics[key], 4)
+        for title, key in (("clean F-beta", "val_f_beta"), ("robust F-beta", "robust"), ("AUC", "val_auc"))
+        if key in metrics
+    }
+    return found | ({"falls where": f"{weakest[0]} {weakest[1]:.3f}"} if weakest else {})

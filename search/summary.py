@@ -47,6 +47,8 @@ def summarize(view: StudyView, why: str, label: str, where: str = "") -> None:
 
 
 METRICS = {
+    "clean": "val_f_beta",
+    "robust": "robust",
     "AUC": "val_auc",
     "sensitivity": "val_sensitivity",
     "specificity": "val_specificity",
@@ -56,14 +58,18 @@ METRICS = {
 
 
 def leaderboard(trials: list[TrialRecord], label: str) -> Table:
-    """Trials in the order given."""
+    """Trials in the order given: the objective, the other score beside it, and the view where each falls."""
     known = {key for t in trials if t.result for key in t.result.metrics}
-    shown = {title: key for title, key in METRICS.items() if key in known}
+    own = "robust" if label.startswith("robust") else "clean"
+    shown = {title: key for title, key in METRICS.items() if key in known and title != own}
+    viewed = any(t.result and t.result.weakest_view for t in trials)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in ("trial", "family", "state"):
         table.add_column(column, no_wrap=True)
     for column in (label, *shown, "epochs", "time"):
         table.add_column(column, justify="right", no_wrap=True)
+    if viewed:
+        table.add_column("falls where", no_wrap=True)
     if any(t.cause for t in trials):
         table.add_column("cause", overflow="fold")
     for t in trials:
@@ -77,6 +83,9 @@ def leaderboard(trials: list[TrialRecord], label: str) -> Table:
             str(t.result.epochs if t.result else len(t.curve)),
             console.clock(t.seconds) if t.seconds is not None else "-",
         ]
+        if viewed:
+            weakest = t.result.weakest_view if t.result else None
+            row.append(f"{weakest[0]} {weakest[1]:.2f}" if weakest else "-")
         if any(trial.cause for trial in trials):
             row.append(f"{t.cause}: {t.message.splitlines()[0] if t.message else ''}" if t.cause else "")
         table.add_row(*row)

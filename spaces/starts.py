@@ -17,7 +17,7 @@ from xraytune.records import Value
 def against_shortcuts(
     space: keras_tuner.HyperModel, families: Sequence[str], remedies: Sequence[str]
 ) -> list[tuple[str, dict[str, Value]]]:
-    """A point of each family that can be augmented: origin and values.
+    """A point of each family that can be augmented: origin (one of its own each) and values.
 
     Args:
         space: one of ours.
@@ -38,7 +38,7 @@ def against_shortcuts(
             if not values[copies]:  # a kept prefix that no augmented copy of can be afforded
                 continue
         values |= {p.name: _strongest(p) for p in active if p.name in remedies}
-        points.append(("against shortcuts", values))
+        points.append((f"against shortcuts, {family}", values))
     return points
 
 

@@ -152,6 +152,17 @@ class TrialResult(Record):
         _require(math.isfinite(self.value), "an objective must be finite")
         _require(1 <= self.best_epoch <= self.epochs, f"best epoch {self.best_epoch} of {self.epochs}")
 
+    @property
+    def weakest_view(self) -> tuple[str, float] | None:
+        """The shifted view where the network falls and its F-beta there; None where no views were looked at."""
+        found = {n.removeprefix("view_").replace("_", " "): v for n, v in self.metrics.items() if n.startswith("view_")}
+        return min(found.items(), key=lambda view: view[1]) if found else None
+
+
+def objective_label(objective: str, beta: float) -> str:
+    """An objective's short name."""
+    return f"robust F{beta:g}" if objective == Objective.ROBUST else f"F{beta:g}"
+
 
 @dataclass(frozen=True)
 class StudySpec(Record):
@@ -221,6 +232,11 @@ class StudySpec(Record):
         _require(len(self.classes) >= 2, "a study needs two classes or more")
         _require(self.objective in set(Objective), f"unknown objective {self.objective!r}")
         _require(self.fit in {"crop", "pad", "squash"}, f"unknown fit {self.fit!r}")
+
+    @property
+    def label(self) -> str:
+        """What its trials are compared by, in tables and on axes: `F2`, `robust F2`."""
+        return objective_label(self.objective, self.beta)
 
     def differences(self, other: StudySpec) -> list[str]:
         """One line a field in which `other` differs, `name` left out: `beta: 2.0 in the study, 1.0 now`."""

@@ -17,6 +17,7 @@ import pytest
 from search import creation, samplers, storage
 from search import lock as locks
 from search.storage import open_study
+from search.summary import leaderboard
 from search.synthetic import Branches
 from xraytune.errors import FatalError, InputError, StudyError
 from xraytune.records import EpochReport, FailureCause, StudySpec, TrialResult
@@ -295,3 +296,15 @@ def test_a_resumed_sampler_does_not_repeat_itself():
     space = optuna.distributions.FloatDistribution(0, 1)
     draws = [optuna.create_study(sampler=s).ask({"x": space}).params["x"] for s in (first, again)]
     assert draws[0] != draws[1]
+
+
+def test_both_scores_and_the_view_where_it_falls_stand_beside_a_trial_for_the_dashboard(make):
+    study = make(objective="robust")
+    metrics = {"val_f_beta": 0.97, "robust": 0.84, "val_auc": 0.99, "view_clean": 0.96, "view_border_hidden": 0.7}
+    study.complete(study.ask().number, result(0.84, metrics=metrics))
+    (trial,) = study._study.get_trials()
+    shown = {name: trial.user_attrs[name] for name in ("clean F-beta", "robust F-beta", "falls where")}
+    assert shown == {"clean F-beta": 0.97, "robust F-beta": 0.84, "falls where": "border hidden 0.700"}
+    table = leaderboard(study.view().trials(), study.spec.label)
+    assert [column.header for column in table.columns][3:5] == ["robust F2", "clean"]
+    assert "falls where" in [column.header for column in table.columns]
