@@ -44,6 +44,20 @@ def test_several_sizes_equal_each_alone(dataset, tmp_path, monkeypatch):
         assert np.array_equal(np.load(arrays.pool(dataset, size)), array)
 
 
+def test_what_verification_decoded_is_not_decoded_again_and_gives_the_same_arrays(tmp_path, monkeypatch):
+    root = kaggle(tmp_path / "d")
+    for number, size in enumerate([(600, 700), (300, 40), (64, 64)]):
+        write(root / f"train/NORMAL/IM-07{number:02d}-0001.jpeg", film(number, *size, mode="RGB"))
+    dataset = data.load(str(root))
+    elsewhere = pickle.loads(pickle.dumps(dataset))  # films stay behind
+    with monkeypatch.context() as patch:
+        patch.setattr(arrays.reading, "decode", None)
+        first = {size: np.load(path) for size, path in arrays.pools(dataset, [16, 200]).items()}
+    monkeypatch.setenv("XRAYTUNE_CACHE", str(tmp_path / "other"))
+    assert all(np.array_equal(first[size], np.load(arrays.pool(elsewhere, size))) for size in first)
+    assert len(np.load(arrays.pool(dataset, 24))) == len(first[16])  # films are released: decoded anew
+
+
 def test_an_array_that_is_there_is_not_made_again(dataset):
     path = arrays.pool(dataset, 16)
     before = path.stat().st_mtime_ns

@@ -52,7 +52,9 @@ def test_test_images_are_compared_only_if_asked_and_without_labels(tmp_path):
     dataset = data.load(str(tmp_path / "a" / "films"))
     swapped = dataclasses.replace(
         dataset,
-        images=tuple(dataclasses.replace(i, label=1 - i.label) if i.split == "test" else i for i in dataset.images),
+        images=data.Images.of(
+            dataclasses.replace(i, label=1 - i.label) if i.split == "test" else i for i in dataset.images
+        ),
     )
     found = data.audit(dataset, compare_test=True)
     assert found.shifts

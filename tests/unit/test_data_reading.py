@@ -132,8 +132,8 @@ def test_a_png_that_claims_to_be_enormous_is_refused_by_its_header():
 
 def test_measures_tell_what_they_are_named_for():
     def of(image):
-        _, (copy, thumbnail) = reading.measured(encoded(image))
-        values = reading.measure(copy[None], thumbnail[None])[0].tolist()
+        _, look = reading.measured(encoded(image))
+        values = reading.measure(look.copy[None], look.thumbnail[None])[0].tolist()
         return dict(zip(reading.FEATURES, values, strict=True))
 
     plain = Image.fromarray(np.full((64, 64), 100, np.uint8))
@@ -153,10 +153,10 @@ def test_measures_tell_what_they_are_named_for():
 
 def test_thumbnails_hash_as_the_imagehash_library_does():
     imagehash = pytest.importorskip("imagehash")
-    from xraytune.data import copies
+    from xraytune.data import phash
 
     thumbnails = np.stack([np.asarray(film(seed, 32, 32)) for seed in range(20)])
-    ours = copies.hashes(thumbnails)
+    ours = phash.hashes(thumbnails)
     for value, thumbnail in zip(ours.tolist(), thumbnails, strict=True):
         theirs = imagehash.phash(Image.fromarray(thumbnail))
         assert f"{value:016x}" == str(theirs)

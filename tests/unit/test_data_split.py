@@ -105,8 +105,8 @@ def test_more_folds_than_patients_are_refused():
 
 
 def test_identical_files_bind_their_patients_together():
-    assert split.bind(["a", "b", "c", "d"], ["1", "1", "2", "3"]) == ["a", "a", "c", "d"]
-    assert split.bind(["a", "b", "b", "c"], ["1", "1", "2", "2"]) == ["a", "a", "a", "a"]
+    assert split.bind(["a", "b", "c", "d"], [np.array([0, 1])]) == ["a", "a", "c", "d"]
+    assert split.bind(["a", "b", "b", "c"], [np.array([0, 1]), np.array([2, 3])]) == ["a", "a", "a", "a"]
 
 
 def test_a_flat_folder_is_dealt_70_15_15_and_the_seed_decides(tmp_path, monkeypatch):

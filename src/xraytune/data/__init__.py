@@ -5,7 +5,8 @@
 
 from xraytune.data import arrays
 from xraytune.data.audit import Audit, Finding, audit
-from xraytune.data.dataset import Dataset, ImageRecord, compare, difference
+from xraytune.data.dataset import Dataset, compare, difference
+from xraytune.data.images import ImageRecord, Images
 from xraytune.data.problems import Problem, Progress
 from xraytune.data.reading import Unreadable, read_image
 from xraytune.data.split import folds
@@ -17,6 +18,7 @@ __all__ = [
     "Examination",
     "Finding",
     "ImageRecord",
+    "Images",
     "Problem",
     "Progress",
     "Unreadable",

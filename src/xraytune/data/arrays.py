@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
 import filelock
 import numpy as np
 import PIL
+from PIL import Image
 
 from xraytune import artifacts
 from xraytune.data import cache, reading
-from xraytune.data.dataset import Dataset, ImageRecord
+from xraytune.data.dataset import Dataset
+from xraytune.data.images import Images
 from xraytune.data.problems import Progress
 from xraytune.errors import DataError, InputError
 
@@ -38,7 +40,10 @@ def pool(dataset: Dataset, size: int, progress: Progress | None = None) -> Path:
 
 def pools(dataset: Dataset, sizes: Iterable[int], progress: Progress | None = None) -> dict[int, Path]:
     """Like `pool` for several sizes, each file read once."""
-    return _make(dataset, dataset.select("train") + dataset.select("val"), sizes, "decoding images", progress)
+    paths = _make(dataset, dataset.select("train") + dataset.select("val"), sizes, "decoding images", progress)
+    if dataset.films is not None:
+        dataset.films.release()  # a search asks for all of its sizes at once
+    return paths
 
 
 def test(dataset: Dataset, size: int, progress: Progress | None = None) -> Path:  # noqa: PT028 - no test of ours
@@ -50,7 +55,7 @@ test.__test__ = False  # type: ignore[attr-defined]  # pytest must not take it f
 
 
 def _make(
-    dataset: Dataset, images: Sequence[ImageRecord], sizes: Iterable[int], what: str, progress: Progress | None
+    dataset: Dataset, images: Images, sizes: Iterable[int], what: str, progress: Progress | None
 ) -> dict[int, Path]:
     """The arrays of these images, made where they are missing."""
     paths: dict[int, Path] = {}
@@ -72,7 +77,7 @@ def _make(
 
 def _write(
     dataset: Dataset,
-    images: Sequence[ImageRecord],
+    images: Images,
     edge: int,
     paths: dict[int, Path],
     what: str,
@@ -88,9 +93,9 @@ def _write(
 
         def work(batch: range) -> None:
             for row in batch:
-                film = _film(dataset, images[row], edge)
+                film = _kept(dataset, images, row, edge) or _film(dataset, images, row, edge)
                 for size, array in mapped.items():
-                    array[row] = reading.square(film.image, size, dataset.fit)
+                    array[row] = reading.square(film, size, dataset.fit)
 
         cache.spread(work, len(images), what, progress)
         for array in mapped.values():
@@ -98,16 +103,24 @@ def _write(
         mapped.clear()
 
 
-def _film(dataset: Dataset, image: ImageRecord, edge: int) -> reading.Film:
-    path = dataset.path(image)
+def _kept(dataset: Dataset, images: Images, row: int, edge: int) -> Image.Image | None:
+    """The film of a row as verification decoded it a moment ago, if it did, at this scale, and the file is the same."""
+    if dataset.films is None or dataset.channels != 1 or edge != reading.bucket(0):
+        return None
+    return dataset.films.get(int(images.rows[row]), dataset.root / images.keys[row])
+
+
+def _film(dataset: Dataset, images: Images, row: int, edge: int) -> Image.Image:
+    """The film of a row, decoded from its file."""
+    path = dataset.root / images.keys[row]
     try:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} could be read a moment ago and can't be now: {error.strerror}.") from None
-    if hashlib.sha256(content).hexdigest() != image.sha256:
+    if hashlib.sha256(content).digest() != images.digests[row].tobytes():
         raise DataError(f"{path} changed since it was verified. Start again when nothing writes to the data.")
     try:
-        return reading.decode(content, dataset.channels, edge)
+        return reading.decode(content, dataset.channels, edge).image
     except reading.Unreadable as error:
         raise DataError(f"{path}: {error}.") from None
 
@@ -122,8 +135,8 @@ def _usable(path: Path, shape: tuple[int, ...]) -> bool:
     return bool(array.shape == shape and array.dtype == np.uint8 and path.stat().st_size >= expected)
 
 
-def _digest(dataset: Dataset, images: Sequence[ImageRecord], size: int) -> str:
+def _digest(dataset: Dataset, images: Images, size: int) -> str:
     digest = hashlib.sha256(f"{size} {dataset.fit} {dataset.channels} {PIL.__version__}".encode())
-    for image in images:
-        digest.update(image.sha256.encode())
+    for content in images.digests:
+        digest.update(content.tobytes().hex().encode())
     return f"{digest.hexdigest()[:32]}-{size}"

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytune.data import reading
-from xraytune.data.dataset import Dataset, ImageRecord
+from xraytune.data.dataset import Dataset
+from xraytune.data.images import Images
 from xraytune.data.inspection import Inspection, inspect
 from xraytune.data.problems import Progress
 from xraytune.data.split import folds
@@ -30,6 +31,7 @@ STRONG = 0.80
 """AUC from which it is called a strong one."""
 
 _FOLDS = 5
+Labels = NDArray[np.int32]
 _UNSEEN = frozenset({"bytes", "mode"})  # properties of the file that no network is shown
 _FIT = {
     "crop": "The default --fit crop cuts the shape off but leaves what goes with it",
@@ -173,12 +175,11 @@ def audit(dataset: Dataset, *, compare_test: bool = False, progress: Progress | 
             is learned from it must not be used to tune a model.
         progress: told about files that have to be read again.
     """
-    images = [image for image in dataset.images if image.split != "test"]
-    everything = images + [image for image in dataset.images if image.split == "test"] if compare_test else images
+    images = dataset.images.where(dataset.images.splits != "test")
+    everything = images + dataset.select("test") if compare_test else images
     seen = inspect(dataset.root, _all_keys(dataset), progress=progress)
     table = _properties(everything, seen)
-    labels = np.array([image.label for image in images])
-    patients = [image.patient for image in images]
+    labels, patients = images.labels, images.patients.tolist()
     values = {name: column[: len(images)] for name, column in table.items()}
     findings = sorted(
         (_finding(name, column, labels, dataset) for name, column in values.items()), key=lambda f: -f.auc
@@ -193,25 +194,22 @@ def audit(dataset: Dataset, *, compare_test: bool = False, progress: Progress | 
 
 def _all_keys(dataset: Dataset) -> list[str]:
     """Every key that was verified, so that the kept table is found as it is; sorted as the sources list them."""
-    return sorted({image.key for image in dataset.images} | set(dataset.quarantined))
+    return sorted({*dataset.images.keys, *dataset.quarantined})
 
 
-def _properties(images: Sequence[ImageRecord], seen: Inspection) -> dict[str, NDArray[np.float64]]:
+def _properties(images: Images, seen: Inspection) -> dict[str, NDArray[np.float64]]:
     """Every property of every image, float64 `(n,)` each."""
     row = {key: index for index, key in enumerate(seen.keys)}
-    rows = [row[image.key] for image in images]
-    readings = [seen.readings[index] for index in rows]
-    width = np.array([image.width for image in images], np.float64)
-    height = np.array([image.height for image in images], np.float64)
-    modes = sorted({reading.mode for reading in readings})
+    found = seen.rows[[row[key] for key in images.keys]]
+    width, height = images.shapes.T.astype(np.float64)
     table = {
         "width": width,
         "height": height,
         "aspect_ratio": width / height,
-        "bytes": np.array([reading.size for reading in readings], np.float64),
-        "mode": np.array([modes.index(reading.mode) for reading in readings], np.float64),
+        "bytes": found["size"].astype(np.float64),
+        "mode": np.unique(found["mode"], return_inverse=True)[1].astype(np.float64),
     }
-    features = seen.features[rows].astype(np.float64)
+    features = found["features"].astype(np.float64)
     return table | {name: features[:, i] for i, name in enumerate(reading.FEATURES)}
 
 
@@ -226,7 +224,7 @@ def _auc(positive: NDArray[np.bool_], values: NDArray[np.float64]) -> float:
     return (ranks - ones * (ones + 1) / 2) / (ones * (n - ones))
 
 
-def _finding(name: str, values: NDArray[np.float64], labels: NDArray[np.int64], dataset: Dataset) -> Finding:
+def _finding(name: str, values: NDArray[np.float64], labels: Labels, dataset: Dataset) -> Finding:
     """What one property tells by itself."""
     two = len(dataset.classes) == 2
     wanted = [dataset.positive if dataset.positive is not None else 1] if two else list(range(len(dataset.classes)))
@@ -244,7 +242,7 @@ def _finding(name: str, values: NDArray[np.float64], labels: NDArray[np.int64], 
     return Finding(name, float(auc), label, higher, sentence)
 
 
-def _together(table: NDArray[np.float64], labels: NDArray[np.int64], patients: Sequence[str]) -> float:
+def _together(table: NDArray[np.float64], labels: Labels, patients: Sequence[str]) -> float:
     """AUC of a small model on all properties, out of fold by patient; one-vs-rest mean for three classes or more."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

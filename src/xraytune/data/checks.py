@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from xraytune.data import copies
 from xraytune.data.dataset import Dataset
@@ -23,21 +26,37 @@ _GIVES_WAY = {"train": 0, "val": 1, "test": 2}  # a leak is cured on the side th
 def damaged(inspection: Inspection) -> list[Problem]:
     """Every file that can't be used as an image."""
     return [
-        Problem("unreadable", key, reading.problem, files=(key,))
-        for key, reading in zip(inspection.keys, inspection.readings, strict=True)
-        if reading.problem
+        Problem("unreadable", inspection.keys[row], problem, files=(inspection.keys[row],))
+        for row, problem in sorted(inspection.problems.items())
     ]
 
 
-def leaks(items: Sequence[Item], contents: Mapping[str, str]) -> list[Problem]:
-    """One file's content in two splits or under two labels, and a patient in two splits; copies inside a split."""
-    same: dict[str, list[Item]] = defaultdict(list)
-    for item in items:
-        same[contents[item.key]].append(item)
+def same_content(digests: NDArray[np.uint8]) -> list[NDArray[np.int64]]:
+    """The groups of files that are equal byte for byte.
+
+    Args:
+        digests: `(n, 32)`, the sha256 of each file.
+
+    Returns:
+        The indices of each group of two or more.
+    """
+    first = np.ascontiguousarray(digests[:, :8]).view(np.uint64)[:, 0]
+    values, counts = np.unique(first, return_counts=True)
+    groups: dict[bytes, list[int]] = defaultdict(list)
+    for index in np.flatnonzero(np.isin(first, values[counts > 1])).tolist():
+        groups[digests[index].tobytes()].append(index)
+    return [np.array(group) for group in groups.values() if len(group) > 1]
+
+
+def leaks(items: Sequence[Item], same: Sequence[NDArray[np.int64]]) -> list[Problem]:
+    """One file's content in two splits or under two labels, and a patient in two splits; copies inside a split.
+
+    Args:
+        items: every image.
+        same: the groups of those that are equal byte for byte, as indices.
+    """
     problems, inside = [], []
-    for group in same.values():
-        if len(group) < 2:
-            continue
+    for group in ([items[index] for index in indices] for indices in same):
         keys = sorted(item.key for item in group)
         named = " = ".join(keys[:4]) + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
         if len({item.label for item in group}) > 1:
@@ -63,15 +82,22 @@ def leaks(items: Sequence[Item], contents: Mapping[str, str]) -> list[Problem]:
 
 def _patients_across(items: Sequence[Item], known: set[str]) -> list[Problem]:
     """Patients with films in two splits, beyond those whose files are equal anyway."""
-    splits: dict[str, set[str]] = defaultdict(set)
+    first: dict[str, str] = {}
+    across: dict[str, set[str]] = defaultdict(set)
     for item in items:
         if item.patient and item.split and item.key not in known:
-            splits[item.patient].add(item.split)
+            before = first.setdefault(item.patient, item.split)
+            if before != item.split:
+                across[item.patient] |= {before, item.split}
+    films: dict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        if item.patient in across:
+            films[item.patient].append(item)
     problems = []
-    for patient in sorted(patient for patient, found in splits.items() if len(found) > 1):
-        order = _ordered(splits[patient])
-        mine = sorted(i.key for i in items if i.patient == patient)
-        files = tuple(sorted(i.key for i in items if i.patient == patient and i.split != order[-1]))
+    for patient in sorted(across):
+        order = _ordered(across[patient])
+        mine = sorted(i.key for i in films[patient])
+        files = tuple(sorted(i.key for i in films[patient] if i.split != order[-1]))
         what = f"films of one patient in {' and '.join(order)}: {', '.join(mine[:4])}"
         more = f" and {len(mine) - 4} more" if len(mine) > 4 else ""
         problems.append(Problem("patient leak", patient, what + more, files=files))
@@ -103,9 +129,11 @@ def advice(dataset: Dataset, inspection: Inspection) -> tuple[list[Problem], lis
             "figure may then be too good. Name them with --patient-regex or a manifest"
         )
         problems.append(Problem("patients", "all splits", what, warning=True))
-    counts = Counter(image.label for image in dataset.images if image.split != "test")
-    if max(counts.values()) > IMBALANCE * min(counts.values()):
-        most, fewest = max(counts, key=lambda c: counts[c]), min(counts, key=lambda c: counts[c])
+    images = dataset.images
+    sealed = images.splits == "test"
+    counts = np.bincount(images.labels[~sealed], minlength=len(dataset.classes))
+    most, fewest = int(counts.argmax()), int(counts.argmin())
+    if counts[most] > IMBALANCE * counts[fewest]:
         what = (
             f"{counts[most]} images of {dataset.classes[most]}, {counts[fewest]} of {dataset.classes[fewest]}: "
             "class weights are searched"
@@ -113,8 +141,8 @@ def advice(dataset: Dataset, inspection: Inspection) -> tuple[list[Problem], lis
         problems.append(Problem("imbalance", "training", what, warning=True))
     unit = "patients" if dataset.grouped_by == "patient" else "images"
     for index, name in enumerate(dataset.classes):
-        for part, splits in (("training", {"train", "val"}), ("test", {"test"})):
-            found = len({i.patient for i in dataset.images if i.label == index and i.split in splits})
+        for part, side in (("training", ~sealed), ("test", sealed)):
+            found = len(set(images.patients[side & (images.labels == index)]))
             if found < FEW_PATIENTS:
                 what = f"{found} {unit}: figures on them are anecdotes (30 or more are wanted)"
                 problems.append(Problem("few patients", f"{name}, {part}", what, warning=True))

@@ -3,40 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from xraytune import artifacts
 from xraytune.data import cache
-from xraytune.errors import ArtifactError
-
-
-@dataclass(frozen=True, slots=True)
-class ImageRecord:
-    """One usable image."""
-
-    key: str
-    """Its file's path below the data set's root, with `/`."""
-
-    label: int
-    """Index into the data set's classes."""
-
-    split: str
-    """train, val or test."""
-
-    patient: str
-    """Whom it shows: images with one key must not be parted by any split. The image's own key where nobody knows."""
-
-    group: str
-    """A subgroup to evaluate by (bacteria or virus, a hospital …), empty where none is known."""
-
-    sha256: str
-    """Of the file."""
-
-    width: int
-    height: int
-    """Of the whole film, pixels, upright."""
+from xraytune.data.films import Films
+from xraytune.data.images import ImageRecord, Images
 
 
 @dataclass(frozen=True)
@@ -67,7 +45,7 @@ class Dataset:
     grouped_by: str
     """`patient`, or `image` where no patient is known."""
 
-    images: tuple[ImageRecord, ...]
+    images: Images
     """Every usable image, sorted by key."""
 
     train_fingerprint: str
@@ -88,13 +66,16 @@ class Dataset:
     A final model is judged by them (`search.retrain`); no search sees them, and they are no part of a fingerprint.
     """
 
-    def select(self, split: str) -> tuple[ImageRecord, ...]:
+    films: Films | None = field(default=None, compare=False, repr=False)
+    """Where this process decoded the images for the first time: their films, until the arrays are made."""
+
+    def select(self, split: str) -> Images:
         """The images of `train`, `val` or `test`, sorted by key."""
-        return tuple(image for image in self.images if image.split == split)
+        return self.images.where(self.images.splits == split)
 
     def subgroups(self, split: str) -> dict[str, tuple[str, ...]]:
         """The values of `columns` for the images of a split, in the order of `select`."""
-        chosen = [i for i, image in enumerate(self.images) if image.split == split]
+        chosen = np.flatnonzero(self.images.splits == split).tolist()
         return {name: tuple(values[i] for i in chosen) for name, values in self.columns.items()}
 
     def path(self, image: ImageRecord) -> Path:
@@ -103,21 +84,28 @@ class Dataset:
 
     def counts(self, split: str) -> dict[str, int]:
         """Images a class in a split."""
-        found = dict.fromkeys(self.classes, 0)
-        for image in self.images:
-            if image.split == split:
-                found[self.classes[image.label]] += 1
-        return found
+        labels = self.images.labels[self.images.splits == split]
+        return dict(zip(self.classes, np.bincount(labels, minlength=len(self.classes)).tolist(), strict=True))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to workers: no films, which are an open file."""
+        return self.__dict__ | {"films": None}
 
 
 def fingerprint(classes: Iterable[str], fit: str, channels: int, images: Iterable[ImageRecord]) -> str:
     """The sha256 that names a set of images: class, path and content of each, and what is done to them.
 
     Train and validation images are one set here: how the seed parts them does not change what the data are.
+
+    Args:
+        classes: their names.
+        fit: how a film becomes a square.
+        channels: 1 or 3.
+        images: sorted by key.
     """
     names = tuple(classes)
     digest = hashlib.sha256("\0".join((*names, fit, str(channels))).encode())
-    for image in sorted(images, key=lambda image: image.key):
+    for image in images:
         digest.update(f"\n{names[image.label]}\0{image.key}\0{image.sha256}".encode())
     return digest.hexdigest()
 
@@ -125,11 +113,26 @@ def fingerprint(classes: Iterable[str], fit: str, channels: int, images: Iterabl
 def remember(dataset: Dataset) -> None:
     """Keep the list behind both fingerprints, so that `difference` can name a file later."""
     for print_, splits in ((dataset.train_fingerprint, ("train", "val")), (dataset.test_fingerprint, ("test",))):
-        path = cache.folder("fingerprints") / f"{print_}.json"
-        if not path.exists():
-            rows = [[dataset.classes[i.label], i.key, i.sha256] for i in dataset.images if i.split in splits]
-            head = {"classes": dataset.classes, "fit": dataset.fit, "channels": dataset.channels}
-            artifacts.write_json(path, head | {"images": rows})
+        path = _list(print_)
+        if path.exists():
+            continue
+        head = {"classes": dataset.classes, "fit": dataset.fit, "channels": dataset.channels}
+        with artifacts.atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(head) + "\n")
+            for image in dataset.images:
+                if image.split in splits:
+                    file.write(json.dumps([image.key, dataset.classes[image.label], image.sha256]) + "\n")
+
+
+def _recall(fingerprint: str) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """What `remember` kept: how the images were read, and class and content by key."""
+    with _list(fingerprint).open(encoding="utf-8") as file:
+        head = json.loads(next(file, ""))
+        return head, {key: about for key, *about in map(json.loads, file)}
+
+
+def _list(fingerprint: str) -> Path:
+    return cache.folder("fingerprints") / f"{fingerprint}.jsonl"
 
 
 def difference(dataset: Dataset, recorded: str, *, test: bool = False) -> str | None:
@@ -152,13 +155,12 @@ def compare(recorded: str, now: str, *, test: bool = False) -> str | None:
         return None
     what = "test images" if test else "training images"
     try:
-        then, present = (artifacts.read_json(cache.folder("fingerprints") / f"{name}.json") for name in (recorded, now))
-    except ArtifactError:  # the cache was emptied, or the study was made on another machine
+        (then, old), (present, new) = _recall(recorded), _recall(now)
+    except (OSError, ValueError):  # the cache was emptied, or the study was made on another machine
         return f"The {what} are not those of the study (fingerprint {now[:12]}, recorded {recorded[:12]})."
     for name in ("fit", "channels", "classes"):
         if then[name] != present[name]:
             return f"The study was made with {name} {then[name]}, now it is {present[name]}."
-    old, new = ({key: (label, content) for label, key, content in lists["images"]} for lists in (then, present))
     changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
     key = changed[0]
     if key not in new:

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import operator
 import os
 import secrets
 import time
 import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,30 +27,51 @@ import PIL
 from numpy.typing import NDArray
 
 from xraytune import artifacts
-from xraytune.data import cache, reading
+from xraytune.data import cache, phash, reading
+from xraytune.data.films import Films, Stat, stamp, stat_of
 from xraytune.data.problems import Progress
-from xraytune.data.reading import Reading
+from xraytune.data.reading import Look, Reading
 
-_columns = operator.attrgetter(*(f.name for f in fields(Reading)))
-_LAYOUT = 3  # of the kept table; raised when what is measured changes
+ROW = np.dtype(
+    [
+        ("sha256", "u1", 32),  # of the file's bytes; zeros where they could not be read
+        ("width", "i4"),  # of the whole film, upright, pixels
+        ("height", "i4"),
+        ("size", "i8"),  # bytes
+        ("mode", "S8"),
+        ("patient", "S16"),  # a digest of the DICOM header's PatientID
+        ("phash", "u8"),
+        ("features", "f4", len(reading.FEATURES)),  # zeros where the file can't be used
+        ("stat", "i8", 4),  # zeros where it must not be trusted
+    ]
+)
+"""What is kept of a file: 136 bytes, where Python objects would take a thousand."""
+
+_LAYOUT = 4  # of the kept table; raised when what is measured changes
 _RACY_NS = 2_000_000_000
 _MOST_BYTES = 256 << 20  # a film of 50 megapixels at 16 bit, uncompressed, is 100 MB
+_NEVER: Stat = (0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
 class Inspection:
     """What all files turned out to be; row i belongs to `keys[i]`."""
 
-    keys: tuple[str, ...]
-    readings: tuple[Reading, ...]
-    features: NDArray[np.float32]
-    """`(n, len(reading.FEATURES))`; zeros where the file can't be used."""
+    keys: Sequence[str]
+    rows: NDArray[np.void]
+    """`(n,)` of `ROW`."""
+
+    problems: dict[int, str]
+    """Why a file can't be used, by its row."""
 
     thumbnails: NDArray[np.uint8]
     """`(n, 32, 32)`, mapped from the disk; zeros where the file can't be used."""
 
     read: int
     """How many files were read this time; the others were known."""
+
+    films: Films | None = field(default=None, compare=False)
+    """The films of those that were read."""
 
 
 def inspect(root: Path, keys: Sequence[str], *, rehash: bool = False, progress: Progress | None = None) -> Inspection:
@@ -67,136 +87,112 @@ def inspect(root: Path, keys: Sequence[str], *, rehash: bool = False, progress: 
         The findings in the order of `keys`. Files that can't be read are findings too, not errors.
     """
     home = cache.folder("inspected", hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:24])
-    known = None if rehash else _Table.load(home)
-    paths = [os.path.join(root, key) for key in keys]  # noqa: PTH118 - a Path a file is ten times slower
-    table = _Table.empty(list(keys))
-    fresh = list(range(len(keys)))
-    if known is not None:
-        fresh = table.adopt(known, [_stat(path) for path in paths])
-        if not fresh and known.keys == table.keys:
-            return Inspection(tuple(keys), tuple(known.readings), known.features, known.thumbnails, 0)
+    known = None if rehash else _load(home)
+    rows, problems = np.zeros(len(keys), ROW), dict[int, str]()
+    began = time.time_ns()
+    if known is None:
+        old = np.full(len(keys), -1)
+    else:
+        old = _unchanged(root, keys, known)
+        if len(known.keys) == len(keys) and np.array_equal(old, np.arange(len(keys))):
+            return replace(known, keys=keys)
+        adopted = np.flatnonzero(old >= 0)
+        rows[adopted] = known.rows[old[adopted]]
+        pairs = zip(adopted.tolist(), old[adopted].tolist(), strict=True)
+        problems |= {row: known.problems[then] for row, then in pairs if then in known.problems}
+    fresh = np.flatnonzero(old < 0)
+    films = Films(home, len(keys))
     thumbnails = home / f"thumbnails-{secrets.token_hex(6)}.npy"
     with artifacts.atomic_write(thumbnails) as temporary:
-        shape = (len(keys), reading.THUMBNAIL, reading.THUMBNAIL)
-        mapped = cache.mapped(temporary, shape)
+        mapped = cache.mapped(temporary, (len(keys), reading.THUMBNAIL, reading.THUMBNAIL))
         if known is not None:
-            for rows in cache.in_chunks(list(table.adopted), 4096):
-                mapped[list(rows)] = known.thumbnails[[table.adopted[row] for row in rows]]
+            for part in cache.in_chunks(adopted.tolist(), 4096):
+                mapped[part] = known.thumbnails[old[part]]
 
         def work(batch: range) -> None:
-            rows, films = [], []
-            for row in (fresh[i] for i in batch):
-                table.stats[row], table.readings[row], pixels = _read(paths[row])
-                if pixels is not None:
-                    rows.append(row)
-                    films.append(pixels)
-            if rows:
-                copies, small = (np.stack(part) for part in zip(*films, strict=True))
-                table.features[rows] = reading.measure(copies, small)
-                mapped[rows] = small
+            chosen, looks = [], []
+            for row in fresh[batch.start : batch.stop].tolist():
+                stat, found, look = _read(os.path.join(root, keys[row]))  # noqa: PTH118 - a Path is ten times slower
+                if found.problem:
+                    problems[row] = found.problem
+                if look is not None:
+                    chosen.append(row)
+                    looks.append((look.copy, look.thumbnail))
+                    films.keep(row, look.film, stat)
+                rows[row] = _row(found, _NEVER if max(stat[1], stat[2]) > began - _RACY_NS else stat)
+            if chosen:
+                copies, small = (np.stack(part) for part in zip(*looks, strict=True))
+                rows["features"][chosen] = reading.measure(copies, small)
+                rows["phash"][chosen] = phash.hashes(small)
+                mapped[chosen] = small
 
         cache.spread(work, len(fresh), "reading and checking images", progress)
         mapped.flush()
-    table.save(home, thumbnails)
-    return Inspection(
-        tuple(keys), tuple(table.readings), table.features, np.load(thumbnails, mmap_mode="r"), len(fresh)
-    )
+    _save(home, keys, rows, problems, thumbnails)
+    return Inspection(keys, rows, problems, np.load(thumbnails, mmap_mode="r"), len(fresh), films)
 
 
-def _stat(path: str) -> tuple[int, int, int, int]:
-    try:
-        found = os.stat(path)  # noqa: PTH116
-    except OSError:
-        return (-1, 0, 0, 0)
-    return (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
-
-
-def _read(path: str) -> tuple[tuple[int, int, int, int], Reading, tuple[reading.Pixels, reading.Pixels] | None]:
-    """One file's kernel record (zeros if it must not be trusted), reading and small copies."""
-    began = time.time_ns()
+def _read(path: str) -> tuple[Stat, Reading, Look | None]:
+    """One file's kernel record before it was read, reading and film."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123
             found = os.fstat(file.fileno())
             if found.st_size > _MOST_BYTES:
                 problem = f"{found.st_size >> 20} MB, more than any radiograph ({_MOST_BYTES >> 20} MB)"
-                return (0, 0, 0, 0), Reading(size=found.st_size, problem=problem), None
+                return _NEVER, Reading(size=found.st_size, problem=problem), None
             content = file.read()
     except FileNotFoundError:
-        return (0, 0, 0, 0), Reading(problem="the file does not exist"), None
+        return _NEVER, Reading(problem="the file does not exist"), None
     except OSError as error:
-        return (0, 0, 0, 0), Reading(problem=f"can't be opened: {error.strerror}"), None
-    result, copy = reading.measured(content)
-    racy = max(found.st_mtime_ns, found.st_ctime_ns) > began - _RACY_NS
-    stat = (0, 0, 0, 0) if racy else (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
-    return stat, result, copy
+        return _NEVER, Reading(problem=f"can't be opened: {error.strerror}"), None
+    return stamp(found), *reading.measured(content)
 
 
-class _Table:
-    """The kept findings of one root."""
+def _row(found: Reading, stat: Stat) -> tuple[Any, ...]:
+    digest = tuple(bytes.fromhex(found.sha256)) or (0,) * 32
+    measures = (0.0,) * len(reading.FEATURES)
+    return digest, found.width, found.height, found.size, found.mode, found.patient, 0, measures, stat
 
-    def __init__(
-        self,
-        keys: list[str],
-        stats: NDArray[np.int64],
-        readings: list[Reading],
-        features: NDArray[np.float32],
-        thumbnails: NDArray[np.uint8],
-    ) -> None:
-        self.keys, self.stats, self.readings = keys, stats, readings
-        self.features, self.thumbnails = features, thumbnails
-        self.adopted: dict[int, int] = {}
 
-    @classmethod
-    def empty(cls, keys: list[str]) -> _Table:
-        n = len(keys)
-        features = np.zeros((n, len(reading.FEATURES)), np.float32)
-        return cls(keys, np.zeros((n, 4), np.int64), [Reading()] * n, features, np.zeros((0, 0, 0), np.uint8))
+def _unchanged(root: Path, keys: Sequence[str], known: Inspection) -> NDArray[np.int64]:
+    """For each key the row of the kept table that still holds, -1 where none does."""
+    if known.keys == keys:
+        old = np.arange(len(keys))
+    else:
+        place = {key: row for row, key in enumerate(known.keys)}
+        old = np.array([place.get(key, -1) for key in keys], np.int64)
+    now = np.array([stat_of(os.path.join(root, key)) for key in keys], np.int64).reshape(-1, 4)  # noqa: PTH118
+    old[(known.rows["stat"][old] != now).any(1)] = -1
+    return old
 
-    def adopt(self, known: _Table, stats: list[tuple[int, int, int, int]]) -> list[int]:
-        """Take over every row whose file is as it was; return the rows that have to be read."""
-        rows = {key: row for row, key in enumerate(known.keys)}
-        then = [tuple(row) for row in known.stats.tolist()]
-        fresh = []
-        for row, (key, now) in enumerate(zip(self.keys, stats, strict=True)):
-            old = rows.get(key)
-            if old is None or then[old] != now:
-                fresh.append(row)
-            else:
-                self.adopted[row] = old
-                self.readings[row] = known.readings[old]
-        mine, theirs = list(self.adopted), list(self.adopted.values())
-        self.stats[mine], self.features[mine] = known.stats[theirs], known.features[theirs]
-        return fresh
 
-    @classmethod
-    def load(cls, home: Path) -> _Table | None:
-        """What is kept, None if nothing usable is."""
-        try:
-            with (home / "table.npz").open("rb") as file, np.load(file) as kept:
-                head = json.loads(kept["head"].tobytes())
-                if head["made_by"] != _maker():
-                    return None
-                thumbnails = np.load(home / head["thumbnails"], mmap_mode="r")
-                readings = [Reading(*row) for row in head["readings"]]
-                return cls(head["keys"], kept["stats"], readings, kept["features"], thumbnails)
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
-            return None
+def _load(home: Path) -> Inspection | None:
+    """What is kept of a root, None if nothing usable is."""
+    try:
+        with (home / "table.npz").open("rb") as file, np.load(file) as kept:
+            head = json.loads(kept["head"].tobytes())
+            if head["made_by"] != _maker():
+                return None
+            thumbnails = np.load(home / head["thumbnails"], mmap_mode="r")
+            keys = kept["keys"].tobytes().decode(errors="surrogateescape").split("\0")
+            rows = kept["rows"].view(ROW)
+            problems = {int(row): problem for row, problem in head["problems"]}
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        return None
+    return Inspection(keys, rows, problems, thumbnails, 0) if len(keys) == len(rows) == len(thumbnails) else None
 
-    def save(self, home: Path, thumbnails: Path) -> None:
-        """Keep the findings; a full disk only costs time at the next start."""
-        head = {
-            "made_by": _maker(),
-            "thumbnails": thumbnails.name,
-            "keys": self.keys,
-            "readings": [_columns(r) for r in self.readings],
-        }
-        text = np.frombuffer(json.dumps(head).encode(), np.uint8)
-        with artifacts.atomic_write(home / "table.npz") as temporary:
-            np.savez(temporary, head=text, stats=self.stats, features=self.features)
-        for old in home.glob("thumbnails-*.npy"):
-            if old != thumbnails:
-                with suppress(OSError):
-                    old.unlink()
+
+def _save(home: Path, keys: Sequence[str], rows: NDArray[np.void], problems: dict[int, str], thumbnails: Path) -> None:
+    """Keep the findings for the next start."""
+    head = {"made_by": _maker(), "thumbnails": thumbnails.name, "problems": sorted(problems.items())}
+    names = "\0".join(keys).encode(errors="surrogateescape")  # no path holds a zero byte
+    text, bytes_ = (np.frombuffer(content, np.uint8) for content in (json.dumps(head).encode(), names))
+    with artifacts.atomic_write(home / "table.npz") as temporary:
+        np.savez(temporary, head=text, keys=bytes_, rows=rows.view(np.uint8))
+    for old in home.glob("thumbnails-*.npy"):
+        if old != thumbnails:
+            with suppress(OSError):
+                old.unlink()
 
 
 def _maker() -> list[Any]:

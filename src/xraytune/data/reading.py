@@ -31,9 +31,10 @@ MOST_PIXELS = 50_000_000
 FITS = ("crop", "pad", "squash")
 """How a film becomes a square: its centre on the shorter edge, black borders on the longer, or aspect given up."""
 
-MEASURED = 128
+MEASURED = 112
 """Edge of the squashed copy that the file's make-up is measured on. The gradient ratio of the Kermany films tells
-classes apart with AUC 0.79 at 32 px, 0.85 at 64 px, 0.87 at 112 px and 0.88 at 224 px; 128 costs little."""
+classes apart with AUC 0.79 at 32 px, 0.85 at 64 px, 0.87 at 112 px and 0.88 at 224 px. Common films (224, 448, 1,024
+px) shrink to 112 px by whole factors or nearly, for a quarter of what other edges cost."""
 
 THUMBNAIL = 32
 """Edge of the kept thumbnail: the perceptual hash is defined on 32 x 32 pixels."""
@@ -147,21 +148,31 @@ def decode(content: bytes, channels: int = 1, least: int = _BUCKET) -> Film:
         raise Unreadable(_why(content, error)) from None
 
 
-def measured(content: bytes) -> tuple[Reading, tuple[Pixels, Pixels] | None]:
-    """What a file is, and its squashed gray copy.
+class Look(NamedTuple):
+    """A film that was measured, in three sizes."""
 
-    Returns:
-        The reading, and uint8 `(MEASURED, MEASURED)` with its uint8 `(THUMBNAIL, THUMBNAIL)` thumbnail; None instead
-        if the file can't be used.
-    """
+    film: Image.Image
+    """As `decode` gives it by default: gray, upright."""
+
+    copy: Pixels
+    """`(MEASURED, MEASURED)`, squashed."""
+
+    thumbnail: Pixels
+    """`(THUMBNAIL, THUMBNAIL)`, squashed."""
+
+
+def measured(content: bytes) -> tuple[Reading, Look | None]:
+    """What a file is, and its film; None instead of the film if the file can't be used."""
     digest = hashlib.sha256(content).hexdigest()
     try:
         film = decode(content)
     except Unreadable as error:
         return Reading(digest, size=len(content), problem=str(error)), None
-    copy = film.image.resize((MEASURED, MEASURED), Image.Resampling.BILINEAR)
-    pixels = np.asarray(copy), np.asarray(copy.reduce(MEASURED // THUMBNAIL))
-    return Reading(digest, film.width, film.height, len(content), film.mode, film.patient), pixels
+    bilinear = Image.Resampling.BILINEAR
+    copy = film.image.resize((MEASURED, MEASURED), bilinear, reducing_gap=1.0)  # whole factors by plain means first
+    small = copy.resize((THUMBNAIL, THUMBNAIL), bilinear, reducing_gap=1.0)
+    look = Look(film.image, np.asarray(copy), np.asarray(small))
+    return Reading(digest, film.width, film.height, len(content), film.mode, film.patient), look
 
 
 def measure(copies: Pixels, thumbnails: Pixels) -> NDArray[np.float32]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,13 +35,15 @@ def hold_out(labels: Sequence[int], patients: Sequence[str], share: float, seed:
     """
     label = np.asarray(labels, dtype=np.int64)
     classes = int(label.max(initial=-1)) + 1
-    counts: dict[str, NDArray[np.int64]] = defaultdict(lambda: np.zeros(classes, np.int64))
-    for patient, index in zip(patients, label, strict=True):
-        counts[patient][index] += 1
+    number: dict[str, int] = {}
+    codes = np.fromiter((number.setdefault(patient, len(number)) for patient in patients), np.int64, len(label))
+    counts = np.zeros((len(number), classes), np.int64)
+    np.add.at(counts, (codes, label), 1)
     total = np.bincount(label, minlength=classes)
     target, scale = total * share, np.maximum(total, 1)
-    order = sorted(counts, key=lambda patient: hashlib.sha256(f"{seed}/{patient}".encode()).digest())
-    held: set[str] = set()
+    drawn = sorted(number, key=lambda patient: hashlib.sha256(f"{seed}/{patient}".encode()).digest())
+    order = [number[patient] for patient in drawn]
+    held = np.zeros(len(number), np.bool_)
     now = np.zeros(classes, np.int64)
 
     def distance(count: NDArray[np.int64]) -> float:
@@ -52,18 +53,19 @@ def hold_out(labels: Sequence[int], patients: Sequence[str], share: float, seed:
         """Whether holding `count` would leave the other side without a class that the patient has."""
         return bool(((of > 0) & (count >= total)).any())
 
+    left = distance(now)
     for patient in order:
         after = now + counts[patient]
-        if distance(after) < distance(now) and not empties(after, counts[patient]):
-            held.add(patient)
-            now = after
+        if (then := distance(after)) < left and not empties(after, counts[patient]):
+            held[patient] = True
+            now, left = after, then
     for index in np.flatnonzero((now == 0) & (total > 0)):
         candidates = [p for p in order if counts[p][index] and not empties(now + counts[p], counts[p])]
         if candidates:
             patient = min(candidates, key=lambda p: int(counts[p].sum()))
-            held.add(patient)
+            held[patient] = True
             now = now + counts[patient]
-    return np.fromiter((patient in held for patient in patients), bool, len(label))
+    return held[codes]
 
 
 def folds(labels: Sequence[int], patients: Sequence[str], k: int, seed: int) -> list[tuple[Indices, Indices]]:
@@ -93,12 +95,12 @@ def folds(labels: Sequence[int], patients: Sequence[str], k: int, seed: int) -> 
     return [(np.asarray(a), np.asarray(b)) for a, b in splitter.split(np.zeros(len(label)), label, group)]
 
 
-def bind(patients: Sequence[str], contents: Sequence[str]) -> list[str]:
+def bind(patients: Sequence[str], same: Iterable[NDArray[np.int64]]) -> list[str]:
     """Groups that must not be parted: images of one patient, and images whose files are the same byte for byte.
 
     Args:
         patients: patient key of each image.
-        contents: sha256 of each image's file.
+        same: the groups of images whose files are equal, as indices.
 
     Returns:
         For each image, the smallest patient key of its group.
@@ -113,9 +115,9 @@ def bind(patients: Sequence[str], contents: Sequence[str]) -> list[str]:
             parent[key], key = root, parent[key]
         return root
 
-    first: dict[str, str] = {}
-    for patient, content in zip(patients, contents, strict=True):
-        a, b = find(patient), find(first.setdefault(content, patient))
-        if a != b:
-            parent[max(a, b)] = min(a, b)
-    return [find(patient) for patient in patients]
+    for group in same:
+        for index in group[1:]:
+            a, b = find(patients[index]), find(patients[group[0]])
+            if a != b:
+                parent[max(a, b)] = min(a, b)
+    return [find(patient) if patient in parent else patient for patient in patients]

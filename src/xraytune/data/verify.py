@@ -5,14 +5,17 @@ Called through `xraytune.data.load` by every command, and by `python -m search.v
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xraytune.data import checks, sources, split
-from xraytune.data.dataset import Dataset, ImageRecord, fingerprint, remember
+from xraytune.data.dataset import Dataset, fingerprint, remember
+from xraytune.data.images import Images, Texts
 from xraytune.data.inspection import Inspection, inspect
 from xraytune.data.items import Item, Listing
 from xraytune.data.problems import Problem, Progress, table
@@ -62,55 +65,63 @@ class Examination:
         return tuple(problem for problem in self.problems if problem.warning)
 
 
+class Options(TypedDict, total=False):
+    """How data are read; the same for `load` and `examine`."""
+
+    fit: str
+    """How a film becomes a square: crop (the default), pad or squash."""
+
+    positive: str | None
+    """The positive class's name; by default the one of two whose name says so."""
+
+    channels: int
+    """1 for gray (the default), 3 for RGB."""
+
+    seed: int
+    """Deals the patients to training and validation (and test, where the data have none); 0 by default."""
+
+    patient_regex: str | None
+    """How a path below the root tells its patient."""
+
+    quarantine: bool
+    """Leave bad files out and record which, instead of refusing the data."""
+
+    rehash: bool
+    """Read every file, also those that the kernel says are unchanged since they were last read."""
+
+    progress: Progress | None
+    """`progress(done, total, what)`."""
+
+
 @dataclass
 class _Draft:
     """The data set in the making; parallel lists would drift apart."""
 
     items: list[Item]
-    contents: dict[str, str]
-    notes: list[str] = field(default_factory=list)
+    rows: NDArray[np.int64]
+    """Of each item in the inspection."""
+
+    notes: list[str]
+
+    def drop(self, files: Iterable[str]) -> None:
+        """Leave the items of these keys out."""
+        if gone := set(files):
+            kept = [index for index, item in enumerate(self.items) if item.key not in gone]
+            self.items, self.rows = [self.items[index] for index in kept], self.rows[kept]
 
 
-def load(
-    data: str | None,
-    *,
-    fit: str = "crop",
-    positive: str | None = None,
-    channels: int = 1,
-    seed: int = 0,
-    patient_regex: str | None = None,
-    quarantine: bool = False,
-    rehash: bool = False,
-    progress: Progress | None = None,
-) -> Dataset:
+def load(data: str | None, **options: Unpack[Options]) -> Dataset:
     """Open, verify completely, and split by patient.
 
     Args:
         data: a folder, archive, `.npz`, manifest, built-in name; None or `demo` for the phantoms.
-        fit: how a film becomes a square: crop, pad or squash.
-        positive: the positive class's name; by default the one of two whose name says so.
-        channels: 1 for gray, 3 for RGB.
-        seed: deals the patients to training and validation (and test, where the data have none).
-        patient_regex: how a path below the root tells its patient.
-        quarantine: leave bad files out and record which, instead of refusing the data.
-        rehash: read every file, also those that the kernel says are unchanged since they were last read.
-        progress: `progress(done, total, what)`.
+        options: see `Options`.
 
     Raises:
         DataError: there are errors; the message holds all of them.
         InputError: an option is out of its range.
     """
-    found = examine(
-        data,
-        fit=fit,
-        positive=positive,
-        channels=channels,
-        seed=seed,
-        patient_regex=patient_regex,
-        quarantine=quarantine,
-        rehash=rehash,
-        progress=progress,
-    )
+    found = examine(data, **options)
     if found.dataset is None:
         raise DataError(refusal(found))
     return found.dataset
@@ -129,64 +140,53 @@ def refusal(found: Examination) -> str:
     return message
 
 
-def examine(
-    data: str | None,
-    *,
-    fit: str = "crop",
-    positive: str | None = None,
-    channels: int = 1,
-    seed: int = 0,
-    patient_regex: str | None = None,
-    quarantine: bool = False,
-    rehash: bool = False,
-    progress: Progress | None = None,
-) -> Examination:
+def examine(data: str | None, **options: Unpack[Options]) -> Examination:
     """Like `load`, but errors in the data are returned, not raised.
 
     Raises:
         DataError: there is nothing to examine.
         InputError: an option is out of its range.
     """
+    fit, channels, progress = options.get("fit", "crop"), options.get("channels", 1), options.get("progress")
+    quarantine = options.get("quarantine", False)
     if fit not in FITS:
         raise InputError(f"--fit {fit} is unknown. Take {', '.join(FITS)}.")
     if channels not in {1, 3}:
         raise InputError(f"{channels} channels can't be had: take 1 (gray) or 3 (RGB).")
-    listing = sources.open_source(data, patient_regex=patient_regex, progress=progress)
+    listing = sources.open_source(data, patient_regex=options.get("patient_regex"), progress=progress)
     name = sources.canonical(data)
     if not listing.items and not listing.problems:
         raise DataError(f"{name} holds no images. DATA is {sources.KINDS}.")
     items = listing.items
-    inspection = inspect(listing.root, [item.key for item in items], rehash=rehash, progress=progress)
+    keys = [item.key for item in items]
+    inspection = inspect(listing.root, keys, rehash=options.get("rehash", False), progress=progress)
     problems = list(listing.problems)
     if listing.litter:
         what = f"left out, with {len(listing.litter) - 1} more of that kind" if len(listing.litter) > 1 else "left out"
         problems.append(Problem("skipped", listing.litter[0], what, warning=True))
 
     # the files by themselves, then against each other
-    draft = _Draft(_with_header_patients(listing, inspection), {}, list(listing.notes))
+    draft = _Draft(_with_header_patients(listing, inspection), np.arange(len(items)), list(listing.notes))
     damaged = checks.damaged(inspection)
     problems += damaged
-    draft.items = _without(draft.items, damaged)
-    draft.contents = {key: r.sha256 for key, r in zip(inspection.keys, inspection.readings, strict=True)}
+    draft.drop(file for problem in damaged for file in problem.files)
     _merge_tiny_validation(draft)
-    leaks = checks.leaks(draft.items, draft.contents)
-    problems += leaks
+    problems += checks.leaks(draft.items, checks.same_content(inspection.rows["sha256"][draft.rows]))
     quarantined = tuple(sorted({file for problem in problems if not problem.warning for file in problem.files}))
     if quarantine and quarantined:
         problems = [replace(p, warning=True, what=p.what + "; left out") if p.files else p for p in problems]
-        left_out = set(quarantined)
-        draft.items = [item for item in draft.items if item.key not in left_out]
+        draft.drop(quarantined)
         draft.notes.append(f"{len(quarantined)} bad files were left out (quarantine), the first is {quarantined[0]}.")
     problems += checks.emptied(items, draft.items) if quarantine else []
     named = {name for names in listing.folders.values() for name in names} | {item.label for item in items}
     problems += checks.one_class(sorted(named), name)
     classes = tuple(sorted(named))
-    index, complaint = _positive(classes, positive)
+    index, complaint = _positive(classes, options.get("positive"))
     problems += complaint
     dataset: Dataset | None = None
     facts: list[str] = []
     if all(problem.warning for problem in problems):
-        dataset = _build(draft, listing, inspection, name, classes, index, channels, fit, seed)
+        dataset = _build(draft, listing, inspection, name, classes, index, channels, fit, options.get("seed", 0))
         dataset = replace(dataset, quarantined=quarantined if quarantine else ())
         advice, facts = checks.advice(dataset, inspection)
         problems += advice
@@ -208,16 +208,14 @@ def _with_header_patients(listing: Listing, inspection: Inspection) -> list[Item
     """Patients from DICOM headers, where names and manifests tell none."""
     if listing.patients_known:
         return listing.items
-    known = sum(bool(reading.patient) for reading in inspection.readings)
+    patients = inspection.rows["patient"]
+    known = int((patients != b"").sum())
     if not known or known < 0.9 * len(listing.items):
         return listing.items
     listing.patients_known = True
-    return [replace(item, patient=r.patient) for item, r in zip(listing.items, inspection.readings, strict=True)]
-
-
-def _without(items: Sequence[Item], problems: Sequence[Problem]) -> list[Item]:
-    gone = {file for problem in problems for file in problem.files}
-    return [item for item in items if item.key not in gone]
+    return [
+        replace(item, patient=patient.decode()) for item, patient in zip(listing.items, patients.tolist(), strict=True)
+    ]
 
 
 def _merge_tiny_validation(draft: _Draft) -> None:
@@ -269,20 +267,23 @@ def _build(
     seed: int,
 ) -> Dataset:
     """Deal the images that are left and name the result."""
-    items = sorted(draft.items, key=lambda item: item.key)
+    order = sorted(range(len(draft.items)), key=lambda index: draft.items[index].key)
+    items, rows = [draft.items[index] for index in order], draft.rows[order]
+    found = inspection.rows[rows]
     number = {label: index for index, label in enumerate(classes)}
-    labels = [number[item.label] for item in items]
-    patients = [item.patient or item.key for item in items]
-    groups = split.bind(patients, [draft.contents[item.key] for item in items])
-    splits = _deal(items, labels, groups, seed, draft.notes)
-    readings = dict(zip(inspection.keys, inspection.readings, strict=True))
-    images = tuple(
-        ImageRecord(item.key, label, where, group, item.group, reading.sha256, reading.width, reading.height)
-        for item, label, where, group in zip(items, labels, splits, groups, strict=True)
-        for reading in (readings[item.key],)
+    labels = np.array([number[item.label] for item in items], np.int32)
+    patients = split.bind([item.patient or item.key for item in items], checks.same_content(found["sha256"]))
+    images = Images(
+        keys=np.array([item.key for item in items], object),
+        labels=labels,
+        splits=_deal(items, labels, patients, seed, draft.notes),
+        patients=np.array(patients, object),
+        groups=np.array([item.group for item in items], object),
+        digests=found["sha256"],
+        shapes=np.stack([found["width"], found["height"]], axis=1),
+        rows=rows.astype(np.int32),
     )
-    sealed = [image for image in images if image.split == "test"]
-    seen = [image for image in images if image.split != "test"]
+    sealed = images.splits == "test"
     return Dataset(
         name=name,
         root=listing.root,
@@ -293,29 +294,32 @@ def _build(
         demonstration=listing.demonstration,
         grouped_by="patient" if listing.patients_known else "image",
         images=images,
-        train_fingerprint=fingerprint(classes, fit, channels, seen),
-        test_fingerprint=fingerprint(classes, fit, channels, sealed),
+        train_fingerprint=fingerprint(classes, fit, channels, images.where(~sealed)),
+        test_fingerprint=fingerprint(classes, fit, channels, images.where(sealed)),
         notes=tuple(draft.notes),
-        columns={name: tuple(of.get(i.key, "") for i in images) for name, of in listing.columns.items()},
+        columns={name: tuple(of.get(key, "") for key in images.keys) for name, of in listing.columns.items()},
+        films=inspection.films,
     )
 
 
-def _deal(items: Sequence[Item], labels: list[int], groups: list[str], seed: int, notes: list[str]) -> list[str]:
+def _deal(items: Sequence[Item], label: NDArray[np.int32], patients: list[str], seed: int, notes: list[str]) -> Texts:
     """The split of every image: the source's own where it has one, else by patient, stratified by class."""
-    splits = np.array([item.split or "train" for item in items], dtype="<U5")
-    label, group = np.asarray(labels), np.asarray(groups)
+    splits = np.array([item.split or "train" for item in items], object)
+
+    def chosen(share: float, seed: int) -> tuple[NDArray[np.int64], int]:
+        free = np.flatnonzero(splits == "train")
+        held = split.hold_out(label[free].tolist(), [patients[index] for index in free.tolist()], share, seed)
+        return free[held], len(free)
+
     by = "patient" if any(item.patient for item in items) else "image"
     share = split.SHARE
     if not (splits == "test").any():
-        free = np.flatnonzero(splits == "train")
-        chosen = split.hold_out(label[free].tolist(), group[free].tolist(), share, seed)
-        splits[free[chosen]] = "test"
-        notes.append(f"There is no test set: {int(chosen.sum())} images were sealed as one, by {by} and class.")
+        held, _ = chosen(share, seed)
+        splits[held] = "test"
+        notes.append(f"There is no test set: {len(held)} images were sealed as one, by {by} and class.")
         share = split.SHARE / (1 - split.SHARE)
     if not (splits == "val").any():
-        free = np.flatnonzero(splits == "train")
-        chosen = split.hold_out(label[free].tolist(), group[free].tolist(), share, seed + 1)
-        splits[free[chosen]] = "val"
-        notes.append(f"Validation: {int(chosen.sum())} of {len(free)} training images, by {by} and class.")
-    result: list[str] = splits.tolist()
-    return result
+        held, of = chosen(share, seed + 1)
+        splits[held] = "val"
+        notes.append(f"Validation: {len(held)} of {of} training images, by {by} and class.")
+    return splits

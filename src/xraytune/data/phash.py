@@ -1,0 +1,26 @@
+"""Perceptual hashes, by which near-copies are looked for. Called by inspection; copies compares them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+_COSINES = np.cos(np.pi * np.arange(8)[:, None] * (np.arange(32)[None, :] + 0.5) / 32)  # DCT-II, lowest 8 frequencies
+
+
+def hashes(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Perceptual hashes, equal bit for bit to `imagehash.phash` of each thumbnail.
+
+    ImageHash transforms one image at a time (0.7 s for 5,545, and a second to import SciPy's transforms); its 64
+    numbers are two small matrix products, which take a twentieth of that for all images at once.
+
+    Args:
+        thumbnails: uint8 `(n, 32, 32)`, some hundred at most: eight times their size is needed in between.
+
+    Returns:
+        uint64 `(n,)`: the 8 x 8 lowest frequencies of the cosine transform, each against their median.
+    """
+    low = (_COSINES @ thumbnails.astype(np.float64) @ _COSINES.T).reshape(len(thumbnails), 64)
+    bits = np.packbits(low > np.median(low, axis=1, keepdims=True), axis=1)
+    found: NDArray[np.uint64] = bits.view(">u8")[:, 0].astype(np.uint64)
+    return found
