@@ -3,10 +3,14 @@
 `split` finds the prefix of a built network; `Prefix.features` gives its outputs for the rows asked for, as a mapped
 float16 array, computing those that no trial has computed yet. Called by `xraytune.training`.
 
-An array is kept beside the image cache under a key of everything it depends on: the prefix's layers, its weights'
-sha256, the pool's fingerprint and size, the augmentation and which copy. Rows are computed in blocks of 64, each with
-its own seed, so that it does not matter who computes what in which order; a block is computed under a kernel lock of
-its group, so that trials which need the same prefix share the work, and a killed one leaves no claim behind.
+An array is kept beside the image cache (`prefix_store`) under a key of everything it depends on: the prefix's layers,
+its weights' sha256, the pool's fingerprint and size, the augmentation and which copy. Rows are computed in blocks of
+64, each with its own seed, so that it does not matter who computes what in which order; a block is computed under a
+kernel lock of its group, so that trials which need the same prefix share the work, and a killed one leaves no claim
+behind.
+
+Tracing a DenseNet takes half a minute: the last prefixes that a process computed with stay in it, traced, and serve
+every later trial whose prefix has the same key.
 """
 
 from __future__ import annotations
@@ -14,15 +18,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import shutil
-import time
+from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import filelock
 import keras
 import numpy as np
 from numpy.typing import NDArray
@@ -30,17 +31,15 @@ from numpy.typing import NDArray
 from xraytune import augmentation
 from xraytune.augmentation import Augmentation
 from xraytune.batches import Rows
-
-BLOCK = 64
-"""Rows computed at a time: enough to fill the cores, little enough to look at the clock between two."""
-
-GROUP = 4
-"""Blocks under one lock."""
-
-DEFAULT_LIMIT_GB = 20.0
-"""What prefixes may take on disk unless `XRAYTUNE_CACHE_LIMIT` (GB) says otherwise; at most half of what is free."""
+from xraytune.prefix_store import BLOCK, Store
 
 FLOAT16_MAX = 65504.0
+
+MOST_TRACED = 2
+"""Traced prefixes that a process keeps: a family's usual one and one more, 60 MB of weights each at most."""
+
+_traced: OrderedDict[str, keras.Model] = OrderedDict()
+"""By key, the least recently used first."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,9 @@ class Prefix:
     layer: str
     """The last layer of it, for messages."""
 
+    stores: dict[str, Store] = field(default_factory=dict, compare=False, repr=False)
+    """What it has computed or found so far, held, so that nothing of it is evicted while its trial runs."""
+
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one image's features."""
@@ -70,6 +72,7 @@ class Prefix:
         cache: Path,
         augment: Augmentation | None = None,
         copy: int = 0,
+        limit: int = 0,
         check: Callable[[], None] = lambda: None,
     ) -> NDArray[np.float16]:
         """The prefix's outputs, a mapped array `(n, *shape)` in which at least `rows` are computed.
@@ -81,7 +84,11 @@ class Prefix:
             cache: the cache folder.
             augment: what is done to the images first; None keeps them plain.
             copy: which seeded copy of the augmentation.
+            limit: bytes that kept prefixes may take on disk together; 0 leaves it to `prefix_store.limit_bytes`.
             check: called between blocks; raises to stop (a deadline).
+
+        Raises:
+            TrialError: there is no room for it.
         """
         about = {
             "prefix": self.key,
@@ -89,7 +96,10 @@ class Prefix:
             "augmentation": [*dataclasses.astuple(augment), copy] if augment else None,
         }
         name = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
-        store = _Store.open(cache / "prefixes" / name, (len(pool), *self.shape), about | {"layer": self.layer})
+        if name not in self.stores:
+            folder, shape = cache / "prefixes" / name, (len(pool), *self.shape)
+            self.stores[name] = Store.open(folder, shape, about | {"layer": self.layer}, limit)
+        store = self.stores[name]
         seed = int(name[:7], 16)
         store.fill(np.unique(rows // BLOCK), lambda block: self._compute(pool, block, augment, seed), check)
         return store.array
@@ -98,7 +108,7 @@ class Prefix:
         images = np.asarray(pool[block * BLOCK : (block + 1) * BLOCK])
         n = len(images)
         x = augmentation.apply(augment, images, seed + 4 * block) if augment else images
-        outputs: NDArray[np.float32] = self.model.predict_on_batch(np.resize(x, (BLOCK, *x.shape[1:])))[:n]
+        outputs: NDArray[np.float32] = _runner(self).predict_on_batch(np.resize(x, (BLOCK, *x.shape[1:])))[:n]
         return np.clip(outputs, -FLOAT16_MAX, FLOAT16_MAX).astype(np.float16)
 
 
@@ -152,73 +162,19 @@ def _key(model: keras.Model) -> str:
     return digest.hexdigest()
 
 
-@dataclass(frozen=True)
-class _Store:
-    """One kept array on disk: `features.npy`, `done.npy` (a byte a block), `about.json`, and the locks."""
+def _runner(prefix: Prefix) -> keras.Model:
+    """The network that computes a prefix: a copy of its own, since the prefix holds the trial's whole network.
 
-    folder: Path
-    array: NDArray[np.float16]
-    done: NDArray[np.uint8]
-
-    @classmethod
-    def open(cls, folder: Path, shape: tuple[int, ...], about: dict[str, Any]) -> _Store:
-        """Open it, made on first use; marks it as used now."""
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(folder.parent / "lock"):
-            if not (folder / "about.json").is_file():
-                shutil.rmtree(folder, ignore_errors=True)
-                _evict(folder.parent, needed=2 * int(np.prod(shape)))
-                folder.mkdir()
-                # both files are sparse: a row takes disk when it is computed
-                np.lib.format.open_memmap(folder / "features.npy", "w+", np.float16, shape).flush()
-                blocks = -(-shape[0] // BLOCK)
-                np.lib.format.open_memmap(folder / "done.npy", "w+", np.uint8, (blocks,)).flush()
-                (folder / "about.json").write_text(json.dumps(about, indent=1))
-            os.utime(folder)
-            return cls(
-                folder,
-                np.load(folder / "features.npy", mmap_mode="r+"),
-                np.load(folder / "done.npy", mmap_mode="r+"),
-            )
-
-    def fill(self, blocks: Rows, compute: Callable[[int], NDArray[np.float16]], check: Callable[[], None]) -> None:
-        """Have every block in `blocks` computed, by this process or by others that are at it."""
-        while missing := sorted({int(b) // GROUP for b in blocks if not self.done[b]}):
-            worked = False
-            for group in missing:
-                lock = filelock.FileLock(self.folder / f"{group}.lock")
-                try:
-                    lock.acquire(timeout=0)
-                except filelock.Timeout:
-                    continue
-                worked = True
-                try:
-                    for block in range(group * GROUP, min((group + 1) * GROUP, len(self.done))):
-                        if not self.done[block]:
-                            check()
-                            self.array[block * BLOCK : (block + 1) * BLOCK] = compute(block)
-                            self.done[block] = 1
-                finally:
-                    lock.release()
-            if not worked:
-                check()
-                time.sleep(0.1)
-
-
-def limit_bytes(folder: Path) -> int:
-    """What prefixes may take on disk together: `XRAYTUNE_CACHE_LIMIT` GB, and never over half of what is free."""
-    asked = float(os.environ.get("XRAYTUNE_CACHE_LIMIT", DEFAULT_LIMIT_GB)) * 1e9
-    return int(min(asked, used_bytes(folder) + shutil.disk_usage(folder).free / 2))
-
-
-def used_bytes(folder: Path) -> int:
-    """What the kept prefixes take on disk now (blocks, not lengths: the files are sparse)."""
-    return sum(f.stat().st_blocks * 512 for f in folder.glob("*/*.npy"))
-
-
-def _evict(folder: Path, needed: int) -> None:
-    """Remove the least recently used prefixes until `needed` more bytes fit; who has one mapped keeps it until done."""
-    stores = sorted((s for s in folder.iterdir() if s.is_dir()), key=lambda s: s.stat().st_mtime)
-    limit = limit_bytes(folder)
-    while stores and used_bytes(folder) + needed > limit:
-        shutil.rmtree(stores.pop(0), ignore_errors=True)
+    A foreign layer that can't be copied is run where it is, and forgotten with its trial.
+    """
+    if prefix.key not in _traced:
+        try:
+            copy = keras.models.clone_model(prefix.model)
+        except (NotImplementedError, TypeError, ValueError):
+            return prefix.model
+        copy.set_weights(prefix.model.get_weights())
+        _traced[prefix.key] = copy
+        while len(_traced) > MOST_TRACED:
+            _traced.popitem(last=False)
+    _traced.move_to_end(prefix.key)
+    return _traced[prefix.key]

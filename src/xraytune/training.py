@@ -20,7 +20,7 @@ import keras_tuner
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytune import artifacts, batches, failures, feasibility, features, judging, metrics, robust
+from xraytune import artifacts, batches, failures, feasibility, features, judging, metrics, robust, session
 from xraytune.batches import Rows
 from xraytune.course import Course
 from xraytune.errors import TrialError
@@ -85,7 +85,7 @@ class Training:
         if objective == Objective.ROBUST and len(data.validation) and not data.views:
             raise ValueError("objective robust needs data with views: with_views(data, seed)")
         self._last: EpochReport | None = None
-        keras.backend.clear_session()
+        session.clear()
         keras.utils.set_random_seed(config.seed % 2**32)
         with failures.named(), self._phase("build"):
             hp = keras_tuner.HyperParameters()

@@ -12,7 +12,7 @@ import pytest
 from spaces import recipes
 from tests.made_networks import config, space, trial_data, write_weights
 from tests.unit.test_spaces import draw
-from xraytune import features
+from xraytune import batches, features
 from xraytune.models.weight_files import DENSENET_BLOCKS, VGG_CONVOLUTIONS
 from xraytune.training import Training
 
@@ -92,7 +92,8 @@ def test_a_densenets_kept_prefix_changes_nothing(weights, mode, tmp_path, monkey
     assert abs(auc - whole_auc) < 0.005
 
 
-def test_over_fifty_trials_no_network_stays_alive_and_memory_is_bounded(tmp_path):
+def test_over_fifty_trials_no_network_stays_alive_and_memory_does_not_grow(tmp_path, monkeypatch):
+    monkeypatch.setattr(batches, "LEAST_EPOCH", 36)
     data = trial_data(tmp_path, n=48)
     smoke = space("smoke")
     used, networks = [], []
@@ -106,5 +107,4 @@ def test_over_fifty_trials_no_network_stays_alive_and_memory_is_bounded(tmp_path
         gc.collect()
         used.append(psutil.Process().memory_info().rss / 2**20)
     assert all(network() is None for network in networks)
-    # TensorFlow 2.21 keeps the traced graphs of its functions, 4.5 MiB a tiny trial (measured); nothing more may stay
-    assert used[-1] - used[14] < 35 * 8, used
+    assert used[-1] - used[14] < 35 * 0.3, used

@@ -1,6 +1,11 @@
 """Kept prefixes: the same numbers as the whole network, computed once, shared, bounded."""
 
 import dataclasses
+import errno
+import json
+import os
+import subprocess
+import sys
 import threading
 
 import keras
@@ -8,9 +13,10 @@ import numpy as np
 import pytest
 
 from tests.made_networks import config, space, trial_data, write_weights
-from xraytune import features
+from xraytune import features, prefix_store, session
 from xraytune.augmentation import Augmentation
 from xraytune.errors import TrialError
+from xraytune.records import FailureCause
 from xraytune.training import Training
 
 ROWS = np.arange(40)
@@ -72,12 +78,12 @@ def test_only_what_is_needed_is_computed_and_never_twice(small, pool, tmp_path, 
 
 def test_trials_that_ask_together_share_the_work(small, pool, tmp_path, monkeypatch):
     prefix = features.split(small)
-    monkeypatch.setattr(features, "GROUP", 1)
+    monkeypatch.setattr(prefix_store, "GROUP", 1)
     computed = []
 
     def fake(self, p, block, *rest):
         computed.append(block)
-        return np.full((min(features.BLOCK, len(p) - block * features.BLOCK), *self.shape), block, np.float16)
+        return np.full((min(prefix_store.BLOCK, len(p) - block * prefix_store.BLOCK), *self.shape), block, np.float16)
 
     monkeypatch.setattr(features.Prefix, "_compute", fake)
     threads = [
@@ -116,16 +122,67 @@ def test_other_weights_are_another_prefix(small):
     assert features.split(copy).key != key
 
 
+ONE = 200 * 8 * 8 * 4 * 2
+EVERYTHING = np.arange(200)
+
+
+def kept(folder):
+    return {json.loads(f.read_text())["pool"][0] for f in (folder / "prefixes").glob("*/about.json")}
+
+
 def test_the_least_recently_used_give_way(small, pool, tmp_path, monkeypatch):
-    prefix = features.split(small)
-    one = 200 * 8 * 8 * 4 * 2
-    monkeypatch.setenv("XRAYTUNE_CACHE_LIMIT", str(2.7 * one / 1e9))
-    everything = np.arange(200)
-    for name in ("a", "b", "a", "c"):
-        prefix.features(pool, everything, fingerprint=name, cache=tmp_path)
-    left = {f.read_text().split('"')[5] for f in (tmp_path / "prefixes").glob("*/about.json")}
-    assert len(left) <= 2
-    assert features.used_bytes(tmp_path / "prefixes") <= 2.7 * one
+    monkeypatch.setenv("XRAYTUNE_CACHE_LIMIT", str(2.7 * ONE / 1e9))
+    for name in ("a", "b", "a", "c"):  # each a trial of its own, over before the next
+        features.split(small).features(pool, EVERYTHING, fingerprint=name, cache=tmp_path)
+    assert kept(tmp_path) == {"a", "c"}
+    assert prefix_store.used_bytes(tmp_path / "prefixes") <= 2.7 * ONE
+
+
+def test_what_a_running_trial_of_another_process_uses_never_gives_way(small, pool, tmp_path):
+    limit = int(1.5 * ONE)
+    features.split(small).features(pool, EVERYTHING, fingerprint="a", cache=tmp_path, limit=limit)
+    [store] = (tmp_path / "prefixes").glob("*/used")
+    code = "import fcntl, sys; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_SH); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code, store], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        with pytest.raises(TrialError, match=r"beside the .* that running trials use") as caught:
+            features.split(small).features(pool, EVERYTHING, fingerprint="b", cache=tmp_path, limit=limit)
+        assert caught.value.cause is FailureCause.BAD_CONFIG
+        assert kept(tmp_path) == {"a"}
+        other.kill()
+    features.split(small).features(pool, EVERYTHING, fingerprint="b", cache=tmp_path, limit=limit)
+    assert kept(tmp_path) == {"b"}
+
+
+def test_a_full_disk_fails_the_trial_by_name(small, pool, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(TrialError, match="No space left"):
+        features.split(small).features(pool, ROWS, fingerprint="f", cache=tmp_path)
+
+
+def test_a_worker_keeps_the_last_two_traced_prefixes(small, pool, tmp_path):
+    def network(seed):
+        keras.utils.set_random_seed(seed)
+        copy = keras.models.clone_model(small)
+        copy.get_layer("frozen0").set_weights([w + seed for w in small.get_layer("frozen0").get_weights()])
+        return copy
+
+    first = features.split(network(1)).features(pool, ROWS, fingerprint="f", cache=tmp_path / "1")[ROWS]
+    [key] = [k for k in features._traced if k == features.split(network(1)).key]
+    traced = features._traced[key]
+    step = traced.predict_function
+    session.clear()  # the next trial
+    again = features.split(network(1)).features(pool, ROWS, fingerprint="f", cache=tmp_path / "2")[ROWS]
+    np.testing.assert_array_equal(first, again)
+    assert features._traced[key] is traced
+    assert traced.predict_function is step
+    for seed in (2, 3):
+        features.split(network(seed)).features(pool, ROWS, fingerprint="f", cache=tmp_path)
+    assert len(features._traced) == features.MOST_TRACED
+    assert key not in features._traced
 
 
 def test_a_deadline_is_looked_at_between_blocks(small, pool, tmp_path):

@@ -1,0 +1,166 @@
+"""Kept arrays of prefixes on disk: shared by processes, bounded, the least recently used giving way.
+
+A store is a folder: `features.npy`, `done.npy` (a byte a block), `about.json`, the locks of its groups, and `used`,
+which everyone who works with it holds a shared kernel lock of: a store that a running trial uses is never evicted, and
+a killed process holds nothing. Both arrays are sparse files: a row takes disk when it is computed. Called by
+`xraytune.features`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+from numpy.typing import NDArray
+
+from xraytune.errors import TrialError
+from xraytune.records import FailureCause
+
+BLOCK = 64
+"""Rows computed at a time: enough to fill the cores, little enough to look at the clock between two."""
+
+GROUP = 4
+"""Blocks under one lock."""
+
+DEFAULT_LIMIT_GB = 20.0
+"""What prefixes may take on disk unless `--cache-limit` or `XRAYTUNE_CACHE_LIMIT` (GB) says otherwise; at most half of
+what is free."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """One kept array, in use as long as this object lives."""
+
+    folder: Path
+    array: NDArray[np.float16]
+    done: NDArray[np.uint8]
+
+    @classmethod
+    def open(cls, folder: Path, shape: tuple[int, ...], about: dict[str, Any], limit: int = 0) -> Store:
+        """Open it, made on first use; marks it as used now.
+
+        Args:
+            folder: its own, inside the folder of all stores.
+            shape: of the whole array.
+            about: what it holds, for people and tests.
+            limit: bytes that all stores may take together; 0 leaves it to `limit_bytes`.
+
+        Raises:
+            TrialError: it does not fit the limit beside what running trials use.
+        """
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(folder.parent / "lock"):
+            if not (folder / "about.json").is_file():
+                shutil.rmtree(folder, ignore_errors=True)
+                _make_room(folder.parent, 2 * int(np.prod(shape)), limit)
+                folder.mkdir()
+                np.lib.format.open_memmap(folder / "features.npy", "w+", np.float16, shape).flush()
+                blocks = -(-shape[0] // BLOCK)
+                np.lib.format.open_memmap(folder / "done.npy", "w+", np.uint8, (blocks,)).flush()
+                (folder / "about.json").write_text(json.dumps(about, indent=1))
+            os.utime(folder)
+            store = cls(
+                folder,
+                np.load(folder / "features.npy", mmap_mode="r+"),
+                np.load(folder / "done.npy", mmap_mode="r+"),
+            )
+            used = os.open(folder / "used", os.O_RDONLY | os.O_CREAT, 0o644)
+            weakref.finalize(store, os.close, used)
+            fcntl.flock(used, fcntl.LOCK_SH)
+            return store
+
+    def fill(
+        self, blocks: NDArray[Any], compute: Callable[[int], NDArray[np.float16]], check: Callable[[], None]
+    ) -> None:
+        """Have every block in `blocks` computed, by this process or by others that are at it.
+
+        Raises:
+            TrialError: the disk is full.
+        """
+        while missing := sorted({int(b) // GROUP for b in blocks if not self.done[b]}):
+            worked = False
+            for group in missing:
+                lock = filelock.FileLock(self.folder / f"{group}.lock")
+                try:
+                    lock.acquire(timeout=0)
+                except filelock.Timeout:
+                    continue
+                worked = True
+                try:
+                    for block in range(group * GROUP, min((group + 1) * GROUP, len(self.done))):
+                        if not self.done[block]:
+                            check()
+                            self._take_room(block)
+                            self.array[block * BLOCK : (block + 1) * BLOCK] = compute(block)
+                            self.done[block] = 1
+                finally:
+                    lock.release()
+            if not worked:
+                check()
+                time.sleep(0.1)
+
+    def _take_room(self, block: int) -> None:
+        """Take a block's room on the disk before it is written: a full disk kills whoever writes to a mapped file."""
+        row = self.array.nbytes // len(self.array)
+        rows = min(BLOCK, len(self.array) - block * BLOCK)
+        path = self.folder / "features.npy"
+        header = path.stat().st_size - self.array.nbytes
+        try:
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), header + block * BLOCK * row, rows * row)
+        except OSError as error:
+            raise TrialError(
+                FailureCause.ERROR,
+                f"the kept prefixes in {self.folder.parent} can't grow: {error.strerror}; free some room, or choose "
+                "another place with --cache",
+            ) from None
+
+
+def limit_bytes(folder: Path) -> int:
+    """What stores may take on disk together: `XRAYTUNE_CACHE_LIMIT` GB, and never over half of what is free."""
+    asked = float(os.environ.get("XRAYTUNE_CACHE_LIMIT", DEFAULT_LIMIT_GB)) * 1e9
+    return int(min(asked, used_bytes(folder) + shutil.disk_usage(folder).free / 2))
+
+
+def used_bytes(folder: Path) -> int:
+    """What the stores take on disk now (blocks, not lengths: the files are sparse)."""
+    return sum(f.stat().st_blocks * 512 for f in folder.glob("*/*.npy"))
+
+
+def _make_room(folder: Path, needed: int, limit: int) -> None:
+    """Remove the least recently used stores that nobody uses until `needed` more bytes fit."""
+    limit = limit or limit_bytes(folder)
+    for store in sorted((s for s in folder.iterdir() if s.is_dir()), key=lambda s: s.stat().st_mtime):
+        if used_bytes(folder) + needed <= limit:
+            return
+        if not _in_use(store):
+            shutil.rmtree(store, ignore_errors=True)
+    if (taken := used_bytes(folder)) + needed > limit:
+        beside = f"beside the {taken / 1e9:.3g} GB that running trials use " if taken else ""
+        raise TrialError(
+            FailureCause.BAD_CONFIG,
+            f"a kept prefix of {needed / 1e9:.3g} GB does not fit {beside}into the {limit / 1e9:.3g} GB that "
+            "--cache-limit allows",
+        )
+
+
+def _in_use(store: Path) -> bool:
+    """Whether some process works with it; the caller holds the folder's lock, so that nobody begins to."""
+    try:
+        with (store / "used").open("rb") as used:
+            fcntl.flock(used, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
