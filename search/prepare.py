@@ -44,10 +44,12 @@ class Options:
     max_epochs: int = 0
     weights_dir: Path | None = None
     cache: Path | None = None
+    cache_limit: int = 0
+    """Bytes that kept prefixes may take on disk; 0 leaves it to the library."""
 
     def to_request(self) -> dict[str, Any]:
         """What belongs to the study, as plain values: kept with it, so that `--resume` alone asks for it again."""
-        left_out = {"study", "resume", "weights_dir", "cache", "recipes"}
+        left_out = {"study", "resume", "weights_dir", "cache", "cache_limit", "recipes"}
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in left_out}
         return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items() if v != _DEFAULTS[k]}
 
@@ -341,6 +343,7 @@ def _keras_job(
         channels=dataset.channels,
         fingerprint=dataset.train_fingerprint,
         cache=cache,
+        cache_limit=options.cache_limit,
         weights_dir=options.weights_dir,
     )
     progress(0, 1, "planning shifted views")

@@ -95,6 +95,7 @@ def main(
     weights_dir: Annotated[Path | None, typer.Option(help="Folder of pretrained weights")] = None,
     results: Annotated[Path, typer.Option(help="Where studies are kept")] = Path("results"),
     cache: Annotated[Path | None, typer.Option(help="Where decoded images are kept")] = None,
+    cache_limit: Annotated[str | None, typer.Option(help="What kept prefixes may take on disk: 20GB")] = None,
     storage: Annotated[str | None, typer.Option(help="Optuna database URL [default: SQLite in results]")] = None,
     address: Annotated[str | None, typer.Option(help="Join a running Ray cluster: auto or host:6379")] = None,
     ray_dashboard: Annotated[bool, typer.Option("--ray-dashboard", help="Ray's own dashboard, on 127.0.0.1")] = False,
@@ -136,6 +137,7 @@ def main(
         max_epochs=max_epochs,
         weights_dir=weights_dir,
         cache=cache,
+        cache_limit=console.size(cache_limit, "--cache-limit") if cache_limit else 0,
     )
     running = Running(
         results=results,

@@ -230,7 +230,12 @@ class Training:
         if self.prefix is None:
             return self._predict(pool, rows)
         source = self.prefix.features(
-            pool, rows, fingerprint=self._views_drawn().key, cache=self.data.cache, check=self._check_deadline
+            pool,
+            rows,
+            fingerprint=self._views_drawn().key,
+            cache=self.data.cache,
+            limit=self.data.cache_limit,
+            check=self._check_deadline,
         )
         return self._predict(source, rows)
 
@@ -415,6 +420,7 @@ class Training:
                 cache=self.data.cache,
                 augment=None if copy is None else self.plan.augmentation,
                 copy=copy or 0,
+                limit=self.data.cache_limit,
                 check=self._check_deadline,
             )
 

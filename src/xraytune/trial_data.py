@@ -44,6 +44,9 @@ class TrialData:
     """Of the pool's images; part of every cache key."""
 
     cache: Path
+    cache_limit: int = 0
+    """Bytes that kept prefixes may take on disk together; 0 leaves it to `prefix_store.limit_bytes`."""
+
     weights_dir: Path | None = None
 
     views: tuple[View, ...] = ()
