@@ -19,8 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-import filelock
-
 from xraytune import artifacts
 from xraytune.data import cache, folder
 from xraytune.data.items import Listing
@@ -56,7 +54,7 @@ def open_archive(path: Path, progress: Progress | None = None) -> Listing:
     digest = artifacts.sha256(path)
     root = cache.folder("unpacked") / f"{_stem(path)}-{digest[:16]}"
     if not root.exists():
-        with filelock.FileLock(root.with_name(root.name + ".lock")):
+        with cache.lock(root.with_name(root.name + ".lock")):
             if not root.exists():
                 _unpack(path, root, progress)
     return folder.read_layout(root)

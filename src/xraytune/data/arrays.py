@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
-import filelock
 import numpy as np
 import PIL
 from PIL import Image
@@ -67,7 +66,7 @@ def _make(
     with ExitStack() as stack:
         for size, path in paths.items():  # always in ascending order, so that two processes can't wait for each other
             if not _usable(path, shapes[size]):
-                stack.enter_context(filelock.FileLock(path.with_suffix(".lock")))
+                stack.enter_context(cache.lock(path.with_suffix(".lock")))
         missing = [size for size in paths if not _usable(paths[size], shapes[size])]
         for edge in sorted({reading.bucket(size) for size in missing}):
             together = [size for size in missing if reading.bucket(size) == edge]

@@ -253,7 +253,7 @@ def _together(table: NDArray[np.float64], labels: Labels, patients: Sequence[str
     It is kept for the same numbers, labels and patients: scikit-learn's import alone takes seconds.
     """
     digest = hashlib.sha256(f"{_MODEL} {version('scikit-learn')}".encode())
-    for part in (np.ascontiguousarray(table), labels, "\0".join(patients).encode(errors="surrogateescape")):
+    for part in (table.tobytes(), labels.tobytes(), "\0".join(patients).encode(errors="surrogateescape")):
         digest.update(part)
     path = cache.folder("audits") / f"{digest.hexdigest()[:32]}.json"
     try:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import platformdirs
@@ -14,6 +15,9 @@ import platformdirs
 from xraytune.data import reading
 from xraytune.data.problems import Progress
 from xraytune.errors import FatalError, InputError
+
+if TYPE_CHECKING:
+    import filelock
 
 BATCH = 32
 """Files a task: enough that numpy's calls are amortised, few enough that progress moves."""
@@ -32,6 +36,13 @@ def folder(*parts: str) -> Path:
     except OSError as error:
         raise InputError(f"The cache {path} can't be made: {error.strerror}. Choose one with XRAYTUNE_CACHE.") from None
     return path.resolve()
+
+
+def lock(path: Path) -> filelock.BaseFileLock:
+    """A lock on this file between processes: what it guards is made once. Not held yet; a context manager."""
+    import filelock  # a fifth of the imports of a second start, which makes nothing
+
+    return filelock.FileLock(path)
 
 
 def mapped(path: Path, shape: tuple[int, ...]) -> np.memmap[tuple[int, ...], np.dtype[np.uint8]]:

@@ -6,7 +6,6 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import filelock
 from PIL import Image
 
 from xraytune.data import cache, folder, phantoms
@@ -24,7 +23,7 @@ def open_phantoms(progress: Progress | None = None) -> Listing:
     """The demonstration, drawn on first use (some seconds); always the same films, whatever the search's seed."""
     root = cache.folder("demo") / f"chest_phantoms-{_EDITION}"
     if not (root / MARKER).exists():
-        with filelock.FileLock(root.with_suffix(".lock")):
+        with cache.lock(root.with_suffix(".lock")):
             if not (root / MARKER).exists():
                 write(root, phantoms.plan(), progress)
     return folder.read_layout(root)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 import time
 import zipfile
 from collections.abc import Sequence
@@ -102,7 +101,7 @@ def inspect(root: Path, keys: Sequence[str], *, rehash: bool = False, progress: 
         problems |= {row: known.problems[then] for row, then in pairs if then in known.problems}
     fresh = np.flatnonzero(old < 0)
     films = Films(home, len(keys))
-    thumbnails = home / f"thumbnails-{secrets.token_hex(6)}.npy"
+    thumbnails = home / f"thumbnails-{os.urandom(6).hex()}.npy"
     with artifacts.atomic_write(thumbnails) as temporary:
         mapped = cache.mapped(temporary, (len(keys), reading.THUMBNAIL, reading.THUMBNAIL))
         if known is not None:

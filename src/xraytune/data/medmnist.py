@@ -14,7 +14,6 @@ import hashlib
 import zipfile
 from pathlib import Path
 
-import filelock
 import numpy as np
 from numpy.typing import NDArray
 
@@ -65,7 +64,7 @@ def open_arrays(path: Path, progress: Progress | None = None) -> Listing:
     """
     root = cache.folder("unpacked") / f"{path.stem[:60]}-{artifacts.sha256(path)[:16]}"
     if not root.exists():
-        with filelock.FileLock(root.with_name(root.name + ".lock")):
+        with cache.lock(root.with_name(root.name + ".lock")):
             if not root.exists():
                 try:
                     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:

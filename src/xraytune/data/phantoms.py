@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,9 +61,18 @@ class Phantom:
     size: int
     """Shorter edge, pixels."""
 
+    depth: float = 1.0
+    """How dense pneumonia's opacities are; at 1 some can hardly be seen."""
+
 
 def plan(
-    seed: int = 0, patients: int = 320, *, shortcut: str = "aspect", strength: float = 0.6, size: int = 112
+    seed: int = 0,
+    patients: int = 320,
+    *,
+    shortcut: str = "aspect",
+    strength: float = 0.6,
+    size: int = 112,
+    depth: float = 1.0,
 ) -> tuple[Phantom, ...]:
     """Decide who has what, without drawing.
 
@@ -73,6 +83,7 @@ def plan(
         strength: how strongly style goes with class in train: 0 not at all, 1 always. A style alone tells the classes
             of train apart with AUC (1 + strength) / 2.
         size: shorter edge of the films, pixels.
+        depth: how dense pneumonia's opacities are; 2 makes them about as plain as on Kermany's films.
 
     Raises:
         ValueError: the shortcut is unknown, or the strength is not between 0 and 1.
@@ -96,15 +107,13 @@ def plan(
         for film in range(1, int(rng.choice(_FILMS)) + 1):
             name = f"person{ids[kind]}_{kind}_{film}" if kind else f"IM-{ids[kind]:04d}-{film:04d}"
             film_seed = int(rng.integers(2**31))
-            films.append(Phantom(name, split, label, kind, style, shortcut, patient_seed, film_seed, size))
+            films.append(Phantom(name, split, label, kind, style, shortcut, patient_seed, film_seed, size, depth))
     return tuple(films)
 
 
-def draw(
-    seed: int = 0, patients: int = 320, *, shortcut: str = "aspect", strength: float = 0.6, size: int = 112
-) -> Iterator[tuple[Phantom, NDArray[np.uint8]]]:
-    """The phantoms of `plan`, each with its pixels, uint8 `(height, width)`."""
-    for phantom in plan(seed, patients, shortcut=shortcut, strength=strength, size=size):
+def draw(seed: int = 0, patients: int = 320, **options: Any) -> Iterator[tuple[Phantom, NDArray[np.uint8]]]:
+    """The phantoms of `plan`, each with its pixels, uint8 `(height, width)`; the same arguments."""
+    for phantom in plan(seed, patients, **options):
         yield phantom, pixels(phantom)
 
 
@@ -208,8 +217,8 @@ def _shadows(u: Field, v: Field, phantom: Phantom, body: np.random.Generator, fi
         ragged = 0.30 * texture
         distance = np.sqrt(((u - at[0]) / radius) ** 2 + ((v - at[1]) / (radius * body.uniform(0.7, 1.4))) ** 2)
         patches = np.maximum(patches, _step((1 - distance + ragged) * 5))
-    depth = (0.07 + 0.26 * severity) if few else (0.07 + 0.22 * severity)
-    return shadow + (depth * patches * (1 + 0.25 * texture)).astype(np.float32)
+    dense = phantom.depth * ((0.07 + 0.26 * severity) if few else (0.07 + 0.22 * severity))
+    return shadow + (dense * patches * (1 + 0.25 * texture)).astype(np.float32)
 
 
 def _expose(density: Field, phantom: Phantom, film: np.random.Generator) -> NDArray[np.uint8]:
