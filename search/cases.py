@@ -11,7 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.workers import Report
+from search import console
+from search.workers import Report, Workers
+from xraytune import artifacts, metrics
+from xraytune.data.dataset import Dataset
+from xraytune.model_file import read_card
 
 EACH = 4
 """Films a row of the report."""
@@ -94,3 +98,47 @@ class HeatTask:
             Image.fromarray(pair).resize((2 * EDGE, EDGE), Image.Resampling.BICUBIC).save(stream, "JPEG", quality=82)
             out.append(stream.getvalue())
         return out
+
+
+def write(
+    folder: Path,
+    pool: Workers,
+    arrays: Mapping[int, Path],
+    dataset: Dataset,
+    labels: NDArray[Any],
+    p: NDArray[Any],
+) -> None:
+    """Choose the films and write them with their heat maps, as JPEGs beside the model.
+
+    Args:
+        folder: the model's.
+        pool: in whose processes the networks run.
+        arrays: decoded test images by edge.
+        dataset: the data.
+        labels: of the test images.
+        p: calibrated probabilities `(n, k)`.
+    """
+    card = read_card(folder)
+    decided = metrics.decide(p, card.positive, card.threshold)
+    chosen = choose(labels, p, decided, card.positive, card.threshold)
+    rows = [c.row for c in chosen]
+    outcome = next(pool.run([HeatTask(folder, arrays, rows, [int(decided[r]) for r in rows])]))
+    if outcome.error:
+        console.err.print(f"[yellow]No Grad-CAM in the report: {outcome.error}[/]", soft_wrap=True)
+        return
+    images = dataset.select("test")
+    listing = []
+    for i, (case, jpeg) in enumerate(zip(chosen, outcome.value, strict=True)):
+        artifacts.write_bytes(folder / "gradcam" / f"{i:02d}.jpg", jpeg)
+        answer = int(decided[case.row])
+        listing.append(
+            {
+                "kind": case.kind,
+                "file": f"{i:02d}.jpg",
+                "key": images[case.row].key,
+                "truth": dataset.classes[images[case.row].label],
+                "decision": dataset.classes[answer],
+                "probability": float(p[case.row, answer]),
+            }
+        )
+    artifacts.write_json(folder / "gradcam" / "cases.json", listing)

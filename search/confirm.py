@@ -1,48 +1,33 @@
 """The finalists trained again on patient-grouped folds, so that the winner is not the luckiest seed.
 
-Each fold of each seed of each finalist is one task; what it leaves (out-of-fold predictions, curve, result) is kept
-under `results/<study>/confirmation/` by the digest of everything that went into it, so that a confirmation killed at
-any point goes on from its last finished fold. Called by `search.retrain`.
+Each fold of each seed of each finalist is one task (`search.trainings`); what it leaves is kept under
+`results/<study>/confirmation/`, so that a confirmation killed at any point goes on from its last finished fold.
+Called by `search.retrain`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import itertools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search.storage import TrialRecord
-from search.workers import Outcome, Report, Workers
-from xraytune import artifacts
+from search.trainings import FoldResult, FoldTask, Recipe, fold_digest, load_fold
+from search.workers import Outcome, Workers
 from xraytune.errors import FatalError, TrialError
-from xraytune.records import TrialConfig, TrialResult
-from xraytune.trial_data import TrialData, with_views
+from xraytune.records import FailureCause
 
 START = 12.0
 """Seconds until a worker has imported its framework and traced a first network, on two cores."""
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained, beside its configuration: the same for all tasks of a retraining."""
-
-    space: str
-    """The space's name."""
-    context: Any
-    """Its `SpaceContext`."""
-    data: TrialData
-    """All of train and validation; each task sets its own `train` and `validation` indices."""
-    objective: str
-    beta: float
-    max_epochs: int
+AFTER = 15.0
+"""Seconds for what follows the trainings: the test set's images, audit, figures, Grad-CAM and report, on two cores."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +39,10 @@ class Plan:
     seeds: int
     seconds: float
     """Expected, with all workers."""
+    workers: int = 1
+    """Trainings at once."""
+    final: int = 1
+    """Trainings of the final model, one after the other, in units of a finalist's own."""
 
     @property
     def trainings(self) -> int:
@@ -62,7 +51,7 @@ class Plan:
 
 
 def make_plan(
-    finalists: Sequence[TrialRecord], folds: int, seeds: int, *, budget: float, workers: int, final: float = 1.0
+    finalists: Sequence[TrialRecord], folds: int, seeds: int, *, budget: float, workers: int, final: str = "refit"
 ) -> Plan:
     """The largest confirmation that fits: seeds shrink first, then finalists, then folds; never below 1 × 3 × 1.
 
@@ -72,14 +61,18 @@ def make_plan(
         seeds: wanted.
         budget: seconds.
         workers: trainings at once.
-        final: trainings that follow (the refit), in units of a finalist's own.
+        final: `refit` is followed by one training, `ensemble` by one of each finalist, `folds` by none.
     """
+
+    def refits(n: int) -> int:
+        return {"refit": 1, "folds": 0, "ensemble": math.ceil(n / workers)}[final]
 
     def cost(n: int, k: int, s: int) -> float:
         each = [training_seconds(t) for t in finalists[:n]]
         longest = max(each)
         # whole rounds of the workers, the last of which waits for its longest training
-        return START + sum(each) * k * s / workers + longest * (1 - 1 / workers) + final * longest
+        rounds = sum(each) * k * s / workers + longest * (1 - 1 / workers)
+        return START + rounds + refits(n) * longest + AFTER
 
     n, k, s = len(finalists), max(3, folds), max(1, seeds)
     while cost(n, k, s) > budget and (s > 1 or n > 1 or k > 3):
@@ -89,138 +82,17 @@ def make_plan(
             n -= 1
         else:
             k -= 1
-    return Plan(tuple(finalists[:n]), k, s, cost(n, k, s))
+    return Plan(tuple(finalists[:n]), k, s, cost(n, k, s), workers, refits(n))
 
 
 def training_seconds(trial: TrialRecord) -> float:
-    """What one training of this configuration took in the search."""
-    return max(1.0, trial.seconds or 60.0)
+    """What one training of this configuration took in the search; a pruned one's to its last epoch, unpruned."""
+    from xraytune.models.plan import Plan as TrainingPlan
 
-
-@dataclass(frozen=True)
-class FoldTask:
-    """One training on all folds but one."""
-
-    recipe: Recipe
-    config: TrialConfig
-    trial: int
-    fold: int
-    folds: int
-    repeat: int
-    """Which of the seeds, from 0."""
-    path: Path
-    """The `.npz` that it leaves."""
-    keep_model: bool
-    """Whether the fold's network is kept too, beside it as `.keras`."""
-
-    def __call__(self, report: Report) -> Path:
-        """Train; write the predictions; return their file. Runs in a worker."""
-        import keras
-
-        keras.backend.clear_session()
-        training = _train(self.recipe, self.config, report, epochs=None)
-        result = training.finish()
-        validation = np.asarray(self.recipe.data.validation)
-        probabilities = training.validation_predictions()
-        if self.keep_model:
-            save_network(training.model, self.path.with_suffix(".keras"))
-        with artifacts.atomic_write(self.path) as temporary, temporary.open("wb") as stream:
-            np.savez_compressed(
-                stream,
-                probabilities=np.asarray(probabilities, dtype=np.float32),
-                indices=validation,
-                view_indices=validation[training.view_positions],
-                result=np.array(json.dumps(result.to_json())),
-                allow_pickle=False,
-                **{f"view:{name}": p for name, p in training.view_predictions.items()},
-            )
-        return self.path
-
-
-def _train(recipe: Recipe, config: TrialConfig, report: Report, epochs: int | None) -> Any:
-    """A `Training`, stepped until it ends by itself or after so many epochs."""
-    import spaces
-    from xraytune.training import Training
-
-    space = spaces.get(recipe.space, recipe.context)
-    # views are planned on the fold's own training images: what is held out has no part in them
-    data = with_views(recipe.data, config.seed) if len(recipe.data.validation) else recipe.data
-    training = Training(space, config, data, objective=recipe.objective, beta=recipe.beta, max_epochs=recipe.max_epochs)
-    while True:
-        epoch = training.step()
-        report((epoch.epoch, epoch.value))
-        if epoch.done or (epochs is not None and epoch.epoch >= epochs):
-            return training
-
-
-def pool_of(data: TrialData, size: int) -> NDArray[np.uint8]:
-    """The decoded images at one size, mapped read-only."""
-    pool = data.pools[size]
-    return np.load(pool, mmap_mode="r") if isinstance(pool, Path) else np.asarray(pool)
-
-
-def save_network(model: Any, path: Path) -> None:
-    """Keep a network without its optimiser's state, whole or not at all."""
-    import keras
-
-    try:
-        plain = keras.Model(model.inputs, model.outputs, name=model.name)
-    except (AttributeError, ValueError, TypeError):  # a subclassed network has no graph
-        plain = model
-    with artifacts.atomic_write(path) as temporary:
-        plain.save(temporary)
-
-
-@dataclass(frozen=True)
-class RefitTask:
-    """One network on train and validation together, for the epochs that the folds chose."""
-
-    recipe: Recipe
-    config: TrialConfig
-    epochs: int
-    path: Path
-
-    def __call__(self, report: Report) -> dict[str, Any]:
-        """Train; save the network at `path`; return its result as JSON. Runs in a worker."""
-        import keras
-
-        keras.backend.clear_session()
-        training = _train(self.recipe, self.config, report, epochs=self.epochs)
-        result = training.finish()
-        save_network(training.model, self.path)
-        plain: dict[str, Any] = result.to_json()
-        return plain
-
-
-@dataclass(frozen=True)
-class PredictTask:
-    """The saved model, loaded back and checked, on decoded images."""
-
-    folder: Path
-    """The model's."""
-    arrays: Mapping[int, Path]
-    """Decoded images by edge."""
-
-    def __call__(self, report: Report) -> NDArray[np.float32]:
-        """Probabilities `(n, k)` before calibration. Runs in a worker."""
-        from xraytune.model_file import load_model
-
-        squares = {size: np.load(path, mmap_mode="r") for size, path in self.arrays.items()}
-        return load_model(self.folder).raw_squares(squares)
-
-
-@dataclass(frozen=True)
-class FoldResult:
-    """What one fold left."""
-
-    fold: int
-    repeat: int
-    indices: NDArray[np.int64]
-    probabilities: NDArray[np.float32]
-    view_indices: NDArray[np.int64]
-    views: Mapping[str, NDArray[np.float32]]
-    result: TrialResult
-    path: Path
+    seconds = trial.seconds or 60.0
+    if trial.state == "PRUNED" and trial.config and trial.result:
+        seconds *= max(1.0, TrainingPlan.of(trial.config.values).epochs / trial.result.epochs)
+    return max(1.0, seconds)
 
 
 @dataclass(frozen=True)
@@ -243,7 +115,7 @@ class Confirmed:
     @property
     def ranking(self) -> float:
         """ROC AUC, mean over folds and seeds: tells finalists apart whose objective is that of the trivial answer."""
-        return float(np.mean([r.result.metrics.get("val_auc", 0.0) for r in self.results]))
+        return self.measured("val_auc") or 0.0
 
     @property
     def error(self) -> float:
@@ -255,39 +127,77 @@ class Confirmed:
         """The epochs that the folds chose: their median."""
         return max(1, round(float(np.median([r.result.best_epoch for r in self.results]))))
 
-    def out_of_fold(self) -> NDArray[np.float32]:
-        """Probabilities of every image by networks that had not seen it, mean over seeds: `(n, k)`."""
-        n = max(int(r.indices.max()) for r in self.results) + 1
-        k = self.results[0].probabilities.shape[1]
+    @property
+    def rate_drops(self) -> tuple[int, ...]:
+        """Epochs after which the plateau schedule lowered the rate, the median of the folds for each time.
+
+        A fold that had not lowered it so often when its best epoch was over counts as never.
+        """
+        falls = [_falls(r) for r in self.results]
+        out = []
+        for i in range(max(map(len, falls), default=0)):
+            at = sorted(epochs[i] if i < len(epochs) else math.inf for epochs in falls)
+            middle = at[len(at) // 2]
+            if middle < self.epochs:
+                out.append(int(middle))
+        return tuple(out)
+
+    @property
+    def cut(self) -> int:
+        """Folds that the time cut short."""
+        return sum(r.cut for r in self.results)
+
+    def measured(self, name: str) -> float | None:
+        """A metric of the folds, their mean; None where no fold has it."""
+        values = [r.result.metrics[name] for r in self.results if name in r.result.metrics]
+        return float(np.mean(values)) if values else None
+
+    def by_view(self) -> dict[str, float]:
+        """F-beta under every view, classes weighted equally, at the threshold that a fold's views share: their mean."""
+        names = [n for n in self.results[0].result.metrics if n.startswith("view_")]
+        found = {name.removeprefix("view_").replace("_", " "): self.measured(name) for name in names}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def out_of_fold(self, *, averaged: bool = False) -> NDArray[np.float32]:
+        """Probabilities of every image by networks that had not seen it: `(n, k)`.
+
+        Args:
+            averaged: the mean over seeds, for a final model that averages them; else one network's, the first seed's.
+        """
+        chosen = [r for r in self.results if averaged or r.repeat == 0]
+        n = max(int(r.indices.max()) for r in chosen) + 1
+        k = chosen[0].probabilities.shape[1]
         total, count = np.zeros((n, k)), np.zeros((n, 1))
-        for r in self.results:
+        for r in chosen:
             total[r.indices] += r.probabilities
             count[r.indices] += 1
         return np.asarray(total / np.maximum(count, 1), dtype=np.float32)
 
-    def views(self) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
-        """Image indices `(m,)` and, by view, their out-of-fold probabilities `(m, k)` by the first seed's networks."""
-        first = [r for r in self.results if r.repeat == 0]
-        names = [name for name in first[0].views if all(name in r.views for r in first)]
-        indices = np.concatenate([r.view_indices for r in first])
-        return indices, {name: np.concatenate([r.views[name] for r in first]) for name in names}
+    def views(self, *, averaged: bool = False) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
+        """Image indices `(m,)` ascending and, by view, their out-of-fold probabilities `(m, k)`.
+
+        Args:
+            averaged: as in `out_of_fold`.
+        """
+        chosen = [r for r in self.results if averaged or r.repeat == 0]
+        names = [name for name in chosen[0].views if all(name in r.views for r in chosen)]
+        shared = np.unique(np.concatenate([r.view_indices for r in chosen]))
+        out = {}
+        for name in names:
+            total = np.zeros((len(shared), chosen[0].probabilities.shape[1]))
+            count = np.zeros((len(shared), 1))
+            for r in chosen:
+                rows = np.searchsorted(shared, r.view_indices)
+                total[rows] += r.views[name]
+                count[rows] += 1
+            out[name] = np.asarray(total / count, dtype=np.float32)
+        return shared, out
 
 
-def load_fold(task: FoldTask) -> FoldResult | None:
-    """What the task left, None where it has not run (or its file was damaged: then it runs again)."""
-    try:
-        with np.load(task.path, allow_pickle=False) as kept:
-            result = TrialResult.from_json(json.loads(str(kept["result"])))
-            views = {name.removeprefix("view:"): kept[name] for name in kept.files if name.startswith("view:")}
-            found = FoldResult(
-                task.fold, task.repeat, kept["indices"], kept["probabilities"], kept["view_indices"], views, result,
-                task.path,
-            )  # fmt: skip
-    except (OSError, ValueError, KeyError, EOFError, TypeError):
-        return None
-    if task.keep_model and not task.path.with_suffix(".keras").exists():
-        return None
-    return found
+def _falls(fold: FoldResult) -> list[int]:
+    """Epochs up to its best one after which a fold's rate fell."""
+    drops = [int(row.get("rate_drops", 0)) for row in fold.result.curve[: fold.result.best_epoch]]
+    return [epoch for epoch, (before, after) in enumerate(itertools.pairwise(drops), 1) if after > before]
 
 
 def tasks(
@@ -295,7 +205,9 @@ def tasks(
     recipe: Recipe,
     folds: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
     folder: Path,
-    keep_models: bool,
+    *,
+    keep_models: bool = False,
+    shifts: bool = False,
 ) -> list[FoldTask]:
     """All trainings of a plan, first seed first, best finalist first, so that what is cut off is what matters least."""
     out = []
@@ -304,23 +216,63 @@ def tasks(
             assert trial.config is not None
             config = replace(trial.config, seed=(trial.config.seed + 1_000_003 * (repeat + 1)) % 2**31)
             for fold, (train, validation) in enumerate(folds):
-                data = replace(recipe.data, train=train, validation=validation)
-                own = replace(recipe, data=data)
-                name = _digest(own, config, fold, len(folds))
+                own = replace(recipe, data=replace(recipe.data, train=train, validation=validation))
+                name = fold_digest(own, config, fold, len(folds), shifts)
                 path = folder / f"trial-{trial.number:04d}-seed-{repeat}-fold-{fold}-{name}.npz"
-                out.append(FoldTask(own, config, trial.number, fold, len(folds), repeat, path, keep_models))
+                out.append(FoldTask(own, config, trial.number, fold, len(folds), repeat, path, keep_models, shifts))
     return out
 
 
-def _digest(recipe: Recipe, config: TrialConfig, fold: int, folds: int) -> str:
-    """Names a training by everything that went into it."""
-    data = recipe.data
-    parts = [
-        config.to_json(), fold, folds, recipe.space, recipe.objective, recipe.beta, recipe.max_epochs,
-        data.fingerprint, list(data.classes), data.positive, data.channels,
-        hashlib.sha256(np.ascontiguousarray(data.validation, dtype=np.int64).tobytes()).hexdigest(),
-    ]  # fmt: skip
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+class Schedule:
+    """Which task may start, and until when it may run, so that the final training still fits.
+
+    Args:
+        plan: what is compared.
+        wanted: its tasks.
+        end: `time.monotonic()` at which all of the retraining should be over.
+    """
+
+    def __init__(self, plan: Plan, wanted: Sequence[FoldTask], end: float) -> None:
+        self.plan, self.wanted, self.end = plan, wanted, end
+        self.done: dict[int, FoldResult] = {}
+        self.failures: dict[int, str] = {}
+        self._left_out: set[tuple[int, int]] = set()
+        self._expected = {t.number: training_seconds(t) for t in plan.finalists}
+
+    def end_of_folds(self) -> float:
+        """`time.monotonic()` at which the folds should be over; by what folds took as soon as some are done."""
+        longest = max(self._seconds(t.number) for t in self.plan.finalists)
+        return self.end - AFTER - self.plan.final * longest
+
+    def _seconds(self, trial: int) -> float:
+        took = [sum(r.result.seconds.values()) for i, r in self.done.items() if self.wanted[i].trial == trial]
+        return float(np.mean(took)) if took else self._expected[trial]
+
+    def start(self, index: int) -> FoldTask | None:
+        """The task with its deadline, or None where it must not start any more."""
+        task, now = self.wanted[index], time.monotonic()
+        if task.trial in self.failures:
+            return None
+        needed = next(t.number for t in self.plan.finalists if t.number not in self.failures)
+        if task.repeat == 0 and task.trial == needed:
+            ahead = [t for i, t in enumerate(self.wanted) if i >= index and i not in self.done]
+            left = sum(t.repeat == 0 and t.trial == needed for t in ahead)
+            rounds = math.ceil(left / self.plan.workers)
+            return replace(task, deadline=now + max(0.0, (self.end_of_folds() - now) / rounds), needed=True)
+        series = (task.trial, task.repeat)
+        if series in self._left_out or now + 0.8 * self._seconds(task.trial) > self.end_of_folds():
+            self._left_out.add(series)  # a finalist that lacks a fold is not compared
+            return None
+        return replace(task, deadline=self.end_of_folds())
+
+    def failed(self, index: int, error: TrialError) -> str:
+        """Record how a task failed; what to say of it."""
+        task = self.wanted[index]
+        if error.cause is FailureCause.INTERRUPTED:
+            self._left_out.add((task.trial, task.repeat))
+            return error.message
+        self.failures[task.trial] = f"{error.cause}: {error.message}"
+        return self.failures[task.trial]
 
 
 def run(
@@ -328,7 +280,7 @@ def run(
     wanted: Sequence[FoldTask],
     workers: Workers,
     *,
-    deadline: float,
+    end: float,
     on_event: Callable[[FoldTask, tuple[int, float]], None],
     on_done: Callable[[FoldTask, FoldResult | None, str], None],
 ) -> list[Confirmed]:
@@ -338,51 +290,53 @@ def run(
         plan: what to compare.
         wanted: its tasks, from `tasks`.
         workers: who runs them.
-        deadline: `time.monotonic()` after which only the first finalist's first seed still starts.
+        end: `time.monotonic()` at which all of the retraining should be over. What can't be finished before the final
+            training must begin is stopped and left out; the first finalist's first seed is stopped at an epoch's end.
         on_event: gets a task and (epoch, value) after every epoch.
         on_done: gets a task, its result (None if it failed) and the error's message.
 
     Raises:
         FatalError: no finalist could be trained.
     """
-    done: dict[int, FoldResult] = {}
+    schedule = Schedule(plan, wanted, end)
+    done = schedule.done
     for i, task in enumerate(wanted):
         kept = load_fold(task)
         if kept is not None:
             done[i] = kept
             on_done(task, kept, "")
     missing = [i for i in range(len(wanted)) if i not in done]
-    least = plan.finalists[0].number
-    failures: dict[int, str] = {}
-
-    def may_start(position: int) -> bool:
-        task = wanted[missing[position]]
-        if task.trial in failures:
-            return False
-        return time.monotonic() < deadline or (task.repeat == 0 and task.trial == least)
 
     def record(outcome: Outcome) -> None:
         i = missing[outcome.index]
         if isinstance(outcome.error, TrialError):
-            failures[wanted[i].trial] = f"{outcome.error.cause}: {outcome.error.message}"
-            on_done(wanted[i], None, failures[wanted[i].trial])
+            on_done(wanted[i], None, schedule.failed(i, outcome.error))
             return
         if outcome.error is not None:
             raise outcome.error
-        kept = load_fold(wanted[i])
+        kept = load_fold(wanted[i], cut=True)
         if kept is None:
             raise FatalError(f"{wanted[i].path} was written but can't be read back: is the disk full?")
         done[i] = kept
         on_done(wanted[i], kept, "")
 
-    for outcome in workers.run([wanted[i] for i in missing], lambda p, e: on_event(wanted[missing[p]], e), may_start):
+    def event(position: int, told: tuple[int, float]) -> None:
+        on_event(wanted[missing[position]], told)
+
+    for outcome in workers.run([wanted[i] for i in missing], event, lambda p: schedule.start(missing[p])):
         record(outcome)
-    # compared on the same seeds: those that every finalist left in the race has finished
+    return _ranked(plan, wanted, done, schedule.failures)
+
+
+def _ranked(
+    plan: Plan, wanted: Sequence[FoldTask], done: Mapping[int, FoldResult], failures: Mapping[int, str]
+) -> list[Confirmed]:
+    """The finalists with all their folds, best first, compared on the seeds that all of them have finished."""
     confirmed = []
     for trial in plan.finalists:
-        mine = [(wanted[i], r) for i, r in done.items() if wanted[i].trial == trial.number]
+        mine = [(wanted[i], r) for i, r in sorted(done.items()) if wanted[i].trial == trial.number]
         whole = [s for s in range(plan.seeds) if sum(t.repeat == s for t, _ in mine) == plan.folds]
-        if trial.number not in failures and whole:
+        if trial.number not in failures and 0 in whole:
             confirmed.append(Confirmed(trial, tuple(r for t, r in mine if t.repeat in whole)))
     if not confirmed:
         causes = "\n".join(f"  trial {number}: {message}" for number, message in failures.items())

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
-import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import spaces
-from search import cases, confirm, console, ledger, printing, report, winner
-from search.confirm import Confirmed, FoldTask, Plan, PredictTask, Recipe, RefitTask
+from search import cases, comparison, confirm, ledger, networks, printing, report, trainings, winner
+from search.comparison import Bench
+from search.confirm import Confirmed, Plan
+from search.networks import Trained
 from search.storage import StudyView, TrialRecord
+from search.trainings import FoldTask, NetworkTask, PredictTask, Recipe, RefitTask
 from search.workers import Workers, cores, gpus
-from xraytune import __version__, artifacts, data, makeup, metrics, thresholds
+from xraytune import artifacts, data, makeup, metrics, thresholds
 from xraytune.data import arrays, cache
 from xraytune.data.dataset import Dataset, difference
-from xraytune.errors import FatalError, InputError, StudyError, TrialError, WeightsError
+from xraytune.errors import FatalError, InputError, StudyError, WeightsError
+from xraytune.evaluation import Answers
 from xraytune.model_file import Member, ModelCard, read_card, write_card
 from xraytune.models import backbones
 from xraytune.trial_data import TrialData
@@ -36,12 +37,12 @@ MOST_WORKERS = 8
 
 
 @dataclass(frozen=True)
-class _Predicted:
-    """The test set's answers."""
+class _Retrained:
+    """A recipe of the study trained on train + validation, for `--compare-recipes`."""
 
-    labels: NDArray[np.int32]
-    p: NDArray[np.float32]
-    decided: NDArray[np.int64]
+    name: str
+    trial: TrialRecord
+    network: Trained
 
 
 class Retraining:
@@ -72,21 +73,26 @@ class Retraining:
         recipe = self._recipe(dataset)
         labels, patients = np.asarray(recipe.data.labels), np.asarray(recipe.data.patients)
         plan = self._plan(labels, patients, budget, workers)
-        printing.plan(self.study, plan, self.finalists, self.options, budget, workers, dataset)
+        rivals = comparison.refits(self.study, networks.everything(recipe), self.cache) if self._recipes_too else []
+        printing.plan(self.study, plan, self.finalists, self.options, budget, dataset, [t for _, t, _ in rivals])
         folds = data.folds(labels.tolist(), patients.tolist(), plan.folds, self.spec.seed)
         target = self.study.folder / "winner"
         with Workers(min(workers, plan.trainings), max(1, cores() // workers)) as pool:
             confirmed = self._confirm(plan, recipe, folds, pool, budget)
-            choice = winner.choose(confirmed, self.options.final, labels)
+            choice = winner.choose(
+                confirmed, self.options.final, labels,
+                objective=self.spec.objective, positive=dataset.positive, beta=self.spec.beta,
+            )  # fmt: skip
             printing.confirmed(confirmed, plan, self.study)
             fitted = winner.fit(
                 choice, labels, patients, folds,
                 positive=dataset.positive, beta=self.spec.beta, policy=thresholds.check(self.options.threshold),
             )  # fmt: skip
-            networks = self._networks(choice, recipe, pool)
+            members = self._networks(choice, recipe, pool, budget)
+            retrained = self._rivals(rivals, pool)
             with winner.whole(target) as folder:
-                self._save(folder, choice, fitted, networks, recipe, dataset)
-                figures = self._judge(folder, pool, choice, fitted, confirmed, plan, dataset, recipe)
+                self._save(folder, choice, fitted, members, recipe, dataset)
+                figures = self._judge(folder, pool, choice, fitted, confirmed, plan, dataset, recipe, retrained)
                 begun = time.monotonic()
                 report.write(self.study, folder)
                 self.phases["report"] = time.monotonic() - begun
@@ -124,7 +130,9 @@ class Retraining:
                     f"{files[name]} is not the file that study {spec.name!r} was searched with (sha256 differs). "
                     "Give the folder of the right one with --weights-dir."
                 )
-        named = {value for t in self.finalists if t.config for value in t.config.values.values()}
+        also = [t for _, t in comparison.recipes_of(self.study)] if self._recipes_too else []
+        trained = [t for t in [*self.finalists, *also] if t.config]
+        named = {value for t in trained if t.config for value in t.config.values.values()}
         missing = [name for name in spec.weights if name in named and name not in files]
         if missing:
             raise WeightsError(backbones.missing(missing, self.options.weights_dir))
@@ -137,7 +145,7 @@ class Retraining:
             narrowed=spec.narrowed,
             images=len(dataset.select("train")),
         )
-        sizes = {self._size(t) for t in self.finalists}
+        sizes = {self._size(t) for t in trained}
         with printing.progress() as progress:
             pools = arrays.pools(dataset, sizes, progress)
         trial_data = TrialData(
@@ -162,24 +170,27 @@ class Retraining:
         assert trial.config is not None
         return TrainingPlan.of(trial.config.values).image_size or 224
 
+    @property
+    def _recipes_too(self) -> bool:
+        return self.options.compare_recipes
+
     def _plan(self, labels: Any, patients: Any, budget: float, workers: int) -> Plan:
         fewest = min(len(set(patients[labels == c].tolist())) for c in set(labels.tolist()))
         if fewest < 3:
             raise InputError(f"Three folds need three patients of each class; the smallest class has {fewest}.")
-        seeds, finalists = self.options.seeds, self.finalists
-        refits = {"refit": 1.0, "folds": 0.0, "ensemble": float(len(finalists))}[self.options.final]
         return confirm.make_plan(
-            finalists, min(self.options.folds, fewest), seeds, budget=budget, workers=workers, final=refits
-        )
+            self.finalists, min(self.options.folds, fewest), self.options.seeds,
+            budget=budget, workers=workers, final=self.options.final,
+        )  # fmt: skip
 
     def _confirm(self, plan: Plan, recipe: Recipe, folds: Any, pool: Workers, budget: float) -> list[Confirmed]:
-        wanted = confirm.tasks(plan, recipe, folds, self.cache, self.options.final == "folds")
-        longest = max(confirm.training_seconds(t) for t in plan.finalists)
+        keep = self.options.final == "folds"
+        wanted = confirm.tasks(plan, recipe, folds, self.cache, keep_models=keep, shifts=self.options.tta)
         begun = time.monotonic()
         with printing.trainings(len(wanted), "confirming on folds", plan.seconds) as bar:
             found = confirm.run(
                 plan, wanted, pool,
-                deadline=self.started + max(0.0, budget - longest),
+                end=self.started + budget,
                 on_event=lambda task, event: bar.event(_name(task), event),
                 on_done=lambda task, result, error: bar.done(
                     _name(task), error or f"{result.result.value:.3f}" if result else error, failed=bool(error)
@@ -188,57 +199,59 @@ class Retraining:
         self.phases["confirmation"] = time.monotonic() - begun
         return found
 
-    def _networks(self, choice: winner.Choice, recipe: Recipe, pool: Workers) -> list[tuple[Path, TrialRecord, float]]:
-        """The final networks' files with their weights, trained where they are not kept yet."""
+    def _networks(
+        self, choice: winner.Choice, recipe: Recipe, pool: Workers, budget: float
+    ) -> list[tuple[Path, TrialRecord, float, int]]:
+        """The final networks' files, trials, weights and epochs."""
         if choice.kind == "folds":
             folds = choice.fold_models()
-            return [(r.path.with_suffix(".keras"), choice.winner.trial, 1 / len(folds)) for r in folds]
-        tasks = []
-        for member, _ in choice.finalists:
-            assert member.trial.config is not None
-            everything = replace(recipe.data, train=np.arange(len(recipe.data.labels)), validation=np.arange(0))
-            own = replace(recipe, data=everything)
-            key = [member.trial.config.to_json(), member.epochs, recipe.data.fingerprint, recipe.space, __version__]
-            digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-            path = self.cache / f"final-{member.trial.number:04d}-{digest}.keras"
-            tasks.append(RefitTask(own, member.trial.config, member.epochs, path))
-        missing = [t for t in tasks if not t.path.with_suffix(".json").exists() or not t.path.exists()]
+            trial = choice.winner.trial
+            return [(r.path.with_suffix(".keras"), trial, 1 / len(folds), r.result.best_epoch) for r in folds]
         begun = time.monotonic()
-        if missing:
-            expected = max(confirm.training_seconds(c.trial) for c, _ in choice.finalists)
-            with printing.trainings(len(missing), "training on train + validation", expected) as bar:
-                for outcome in pool.run(missing, lambda i, event: bar.event("final network", event)):
-                    if isinstance(outcome.error, TrialError):
-                        raise FatalError(f"The final network could not be trained: {outcome.error.message}")
-                    if outcome.error:
-                        raise outcome.error
-                    task = missing[outcome.index]
-                    kept = {"sha256": artifacts.sha256(task.path), "result": outcome.value}
-                    artifacts.write_json(task.path.with_suffix(".json"), kept)
-                    bar.done("final network", f"{task.epochs} epochs", failed=False)
+        tasks = [(f"trial {c.trial.number}", networks.refit_of(c, recipe, self.cache)) for c, _ in choice.finalists]
+        found = networks.train(
+            tasks, pool, "training on train + validation",
+            expected=max(confirm.training_seconds(c.trial) for c, _ in choice.finalists),
+            deadline=self.started + budget - confirm.AFTER,
+        )  # fmt: skip
         self.phases["final training"] = time.monotonic() - begun
-        for task in tasks:
-            artifacts.check_sha256(task.path, artifacts.read_json(task.path.with_suffix(".json"))["sha256"])
-        return [(t.path, c.trial, w) for t, (c, w) in zip(tasks, choice.finalists, strict=True)]
+        for (name, task), network in zip(tasks, found, strict=True):
+            if network.error:
+                raise FatalError(f"The final network of {name} could not be trained: {network.error}")
+            printing.shortened(name, network.epochs, task.epochs)
+        pairs = zip(found, choice.finalists, strict=True)
+        return [(network.path, c.trial, weight, network.epochs) for network, (c, weight) in pairs]
+
+    def _rivals(self, rivals: Sequence[tuple[str, TrialRecord, RefitTask]], pool: Workers) -> list[_Retrained]:
+        """The study's recipes trained as the final model was, beyond the bound of `--time`."""
+        if not rivals:
+            return []
+        begun = time.monotonic()
+        found = networks.train(
+            [(f"recipe {name}", task) for name, _, task in rivals], pool, "training the study's recipes",
+            expected=sum(confirm.training_seconds(t) for _, t, _ in rivals), deadline=None,
+        )  # fmt: skip
+        self.phases["recipes"] = time.monotonic() - begun
+        return [_Retrained(name, trial, network) for (name, trial, _), network in zip(rivals, found, strict=True)]
 
     def _save(
         self,
         folder: Path,
         choice: winner.Choice,
         fitted: winner.Fitted,
-        networks: Sequence[tuple[Path, TrialRecord, float]],
+        networks: Sequence[tuple[Path, TrialRecord, float, int]],
         recipe: Recipe,
         dataset: Dataset,
     ) -> None:
         """The model's files and card."""
         members = []
-        for i, (path, trial, weight) in enumerate(networks):
+        for i, (path, trial, weight, _) in enumerate(networks):
             name = "model.keras" if len(networks) == 1 else f"model-{i + 1}.keras"
             shutil.copyfile(path, folder / name)
             member = Member(name, artifacts.sha256(folder / name), self._size(trial), weight)
             members.append(member.to_json())
         artifacts.write_text(folder / "SHA256SUMS", "".join(f"{m['sha256']}  {m['file']}\n" for m in members))
-        first = confirm.pool_of(recipe.data, members[0]["image_size"])
+        first = trainings.pool_of(recipe.data, members[0]["image_size"])
         card = ModelCard(
             classes=dataset.classes,
             positive=dataset.positive,
@@ -251,11 +264,11 @@ class Retraining:
             members=tuple(members),
             shifts=self.options.tta,
             demonstration=dataset.demonstration,
-            made=self._provenance(choice),
+            made=self._provenance(choice, [epochs for *_, epochs in networks]),
         )
         write_card(folder, card)
 
-    def _provenance(self, choice: winner.Choice) -> dict[str, Any]:
+    def _provenance(self, choice: winner.Choice, epochs: Sequence[int]) -> dict[str, Any]:
         trials = [c.trial for c, _ in choice.finalists]
         return {
             "study": self.study.name,
@@ -263,7 +276,7 @@ class Retraining:
             "final": choice.kind,
             "trials": [t.number for t in trials],
             "configurations": [t.config.to_json() for t in trials if t.config],
-            "epochs": [c.epochs for c, _ in choice.finalists],
+            "epochs": list(epochs),
             "train_fingerprint": self.spec.train_fingerprint,
             "test_fingerprint": self.spec.test_fingerprint,
             "weights": dict(self.spec.weights),
@@ -282,6 +295,7 @@ class Retraining:
         plan: Plan,
         dataset: Dataset,
         recipe: Recipe,
+        rivals: Sequence[_Retrained],
     ) -> dict[str, Any]:
         """Open the test set; every figure of it, kept as `metrics.json` and `predictions.csv`."""
         card = read_card(folder)
@@ -295,11 +309,13 @@ class Retraining:
                 "policy": card.policy,
                 "sha256": [m.sha256 for m in members],
                 "test_fingerprint": dataset.test_fingerprint,
+                **({"compared": [r.name for r in rivals]} if rivals else {}),
             },
         )
         begun = time.monotonic()
         with printing.progress() as progress:
-            squares = {size: arrays.test(dataset, size, progress) for size in {m.image_size for m in members}}
+            sizes = {m.image_size for m in members} | {self._size(r.trial) for r in rivals}
+            squares = {size: arrays.test(dataset, size, progress) for size in sizes}
         outcome = next(pool.run([PredictTask(folder, squares)]))
         if outcome.error:
             raise FatalError(f"The saved model could not be used: {outcome.error}")
@@ -311,6 +327,19 @@ class Retraining:
             beta=self.spec.beta,
             patients_of_pool=np.asarray(recipe.data.patients), labels_of_pool=np.asarray(recipe.data.labels),
         )  # fmt: skip
+        tested = Bench(labels, np.array([i.patient for i in dataset.select("test")]), dataset.positive, self.spec.beta)
+        pooled = Bench(
+            np.asarray(recipe.data.labels), np.asarray(recipe.data.patients), dataset.positive, self.spec.beta,
+            draws=winner.DRAWS_OUT_OF_FOLD,
+        )  # fmt: skip
+        compared = {
+            "out_of_fold": comparison.out_of_fold(pooled, confirmed),
+            "recipes": comparison.on_validation(pooled, self.study, choice.winner.trial),
+            "test": comparison.on_test(
+                tested, Answers(probabilities, card.threshold), self._answers_of(rivals, pool, squares)
+            ),
+            "untrained": [{"name": r.name, "why": r.network.error} for r in rivals if r.network.error],
+        }
         self.phases["test set"] = time.monotonic() - begun
         best = self.study.best().number if any(t.state == "COMPLETE" for t in self.study.trials()) else None
         full = {
@@ -321,6 +350,7 @@ class Retraining:
             "opened": opened,
             "model": {"policy": card.policy, "threshold": card.threshold, **dict(card.made)},
             **figures,
+            "comparisons": compared,
             "data_card": {
                 "counts": {split: dataset.counts(split) for split in ("train", "val", "test")},
                 "fit": dataset.fit,
@@ -332,6 +362,8 @@ class Retraining:
                 "seeds": len({r.repeat for r in choice.winner.results}),
                 "best_of_study": best,
                 "winner": choice.winner.trial.number,
+                "objective": self.spec.objective,
+                "cut": choice.winner.cut,
                 "finalists": [
                     {
                         "trial": c.trial.number,
@@ -341,6 +373,10 @@ class Retraining:
                         "standard_error": c.error,
                         "epochs": c.epochs,
                         "values": c.values,
+                        "clean": c.measured("val_f_beta"),
+                        "robust": c.measured("robust"),
+                        "auc": c.measured("val_auc"),
+                        "by_view": c.by_view(),
                         "curves": [list(r.result.curve) for r in c.results if r.repeat == 0],
                     }
                     for c in confirmed
@@ -352,7 +388,7 @@ class Retraining:
         }
         decided = metrics.decide(probabilities, card.positive, card.threshold)
         artifacts.write_json(folder / "metrics.json", _finite(full))
-        self._heat(folder, pool, squares, dataset, _Predicted(labels, probabilities, decided))
+        cases.write(folder, pool, squares, dataset, labels, probabilities)
         winner.write_predictions(folder / "predictions.csv", dataset, labels, probabilities, decided)
         return full
 
@@ -365,33 +401,19 @@ class Retraining:
             except InputError:  # too few patients to cross-validate
                 return None
 
-    def _heat(
-        self, folder: Path, pool: Workers, squares: Mapping[int, Path], dataset: Dataset, figures: _Predicted
-    ) -> None:
-        """Grad-CAM of the films worth looking at, as JPEGs beside the model."""
-        card = read_card(folder)
-        chosen = cases.choose(figures.labels, figures.p, figures.decided, card.positive, card.threshold)
-        rows = [c.row for c in chosen]
-        outcome = next(pool.run([cases.HeatTask(folder, squares, rows, [int(figures.decided[r]) for r in rows])]))
-        if outcome.error:
-            console.err.print(f"[yellow]No Grad-CAM in the report: {outcome.error}[/]", soft_wrap=True)
-            return
-        images = dataset.select("test")
-        listing = []
-        for i, (case, jpeg) in enumerate(zip(chosen, outcome.value, strict=True)):
-            artifacts.write_bytes(folder / "gradcam" / f"{i:02d}.jpg", jpeg)
-            answer = int(figures.decided[case.row])
-            listing.append(
-                {
-                    "kind": case.kind,
-                    "file": f"{i:02d}.jpg",
-                    "key": images[case.row].key,
-                    "truth": dataset.classes[images[case.row].label],
-                    "decision": dataset.classes[answer],
-                    "probability": float(figures.p[case.row, answer]),
-                }
-            )
-        artifacts.write_json(folder / "gradcam" / "cases.json", listing)
+    @staticmethod
+    def _answers_of(
+        rivals: Sequence[_Retrained], pool: Workers, squares: Mapping[int, Path]
+    ) -> list[tuple[str, int, Answers]]:
+        """What the retrained recipes say of the test set, as their networks give it, at 0.5."""
+        able = [r for r in rivals if not r.network.error]
+        tasks = [NetworkTask(r.network.path, r.network.sha256, squares[Retraining._size(r.trial)]) for r in able]
+        found: dict[int, Answers] = {}
+        for outcome in pool.run(tasks):
+            if outcome.error:
+                raise FatalError(f"The network of recipe {able[outcome.index].name} could not be used: {outcome.error}")
+            found[outcome.index] = Answers(outcome.value)
+        return [(r.name, r.trial.number, found[i]) for i, r in enumerate(able)]
 
 
 def _finite(value: Any) -> Any:

@@ -43,13 +43,19 @@ class StudyLock:
 
     It lies beside the studies, not in the study's folder, so that deleting the folder does not release it.
 
+    Args:
+        results: the results folder.
+        name: the study's.
+        doing: `searched`, or `retrained`: a search and a retraining don't keep each other out.
+
     Raises:
         StudyError: another process holds it; its pid and machine are named.
         FatalError: the results folder can't be written.
     """
 
-    def __init__(self, results: Path, name: str) -> None:
-        self._path = results / ".locks" / f"{name}.lock"
+    def __init__(self, results: Path, name: str, doing: str = "searched") -> None:
+        self._doing = doing
+        self._path = results / ".locks" / (f"{name}.lock" if doing == "searched" else f"{name}.{doing}.lock")
         self._file = self._take(name)
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
@@ -70,7 +76,7 @@ class StudyLock:
                 holder = os.pread(file, 200, 0).decode(errors="replace").strip() or "another process"
                 os.close(file)
                 raise StudyError(
-                    f"Study {name!r} is being searched by {holder}. Wait for it, end it, or give another --study."
+                    f"Study {name!r} is being {self._doing} by {holder}. Wait for it, end it, or give another --study."
                 ) from None
             with contextlib.suppress(FileNotFoundError):
                 if os.fstat(file).st_ino == self._path.stat().st_ino:

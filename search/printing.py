@@ -13,10 +13,11 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from search import console
-from search.confirm import Confirmed, Plan
+from search.confirm import Confirmed, Plan, training_seconds
 from search.storage import StudyView, TrialRecord
 from xraytune.data.dataset import Dataset
 from xraytune.evaluation import NAMES
+from xraytune.records import Objective
 
 if TYPE_CHECKING:
     from search.retrain import Options
@@ -33,25 +34,60 @@ def plan(
     wanted: Sequence[TrialRecord],
     options: Options,
     budget: float,
-    workers: int,
     dataset: Dataset,
+    rivals: Sequence[TrialRecord],
 ) -> None:
-    """What will be done and how long it should take, before it begins."""
+    """What will be done and how long it should take, before it begins.
+
+    Args:
+        study: whose winner.
+        plan: what is confirmed.
+        wanted: the finalists before the plan shrank.
+        options: what was asked for.
+        budget: seconds.
+        dataset: the data.
+        rivals: recipes that are retrained too, beyond the budget.
+    """
     if dataset.demonstration:
         console.out.print(BANNER)
     numbers = ", ".join(str(t.number) for t in plan.finalists)
-    word = "trials" if len(plan.finalists) > 1 else "trial"
+    several = len(plan.finalists) > 1
+    then = {
+        "refit": "the winner once more on train + validation",
+        "folds": "no further training (the winner's fold networks are averaged)",
+        "ensemble": "the ensemble's members once more on train + validation",
+    }[options.final]
+    own = "" if options.time else ", what the search took"
     say(
-        f"Study [bold]{study.name}[/]: {word} {numbers} on {plan.folds} folds grouped by {dataset.grouped_by} × "
-        f"{plan.seeds} {'seeds' if plan.seeds > 1 else 'seed'} = {plan.trainings} trainings, {workers} at once, then "
-        f"{options.final}: about {console.clock(plan.seconds)} of {console.clock(budget)}."
+        f"Study [bold]{study.name}[/]. Plan: confirm trial{'s' if several else ''} {numbers} on {plan.folds} folds "
+        f"grouped by {dataset.grouped_by}, each with {_count(plan.seeds, 'seed')} "
+        f"({_count(plan.trainings, 'training')}, {plan.workers} at once); then train {then}; then open the sealed test "
+        f"set. About {console.clock(plan.seconds)} (--time {console.clock(budget)}{own})."
     )
     left_out = len(wanted) - len(plan.finalists)
     if left_out or plan.seeds < options.seeds or plan.folds < options.folds:
         say(
-            f"[dim]Wanted {len(wanted)} × {options.folds} × {options.seeds} (finalists × folds × seeds); shrunk to fit "
-            "(more with --time).[/]"
+            f"[dim]Wanted: {_count(len(wanted), 'finalist')} × {_count(options.folds, 'fold')} × "
+            f"{_count(options.seeds, 'seed')}; shrunk to fit the time (or the patients there are). More with --time.[/]"
         )
+    if plan.seconds > budget:
+        say(
+            "[yellow]Even the least that can be confirmed may take longer than that: trainings are then stopped at the "
+            "end of an epoch.[/]"
+        )
+    if rivals:
+        seconds = sum(training_seconds(t) for t in rivals) / plan.workers
+        say(f"--compare-recipes: {_count(len(rivals), 'recipe')} more, about {console.clock(seconds)} beyond that.")
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'s' if n != 1 else ''}"
+
+
+def shortened(name: str, epochs: int, wanted: int) -> None:
+    """Say that the time ended a training of the final model, where it did."""
+    if epochs < wanted:
+        say(f"[yellow]The final network of {name} was stopped after {epochs} of {wanted} epochs: the time was up.[/]")
 
 
 @contextmanager
@@ -136,13 +172,24 @@ def trainings(total: int, what: str, seconds: float) -> Iterator[Trainings]:
 
 def confirmed(found: Sequence[Confirmed], plan: Plan, study: StudyView) -> None:
     """The finalists after their folds, best first."""
-    table = Table(title="Confirmed on patient-grouped folds", title_justify="left", header_style="bold")
-    for name in ("trial", "family", "in the search", "on folds", "± s.e.", "epochs"):
-        table.add_column(name, justify="left" if name == "family" else "right")
+    robust = study.spec.objective == Objective.ROBUST
+    objective = "robust score" if robust else f"F{study.spec.beta:g}"
+    table = Table(title=f"Confirmed by {objective} on held-out folds", title_justify="left", header_style="bold")
+    other = f"clean F{study.spec.beta:g}" if robust else "robust score"
+    columns = ("trial", "family", "in the search", "on folds ± s.e.", other, "ROC AUC", "epochs", "falls most under")
+    for name in columns:
+        table.add_column(name, justify="left" if name in {"family", "falls most under"} else "right")
     for c in found:
-        searched = f"{c.trial.value:.3f}" if c.trial.value is not None else "-"
-        table.add_row(str(c.trial.number), c.trial.family, searched, f"{c.mean:.3f}", f"{c.error:.3f}", str(c.epochs))
+        beside = c.measured("val_f_beta" if robust else "robust")
+        worst = sorted(c.by_view().items(), key=lambda item: item[1])[:2]
+        table.add_row(
+            str(c.trial.number), c.trial.family, number(c.trial.value), f"{c.mean:.3f} ± {c.error:.3f}",
+            number(beside), number(c.measured("val_auc")), str(c.epochs),
+            ", ".join(f"{name} ({value:.2f})" for name, value in worst),
+        )  # fmt: skip
     console.out.print(table)
+    if found[0].cut:
+        say(f"[yellow]{_count(found[0].cut, 'fold')} of the winner stopped before the end: the time was up.[/]")
     numbers = {c.trial.number for c in found}
     if left := [str(t.number) for t in plan.finalists if t.number not in numbers]:
         say(f"[dim]Not confirmed in the time there was (or failed): trial {', '.join(left)}.[/]")
@@ -168,6 +215,27 @@ def say(text: str) -> None:
     console.out.print(text, soft_wrap=True)
 
 
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _rivals(figures: Mapping[str, Any]) -> None:
+    """The final model against the trivial answer, the next finalist and the recipes, a line each."""
+    compared, beta = figures["comparisons"], figures["test"]["beta"]
+    rows = [("on the test set", row) for row in compared["test"]]
+    rows += [("out of fold", row) for row in compared["out_of_fold"][:-1][:1]]
+    for where, row in rows:
+        found = row["difference"]
+        names = {"f_beta": f"F{beta:g}", "balanced_accuracy": "balanced accuracy", "auc": "AUC"}
+        parts = [
+            f"{words} {value:+.3f} [{low:+.3f}, {high:+.3f}]"
+            for words, (value, low, high) in ((words, found[name]) for name, words in names.items())
+            if value is not None and low is not None
+        ]
+        p = "" if row["delong_p"] is None else f" (DeLong's p {_p(row['delong_p'])})"
+        say(f"Against {row['with']} {where}: {', '.join(parts)}{p}.")
+
+
 def results(figures: Mapping[str, Any], folder: Path) -> None:
     """The final metrics: overall beside the trivial answer, by class, confusion matrix, gap, what to do next."""
     test = figures["test"]
@@ -191,6 +259,10 @@ def results(figures: Mapping[str, Any], folder: Path) -> None:
         validation = figures["validation"]["overall"][name][0]
         table.add_row(words, interval(test["overall"][name]), number(validation), number(trivial.get(name)))
     out.print(table)
+    if test["positive"] is None:
+        say(
+            "[dim]The likeliest class is the answer; all but accuracy, Brier score and calibration error are averages over the classes.[/]"
+        )
     classes = Table(title="By class", title_justify="left", header_style="bold")
     for name in ("class", "precision", "recall", "F1", "support"):
         classes.add_column(name, justify="left" if name == "class" else "right")
@@ -210,9 +282,13 @@ def results(figures: Mapping[str, Any], folder: Path) -> None:
     out.print(matrix)
     if test["threshold"] is not None:
         positive = test["classes"][test["positive"]]
-        say(f"{positive} is answered from a probability of {test['threshold']:.3f} on ({figures['model']['policy']}).")
+        say(
+            f"{positive} is answered from a calibrated probability of {test['threshold']:.3f} on (threshold policy "
+            f"{figures['model']['policy']}, fitted out of fold)."
+        )
     for line in figures["gap"]:
         say(line)
     say(figures["worst_subgroup"])
+    _rivals(figures)
     say(f"\nSaved in {folder}: {', '.join(path.name for path in sorted(folder.iterdir()))}")
     say(f"Use it: python -m search.predict {folder} FILE-OR-FOLDER")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from search import cases, console, ledger
 from search.charts import Series, bars, chart
 from search.storage import StudyView, TrialRecord, open_study
-from xraytune import artifacts, intervals
+from xraytune import artifacts, intervals, robust
 from xraytune.errors import StudyError
 from xraytune.evaluation import NAMES
 
@@ -69,7 +69,10 @@ def write(study: StudyView, folder: Path) -> None:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    templates.filters.update(number=_number, interval=_interval, clock=console.clock)
+    templates.filters.update(
+        number=_number, interval=_interval, signed=_signed, beyond=_beyond, p_value=_p_value, clock=console.clock,
+        shortest=lambda value: f"{value:g}",
+    )  # fmt: skip
     context = _context(study, folder, figures)
     for name, template in (("report.html", "report.html"), ("MODEL_CARD.md", "model_card.md")):
         artifacts.write_text(folder / name, templates.get_template(template).render(context))
@@ -86,6 +89,25 @@ def _interval(triple: Sequence[float | None], digits: int = 3) -> str:
         if low is None
         else f"{_number(value, digits)} [{_number(low, digits)}, {_number(high, digits)}]"
     )
+
+
+def _signed(triple: Sequence[float | None]) -> Markup:
+    """`+0.031` over `[-0.004, +0.066]`."""
+    value, low, high = triple
+    if value is None or low is None or high is None:
+        return Markup("–")
+    plain = f"{value:+.3f} <small>[{low:+.3f}, {high:+.3f}]</small>"
+    return Markup(plain.replace("-", "−"))
+
+
+def _beyond(triple: Sequence[float | None]) -> str:
+    """The style of a difference: `hit` above chance, `miss` below it."""
+    _, low, high = triple
+    return "" if low is None or high is None else "hit" if low > 0 else "miss" if high < 0 else ""
+
+
+def _p_value(p: float | None) -> str:
+    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _context(study: StudyView, folder: Path, figures: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,14 +130,26 @@ def _context(study: StudyView, folder: Path, figures: Mapping[str, Any]) -> dict
         "importance": Markup(_importance(study)),
         "seconds": Markup(_where_time_went(trials)),
         "learning": Markup(_learning(figures)),
-        "recipes": _recipes(trials),
+        "views": _views(figures),
+        "trivial_robust": robust.trivial(len(figures["test"]["classes"]), positive, figures["test"]["beta"]),
         "cases": _cases(folder),
         "ledger": ledger.read(study.folder),
         "explorer": None if positive is None else _explorer(labels == positive, p[:, positive]),
         "prevalence": float(np.mean(labels == positive)) if positive is not None else None,
+        "elsewhere": _precision_elsewhere(figures),
+        "unit": "patients" if figures["test"]["images"] == figures["test"]["patients"] else "films",
         "states": Counter(t.state for t in trials),
         "colours": [f"c{i}" for i in range(8)],
     }
+
+
+def _precision_elsewhere(figures: Mapping[str, Any], prevalence: float = 0.1) -> float | None:
+    """The precision at the same sensitivity and specificity where fewer have the finding (Bayes)."""
+    sensitivity, specificity = (figures["test"]["overall"][name][0] for name in ("sensitivity", "specificity"))
+    if figures["test"]["positive"] is None or sensitivity is None or specificity is None:
+        return None
+    right, wrong = prevalence * sensitivity, (1 - prevalence) * (1 - specificity)
+    return float(right / (right + wrong)) if right + wrong else None
 
 
 def read_predictions(path: Path, classes: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.float64], list[str]]:
@@ -275,15 +309,23 @@ def _learning(figures: Mapping[str, Any]) -> str:
     )  # fmt: skip
 
 
-def _recipes(trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
-    """Published configurations that the study tried."""
-    rows = []
-    for t in trials:
-        origin = str(t.attributes.get("origin", ""))
-        if origin.startswith("recipe"):
-            metrics = t.result.metrics if t.result else {}
-            rows.append({"name": origin.removeprefix("recipe").strip(" :"), "trial": t, "metrics": metrics})
-    return rows
+def _views(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """F-beta of each finalist under each view, and whether it is among the worst third that the robust score is of."""
+    finalists = figures["confirmation"]["finalists"]
+    tails = []
+    for c in finalists:
+        ranked = sorted(c["by_view"], key=lambda name: c["by_view"][name] or 0.0)
+        tails.append(ranked[: max(1, round(robust.TAIL * len(ranked)))])
+    return [
+        {
+            "name": name,
+            "cells": [
+                {"value": c["by_view"].get(name), "tail": name in tail}
+                for c, tail in zip(finalists, tails, strict=True)
+            ],
+        }
+        for name in finalists[0]["by_view"]
+    ]
 
 
 def _cases(folder: Path) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from search import console, finalists
+from search.lock import StudyLock
 from search.storage import StudyView, open_study
 from xraytune import thresholds
 from xraytune.errors import InputError
@@ -18,6 +19,7 @@ python -m search.retrain best
 python -m search.retrain 17 --study mine
 python -m search.retrain top:3 --final ensemble --time 20m
 python -m search.retrain best --threshold sensitivity:0.95 --tta
+python -m search.retrain best --compare-recipes
 """
 
 
@@ -37,11 +39,12 @@ class Options:
     workers: int = 0
     """Trainings at once; 0: by the machine."""
     tta: bool = False
+    compare_recipes: bool = False
+    """Retrain every recipe that the study tried, and judge them on the test set beside the winner."""
     data: str | None = None
     weights_dir: Path | None = None
     results: Path = Path("results")
     storage: str | None = None
-    report: bool = True
 
 
 def main(
@@ -61,6 +64,10 @@ def main(
     tta: Annotated[
         bool, typer.Option("--tta", help="Average over small shifts of each film (test-time augmentation).")
     ] = False,
+    compare_recipes: Annotated[
+        bool,
+        typer.Option("--compare-recipes", help="Retrain the study's published recipes too; judge all on the test set."),
+    ] = False,
     data: Annotated[str | None, typer.Option(help="Where the data are now, if they were moved.")] = None,
     weights_dir: Annotated[
         Path | None, typer.Option(help="Folder of pretrained weights (or XRAYTUNE_WEIGHTS).")
@@ -77,7 +84,7 @@ def main(
     seconds = console.duration(time) if time else None
     options = Options(
         which, study, final, threshold, finalists, folds, seeds, seconds, workers, tta,
-        data, weights_dir, results, storage,
+        compare_recipes, data, weights_dir, results, storage,
     )  # fmt: skip
     retrain(options)
 
@@ -92,9 +99,13 @@ def retrain(options: Options) -> dict[str, Any]:
     _check(options)
     study = open_study(options.study, options.results, options.storage)
     chosen = finalists.choose(study, options.which, options.finalists)
-    from search.final import Retraining
+    lock = StudyLock(study.results, study.name, "retrained")
+    try:
+        from search.final import Retraining
 
-    return Retraining(study, chosen, options).run()
+        return Retraining(study, chosen, options).run()
+    finally:
+        lock.release()
 
 
 def _check(options: Options) -> None:

@@ -21,12 +21,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.confirm import Confirmed, FoldResult
+from search.confirm import Confirmed
+from search.trainings import FoldResult
 from xraytune import artifacts, calibration, ensembles, evaluation, metrics, thresholds
 from xraytune.calibration import Calibration
-from xraytune.data.dataset import Dataset, ImageRecord
+from xraytune.data import Dataset, ImageRecord
 from xraytune.errors import FatalError
+from xraytune.records import Objective
 from xraytune.thresholds import Policy
+
+DRAWS_OUT_OF_FOLD = 500
+"""Bootstrap draws of out-of-fold figures: thousands of images, and an interval's ends are only looked at."""
 
 KINDS = ("refit", "folds", "ensemble")
 """refit: one network on train and validation; folds: the mean of the folds' networks; ensemble: several refits."""
@@ -46,42 +51,69 @@ class Choice:
         return self.finalists[0][0]
 
     def out_of_fold(self) -> NDArray[np.float32]:
-        """Probabilities of every image by networks that had not seen it."""
-        return ensembles.average([c.out_of_fold() for c, _ in self.finalists], [w for _, w in self.finalists])
+        """Probabilities of every image by networks that had not seen it, averaged as the final model averages."""
+        each = [c.out_of_fold(averaged=self.kind == "folds") for c, _ in self.finalists]
+        return ensembles.average(each, [w for _, w in self.finalists])
 
     def views(self) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
         """The same under every shifted view, on the images `(m,)` that all members have views of."""
-        each = [c.views() for c, _ in self.finalists]
+        shared, each = shared_views([c for c, _ in self.finalists], averaged=self.kind == "folds")
         weights = [w for _, w in self.finalists]
-        shared = each[0][0]
-        for indices, _ in each[1:]:
-            shared = np.intersect1d(shared, indices)
-        shared = np.unique(shared)
-        names = [name for name in each[0][1] if all(name in views for _, views in each)]
-
-        def rows(indices: NDArray[np.int64], values: NDArray[np.float32]) -> NDArray[np.float32]:
-            order = np.argsort(indices)
-            return values[order[np.searchsorted(indices[order], shared)]]
-
-        return shared, {name: ensembles.average([rows(i, v[name]) for i, v in each], weights) for name in names}
+        return shared, {name: ensembles.average([views[name] for views in each], weights) for name in each[0]}
 
     def fold_models(self) -> list[FoldResult]:
-        """The folds' results whose networks are averaged under `folds`."""
-        return [r for r in self.winner.results if r.repeat == 0]
+        """The folds' results, of every seed, whose networks are averaged under `folds`."""
+        return list(self.winner.results)
 
 
-def choose(confirmed: Sequence[Confirmed], kind: str, labels: NDArray[np.int32]) -> Choice:
+def shared_views(
+    confirmed: Sequence[Confirmed], *, averaged: bool = False
+) -> tuple[NDArray[np.int64], list[dict[str, NDArray[np.float32]]]]:
+    """The images `(m,)` that every finalist has views of, and each one's probabilities `(m, k)` by view.
+
+    Args:
+        confirmed: finalists.
+        averaged: as in `Confirmed.out_of_fold`.
+    """
+    each = [c.views(averaged=averaged) for c in confirmed]
+    shared = each[0][0]
+    for indices, _ in each[1:]:
+        shared = np.intersect1d(shared, indices)
+    names = [name for name in each[0][1] if all(name in views for _, views in each)]
+    return shared, [{n: views[n][np.searchsorted(indices, shared)] for n in names} for indices, views in each]
+
+
+def choose(
+    confirmed: Sequence[Confirmed],
+    kind: str,
+    labels: NDArray[np.int32],
+    *,
+    objective: str = Objective.CLEAN,
+    positive: int | None = None,
+    beta: float = 2.0,
+) -> Choice:
     """Which finalists the final model is made of: the confirmed best, or a greedy ensemble of them.
 
     Args:
         confirmed: best first.
         kind: one of `KINDS`.
         labels: of train and validation images.
+        objective: under `robust` the ensemble is chosen by its robust score over all views, out of fold; under `clean`
+            by its cross-entropy.
+        positive: the positive class or None.
+        beta: of F-beta.
     """
     if kind != "ensemble":
         return Choice(kind, ((confirmed[0], 1.0),))
     by_number = {str(c.trial.number): c for c in confirmed}
-    weights = ensembles.select(labels, {name: c.out_of_fold() for name, c in by_number.items()})
+    indices, each = shared_views(confirmed)
+    if objective == Objective.ROBUST and each[0]:
+        names = list(each[0])
+        stacked = {name: np.stack([views[n] for n in names]) for name, views in zip(by_number, each, strict=True)}
+        loss = ensembles.robust_loss(labels[indices], names, positive, beta)
+        weights = ensembles.select(labels[indices], stacked, loss=loss)
+    else:
+        weights = ensembles.select(labels, {name: c.out_of_fold() for name, c in by_number.items()})
     ranked = sorted(weights, key=lambda name: -weights[name])
     return Choice(kind, tuple((by_number[name], weights[name]) for name in ranked))
 
@@ -173,13 +205,15 @@ def whole(target: Path) -> Iterator[Path]:
         FatalError: the disk is full, or the folder can't be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    old = target.parent / f".{target.name}-old"
+    if old.exists() and not target.exists():  # killed between the two renames below
+        old.rename(target)
     for stale in target.parent.glob(f".{target.name}-*"):  # of a retraining that was killed
         shutil.rmtree(stale, ignore_errors=True)
     temporary = target.parent / f".{target.name}-{os.getpid()}"
     try:
         temporary.mkdir()
         yield temporary
-        old = target.parent / f".{target.name}-old"
         if target.exists():
             target.rename(old)
         temporary.rename(target)
@@ -192,7 +226,6 @@ def whole(target: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         with suppress(OSError):
-            old = target.parent / f".{target.name}-old"
             if old.exists() and not target.exists():
                 old.rename(target)
 
@@ -202,7 +235,7 @@ def subgroup_columns(images: Sequence[ImageRecord], extra: Mapping[str, Sequence
 
     Args:
         images: the test images.
-        extra: further columns, one value an image.
+        extra: further columns, one value an image, of a manifest.
     """
     columns = {"group": [i.group for i in images], "acquisition series": [_series(i.key) for i in images]}
     edges = np.sqrt([max(1, i.width) * max(1, i.height) for i in images])
@@ -213,7 +246,7 @@ def subgroup_columns(images: Sequence[ImageRecord], extra: Mapping[str, Sequence
             {"small": f"up to {low:.0f} px", "middle": f"to {high:.0f} px", "large": f"over {high:.0f} px"}[n]
             for n in named
         ]
-    return {**columns, **{name: list(map(str, values)) for name, values in extra.items()}}
+    return {**columns, **{name: evaluation.grouped(values) for name, values in extra.items()}}
 
 
 def _series(key: str) -> str:
@@ -256,10 +289,10 @@ def judge(
     )  # fmt: skip
     validation = evaluation.evaluate(
         labels_of_pool, fitted.probabilities, patients_of_pool,
-        classes=dataset.classes, positive=positive, threshold=fitted.threshold, beta=beta, draws=500,
+        classes=dataset.classes, positive=positive, threshold=fitted.threshold, beta=beta, draws=DRAWS_OUT_OF_FOLD,
     )  # fmt: skip
     groups = evaluation.subgroups(
-        subgroup_columns(images, {}), labels, probabilities, patients,
+        subgroup_columns(images, dataset.subgroups("test")), labels, probabilities, patients,
         positive=positive, threshold=fitted.threshold, beta=beta,
     )  # fmt: skip
     normal = None

@@ -139,14 +139,15 @@ class Workers:
         self,
         tasks: Sequence[Task],
         on_event: Callable[[int, Any], None] | None = None,
-        may_start: Callable[[int], bool] = lambda _: True,
+        start: Callable[[int], Task | None] | None = None,
     ) -> Iterator[Outcome]:
         """Do the tasks in their order, as workers become free; yield each outcome as it comes.
 
         Args:
             tasks: picklable callables.
             on_event: gets a task's index and what it reported.
-            may_start: asked for each index before it starts; those that may not are left out.
+            start: asked for the task of each index as it starts, which may differ from the one listed (it knows the
+                time by then); None leaves it out.
 
         A worker that dies (killed for memory, mostly) gives its task the outcome `worker_lost`, and is replaced.
         """
@@ -156,8 +157,9 @@ class Workers:
             for slot in range(len(self._slots)):
                 while slot not in running and waiting:
                     index = waiting.pop(0)
-                    if may_start(index):
-                        self._slots[slot][1].send(tasks[index])
+                    task = start(index) if start else tasks[index]
+                    if task is not None:
+                        self._slots[slot][1].send(task)
                         running[slot] = index
             if not running:
                 return

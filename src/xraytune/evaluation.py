@@ -6,6 +6,8 @@ Called once the test set was opened; everything is plain JSON, so that the repor
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,12 @@ from xraytune.metrics import Floats
 
 FEWEST = 10
 """Images below which a subgroup's figures say nothing: an interval would span most of 0 to 1."""
+
+THIRDS_FROM = 6
+"""Different numbers in a column above which they are a measurement (an age) and are grouped in thirds."""
+
+MOST_VALUES = 30
+"""Different texts in a column above which they are no groups."""
 
 NAMES = {
     "accuracy": "accuracy",
@@ -35,6 +43,18 @@ NAMES = {
 
 Triple = list[float | None]
 """value, low, high; None where undefined (JSON has no NaN)."""
+
+
+def _behind(truth: NDArray[Any], decided: NDArray[Any], patients: NDArray[Any], which: int | None) -> dict[str, int]:
+    """How many patients are behind each share: of one class, or (None) all and every class together."""
+
+    def count(chosen: NDArray[np.bool_]) -> int:
+        return len(np.unique(patients[chosen]))
+
+    if which is None:
+        return {"accuracy": count(np.ones(len(truth), dtype=bool))}
+    shares = {"sensitivity": count(truth == which), "specificity": count(truth != which)}
+    return shares | {"recall": shares["sensitivity"], "precision": count(decided == which)}
 
 
 def triple(interval: Interval) -> Triple:
@@ -67,6 +87,8 @@ def evaluate(
         draws: bootstrap resamples.
         seed: of the draws.
 
+    A share that is 1 (or 0) in every draw gets the exact binomial interval over its patients.
+
     Returns:
         `overall` name → [value, low, high]; `classes` class → figure → [value, low, high]; `averages`; `confusion`
         (rows truth); `reliability`; `trivial`, the figures of always answering the positive (or largest) class.
@@ -82,11 +104,21 @@ def evaluate(
         each["auc"] = np.stack([metrics.roc_auc(truth == c, p[:, c], weights) for c in range(k)], axis=1)
         return {**overall, **metrics.averaged(each), **{f"class/{name}": values for name, values in each.items()}}
 
-    found = intervals.bootstrap(statistic, patients, draws=draws, seed=seed)
+    who = np.asarray(patients)
+    found = intervals.bootstrap(statistic, who, draws=draws, seed=seed)
     single = {name: v for name, v in found.items() if isinstance(v, Interval)}
     by_class = {name.removeprefix("class/"): v for name, v in found.items() if isinstance(v, tuple)}
-    always = positive if positive is not None else int(np.bincount(truth, minlength=k).argmax())
-    trivial = metrics.summary(truth, np.eye(k)[np.full(len(truth), always)], positive, 0.5, beta)
+    for name, n in (_behind(truth, decided, who, None) | _behind(truth, decided, who, positive)).items():
+        if name in single and (positive is not None or name == "accuracy"):
+            single[name] = intervals.exact_at_an_end(single[name], n)
+    behind = [_behind(truth, decided, who, c) for c in range(k)]
+    by_class = {
+        name: tuple(intervals.exact_at_an_end(v, behind[c].get(name, 0)) for c, v in enumerate(values))
+        for name, values in by_class.items()
+    }
+    dull = trivial_answers(truth, k, positive)
+    always = int(np.asarray(dull.probabilities)[0].argmax())
+    trivial = metrics.summary(truth, dull.probabilities, positive, 0.5, beta)
     event = truth == positive if positive is not None else truth == decided
     score = p[:, positive] if positive is not None else p.max(axis=1)
     return {
@@ -107,6 +139,96 @@ def evaluate(
         "reliability": calibration.reliability(event, score),
         "trivial": {"answer": classes[always], **{n: v if np.isfinite(v) else None for n, v in trivial.items()}},
     }
+
+
+COMPARED = ("f_beta", "balanced_accuracy", "sensitivity", "specificity", "auc")
+"""The figures in which two models are compared."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One model's answers on a set of images."""
+
+    probabilities: NDArray[np.floating]
+    """`(n, k)`."""
+    threshold: float = 0.5
+    """Operating threshold of the positive class."""
+
+
+def compare(
+    labels: ArrayLike,
+    first: Answers,
+    second: Answers,
+    patients: ArrayLike,
+    *,
+    positive: int | None,
+    beta: float = 2.0,
+    draws: int = intervals.DRAWS,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Whether two models differ on the same images: a paired bootstrap over patients, and DeLong's test of their AUCs.
+
+    Args:
+        labels: class indices `(n,)`.
+        first: one model's answers.
+        second: the other's.
+        patients: `(n,)`.
+        positive: the positive class or None.
+        beta: of F-beta.
+        draws: bootstrap resamples.
+        seed: of the draws.
+
+    Returns:
+        `difference`: figure → [first - second, low, high], an interval without 0 being a difference beyond chance;
+        `delong_p`: two-sided, None without a positive class, and where both models rank alike or one can't be ranked.
+    """
+    truth = np.asarray(labels)
+
+    def statistic(answers: Answers) -> intervals.Statistic:
+        p = np.asarray(answers.probabilities, dtype=np.float64)
+
+        def figures(weights: Floats) -> dict[str, Floats]:
+            found = metrics.figures(truth, p, positive, answers.threshold, beta, weights, brief=True)
+            return {name: found[name] for name in COMPARED}
+
+        return figures
+
+    found = intervals.paired(statistic(first), statistic(second), patients, draws=draws, seed=seed)
+    p_value = None
+    if positive is not None:
+        with suppress(ValueError):  # one image of a class
+            scores = [np.asarray(a.probabilities)[:, positive] for a in (first, second)]
+            test = intervals.delong(truth == positive, *scores)
+            p_value = test.p if test.standard_error > 0 else None
+    return {"difference": {name: triple(v) for name, v in found.items()}, "delong_p": p_value}
+
+
+def trivial_answers(labels: ArrayLike, classes: int, positive: int | None) -> Answers:
+    """The answer that looks at no image: always the positive class; without one, always the largest class."""
+    truth = np.asarray(labels)
+    always = positive if positive is not None else int(np.bincount(truth, minlength=classes).argmax())
+    return Answers(np.eye(classes)[np.full(len(truth), always)])
+
+
+def grouped(values: Sequence[str]) -> list[str]:
+    """A column's values as subgroups: thirds of many different numbers, the values themselves where they are few.
+
+    Args:
+        values: one an image, empty where there is none.
+
+    Returns:
+        the subgroup of each image; all empty where there are more than `MOST_VALUES` texts (a report, a date).
+    """
+    present = {v for v in values if v}
+    numbers: dict[str, float] = {}
+    with suppress(ValueError):
+        numbers = {v: float(v) for v in present}
+    if len(present) > THIRDS_FROM and numbers and np.isfinite(list(numbers.values())).all():
+        low, high = np.quantile([numbers[v] for v in values if v], [1 / 3, 2 / 3])
+        names = {v: f"up to {low:g}" if x <= low else f"over {high:g}" if x > high else f"over {low:g} to {high:g}"
+                 for v, x in numbers.items()}  # fmt: skip
+        return [names.get(v, "") for v in values]
+    return list(values) if len(present) <= MOST_VALUES else [""] * len(values)
 
 
 def subgroups(
@@ -154,8 +276,16 @@ def subgroups(
                 return metrics.figures(truth[chosen], p[chosen], positive, threshold, beta, weights)
 
             found = intervals.bootstrap(statistic, who[chosen], draws=draws, seed=seed)
+            decided = metrics.decide(p[chosen], positive, threshold)
+            behind = _behind(truth[chosen], decided, who[chosen], None)
+            if positive is not None:
+                behind |= _behind(truth[chosen], decided, who[chosen], positive)
             wanted = ("accuracy", "sensitivity", "specificity", "auc")
-            row = {name: triple(v) for name in wanted if isinstance(v := found[name], Interval)}
+            row = {
+                name: triple(intervals.exact_at_an_end(v, behind.get(name, 0)))
+                for name in wanted
+                if isinstance(v := found[name], Interval)
+            }
             rows.append(
                 {
                     "column": column,

@@ -94,6 +94,23 @@ def _interval(value: float, drawn: Floats, tail: float) -> Interval:
     return Interval(value, float(low), float(high))
 
 
+def exact_at_an_end(interval: Interval, n: int, level: float = 0.95) -> Interval:
+    """The interval of a share that is 0 or 1 in every draw, where the bootstrap knows no doubt.
+
+    Of n patients without an exception the exact binomial interval (Clopper & Pearson 1934) reaches to
+    `((1 - level) / 2) ** (1 / n)`: 36 right of 36 may be 90 of 100. Any other interval is left as it is.
+
+    Args:
+        interval: from `bootstrap`.
+        n: patients behind the share.
+        level: of the interval.
+    """
+    if n < 1 or interval.value not in {0.0, 1.0} or not interval.low == interval.high == interval.value:
+        return interval
+    end = float(((1 - level) / 2) ** (1 / n))
+    return Interval(1.0, end, 1.0) if interval.value == 1.0 else Interval(0.0, 0.0, 1 - end)
+
+
 def paired(
     first: Statistic, second: Statistic, patients: ArrayLike, *, draws: int = DRAWS, seed: int = 0
 ) -> dict[str, Interval]:

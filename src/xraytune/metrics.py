@@ -257,8 +257,12 @@ def figures(
     threshold: float = 0.5,
     beta: float = 2.0,
     weights: ArrayLike | None = None,
+    *,
+    brief: bool = False,
 ) -> dict[str, Floats]:
     """Every overall figure for each row of `weights` `(draws, n)`; one array `(draws,)` a figure.
+
+    `brief` leaves out PR AUC, Brier's score and the calibration error, half of the time.
 
     With a positive class its sensitivity, specificity, precision and areas; without one their macro averages over
     the classes that the data have, one against the rest. Brier's score is the mean squared error of the positive
@@ -293,10 +297,7 @@ def figures(
             macro(each["precision"]),
         )
         auc = macro(np.stack([roc_auc(truth == c, p[:, c], w) for c in range(k)], axis=1))
-        area = macro(np.stack([pr_auc(truth == c, p[:, c], w) for c in range(k)], axis=1))
         auc = np.where((support > 0).sum(axis=1) > 1, auc, np.nan)
-        brier = w @ ((p - np.eye(k)[truth]) ** 2).sum(axis=1) / total
-        error = calibration_error(truth == decided, p.max(axis=1), w)
         balanced = sensitivity
     else:
         event, answer, score = truth == positive, decided == positive, p[:, positive]
@@ -306,11 +307,9 @@ def figures(
         sensitivity = _divide(hits, hits + misses, np.nan)
         specificity = _divide(rejections, rejections + alarms, np.nan)
         precision = _divide(hits, hits + alarms, 0.0)
-        auc, area = roc_auc(event, score, w), pr_auc(event, score, w)
-        brier = w @ (score - event) ** 2 / total
-        error = calibration_error(event, score, w)
+        auc = roc_auc(event, score, w)
         balanced = (sensitivity + specificity) / 2
-    return {
+    found = {
         "f_beta": f_values[beta],
         "sensitivity": sensitivity,
         "specificity": specificity,
@@ -320,10 +319,28 @@ def figures(
         "f1": f_values[1.0],
         "f2": f_values[2.0],
         "auc": auc,
-        "pr_auc": area,
-        "brier": brier,
-        "calibration_error": error,
         "trivial_f_beta": _trivial(support, positive, beta),
+    }
+    return found if brief else found | _of_probabilities(truth, p, decided, positive, w)
+
+
+def _of_probabilities(truth: Ints, p: Floats, decided: Ints, positive: int | None, w: Floats) -> dict[str, Floats]:
+    """PR AUC, Brier's score and the calibration error, as `figures` defines them."""
+    total = w.sum(axis=1)
+    if positive is not None:
+        event, score = truth == positive, p[:, positive]
+        return {
+            "pr_auc": pr_auc(event, score, w),
+            "brier": w @ (score - event) ** 2 / total,
+            "calibration_error": calibration_error(event, score, w),
+        }
+    k = p.shape[1]
+    present = np.stack([w @ (truth == c) > 0 for c in range(k)], axis=1)
+    areas = np.stack([pr_auc(truth == c, p[:, c], w) for c in range(k)], axis=1)
+    return {
+        "pr_auc": np.where(present, np.nan_to_num(areas), 0.0).sum(axis=1) / np.maximum(present.sum(axis=1), 1),
+        "brier": w @ ((p - np.eye(k)[truth]) ** 2).sum(axis=1) / total,
+        "calibration_error": calibration_error(truth == decided, p.max(axis=1), w),
     }
 
 

@@ -185,9 +185,7 @@ class Classifier:
 
     def network(self, index: int, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Uncalibrated probabilities of one network, over the shifts if the model has them."""
-        if not self.card.shifts:
-            return self.networks[index](images)
-        return average([self.networks[index](shifted(images, dy, dx)) for dy, dx in SHIFTS])
+        return over_shifts(self.networks[index], images) if self.card.shifts else self.networks[index](images)
 
     def predict(self, images: Iterable[NDArray[Any]]) -> NDArray[np.float32]:
         """Calibrated probabilities of films of any size.
@@ -212,6 +210,16 @@ class Classifier:
         """For each prepared film in what it is unlike the training images; empty where it is like them."""
         images = squares[self.sizes[0]]
         return self.makeup.far(images) if self.makeup else [""] * len(images)
+
+
+def over_shifts(network: Network, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The mean of a network's probabilities `(n, k)` over `SHIFTS` of the images."""
+    return average([network(shifted(images, dy, dx)) for dy, dx in SHIFTS])
+
+
+def predict_shifted(model: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The same for a Keras network."""
+    return over_shifts(_Keras(model), images)
 
 
 def shifted(images: NDArray[np.uint8], dy: int, dx: int) -> NDArray[np.uint8]:

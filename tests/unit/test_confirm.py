@@ -2,14 +2,20 @@
 
 import dataclasses
 import json
+import time
 
 import numpy as np
 import pytest
 
 import spaces
-from search.confirm import FoldTask, Recipe
+from search.confirm import Confirmed, Plan, Schedule
+from search.storage import TrialRecord
+from search.trainings import FoldResult, FoldTask, Recipe, load_fold
 from tests.made_networks import config, space, trial_data
+from xraytune.errors import TrialError
+from xraytune.model_file import load_network, predict_network, predict_shifted
 from xraytune.models.plan import PLATEAU_FACTOR
+from xraytune.records import FailureCause, TrialConfig, TrialResult
 from xraytune.training import Training
 
 
@@ -46,3 +52,100 @@ def test_a_refit_lowers_its_rate_where_the_folds_did(tmp_path):
         rates.append(float(training.shell.optimizer.learning_rate) / 1e-3)
     assert rates == pytest.approx([1, PLATEAU_FACTOR, PLATEAU_FACTOR, PLATEAU_FACTOR**2], rel=1e-4)
     assert [row["rate_drops"] for row in training.curve] == [0, 1, 1, 2]
+
+
+@pytest.fixture
+def fold(tmp_path):
+    """A fold's task on tiny data."""
+    data = trial_data(tmp_path / "cache")
+    recipe = Recipe("smoke", spaces.SpaceContext(images=len(data.train)), data, "clean", beta=2.0, max_epochs=3)
+    point = config(space("smoke"), family="dense")
+    return FoldTask(recipe, point, trial=0, fold=0, folds=3, repeat=0, path=tmp_path / "fold.npz", keep_model=False)
+
+
+def test_when_the_time_is_up_a_needed_fold_keeps_its_first_epoch_and_any_other_leaves_nothing(fold):
+    late = time.monotonic() - 1
+    with pytest.raises(TrialError) as caught:
+        dataclasses.replace(fold, deadline=late)(lambda event: None)
+    assert caught.value.cause is FailureCause.INTERRUPTED
+    assert not fold.path.exists()
+    said = []
+    dataclasses.replace(fold, deadline=late, needed=True)(said.append)
+    assert [epoch for epoch, _ in said] == [1]
+    assert load_fold(fold) is None  # another call, with more time, trains it whole
+    kept = load_fold(fold, cut=True)
+    assert kept.cut
+    assert kept.result.epochs == 1
+    assert "darker" in kept.views  # the threshold is fitted on them
+
+
+def test_with_shifts_a_fold_s_answers_are_those_that_the_saved_model_will_give(fold):
+    task = dataclasses.replace(fold, keep_model=True, shifts=True)
+    task(lambda event: None)
+    kept = load_fold(task)
+    data = task.recipe.data
+    network = load_network(fold.path.with_suffix(".keras"))
+    films = data.pools[network.input_shape[1]][data.validation]
+    assert kept.probabilities == pytest.approx(predict_shifted(network, films), abs=1e-5)
+    assert not np.allclose(kept.probabilities, predict_network(network, films), atol=1e-5)
+    rows = np.searchsorted(kept.indices, kept.view_indices)
+    assert kept.views["clean"] == pytest.approx(kept.probabilities[rows], abs=1e-5)
+
+
+def finished(best=3, drops=(), trial=0, repeat=0, seconds=10.0):
+    """A fold that ended by itself; its rate fell after the epochs `drops`."""
+    curve = tuple({"epoch": e, "value": 0.9, "rate_drops": sum(d < e for d in drops)} for e in range(1, 9))
+    result = TrialResult(
+        value=0.9, best_epoch=best, epochs=8, metrics={}, curve=curve, seconds={"train": seconds}, parameters=1,
+        peak_memory_mb=1.0, versions={}, device="cpu", host="h",
+    )  # fmt: skip
+    none = np.zeros(0, np.int64)
+    return FoldResult(0, repeat, none, np.zeros((0, 2), np.float32), none, {}, result, None, cut=False)
+
+
+def record(number, seconds=10.0):
+    point = TrialConfig("cnn", {"family": "cnn"}, seed=1)
+    result = dataclasses.replace(finished().result, seconds={"train": seconds})
+    return TrialRecord(number, "COMPLETE", (0.9,), point, result, "", "", {}, None, None, {})
+
+
+@pytest.mark.parametrize(
+    ("falls", "expected"),
+    [
+        ([(2, 4), (2, 5), (3, 6)], (2, 5)),  # the median of the first fall, of the second
+        ([(2,), (2, 4), ()], (2,)),  # two of three never fell twice
+        ([(), (), (2,)], ()),
+        ([(2, 7), (2, 7), (2, 7)], (2,)),  # the second came after the best epoch
+    ],
+)
+def test_a_refit_s_rate_falls_at_the_median_of_the_folds_falls(falls, expected):
+    assert Confirmed(record(0), tuple(finished(6, drops) for drops in falls)).rate_drops == expected
+
+
+def test_the_time_goes_to_the_needed_folds_first_and_leaves_enough_for_the_final_training(fold):
+    plan = Plan((record(0), record(1)), folds=3, seeds=1, seconds=0.0, workers=1)
+    wanted = [dataclasses.replace(fold, trial=t, fold=f) for t in (0, 1) for f in range(3)]
+    now = time.monotonic()
+    schedule = Schedule(plan, wanted, end=now + 70)
+    # 70 s less 15 for the test set and the report and 10 for the refit: a third of the rest each
+    first = schedule.start(0)
+    assert first.needed
+    assert first.deadline == pytest.approx(now + 15, abs=1)
+    schedule.done |= {i: finished(seconds=20.0) for i in range(3)}  # twice what was expected
+    assert schedule.end_of_folds() == pytest.approx(now + 35)
+    other = schedule.start(3)
+    assert not other.needed
+    assert other.deadline == pytest.approx(now + 35, abs=1)
+    schedule.end = now + 40
+    assert schedule.start(4) is None
+    schedule.end = now + 900
+    assert schedule.start(5) is None  # its finalist lacks a fold already
+
+
+def test_where_the_best_finalist_can_not_be_trained_the_next_one_is_needed(fold):
+    plan = Plan((record(0), record(1)), folds=3, seeds=1, seconds=0.0, workers=1)
+    wanted = [dataclasses.replace(fold, trial=t, fold=f) for t in (0, 1) for f in range(3)]
+    schedule = Schedule(plan, wanted, end=time.monotonic())
+    schedule.failed(0, TrialError(FailureCause.OOM, "out of memory"))
+    assert schedule.start(1) is None
+    assert schedule.start(3).needed

@@ -121,6 +121,23 @@ def test_the_ensemble_takes_what_helps_and_nothing_that_harms() -> None:
         ensembles.select(labels, {})
 
 
+def test_under_the_robust_objective_the_ensemble_takes_the_network_that_holds_where_the_best_one_falls() -> None:
+    labels, p = predictions(400)
+    event = p[:, 1] >= 0.5
+    dark, sharp = np.where(event, 0.9, 0.1), np.where(event, 0.5, 0.5)
+
+    def both(clean: np.ndarray, darker: np.ndarray) -> np.ndarray:
+        return np.stack([np.stack([1 - v, v], axis=1) for v in (clean, darker)])
+
+    stacked = {"falls when dark": both(p[:, 1], sharp), "holds": both(0.5 * p[:, 1] + 0.2, dark)}
+    loss = ensembles.robust_loss(labels, ["clean", "darker"], 1, 2.0)
+    weights = ensembles.select(labels, stacked, loss=loss)
+    assert weights.get("holds", 0) >= 0.5
+    alone = min(loss(v)[0] for v in stacked.values())
+    mean = np.average([stacked[name] for name in weights], axis=0, weights=list(weights.values()))
+    assert loss(mean)[0] <= alone
+
+
 def test_evaluate_gives_every_figure_an_interval_by_class_and_averaged() -> None:
     labels, p = predictions(300)
     found = evaluation.evaluate(
@@ -136,6 +153,51 @@ def test_evaluate_gives_every_figure_an_interval_by_class_and_averaged() -> None
     assert found["trivial"]["answer"] == "PNEUMONIA"
     assert found["trivial"]["specificity"] == 0
     assert set(found["averages"]) == {f"{a}/{b}" for a in ("macro", "weighted") for b in ("precision", "recall", "f1")}
+
+
+def test_a_sensitivity_of_one_gets_an_interval_by_its_patients() -> None:
+    labels = np.repeat([0, 1], [60, 40])
+    p = np.where(labels, 0.9, 0.1)
+    p[:5] = 0.9
+    patients = np.arange(100) // 2  # two films a patient: 20 ill patients
+    both = np.stack([1 - p, p], axis=1)
+    found = evaluation.evaluate(labels, both, patients, classes=("a", "b"), positive=1, draws=200)
+    exact = 0.025 ** (1 / 20)
+    assert found["overall"]["sensitivity"] == pytest.approx([1.0, exact, 1.0])
+    assert found["by_class"]["b"]["recall"] == pytest.approx([1.0, exact, 1.0])
+    assert found["overall"]["specificity"][1] < 55 / 60 < found["overall"]["specificity"][2]
+    rows = evaluation.subgroups({"x": ["u"] * 70 + ["v"] * 30}, labels, both, patients, positive=1, threshold=0.5)
+    alone = next(row for row in rows if row["value"] == "v")
+    assert alone["accuracy"] == pytest.approx([1.0, 0.025 ** (1 / 15), 1.0])
+
+
+def test_two_models_on_the_same_images_differ_beyond_chance_or_not() -> None:
+    labels, p = predictions(600)
+    patients = np.arange(600) // 2
+    noise = np.random.default_rng(1).normal(0, 0.5, 600)
+    worse = np.clip(p[:, 1] + noise, 0, 1)
+    good, bad = evaluation.Answers(p), evaluation.Answers(np.stack([1 - worse, worse], axis=1))
+    found = evaluation.compare(labels, good, bad, patients, positive=1, draws=300)
+    for name in ("auc", "balanced_accuracy"):
+        value, low, high = found["difference"][name]
+        assert 0 < low < value < high
+    assert found["delong_p"] < 0.001
+    same = evaluation.compare(labels, good, good, patients, positive=1, draws=50)
+    assert set(map(tuple, same["difference"].values())) == {(0.0, 0.0, 0.0)}
+    assert same["delong_p"] is None
+    dull = evaluation.compare(labels, good, evaluation.trivial_answers(labels, 2, 1), patients, positive=1, draws=300)
+    assert dull["difference"]["sensitivity"][2] <= 0
+    assert dull["difference"]["specificity"][1] > 0.5
+
+
+def test_a_column_of_many_numbers_becomes_thirds_and_free_text_no_group() -> None:
+    ages = [str(age) for age in range(1, 91)]
+    found = evaluation.grouped([*ages, ""])
+    assert [found.count(name) for name in dict.fromkeys(found)] == [30, 30, 30, 1]
+    assert found[0].startswith("up to")
+    assert found[-1] == ""
+    assert evaluation.grouped(["F", "M", "F"]) == ["F", "M", "F"]
+    assert set(evaluation.grouped([f"report {i}" for i in range(50)])) == {""}
 
 
 def test_the_worst_subgroup_is_named_and_tiny_ones_are_left_out() -> None:

@@ -74,6 +74,17 @@ def test_images_of_one_patient_are_drawn_together_and_widen_the_interval() -> No
     assert (weights[:, 0] == weights[:, 1]).all()
 
 
+def test_all_right_is_no_certainty() -> None:
+    perfect = intervals.Interval(1.0, 1.0, 1.0)
+    found = intervals.exact_at_an_end(perfect, 36)
+    assert found.low == pytest.approx(stats.binomtest(36, 36).proportion_ci(method="exact").low)
+    none = intervals.exact_at_an_end(intervals.Interval(0.0, 0.0, 0.0), 36)
+    assert none.high == pytest.approx(stats.binomtest(0, 36).proportion_ci(method="exact").high)
+    doubtful = intervals.Interval(1.0, 0.97, 1.0)
+    assert intervals.exact_at_an_end(doubtful, 36) is doubtful
+    assert intervals.exact_at_an_end(perfect, 0) is perfect
+
+
 def test_undefined_draws_are_left_out() -> None:
     labels = np.array([1, 0, 0, 0, 0])
 

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from search import cases, confirm, finalists, ledger, winner
+from search.lock import StudyLock
 from search.retrain import Options, retrain
 from search.storage import TrialRecord
+from xraytune import evaluation
+from xraytune.data.dataset import ImageRecord
 from xraytune.errors import FatalError, InputError, StudyError
 from xraytune.records import TrialConfig
 
@@ -131,15 +134,20 @@ def test_a_plan_shrinks_seeds_then_finalists_then_folds_and_never_below_one_by_t
     assert shape(10_000) == (5, 5, 3)
     assert shape(900) == (5, 5, 2)
     assert shape(500) == (5, 5, 1)
-    assert shape(250) == (2, 5, 1)
-    assert shape(130) == (1, 4, 1)
+    assert shape(265) == (2, 5, 1)
+    assert shape(145) == (1, 4, 1)
     assert shape(1) == (1, 3, 1)
 
 
 def test_the_plan_says_how_long_it_will_take() -> None:
     plan = confirm.make_plan([trial(0, seconds=60.0)], 4, 1, budget=10_000, workers=2)
-    # the start, four trainings on two workers, half a training of waiting for the last, the refit
-    assert plan.seconds == pytest.approx(confirm.START + 120 + 30 + 60)
+    # the start, four trainings on two workers, half a training of waiting for the last, the refit, test set and report
+    assert plan.seconds == pytest.approx(confirm.START + 120 + 30 + 60 + confirm.AFTER)
+    folds = confirm.make_plan([trial(0, seconds=60.0)], 4, 1, budget=10_000, workers=2, final="folds")
+    assert plan.seconds - folds.seconds == 60
+    three = [trial(i, seconds=60.0) for i in range(3)]
+    ensemble = confirm.make_plan(three, 4, 1, budget=10_000, workers=2, final="ensemble")
+    assert ensemble.final == 2  # three networks, two at a time
 
 
 def test_every_opening_is_in_the_ledger(tmp_path: Path) -> None:
@@ -188,6 +196,37 @@ def test_a_killed_retraining_s_leavings_are_cleared(tmp_path: Path) -> None:
     with winner.whole(tmp_path / "winner"):
         pass
     assert [p.name for p in tmp_path.iterdir()] == ["winner"]
+
+
+def test_the_former_winner_is_there_after_a_kill_between_the_renames(tmp_path: Path) -> None:
+    (tmp_path / ".winner-old").mkdir()
+    (tmp_path / ".winner-old" / "model.json").write_text("1")
+    with pytest.raises(RuntimeError), winner.whole(tmp_path / "winner"):
+        raise RuntimeError
+    assert (tmp_path / "winner" / "model.json").read_text() == "1"
+
+
+def test_a_study_is_retrained_once_at_a_time_and_may_be_searched_meanwhile(tmp_path: Path) -> None:
+    StudyLock(tmp_path, "mine")
+    held = StudyLock(tmp_path, "mine", "retrained")
+    with pytest.raises(StudyError, match=r"being retrained by process \d+"):
+        StudyLock(tmp_path, "mine", "retrained")
+    held.release()
+    StudyLock(tmp_path, "mine", "retrained").release()
+
+
+def test_a_manifest_s_columns_are_subgroups_beside_those_that_names_and_sizes_tell() -> None:
+    images = [ImageRecord(f"IM-{i}.png", i % 2, "test", str(i), "", "", 100 + i, 100 + i) for i in range(90)]
+    hospitals = ["north" if i % 3 == 0 else "south" for i in range(90)]
+    columns = winner.subgroup_columns(images, {"hospital": hospitals, "age": [str(i) for i in range(90)]})
+    assert set(columns) == {"group", "acquisition series", "film size", "hospital", "age"}
+    assert len(set(columns["age"])) == 3
+    labels = np.array([i.label for i in images])
+    right = np.where(np.array(hospitals) == "north", 1 - labels, labels)
+    rows = evaluation.subgroups(
+        columns, labels, np.eye(2)[right], [i.patient for i in images], positive=1, threshold=0.5, draws=100
+    )
+    assert "hospital = north (30 images)" in evaluation.worst_subgroup(rows, [2 / 3, 0.56, 0.76])
 
 
 def test_films_worth_looking_at() -> None:

@@ -65,10 +65,16 @@ def make(results: Path, films: Path, name: str = "made", *, complete: bool = Tru
     study = creation.create(spec, space.declare_hyperparameters, results, lock, resume=False)
 
     begun = time.time()
+    labels = np.array([image.label for image in dataset.select("train") + dataset.select("val")], np.int32)
+    held = np.arange(len(dataset.select("train")), len(labels))
     for i, values in enumerate(CONFIGS):
         study.enqueue(values, origin=f"recipe {values['family']}")
         asked = study.ask()
         if complete:
+            guesses = np.random.default_rng(i).random((len(held), len(dataset.classes)))
+            hits = guesses + np.eye(len(dataset.classes))[labels[held]]
+            probabilities = np.asarray(hits / hits.sum(axis=1, keepdims=True), np.float32)
+            study.keep_predictions(asked.number, probabilities=probabilities, labels=labels[held], indices=held)
             study.complete(asked.number, result_of(0.8 + 0.05 * i))
     if not complete:
         study.interrupt_all("stopped")
@@ -80,5 +86,6 @@ def make(results: Path, films: Path, name: str = "made", *, complete: bool = Tru
 if __name__ == "__main__":
     where = Path(sys.argv[1])
     names = tuple(sys.argv[2].split(",")) if len(sys.argv) > 2 else ("NORMAL", "PNEUMONIA")
-    made = make(where / "results", draw_films(where / "films", names))
+    each = int(sys.argv[3]) if len(sys.argv) > 3 else 24
+    made = make(where / "results", draw_films(where / "films", names, each))
     print(made.name, [t.number for t in made.trials()])

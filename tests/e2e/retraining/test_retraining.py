@@ -49,8 +49,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def retrained(home: Path) -> tuple[Path, subprocess.CompletedProcess[str]]:
     done = command(
-        "search.retrain", "best", "--results", home / "results", "--folds", 3, "--seeds", 1, "--time", "5m", home=home
-    )
+        "search.retrain", "best", "--results", home / "results", "--folds", 3, "--seeds", 1, "--time", "5m",
+        "--compare-recipes", home=home,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return home / "results" / "made" / "winner", done
 
@@ -84,6 +85,35 @@ def test_metrics_json_and_predictions_csv_are_the_same_figures(retrained: tuple[
     assert figures["confirmation"]["folds"] == 3
     assert len(figures["views"]) > 5
     assert sum(row["used"] for row in figures["policies"]) == 1
+
+
+def test_the_winner_is_compared_with_the_trivial_answer_the_other_finalist_and_every_recipe(
+    retrained: tuple[Path, Any],
+) -> None:
+    folder, done = retrained
+    figures = artifacts.read_json(folder / "metrics.json")
+    compared, test = figures["comparisons"], figures["test"]["overall"]
+    assert [row["with"] for row in compared["test"]] == ["the trivial answer", "recipe dense", "recipe cnn"]
+    for row in compared["test"]:  # a difference is that of the two models' own figures
+        for name in ("auc", "specificity"):
+            value, low, high = row["difference"][name]
+            assert value == pytest.approx(test[name][0] - row["figures"][name], abs=1e-6)
+            assert low <= value <= high
+    assert compared["test"][0]["figures"]["specificity"] == 0
+    assert [row["name"] for row in compared["recipes"]] == ["dense", "cnn"]
+    winners = [row["winner"] for row in compared["recipes"]]
+    assert sorted(winners) == [False, True]
+    other = compared["recipes"][winners.index(False)]
+    assert len(other["difference"]["auc"]) == 3
+    assert len(compared["out_of_fold"]) == 2
+    assert compared["out_of_fold"][1]["with"] == "the trivial answer"
+    assert "recipe dense" in done.stderr  # trained for it, like the winner
+    assert ledger.read(folder.parent)[0]["compared"] == ["dense", "cnn"]
+    page = (folder / "report.html").read_text()
+    assert 'id="comparisons"' in page
+    for c in figures["confirmation"]["finalists"]:
+        assert 0 <= c["robust"] <= 1
+        assert "darker" in c["by_view"]
 
 
 def test_the_opening_is_in_the_ledger_with_the_model_s_sha256(retrained: tuple[Path, Any]) -> None:

@@ -1,0 +1,147 @@
+"""The final model beside what it competes with: the other finalists, the trivial answer, every recipe of the study.
+
+Differences are on the same images, with a paired bootstrap over patients and DeLong's test. Recipes are compared on the
+study's validation images; where asked for (`--compare-recipes`) each is retrained and judged on the test set too.
+Called by `search.final`; shown by `search.report`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.confirm import Confirmed
+from search.storage import StudyView, TrialRecord
+from search.trainings import Recipe, RefitTask, refit_digest
+from xraytune import evaluation, intervals, metrics
+from xraytune.evaluation import Answers
+from xraytune.models.plan import Plan
+
+
+def recipes_of(study: StudyView) -> list[tuple[str, TrialRecord]]:
+    """The published configurations that the study tried, with their names."""
+    found = []
+    for trial in study.trials():
+        origin = str(trial.attributes.get("origin", ""))
+        if origin.startswith("recipe") and trial.counts:
+            found.append((origin.removeprefix("recipe").strip(" :"), trial))
+    return found
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The images on which models are compared."""
+
+    labels: NDArray[np.int32]
+    patients: NDArray[np.str_]
+    positive: int | None
+    beta: float
+    draws: int = intervals.DRAWS
+    """Bootstrap resamples."""
+
+    def rows(self, chosen: NDArray[np.integer]) -> Bench:
+        """Some of them."""
+        return replace(self, labels=self.labels[chosen], patients=self.patients[chosen])
+
+    def compare(self, first: Answers, second: Answers) -> dict[str, Any]:
+        """`first - second`, as `evaluation.compare`."""
+        return evaluation.compare(
+            self.labels, first, second, self.patients, positive=self.positive, beta=self.beta, draws=self.draws
+        )
+
+    def figures(self, answers: Answers) -> dict[str, float | None]:
+        """A model's own figures."""
+        found = metrics.summary(self.labels, answers.probabilities, self.positive, answers.threshold, self.beta)
+        return {name: found[name] if np.isfinite(found[name]) else None for name in evaluation.COMPARED}
+
+
+def out_of_fold(bench: Bench, confirmed: Sequence[Confirmed]) -> list[dict[str, Any]]:
+    """The winner against each other finalist and the trivial answer, on out-of-fold predictions at 0.5.
+
+    Args:
+        bench: train and validation images.
+        confirmed: best first.
+    """
+    winner = Answers(confirmed[0].out_of_fold())
+    classes = winner.probabilities.shape[1]
+    others = [(f"trial {c.trial.number} ({c.trial.family})", Answers(c.out_of_fold())) for c in confirmed[1:]]
+    others.append(("the trivial answer", evaluation.trivial_answers(bench.labels, classes, bench.positive)))
+    return [{"with": name, "figures": bench.figures(a), **bench.compare(winner, a)} for name, a in others]
+
+
+def on_validation(bench: Bench, study: StudyView, winner: TrialRecord) -> list[dict[str, Any]]:
+    """Every recipe beside the winner's own trial, as the search saw them on its validation images at 0.5.
+
+    Args:
+        bench: train and validation images, which kept predictions count.
+        study: whose recipes.
+        winner: the confirmed winner's trial.
+    """
+    mine = _predictions(study, winner)
+    rows = []
+    for name, trial in recipes_of(study):
+        row: dict[str, Any] = {
+            "name": name, "trial": trial.number, "family": trial.family, "state": trial.state,
+            "epochs": trial.result.epochs if trial.result else 0, "why": trial.message if trial.state == "FAIL" else "",
+            "figures": None, "difference": None, "delong_p": None, "winner": trial.number == winner.number,
+        }  # fmt: skip
+        theirs = _predictions(study, trial)
+        if theirs is not None and theirs[0].max(initial=0) < len(bench.labels):
+            indices, probabilities = theirs
+            row["figures"] = bench.rows(indices).figures(Answers(probabilities))
+            if mine is not None and trial.number != winner.number and np.array_equal(mine[0], indices):
+                row |= bench.rows(indices).compare(Answers(mine[1]), Answers(probabilities))
+        rows.append(row)
+    return rows
+
+
+def _predictions(study: StudyView, trial: TrialRecord) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
+    """Indices and probabilities of the validation images that a trial of the search kept."""
+    try:
+        with np.load(study.trial_folder(trial.number) / "predictions.npz", allow_pickle=False) as kept:
+            return kept["indices"], kept["probabilities"]
+    except (OSError, ValueError, KeyError, EOFError):
+        return None
+
+
+def refits(study: StudyView, recipe: Recipe, folder: Path) -> list[tuple[str, TrialRecord, RefitTask]]:
+    """A training on train + validation for each recipe of the study.
+
+    It lasts as many epochs as were best in the search; where the search stopped it early (pruned), as many as the
+    recipe says.
+
+    Args:
+        study: whose recipes.
+        recipe: all of train and validation.
+        folder: where networks are kept.
+    """
+    out = []
+    for name, trial in recipes_of(study):
+        if trial.config is None or trial.state == "FAIL":
+            continue
+        whole = trial.state == "COMPLETE" and trial.result is not None
+        epochs = trial.result.best_epoch if whole and trial.result else Plan.of(trial.config.values).epochs
+        task = RefitTask(recipe, trial.config, epochs, (), folder)
+        out.append((name, trial, replace(task, path=folder / f"recipe-{trial.number:04d}-{refit_digest(task)}.keras")))
+    return out
+
+
+def on_test(bench: Bench, winner: Answers, recipes: Sequence[tuple[str, int, Answers]]) -> list[dict[str, Any]]:
+    """The final model against the trivial answer and the retrained recipes on the test set.
+
+    Args:
+        bench: the test images.
+        winner: calibrated, at its operating threshold.
+        recipes: name, trial and answers of each, as the network gives them, at 0.5.
+    """
+    classes = winner.probabilities.shape[1]
+    trivial = evaluation.trivial_answers(bench.labels, classes, bench.positive)
+    others = [("the trivial answer", None, trivial), *((f"recipe {name}", n, a) for name, n, a in recipes)]
+    return [
+        {"with": name, "trial": n, "figures": bench.figures(a), **bench.compare(winner, a)} for name, n, a in others
+    ]
