@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int, str], None]
 
+SAMPLERS = ("bo", "tpe", "qmc", "random", "gp")
+"""Who suggests (`search.samplers`); the first is the default, for the reasons in docs/search.md."""
+PRUNERS = ("asha", "hyperband", "median", "none")
+"""Who stops a trial early; the first is the default."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -36,7 +41,8 @@ class Options:
     objectives: tuple[str, ...] = ("f_beta",)
     positive: str | None = None
     fit: str = "crop"
-    sampler: str = "tpe"
+    sampler: str | None = None
+    """None: as the study that is resumed has it, else the default."""
     pruner: str = "asha"
     recipes: str = "fitting"
     quarantine: bool = False
@@ -80,7 +86,6 @@ class Prepared:
     """Points that hide what the shortcut audit found: origin and values."""
     make_job: Callable[[Progress], Job]
     """Decodes the images and gives what the workers need; called after the study is made."""
-    conditional: bool
     notes: tuple[str, ...]
 
 
@@ -103,7 +108,7 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
     ):  # data first: what is wrong with them is said before slow imports
         dataset = _load(options, progress)
     import spaces
-    from search.suggest import Narrowing, check_narrowing, declared, is_conditional, signature
+    from search.suggest import Narrowing, check_narrowing, declared, signature
     from spaces import starts
     from xraytune import data as data_room
     from xraytune.models import backbones
@@ -151,7 +156,7 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
         objective=options.objective,
         beta=options.beta,
         fit=options.fit,
-        sampler=options.sampler,
+        sampler=options.sampler or SAMPLERS[0],
         pruner=options.pruner,
         seed=options.seed,
         max_epochs=options.max_epochs,
@@ -174,7 +179,6 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
         recipes=found,
         starts=tuple(begin_with),
         make_job=make_job,
-        conditional=is_conditional(space_parameters),
         notes=(*dataset.notes, *_shortcuts(audit, dataset), *notes, *recipe_notes),
     )
 
@@ -200,7 +204,7 @@ def _shortcuts(audit: Audit, dataset: Dataset) -> tuple[str, ...]:
 
 def _without_images(options: Options, name: str, space_name: str, space: Any) -> Prepared:
     """A space that evaluates its configurations itself."""
-    from search.suggest import Narrowing, check_narrowing, declared, is_conditional, signature
+    from search.suggest import Narrowing, check_narrowing, declared, signature
 
     space_parameters = declared(space.declare_hyperparameters)
     fixed = _parse_fixed(options.fix)
@@ -222,13 +226,12 @@ def _without_images(options: Options, name: str, space_name: str, space: Any) ->
         narrowed={"family": families} if options.families else {},
         objective=options.objective,
         beta=options.beta,
-        sampler=options.sampler,
+        sampler=options.sampler or SAMPLERS[0],
         pruner=options.pruner,
         seed=options.seed,
         options=_other_options(options),
     )
-    conditional = is_conditional(space_parameters)
-    return Prepared(spec, space.declare_hyperparameters, families, (), (), lambda _: space.job(), conditional, ())
+    return Prepared(spec, space.declare_hyperparameters, families, (), (), lambda _: space.job(), ())
 
 
 def _check_families(families: tuple[str, ...]) -> None:

@@ -16,7 +16,7 @@ import typer
 
 from search import console
 from search.lock import StudyLock, check_name, dated_name
-from search.prepare import Options, Prepared, prepare
+from search.prepare import PRUNERS, SAMPLERS, Options, Prepared, prepare
 from xraytune.errors import FatalError, InputError, StudyError
 from xraytune.records import Objective, Value, objective_label
 
@@ -84,7 +84,7 @@ def main(
     objectives: Annotated[str, typer.Option(help="f_beta, or two: f_beta,parameters")] = "f_beta",
     positive: Annotated[str | None, typer.Option(help="The positive class's name")] = None,
     fit: Annotated[str, typer.Option(help="How a film becomes a square: crop, pad or squash")] = "crop",
-    sampler: Annotated[str, typer.Option(help="tpe, qmc, random or gp")] = "tpe",
+    sampler: Annotated[str | None, typer.Option(help="bo, tpe, qmc, random or gp [default: bo]")] = None,
     pruner: Annotated[str, typer.Option(help="asha, hyperband, median or none")] = "asha",
     concurrency: Annotated[int | None, typer.Option(help="Trials at once [default: as many as fit]")] = None,
     gpus_per_trial: Annotated[float | None, typer.Option(help="GPUs a trial; 0.25: four share one")] = None,
@@ -188,8 +188,8 @@ def check(options: Options, running: Running) -> None:
     for option, chosen, known in (
         ("--objective", options.objective, tuple(Objective)),
         ("--fit", options.fit, ("crop", "pad", "squash")),
-        ("--sampler", options.sampler, ("tpe", "qmc", "random", "gp")),
-        ("--pruner", options.pruner, ("asha", "hyperband", "median", "none")),
+        ("--sampler", options.sampler or SAMPLERS[0], SAMPLERS),
+        ("--pruner", options.pruner, PRUNERS),
     ):
         if chosen not in known:
             raise InputError(f"{option} {chosen!r} is not known. There are: {', '.join(known)}.")
@@ -234,6 +234,7 @@ def search(options: Options, running: Running | None = None) -> StudyView:
             check(options, running)
         else:
             check_free(name, running.results, running.storage)
+        options = replace(options, sampler=options.sampler or (stored.sampler if stored else SAMPLERS[0]))
         if running.deterministic:
             os.environ["TF_DETERMINISTIC_OPS"] = "1"
         cache = options.cache or _default_cache()
@@ -294,6 +295,7 @@ def _refuse_other(options: Options, running: Running, prepared: Prepared) -> Non
 def _make(options: Options, running: Running, prepared: Prepared, name: str, lock: StudyLock) -> Study:
     """Make or resume the study, with its queue of first trials."""
     from search import creation, samplers, storage
+    from search.suggest import Narrowing
 
     existing = 0
     if options.resume and storage.exists(name, running.results, running.storage):
@@ -307,7 +309,12 @@ def _make(options: Options, running: Running, prepared: Prepared, name: str, loc
         resume=options.resume,
         storage=running.storage,
         sampler=samplers.make_sampler(
-            options.sampler, options.seed, conditional=prepared.conditional, existing=existing
+            prepared.spec.sampler,
+            options.seed,
+            declaration=prepared.declaration,
+            narrowing=Narrowing(prepared.spec.fixed, prepared.spec.narrowed),
+            existing=existing,
+            objectives=len(options.objectives),
         ),
         pruner=samplers.make_pruner(options.pruner),
         directions=_directions(options),

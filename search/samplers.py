@@ -7,24 +7,35 @@ import importlib
 import optuna
 from optuna.samplers import BaseSampler
 
+from search.prepare import PRUNERS, SAMPLERS
+from search.suggest import Declaration, Narrowing, declared, is_conditional, parameters
+from search.surrogate import Surrogate
 from xraytune.errors import InputError
 
-SAMPLERS = ("tpe", "qmc", "random", "gp")
-PRUNERS = ("asha", "hyperband", "median", "none")
-
 STARTUP = 10
-"""Trials before TPE models anything (Optuna's default); those enqueued count."""
+"""Trials before anything is modelled (Optuna's default); those enqueued count."""
 
 
-def make_sampler(name: str, seed: int, *, conditional: bool, existing: int = 0) -> BaseSampler:
+def make_sampler(
+    name: str,
+    seed: int,
+    *,
+    declaration: Declaration,
+    narrowing: Narrowing | None = None,
+    existing: int = 0,
+    objectives: int = 1,
+) -> BaseSampler:
     """The sampler of that name.
 
     Args:
-        name: `tpe` (multivariate, each branch modelled jointly, constant liar), `qmc` (quasi-random start-up, then
-            `tpe`), `random`, or `gp` (Gaussian process, flat spaces only, needs the extra `gp`).
+        name: `bo` (a Gaussian process over all branches; with two objectives `tpe`), `tpe` (multivariate, each branch
+            modelled jointly, constant liar), `qmc` (quasi-random start-up, then `tpe`), `random`, or `gp` (Optuna's
+            Gaussian process, flat spaces only, needs the extra `gp`).
         seed: the study's seed.
-        conditional: whether the space has branches.
+        declaration: the space's `declare_hyperparameters`.
+        narrowing: what the user took out of it.
         existing: trials already in the study; a resumed search must not repeat its first suggestions.
+        objectives: how many the search has.
 
     Raises:
         InputError: an unknown name, `gp` with a conditional space or without its package.
@@ -32,7 +43,9 @@ def make_sampler(name: str, seed: int, *, conditional: bool, existing: int = 0) 
     seed = (seed + existing) % 2**31
     if name == "random":
         return optuna.samplers.RandomSampler(seed=seed)
-    if name in {"tpe", "qmc"}:
+    if name == "bo" and objectives == 1:
+        return Surrogate(parameters(declaration, narrowing), seed, STARTUP)
+    if name in {"bo", "tpe", "qmc"}:
         tpe = optuna.samplers.TPESampler(
             multivariate=True,
             group=True,
@@ -41,9 +54,9 @@ def make_sampler(name: str, seed: int, *, conditional: bool, existing: int = 0) 
             seed=seed,
             warn_independent_sampling=False,
         )
-        return tpe if name == "tpe" else _QuasiRandomStart(tpe, seed)
+        return _QuasiRandomStart(tpe, seed) if name == "qmc" else tpe
     if name == "gp":
-        if conditional:
+        if is_conditional(declared(declaration)):
             raise InputError("--sampler gp works on flat spaces only; this one has branches. Use tpe.")
         try:
             importlib.import_module("torch")

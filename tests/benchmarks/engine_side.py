@@ -27,7 +27,7 @@ KEPT = Path(tempfile.gettempdir()) / f"xraytune-bench-{os.getuid()}"
 
 
 def sampler(random: bool) -> optuna.samplers.BaseSampler:
-    return samplers.make_sampler("random" if random else "tpe", 1, conditional=True)
+    return samplers.make_sampler("random" if random else "tpe", 1, declaration=SPACE.declare_hyperparameters)
 
 
 def suggest(trial: optuna.Trial) -> dict:
@@ -48,9 +48,11 @@ def prefilled(trials: int) -> Path:
             trial.set_user_attr("config", TrialConfig(values["family"], values, number).to_json())
             filled.tell(trial, branch_value(values, 0))
         scratch = KEPT / f"{trials}.{os.getpid()}"
-        study = optuna.create_study(study_name="bench", storage=f"sqlite:///{scratch}", direction="maximize")
+        database = optuna.storages.RDBStorage(f"sqlite:///{scratch}")
+        study = optuna.create_study(study_name="bench", storage=database, direction="maximize")
         study.add_trials(filled.get_trials(deepcopy=False))
-        study._storage.engine.dispose()  # type: ignore[attr-defined]
+        database.remove_session()
+        database.engine.dispose()
         scratch.rename(master)
     copy = Path(tempfile.mkdtemp(dir=KEPT)) / "studies.db"
     shutil.copy(master, copy)

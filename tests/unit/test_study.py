@@ -17,6 +17,7 @@ import pytest
 from search import creation, samplers, storage
 from search import lock as locks
 from search.storage import open_study
+from search.suggest import Narrowing
 from search.summary import leaderboard
 from search.synthetic import Branches
 from xraytune.errors import FatalError, InputError, StudyError
@@ -66,16 +67,19 @@ def report(epoch, value):
 def make(tmp_path):
     opened = []
 
-    def one(resume=False, directions=("maximize",), seed=0, **changes):
-        lock = locks.StudyLock(tmp_path, "mine")
+    def one(resume=False, directions=("maximize",), seed=0, sampler="random", **changes):
+        lock, asked = locks.StudyLock(tmp_path, "mine"), spec(**changes)
+        narrowing = Narrowing(asked.fixed, asked.narrowed)
         try:
             made = creation.create(
-                spec(**changes),
+                asked,
                 SPACE.declare_hyperparameters,
                 tmp_path,
                 lock,
                 resume=resume,
-                sampler=samplers.make_sampler("random", seed, conditional=True),
+                sampler=samplers.make_sampler(
+                    sampler, seed, declaration=SPACE.declare_hyperparameters, narrowing=narrowing
+                ),
                 pruner=samplers.make_pruner("none"),
                 directions=directions,
             )
@@ -288,11 +292,13 @@ def test_names_that_cant_be_folders_are_refused(name):
 
 def test_a_gaussian_process_is_for_flat_spaces():
     with pytest.raises(InputError, match="flat spaces only"):
-        samplers.make_sampler("gp", 0, conditional=True)
+        samplers.make_sampler("gp", 0, declaration=SPACE.declare_hyperparameters)
 
 
 def test_a_resumed_sampler_does_not_repeat_itself():
-    first, again = (samplers.make_sampler("random", 0, conditional=True, existing=n) for n in (0, 1))
+    first, again = (
+        samplers.make_sampler("random", 0, declaration=SPACE.declare_hyperparameters, existing=n) for n in (0, 1)
+    )
     space = optuna.distributions.FloatDistribution(0, 1)
     draws = [optuna.create_study(sampler=s).ask({"x": space}).params["x"] for s in (first, again)]
     assert draws[0] != draws[1]
@@ -308,3 +314,44 @@ def test_both_scores_and_the_view_where_it_falls_stand_beside_a_trial_for_the_da
     table = leaderboard(study.view().trials(), study.spec.label)
     assert [column.header for column in table.columns][3:5] == ["robust F2", "clean"]
     assert "falls where" in [column.header for column in table.columns]
+
+
+def test_the_default_sampler_suggests_what_the_space_has_and_learns_from_what_it_is_told(make):
+    study = make(sampler="bo", narrowed={"family": ("narrow", "valley")})
+    values = []
+    for _ in range(40):
+        asked = study.ask()
+        own = {name.split("/")[0] for name in asked.config.values if "/" in name}
+        assert own == {asked.config.family}
+        assert asked.config.family in {"narrow", "valley"}
+        values.append(SPACE.value(asked.config.values))
+        study.complete(asked.number, result(values[-1]))
+    assert np.mean(values[-10:]) > np.mean(values[:10]) + 0.05
+
+
+def test_the_default_sampler_tries_what_is_queued_and_fills_what_is_left_open(make):
+    study = make(sampler="bo")
+    for _ in range(12):
+        study.complete(study.ask().number, result(0.5))
+    study.enqueue({"family": "ridge", "shared": 0.25}, "a recipe")
+    config = study.ask().config
+    assert (config.family, config.values["shared"]) == ("ridge", 0.25)
+    assert "ridge/x_0" in config.values
+
+
+def test_the_default_sampler_repeats_itself_from_the_same_seed_and_knows_a_resumed_study(make):
+    def search(study, trials):
+        found = []
+        for _ in range(trials):
+            asked = study.ask()
+            found.append(asked.config.values)
+            study.complete(asked.number, result(SPACE.value(asked.config.values)))
+        study.close()
+        return found
+
+    first = search(make(sampler="bo"), 14)
+    again = search(make(sampler="bo", name="other"), 14)
+    assert first == again
+    resumed = make(sampler="bo", resume=True)
+    resumed.ask()
+    assert len(resumed._study.sampler._values) == 14
