@@ -261,7 +261,8 @@ def results(figures: Mapping[str, Any], folder: Path) -> None:
     out.print(table)
     if test["positive"] is None:
         say(
-            "[dim]The likeliest class is the answer; all but accuracy, Brier score and calibration error are averages over the classes.[/]"
+            "[dim]The likeliest class is the answer; all but accuracy, Brier score and calibration error are averages "
+            "over the classes.[/]"
         )
     classes = Table(title="By class", title_justify="left", header_style="bold")
     for name in ("class", "precision", "recall", "F1", "support"):
