@@ -67,8 +67,12 @@ $(VENV)/.ready-dev: pyproject.toml
 	$(call install,dev dicom onnx)
 	@touch $(VENV)/.ready $@
 
+$(VENV)/.ready-jax: $(VENV)/.ready-dev
+	$(call install,dev dicom onnx jax)
+	@touch $@
+
 .PHONY: setup
-setup: ## install into .venv (EXTRAS=cuda,dicom,onnx,gp adds those)
+setup: ## install into .venv (EXTRAS=cuda,dicom,onnx,jax,gp adds those)
 	@$(if $(EXTRAS),rm -f $(VENV)/.ready)
 	@$(MAKE) --no-print-directory $(VENV)/.ready
 	@echo "Ready: $(BIN)/python ($$($(BIN)/python --version))"
@@ -116,6 +120,12 @@ test-faults: $(VENV)/.ready-dev ## every fault caused for real: kills, full disk
 .PHONY: test-slow
 test-slow: $(VENV)/.ready-dev ## many draws of the space, large networks
 	$(PYTEST) tests/slow
+
+BACKEND_TESTS := $(addprefix tests/unit/test_,models.py features.py training.py session.py course.py spaces.py augmentation.py)
+
+.PHONY: test-jax
+test-jax: $(VENV)/.ready-jax ## networks and training under KERAS_BACKEND=jax
+	KERAS_BACKEND=jax $(PYTEST) $(BACKEND_TESTS) tests/contracts/test_hypermodels.py tests/backends
 
 .PHONY: test-real
 test-real: $(VENV)/.ready-dev ## on real X-rays and weights: XRAYTUNE_DATA, XRAYTUNE_WEIGHTS
