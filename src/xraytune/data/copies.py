@@ -24,7 +24,7 @@ CORRELATION = 0.99
 
 _NEAREST = 8  # candidates an image that are looked at: keeps sets of films that all look alike from taking for ever
 _ROWS = 256
-_PAIRS = 1 << 20  # compared at once: 17 MB, however many images there are
+_PAIRS = 1 << 18  # compared at once: 4 MB, however many images there are
 
 
 def across_splits(dataset: Dataset, inspection: Inspection) -> tuple[list[Problem], list[str]]:

@@ -232,8 +232,9 @@ def _expose(density: Field, phantom: Phantom, film: np.random.Generator) -> NDAr
     image = image.filter(ImageFilter.GaussianBlur(film.uniform(0.9, 1.3) if blurred else film.uniform(0.2, 0.5)))
     drawn = np.array(image)
     if phantom.shortcut == "marker" and phantom.style == 1:
-        edge = max(4, phantom.size // 12)
+        (height, width), edge = drawn.shape, max(4, phantom.size // 12)
         top, left = edge // 2 + int(film.integers(0, 3)), edge // 2 + int(film.integers(0, 3))
+        top, left = top + max(0, height - width) // 2, left + max(0, width - height) // 2  # inside the central square
         drawn[top : top + edge, left : left + max(2, edge // 3)] = 250  # the upright of an L
         drawn[top + edge - max(2, edge // 3) : top + edge, left : left + edge] = 250
     return drawn

@@ -41,8 +41,10 @@ def hold_out(labels: Sequence[int], patients: Sequence[str], share: float, seed:
     np.add.at(counts, (codes, label), 1)
     total = np.bincount(label, minlength=classes)
     target, scale = total * share, np.maximum(total, 1)
-    drawn = sorted(number, key=lambda patient: hashlib.sha256(f"{seed}/{patient}".encode()).digest())
-    order = [number[patient] for patient in drawn]
+    drawn = bytearray()
+    for patient in number:
+        drawn += hashlib.sha256(f"{seed}/{patient}".encode()).digest()
+    order = np.lexsort(np.frombuffer(drawn, ">u8").reshape(-1, 4).T[::-1]).tolist()
     held = np.zeros(len(number), np.bool_)
     now = np.zeros(classes, np.int64)
 
@@ -54,10 +56,10 @@ def hold_out(labels: Sequence[int], patients: Sequence[str], share: float, seed:
         return bool(((of > 0) & (count >= total)).any())
 
     left = distance(now)
-    for patient in order:
-        after = now + counts[patient]
-        if (then := distance(after)) < left and not empties(after, counts[patient]):
-            held[patient] = True
+    for code in order:
+        after = now + counts[code]
+        if (then := distance(after)) < left and not empties(after, counts[code]):
+            held[code] = True
             now, left = after, then
     for index in np.flatnonzero((now == 0) & (total > 0)):
         candidates = [p for p in order if counts[p][index] and not empties(now + counts[p], counts[p])]

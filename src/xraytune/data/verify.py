@@ -279,7 +279,7 @@ def _build(
         splits=_deal(items, labels, patients, seed, draft.notes),
         patients=np.array(patients, object),
         groups=np.array([item.group for item in items], object),
-        digests=found["sha256"],
+        digests=found["sha256"].copy(),
         shapes=np.stack([found["width"], found["height"]], axis=1),
         rows=rows.astype(np.int32),
     )
