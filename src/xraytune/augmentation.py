@@ -22,7 +22,7 @@ and not in the next. The shortcut audit decides which of them a search offers (`
 | shape jitter: height and width scaled independently, either way | 15 % | 30 % | a film's aspect ratio |
 | exposure jitter: brightness, gray values; contrast | 25; ± 20 % | 60; ± 40 % | exposure, processing |
 | focus jitter: towards a blur of 1/48 of the edge, or as far away from it | half | whole | focus, resolution |
-| hiding: half the films' borders go black, half their corners gray; of the edge | 6; 12 % | 12; 20 % | markers |
+| hiding: half the films' borders black or gray, half their corners gray; of the edge | 6; 12 % | 12; 20 % | markers |
 
 In Kermany's data a film's aspect ratio alone separates the classes of the training set with AUC 0.88.
 
@@ -242,7 +242,7 @@ class RandomFocus(keras.layers.Layer):  # type: ignore[misc]  # Keras has no typ
 
 
 class RandomHiding(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
-    """Borders blackened in half the images, corners made the image's mean gray in half of them, in training only.
+    """Borders black or the image's mean gray in half the images, corners that gray in half of them, in training only.
 
     Args:
         border: each side loses up to this fraction of the edge, on its own.
@@ -275,12 +275,14 @@ class RandomHiding(keras.layers.Layer):  # type: ignore[misc]  # Keras has no ty
         at_corner = ops.logical_and(
             ops.logical_or(rows < corner, rows > 1 - corner), ops.logical_or(columns < corner, columns > 1 - corner)
         )
-        images = ops.where(at_corner, ops.mean(images, axis=(1, 2, 3), keepdims=True), images)
+        gray = ops.mean(images, axis=(1, 2, 3), keepdims=True)
+        images = ops.where(at_corner, gray, images)
         chosen = keras.random.uniform((n, 1, 1, 1), seed=self.generator) < 0.5
         top, bottom, left, right = (draw(self.border) for _ in range(4))
         inside_rows = ops.logical_and(rows >= top, rows <= 1 - bottom)
         inside = ops.logical_and(inside_rows, ops.logical_and(columns >= left, columns <= 1 - right))
-        return ops.where(inside, images, ops.zeros_like(images))
+        black = keras.random.uniform((n, 1, 1, 1), seed=self.generator) < 0.5
+        return ops.where(inside, images, ops.where(black, 0.0, gray) * ops.ones_like(images))
 
     def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """As it came."""

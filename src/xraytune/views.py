@@ -5,10 +5,12 @@ Validation images share such shortcuts with the training images, so that only a 
 is needed for it, and none is used.
 
 How strong a view is comes from the data. Each view moves one measurable property of a film (the ratio of its
-horizontal to its vertical gradients, its mean, its spread, its sharpness) by `REACH` standard deviations of that
-property *within one class* of the training images, so that the shifted film is still one that could have been taken;
-or, where the property tells the classes apart, by the distance between the classes if that is more, so that the
-shortcut leads to the other class. `plan` finds these amounts by bisection on a sample; `draw` makes the images.
+horizontal to its vertical gradients, its mean, its spread, its sharpness, how black its border is) by `REACH` standard
+deviations of that property *within one class* of the training images, so that the shifted film is still one that could
+have been taken; or, where the property tells the classes apart, by the distance between the classes if that is more, so
+that the shortcut leads to the other class. A property in which films don't differ gives no view: where no film has a
+black border, a network need not know one. Corners and edges are covered where they tell the classes apart. `plan` finds
+the amounts by bisection on a sample; `draw` makes the images.
 
 Called by `training` (objective robust) and by `search.retrain` (threshold policies).
 """
@@ -40,11 +42,20 @@ CROP = 1.12
 SHIFT = 0.06
 """Fraction of the edge that the view `shift` moves a film by, in both directions."""
 
-BORDER = 0.08
-"""Fraction of the edge blackened on each side by the view `border hidden`: collimators leave such borders."""
+RING = 1 / 16
+"""Width of the outer ring, a fraction of the edge, whose blackness the view `border hidden` raises."""
+
+BLACK = 12.0
+"""Gray values below this are black: collimated, not exposed."""
 
 CORNER = 0.18
-"""Edge of the squares that the view `corners hidden` fills with the film's mean: markers and letters stand there."""
+"""Edge of the squares that the view `corners covered` fills with the film's mean: markers and letters stand there."""
+
+EDGES = 0.08
+"""Fraction of the edge on each side that the view `edges covered` fills with the film's mean."""
+
+TELLING = 0.70
+"""AUC from which a property tells the classes apart, as in the shortcut audit (`data.audit.NOTABLE`)."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +66,7 @@ class View(Record):
     """What it is called in tables: `clean`, `narrower`, `wider`, `brighter` …"""
 
     kind: str
-    """shape, brightness, contrast, blur, sharpen, crop, shift, border, corners or clean."""
+    """shape, brightness, contrast, blur, sharpen, crop, shift, border, corners, edges or clean."""
 
     amount: float
     """In the kind's own unit: aspect factor, gray values, contrast factor, blur radius as a fraction of the edge, …"""
@@ -120,9 +131,10 @@ def _shift(image: Image.Image, fraction: float) -> Image.Image:
 
 def _border(image: Image.Image, fraction: float) -> Image.Image:
     array = np.array(image)
-    edge = max(1, round(fraction * array.shape[0]))
-    array[:edge] = array[-edge:] = 0
-    array[:, :edge] = array[:, -edge:] = 0
+    edge = round(fraction * array.shape[0])
+    if edge:
+        array[:edge] = array[-edge:] = 0
+        array[:, :edge] = array[:, -edge:] = 0
     return Image.fromarray(array)
 
 
@@ -131,6 +143,14 @@ def _corners(image: Image.Image, fraction: float) -> Image.Image:
     edge, gray = max(1, round(fraction * array.shape[0])), round(float(array.mean()))
     for rows in (slice(None, edge), slice(-edge, None)):
         array[rows, :edge] = array[rows, -edge:] = gray
+    return Image.fromarray(array)
+
+
+def _edges(image: Image.Image, fraction: float) -> Image.Image:
+    array = np.array(image)
+    edge, gray = max(1, round(fraction * array.shape[0])), round(float(array.mean()))
+    array[:edge] = array[-edge:] = gray
+    array[:, :edge] = array[:, -edge:] = gray
     return Image.fromarray(array)
 
 
@@ -145,6 +165,7 @@ TRANSFORMS: dict[str, Callable[[Image.Image, float], Image.Image]] = {
     "shift": _shift,
     "border": _border,
     "corners": _corners,
+    "edges": _edges,
 }
 
 
@@ -176,6 +197,29 @@ def spread_of(gray: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.asarray(gray.std(axis=(1, 2), dtype=np.float64))
 
 
+def border_black(gray: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Share of black pixels in the outer ring, `(n,)`, 0–1."""
+    edge = max(1, round(RING * gray.shape[1]))
+    sides = (gray[:, :edge], gray[:, -edge:], gray[:, edge:-edge, :edge], gray[:, edge:-edge, -edge:])
+    ring = np.concatenate([side.reshape(len(gray), -1) for side in sides], axis=1)
+    return np.asarray((ring < BLACK).mean(axis=1, dtype=np.float64))
+
+
+def corner_brightness(gray: NDArray[np.float32]) -> NDArray[np.float64]:
+    """How much brighter the brightest pixel of the corners is than the film, `(n,)`, gray values."""
+    edge = max(1, round(CORNER * gray.shape[1]))
+    ends = (slice(None, edge), slice(-edge, None))
+    brightest = np.max([gray[:, rows, columns].max(axis=(1, 2)) for rows in ends for columns in ends], axis=0)
+    return np.asarray(brightest - mean_of(gray))
+
+
+def edge_brightness(gray: NDArray[np.float32]) -> NDArray[np.float64]:
+    """How much brighter each side's edge is than the film, `(n, 4)`: top, bottom, left, right; gray values."""
+    edge = max(1, round(EDGES * gray.shape[1]))
+    sides = (gray[:, :edge], gray[:, -edge:], gray[:, :, :edge], gray[:, :, -edge:])
+    return np.stack([mean_of(side) for side in sides], axis=1) - mean_of(gray)[:, None]
+
+
 @dataclass(frozen=True)
 class _Direction:
     """A view whose amount between `low` and `high` is found from the data: it moves `prop` towards `sign`."""
@@ -198,13 +242,11 @@ _DIRECTIONS = (
     _Direction("steeper", "contrast", lambda g: np.log(spread_of(g) + 1e-3), +1, 1.0, 2.0),
     _Direction("blurred", "blur", sharpness, -1, 0.0, 0.04),
     _Direction("sharper", "sharpen", sharpness, +1, 0.0, 300.0),
+    _Direction("border hidden", "border", border_black, +1, 0.0, 0.12),
 )
-_FIXED = (
-    View("cropped", "crop", CROP),
-    View("shifted", "shift", SHIFT),
-    View("border hidden", "border", BORDER),
-    View("corners hidden", "corners", CORNER),
-)
+_FIXED = (View("cropped", "crop", CROP), View("shifted", "shift", SHIFT))
+_CORNERS = View("corners covered", "corners", CORNER)
+_EDGES = View("edges covered", "edges", EDGES)
 CLEAN = View("clean", "clean", 0.0)
 
 
@@ -232,6 +274,20 @@ def _shift_wanted(values: NDArray[np.float64], labels: NDArray[np.int32], reach:
     within = float(np.sqrt(np.mean([np.var(g) for g in groups])))
     means = [float(np.mean(g)) for g in groups]
     return max(reach * within, max(means) - min(means))
+
+
+def _tells(values: NDArray[np.float64], labels: NDArray[np.int32]) -> bool:
+    """Whether a property alone tells some class from the rest."""
+    from scipy.stats import rankdata
+
+    ranks = rankdata(values)
+    for label in np.unique(labels):
+        own = labels == label
+        n, m = int(own.sum()), int((~own).sum())
+        auc = (float(ranks[own].sum()) - n * (n + 1) / 2) / (n * m)
+        if max(auc, 1 - auc) >= TELLING:
+            return True
+    return False
 
 
 def _amount(direction: _Direction, images: Images, target: float) -> float:
@@ -275,8 +331,12 @@ def plan(
     views = [CLEAN]
     for direction in _DIRECTIONS:
         target = _shift_wanted(direction.prop(gray), sample_labels, reach)
-        views.append(View(direction.name, direction.kind, _amount(direction, sample, target)))
-    return (*views, *_FIXED)
+        amount = _amount(direction, sample, target)
+        if np.any(draw(sample[:8], view := View(direction.name, direction.kind, amount)) != sample[:8]):
+            views.append(view)
+    corners = (_CORNERS,) if _tells(corner_brightness(gray), sample_labels) else ()
+    edges = (_EDGES,) if any(_tells(side, sample_labels) for side in edge_brightness(gray).T) else ()
+    return (*views, *_FIXED, *corners, *edges)
 
 
 def subset(labels: NDArray[np.int32], per_class: int, seed: int = 0) -> NDArray[np.intp]:

@@ -81,12 +81,12 @@ def _robust(reach: float, aggregate: Aggregate, network: Network) -> float:
 
 
 def _plain_mean(network: Network) -> float:
-    figures = [metrics.summary(network.view_labels, p, network.positive)["f_beta"] for p in network.views[2.0].values()]
+    figures = [metrics.summary(network.view_labels, p, network.positive)["f_beta"] for p in network.views[1.0].values()]
     return float(np.mean(figures))
 
 
 def _view_auc(pick: Callable[[Floats], float], network: Network) -> float:
-    aucs = [metrics.summary(network.view_labels, p, network.positive)["auc"] for p in network.views[2.0].values()]
+    aucs = [metrics.summary(network.view_labels, p, network.positive)["auc"] for p in network.views[1.0].values()]
     return float(pick(np.array(aucs)))
 
 

@@ -24,6 +24,9 @@ PATIENTS = 900
 STRENGTH = 0.9
 """How strongly style goes with class. Kermany's films: all of a file's make-up together has AUC 0.95."""
 
+DEPTH = 2.0
+"""How plain pneumonia is: with the remedy a small CNN reaches a test AUC of 0.97 in 40 s, as on Kermany's films."""
+
 _SEED = 20
 
 
@@ -42,12 +45,12 @@ class EvidenceSet:
 
 def _planted(kind: str) -> EvidenceSet:
     def place(folder: Path) -> Path:
-        root = folder / f"{kind}-{_SEED}-{PATIENTS}-{STRENGTH}"
+        root = folder / f"{kind}-{_SEED}-{PATIENTS}-{STRENGTH}-{DEPTH}"
         if not root.exists():
-            demo.write(root, phantoms.plan(_SEED, PATIENTS, shortcut=kind, strength=STRENGTH))
+            demo.write(root, phantoms.plan(_SEED, PATIENTS, shortcut=kind, strength=STRENGTH, depth=DEPTH))
         return root
 
-    return EvidenceSet(kind, place, ("dense", "cnn", "densenet"), True)
+    return EvidenceSet(kind, place, ("cnn", "dense", "cnn", "densenet"), True)
 
 
 def _covid(folder: Path) -> Path:
@@ -74,6 +77,8 @@ def _covid(folder: Path) -> Path:
 
 PLANTED = ("aspect", "brightness", "marker", "blur")
 SETS = {kind: _planted(kind) for kind in PLANTED} | {
-    "covid19": EvidenceSet("covid19", _covid, ("dense", "cnn", "densenet"), False),
-    "xray": EvidenceSet("xray", lambda _: real_data("chest_xray"), ("dense", "cnn", "densenet", "vgg_frozen"), True),
+    "covid19": EvidenceSet("covid19", _covid, ("cnn", "dense", "cnn", "densenet"), False),
+    "xray": EvidenceSet(
+        "xray", lambda _: real_data("chest_xray"), ("cnn", "dense", "cnn", "vgg_frozen", "densenet"), True
+    ),
 }

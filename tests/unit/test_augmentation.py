@@ -104,12 +104,14 @@ def test_focus_jitter_goes_both_ways_and_leaves_a_flat_film_flat(films):
     np.testing.assert_allclose(augmentation.apply(Augmentation(focus_jitter="strong"), flat, 1), 90, atol=0.01)
 
 
-def test_hiding_blackens_borders_of_about_half_the_films_and_never_the_middle():
+def test_hiding_covers_borders_of_about_half_the_films_black_or_gray_and_never_the_middle():
     gray = np.full((400, 40, 40, 1), 100, np.uint8)
+    gray[:, 20, 0] = 120
     gray[:, :4, :4] = 250
     out = augmentation.apply(Augmentation(hiding="strong"), gray, seed=3)
     np.testing.assert_array_equal(out[:, 10:30, 10:30], 100)
-    assert 0.35 < (out[:, 20, 0] == 0).mean() < 0.6
+    assert 0.35 < (out[:, 20, 0] < 120).mean() < 0.6
+    assert 0.15 < (out[:, 20, 0] == 0).mean() < 0.35
     assert 0.5 < (out[:, 1, 1] < 200).mean() < 0.95
 
 

@@ -56,7 +56,7 @@ def test_a_shortcut_costs_the_robust_value_what_it_can_not_cost_the_clean_one(sp
     training, result = trained(space, with_views(data, 0), objective="robust")
     assert result.metrics["val_auc"] > 0.97
     assert result.value == result.metrics["robust"] < result.metrics["view_clean"] - 0.05
-    assert result.metrics["view_border_hidden"] < result.metrics["view_clean"] - 0.1
+    assert result.metrics["view_edges_covered"] < result.metrics["view_clean"] - 0.1
     names = [v.name for v in training.data.views]
     assert list(training.view_predictions) == names
     assert {p.shape for p in training.view_predictions.values()} == {(len(training.view_positions), 2)}

@@ -53,7 +53,16 @@ def test_a_wider_spread_within_the_classes_makes_stronger_views(films):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_kind_keeps_shape_and_type(films, kind, channels):
     images = np.repeat(films[0][:3], channels, axis=-1)
-    own = {"brightness": 20, "sharpen": 80, "blur": 0.02, "shift": 0.06, "border": 0.1, "corners": 0.2, "clean": 0}
+    own = {
+        "brightness": 20,
+        "sharpen": 80,
+        "blur": 0.02,
+        "shift": 0.06,
+        "border": 0.1,
+        "corners": 0.2,
+        "edges": 0.1,
+        "clean": 0,
+    }
     amount = own.get(kind, 1.3)
     shifted = views.draw(images, views.View("v", kind, amount))
     assert shifted.shape == images.shape
