@@ -139,6 +139,10 @@ test-browser: $(VENV)/.ready-dev ## report and dashboard in Chromium
 bench: $(VENV)/.ready-dev ## timings as ratios, appended to results/bench.jsonl (ONLY=name for one)
 	@exec $(BIN)/python -m tests.benchmarks.run $(ONLY)
 
+.PHONY: performance
+performance: $(VENV)/.ready-dev ## write docs/performance.md from results/bench.jsonl
+	@exec $(BIN)/python -m tests.benchmarks.page
+
 .PHONY: clean
 clean: ## remove the environment and the tools' caches; results stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.benchmarks import harness, run
+from tests.benchmarks import harness, page, run
 from tests.benchmarks.harness import Benchmark, UnavailableError
 
 
@@ -60,3 +60,23 @@ def test_append_writes_one_line_of_json(tmp_path, monkeypatch):
 def test_an_unknown_name_is_answered_with_those_that_exist(capsys):
     assert run.main("no.such") == 1
     assert "data.cold_start" in capsys.readouterr().out
+
+
+def test_the_page_shows_the_newest_line_of_what_there_is_and_names_what_is_missing(tmp_path, monkeypatch, capsys):
+    same = {"name": "a.one", "ours": 2.0, "unit": "s", "better": "lower", "machine": "a CPU", "when": "2026-01-01T00:00"}
+    old, new = same | {"baseline": 3.0, "ratio": 1.5}, same | {"baseline": 8.0, "ratio": 4.0}
+    results = tmp_path / "bench.jsonl"
+    results.write_text("\n".join(json.dumps(line) for line in (old, new, new | {"name": "a.gone"})) + "\n")
+    monkeypatch.setattr(harness, "RESULTS", results)
+    monkeypatch.setattr(page, "PAGE", tmp_path / "performance.md")
+    monkeypatch.setattr(harness, "ROOT", tmp_path)
+    monkeypatch.setattr(page, "collect", lambda: [made("a.one", target=5.0), made("b.two")])
+    assert page.main() == 0
+    text = (tmp_path / "performance.md").read_text()
+    assert "| `a.one` | 2 s | 8 s | 4 | ≥ 5 | **missed** |" in text
+    assert "a.gone" not in text
+    assert "## Not measured yet\n\n- `b.two`" in text
+    assert "no GPU was at hand" in text
+    results.write_text("torn")
+    assert page.main() == 1
+    assert "line 1 is no benchmark's" in capsys.readouterr().err

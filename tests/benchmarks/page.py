@@ -1,0 +1,93 @@
+"""`make performance`: writes `docs/performance.md` from the newest line of each benchmark in `results/bench.jsonl`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks import harness
+from tests.benchmarks.run import collect
+
+PAGE = harness.ROOT / "docs" / "performance.md"
+
+HEAD = """# What it costs, measured
+
+Made by `make performance` from the newest line of each benchmark in `results/bench.jsonl`; don't edit it. `make bench`
+measures again (`make bench ONLY=input` one room), on the real films and VGG16's real weights where the benchmark
+needs them (`XRAYTUNE_DATA`, `XRAYTUNE_WEIGHTS`).
+
+Both sides of a benchmark run in turn in the same session, and each number is the median of its rounds. The ratio is
+baseline over ours for times and sizes, ours over baseline for rates: above 1, ours is better. Numbers are of the
+machine named; a ratio travels better than a time. A median of three has no interval worth printing: differences of a
+tenth mean nothing.
+"""
+
+NO_GPU = """## On a GPU
+
+Not measured: no GPU was at hand when these lines were made, so nothing on this page says anything of one, and neither
+images per second nor utilisation at 224 px are known. The defaults for GPUs (one trial each, all cores) are reasoned,
+not measured.
+"""
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """The newest line of each benchmark that there still is, by name.
+
+    Raises:
+        ValueError: a line of the file is no benchmark's; the message says which.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            line = json.loads(text)
+            found[line["name"]] = line
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}, line {number} is no benchmark's: {error}") from None
+    known = {b.name for b in collect()}
+    return [found[name] for name in sorted(found) if name in known]
+
+
+def page(measured: list[dict[str, Any]]) -> str:
+    """The page in Markdown."""
+    benchmarks = {b.name: b for b in collect()}
+    parts = [HEAD]
+    for room in dict.fromkeys(line["name"].partition(".")[0] for line in measured):
+        parts.append(f"## {room}\n")
+        parts.append("| benchmark | ours | baseline | ratio | wanted | |\n|---|---|---|---|---|---|")
+        own = [line for line in measured if line["name"].partition(".")[0] == room]
+        for line in own:
+            target = benchmarks[line["name"]].target
+            wanted = "" if target is None else f"≥ {target:.2g}"
+            verdict = "" if target is None else "met" if line["ratio"] >= target else "**missed**"
+            numbers = f"{line['ours']:.4g} {line['unit']} | {line['baseline']:.4g} {line['unit']} | {line['ratio']:.3g}"
+            parts.append(f"| `{line['name']}` | {numbers} | {wanted} | {verdict} |")
+        parts.append("")
+        parts += [f"- `{line['name']}`: {benchmarks[line['name']].what}." for line in own]
+        parts.append("")
+        for where in dict.fromkeys((line["machine"], line["when"][:10]) for line in own):
+            parts.append(f"On {where[0]} ({where[1]}).\n")
+    missing = [name for name in sorted(benchmarks) if name not in {line["name"] for line in measured}]
+    if missing:
+        parts.append("## Not measured yet\n\n" + "\n".join(f"- `{n}`: {benchmarks[n].what}." for n in missing) + "\n")
+    parts.append(NO_GPU)
+    return "\n".join(parts)
+
+
+def main() -> int:
+    """Write the page; return the exit code."""
+    if not harness.RESULTS.is_file():
+        print("There is no results/bench.jsonl yet: run make bench first.", file=sys.stderr)
+        return 1
+    try:
+        PAGE.write_text(page(lines(harness.RESULTS)), encoding="utf-8")
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"Wrote {PAGE.relative_to(harness.ROOT)}.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
