@@ -143,6 +143,10 @@ bench: $(VENV)/.ready-dev ## timings as ratios, appended to results/bench.jsonl 
 performance: $(VENV)/.ready-dev ## write docs/performance.md from results/bench.jsonl
 	@exec $(BIN)/python -m tests.benchmarks.page
 
+.PHONY: evidence
+evidence: $(VENV)/.ready-dev ## which score picks what generalises: one PART of networks, searches, page, confirm (resumable)
+	@exec $(BIN)/python -m tests.evidence.run $(or $(PART),networks)
+
 .PHONY: clean
 clean: ## remove the environment and the tools' caches; results stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

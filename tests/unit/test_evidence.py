@@ -1,0 +1,52 @@
+"""The evidence's arithmetic: what ranks by what counts has correlation 1 and regret 0, what cheats has not."""
+
+import numpy as np
+import pytest
+
+from tests.evidence import page, scores
+from tests.evidence.scores import Network
+
+REACHES = (0.5, 1.0, 2.0)
+
+
+def answers(labels, quality, rng):
+    """Probabilities `(n, 2)` that follow the labels as far as `quality` (0–1) says."""
+    truth = np.where(labels == 1, 0.8, 0.2)
+    p = np.clip(quality * truth + (1 - quality) * rng.random(len(labels)), 0.001, 0.999).astype(np.float32)
+    return np.stack([1 - p, p], axis=1)
+
+
+def network(lungs, shortcut, seed):
+    """Reads the lungs so well, and the shortcut, which only the clean validation images have."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, 400).astype(np.int32)
+    views = {name: answers(labels, lungs, rng) for name in ("wider", "narrower", "darker")}
+    views["clean"] = answers(labels, max(lungs, shortcut), rng)
+    return Network(
+        1, labels, views["clean"], labels, dict.fromkeys(REACHES, views), labels, (answers(labels, lungs, rng),)
+    )
+
+
+@pytest.fixture(scope="module")
+def verdicts():
+    lungs = np.linspace(0.1, 0.8, 8)
+    return scores.judge({"made": [network(q, 0.9 - q, i) for i, q in enumerate(lungs)]})
+
+
+def test_a_score_over_views_picks_the_network_that_reads_the_lungs(verdicts):
+    found = verdicts["robust F2, tail, reach 1"]["AUC"]
+    assert found.correlation.value > 0.9
+    assert found.regret.value < 0.01
+    assert found.correlation.low <= found.correlation.value <= found.correlation.high
+
+
+def test_the_clean_score_picks_a_network_that_cheats(verdicts):
+    assert verdicts["clean F2"]["AUC"].regret.value > verdicts["robust F2, tail, reach 1"]["AUC"].regret.value
+    assert verdicts["clean F2"]["AUC"].correlation.value < 0.7
+
+
+def test_the_page_has_a_place_for_every_table():
+    text = page.PAGE.read_text(encoding="utf-8")
+    for name in ("planted", "covid19", "covid19 shifted", "xray"):
+        assert f"<!-- {name} -->" in text
+        assert f"<!-- end {name} -->" in text
