@@ -63,7 +63,7 @@ def test_an_unknown_name_is_answered_with_those_that_exist(capsys):
 
 
 def test_the_page_shows_the_newest_line_of_what_there_is_and_names_what_is_missing(tmp_path, monkeypatch, capsys):
-    same = {"name": "a.one", "ours": 2.0, "unit": "s", "better": "lower", "machine": "a CPU", "when": "2026-01-01T00:00"}
+    same = {"name": "a.one", "ours": 2.0, "unit": "s", "better": "lower", "machine": "CPU", "when": "2026-01-01T00:00"}
     old, new = same | {"baseline": 3.0, "ratio": 1.5}, same | {"baseline": 8.0, "ratio": 4.0}
     results = tmp_path / "bench.jsonl"
     results.write_text("\n".join(json.dumps(line) for line in (old, new, new | {"name": "a.gone"})) + "\n")
