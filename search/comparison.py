@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from search.confirm import Confirmed
 from search.storage import StudyView, TrialRecord
 from search.trainings import Recipe, RefitTask, refit_digest
+from search.winner import Choice
 from xraytune import evaluation, intervals, metrics
 from xraytune.evaluation import Answers
 from xraytune.models.plan import Plan
@@ -60,16 +61,22 @@ class Bench:
         return {name: found[name] if np.isfinite(found[name]) else None for name in evaluation.COMPARED}
 
 
-def out_of_fold(bench: Bench, confirmed: Sequence[Confirmed]) -> list[dict[str, Any]]:
-    """The winner against each other finalist and the trivial answer, on out-of-fold predictions at 0.5.
+def out_of_fold(bench: Bench, choice: Choice, confirmed: Sequence[Confirmed]) -> list[dict[str, Any]]:
+    """The final model against each other finalist and the trivial answer, on out-of-fold predictions at 0.5.
 
     Args:
         bench: train and validation images.
+        choice: what the final model is made of; an ensemble is compared with its members too.
         confirmed: best first.
     """
-    winner = Answers(confirmed[0].out_of_fold())
+    winner = Answers(choice.out_of_fold())
     classes = winner.probabilities.shape[1]
-    others = [(f"trial {c.trial.number} ({c.trial.family})", Answers(c.out_of_fold())) for c in confirmed[1:]]
+    averaged = choice.kind == "folds"
+    others = [
+        (f"trial {c.trial.number} ({c.trial.family})", Answers(c.out_of_fold(averaged=averaged)))
+        for c in confirmed
+        if len(choice.finalists) > 1 or c is not choice.winner
+    ]
     others.append(("the trivial answer", evaluation.trivial_answers(bench.labels, classes, bench.positive)))
     return [{"with": name, "figures": bench.figures(a), **bench.compare(winner, a)} for name, a in others]
 

@@ -333,7 +333,7 @@ class Retraining:
             draws=winner.DRAWS_OUT_OF_FOLD,
         )  # fmt: skip
         compared = {
-            "out_of_fold": comparison.out_of_fold(pooled, confirmed),
+            "out_of_fold": comparison.out_of_fold(pooled, choice, confirmed),
             "recipes": comparison.on_validation(pooled, self.study, choice.winner.trial),
             "test": comparison.on_test(
                 tested, Answers(probabilities, card.threshold), self._answers_of(rivals, pool, squares)

@@ -53,15 +53,15 @@ def plan(
     numbers = ", ".join(str(t.number) for t in plan.finalists)
     several = len(plan.finalists) > 1
     then = {
-        "refit": "the winner once more on train + validation",
-        "folds": "no further training (the winner's fold networks are averaged)",
-        "ensemble": "the ensemble's members once more on train + validation",
+        "refit": "train the winner once more on train + validation",
+        "folds": "average the networks of the winner's folds",
+        "ensemble": "train the ensemble's members once more on train + validation",
     }[options.final]
     own = "" if options.time else ", what the search took"
     say(
         f"Study [bold]{study.name}[/]. Plan: confirm trial{'s' if several else ''} {numbers} on {plan.folds} folds "
         f"grouped by {dataset.grouped_by}, each with {_count(plan.seeds, 'seed')} "
-        f"({_count(plan.trainings, 'training')}, {plan.workers} at once); then train {then}; then open the sealed test "
+        f"({_count(plan.trainings, 'training')}, {plan.workers} at once); then {then}; then open the sealed test "
         f"set. About {console.clock(plan.seconds)} (--time {console.clock(budget)}{own})."
     )
     left_out = len(wanted) - len(plan.finalists)
