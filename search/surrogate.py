@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.suggest import Parameter
 from xraytune.records import FailureCause, Value
 
-MOST = 300
+MOST = 200
 """Trials the process is fitted to: half the best, half the latest (the time of a fit grows with their cube)."""
 RANDOM, BEST, CHANGES = 300, 8, 30
 """Candidates: so many at random, and so many small changes to each of the best trials."""
@@ -155,6 +155,7 @@ class Surrogate(BaseSampler):
         """Mean and standard deviation at `at`; trials that run count with what is expected of them."""
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+        from threadpoolctl import threadpool_limits  # scikit-learn's own
 
         x, new = self._space.points(genes), self._space.points(at)
         again = self._kernel is None or len(self._values) >= REFIT * self._fitted
@@ -162,7 +163,8 @@ class Surrogate(BaseSampler):
             width = 0.5 * math.sqrt(x.shape[1] / 4)
             self._fitted = len(self._values)
             self._kernel = ConstantKernel(1.0) * Matern(width, (0.1, 20.0), nu=2.5) + WhiteKernel(0.05, (1e-3, 1.0))
-        with warnings.catch_warnings():
+        # trials have all the cores: more threads than one would wait for each other, for seconds
+        with threadpool_limits(1), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a parameter at its bound
             process = GaussianProcessRegressor(self._kernel, optimizer="fmin_l_bfgs_b" if again else None)
             process.fit(x, values)

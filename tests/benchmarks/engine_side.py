@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import sqlite3
 import tempfile
 import time
 from pathlib import Path
@@ -48,7 +49,13 @@ def prefilled(trials: int) -> Path:
             trial.set_user_attr("config", TrialConfig(values["family"], values, number).to_json())
             filled.tell(trial, branch_value(values, 0))
         scratch = KEPT / f"{trials}.{os.getpid()}"
-        database = optuna.storages.RDBStorage(f"sqlite:///{scratch}")
+
+        def connect() -> sqlite3.Connection:
+            connection = sqlite3.connect(scratch, check_same_thread=False)
+            connection.execute("PRAGMA synchronous=OFF")  # ten thousand trials to write; the file may be lost
+            return connection
+
+        database = optuna.storages.RDBStorage(f"sqlite:///{scratch}", engine_kwargs={"creator": connect})
         study = optuna.create_study(study_name="bench", storage=database, direction="maximize")
         study.add_trials(filled.get_trials(deepcopy=False))
         database.remove_session()
