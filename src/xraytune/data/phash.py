@@ -21,6 +21,7 @@ def hashes(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint64]:
         uint64 `(n,)`: the 8 x 8 lowest frequencies of the cosine transform, each against their median.
     """
     low = (_COSINES @ thumbnails.astype(np.float64) @ _COSINES.T).reshape(len(thumbnails), 64)
-    bits = np.packbits(low > np.median(low, axis=1, keepdims=True), axis=1)
+    median = np.partition(low, (31, 32), axis=1)[:, 31:33].mean(1, keepdims=True)  # np.median imports masked arrays
+    bits = np.packbits(low > median, axis=1)
     found: NDArray[np.uint64] = bits.view(">u8")[:, 0].astype(np.uint64)
     return found
