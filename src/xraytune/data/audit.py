@@ -265,7 +265,7 @@ def _together(table: NDArray[np.float64], labels: Labels, patients: Sequence[str
 
 
 def _cross_validated(table: NDArray[np.float64], labels: Labels, patients: Sequence[str]) -> float:
-    import threadpoolctl  # type: ignore[import-untyped]  # scikit-learn brings it
+    import threadpoolctl
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import QuantileTransformer, SplineTransformer

@@ -62,7 +62,7 @@ def measure_machine() -> Machine:
     gpus = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
     if gpus:
         return Machine(GPU_RATE, gpus, accelerator=True)
-    import threadpoolctl  # type: ignore[import-untyped]  # scikit-learn brings it
+    import threadpoolctl  # scikit-learn brings it
 
     n = 512
     a = np.ones((n, n), np.float32)
