@@ -58,6 +58,23 @@ def test_what_verification_decoded_is_not_decoded_again_and_gives_the_same_array
     assert len(np.load(arrays.pool(dataset, 24))) == len(first[16])  # films are released: decoded anew
 
 
+def test_where_the_disk_has_no_room_for_films_their_files_are_decoded_again(tmp_path, monkeypatch):
+    root, written = kaggle(tmp_path / "d"), []
+
+    def full(file, content, offset):
+        written.append(offset)
+        if len(written) > 5:
+            raise OSError(28, "No space left on device")
+        return len(content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.pwrite", full)
+        dataset = data.load(str(root))
+    pool = np.load(arrays.pool(dataset, 24), mmap_mode="r")
+    assert len(written) > 5
+    assert np.array_equal(pool[3], data.read_image(dataset.path(dataset.select("train")[3]), 24))
+
+
 def test_an_array_that_is_there_is_not_made_again(dataset):
     path = arrays.pool(dataset, 16)
     before = path.stat().st_mtime_ns

@@ -40,11 +40,11 @@ class Films:
             return
         try:
             self._most = min(MOST_BYTES, shutil.disk_usage(folder).free // 4)
-            self._file, name = tempfile.mkstemp(prefix=".films-", dir=folder)
-            os.unlink(name)  # noqa: PTH108
+            file, name = tempfile.mkstemp(prefix=".films-", dir=folder)
         except OSError:
             return
-        self._close = weakref.finalize(self, os.close, self._file)
+        self._file, self._close = file, weakref.finalize(self, os.close, file)
+        os.unlink(name)  # noqa: PTH108
 
     def keep(self, row: int, image: Image.Image, stat: Stat) -> None:
         """Keep the film of a row, read when its file was `stat`."""
@@ -57,10 +57,16 @@ class Films:
                 return
             self._end += len(content)
         try:
-            if os.pwrite(self._file, content, offset) == len(content):
+            whole = os.pwrite(self._file, content, offset) == len(content)
+        except OSError:
+            whole = False
+        with self._lock:
+            if not whole:  # the disk is full: its room is the arrays'
+                self._most = 0
+                self._places[:] = 0
+                os.ftruncate(self._file, 0)
+            elif self._most:
                 self._places[row] = (offset, image.width, image.height, stat)
-        except OSError:  # a full disk: the arrays will say so, if they need the room
-            self._most = 0
 
     def get(self, row: int, path: Path) -> Image.Image | None:
         """The film of a row, mode L, if it is kept and its file is as it was."""
