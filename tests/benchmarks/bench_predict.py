@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 from search import console, predict
 import keras
-from xraytune import calibration
+from xraytune import calibration, makeup
 from xraytune.artifacts import sha256
 from xraytune.model_file import Member, ModelCard, load_model, predict_network, write_card
 kind, films = sys.argv[1], int(sys.argv[2])
@@ -35,8 +35,9 @@ for width in (16, 32, 64, 128):
 x = keras.layers.Dense(2, activation="softmax")(keras.layers.GlobalAveragePooling2D()(x))
 keras.Model(pixels, x).save(folder / "model.keras")
 member = Member("model.keras", sha256(folder / "model.keras"), 128).to_json()
-write_card(folder, ModelCard(("a", "b"), 1, 1, "crop", 0.5, "0.5", calibration.none(2).to_json(), {}, (member,)))
 rng = np.random.default_rng(0)
+known = makeup.fit(rng.integers(0, 256, (300, 128, 128, 1), dtype=np.uint8)).to_json()
+write_card(folder, ModelCard(("a", "b"), 1, 1, "crop", 0.5, "0.5", calibration.none(2).to_json(), known, (member,)))
 """
 """A model of four convolutions at 128 px, saved and loaded as a winner is."""
 
