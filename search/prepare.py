@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xraytune.errors import InputError
-from xraytune.records import StudySpec, Value
+from xraytune.records import Objective, StudySpec, Value
 
 if TYPE_CHECKING:
     from search.job import Job
@@ -37,7 +37,7 @@ class Options:
     resume: bool = False
     families: tuple[str, ...] = ()
     fix: Mapping[str, str] = field(default_factory=dict)
-    objective: str = "clean"
+    objective: str = "robust"
     objectives: tuple[str, ...] = ("f_beta",)
     positive: str | None = None
     fit: str = "crop"
@@ -203,7 +203,7 @@ def _shortcuts(audit: Audit, dataset: Dataset) -> tuple[str, ...]:
 
 
 def _without_images(options: Options, name: str, space_name: str, space: Any) -> Prepared:
-    """A space that evaluates its configurations itself."""
+    """A space that evaluates its configurations itself: there are no images that could be shifted."""
     from search.suggest import Narrowing, check_narrowing, declared, signature
 
     space_parameters = declared(space.declare_hyperparameters)
@@ -224,7 +224,7 @@ def _without_images(options: Options, name: str, space_name: str, space: Any) ->
         families=families,
         fixed=_typed(fixed, space_parameters),
         narrowed={"family": families} if options.families else {},
-        objective=options.objective,
+        objective=Objective.CLEAN,
         beta=options.beta,
         sampler=options.sampler or SAMPLERS[0],
         pruner=options.pruner,

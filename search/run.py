@@ -78,9 +78,9 @@ def main(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the study named")] = False,
     families: Annotated[str | None, typer.Option(help="Only these families: cnn,densenet")] = None,
     fix: Annotated[list[str] | None, typer.Option(help="Hold a hyperparameter: NAME=VALUE (repeatable)")] = None,
-    objective: Annotated[str, typer.Option(help="clean, or robust (shifted views of the validation images too)")] = (
-        "clean"
-    ),
+    objective: Annotated[
+        str, typer.Option(help="robust (shifted views of the validation images too), or clean (as they are)")
+    ] = "robust",
     objectives: Annotated[str, typer.Option(help="f_beta, or two: f_beta,parameters")] = "f_beta",
     positive: Annotated[str | None, typer.Option(help="The positive class's name")] = None,
     fit: Annotated[str, typer.Option(help="How a film becomes a square: crop, pad or squash")] = "crop",
@@ -242,10 +242,12 @@ def search(options: Options, running: Running | None = None) -> StudyView:
         demonstration = options.data in {None, "demo"} and (options.space is None or ":" not in options.space)
         trials, seconds = _budget(options, demonstration)
         options = replace(options, trials=trials, seconds=seconds)
-        label = objective_label(options.objective, options.beta)
-        progress = Progress(label, trials=trials, demonstration=demonstration)
+        progress = Progress(
+            objective_label(options.objective, options.beta), trials=trials, demonstration=demonstration
+        )
         with progress:
             prepared = prepare(options, name, cache, progress.step, stored)
+            progress.label = prepared.spec.label
             for note in prepared.notes:
                 progress.note(note)
             _refuse_other(options, running, prepared)
@@ -265,7 +267,7 @@ def search(options: Options, running: Running | None = None) -> StudyView:
     study.note(stopped=conductor.why_over)
     view = study.view()
     study.close()
-    summarize(view, conductor.why_over, label, running.where)
+    summarize(view, conductor.why_over, view.spec.label, running.where)
     if conductor.failed:
         raise FatalError(f"Stopped: {conductor.why_over}\nWhat workers printed: {study.folder / 'logs'}")
     return view
