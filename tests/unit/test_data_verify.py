@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -278,6 +279,15 @@ def test_the_second_start_reads_no_file_and_a_changed_one_is_read_again(tmp_path
     write(changed, content)
     assert data.load(str(root)).train_fingerprint == first.dataset.train_fingerprint
     assert data.examine(str(root), rehash=True).inspection.read == first.listed
+
+
+def test_a_name_that_is_no_utf_8_is_an_error_and_not_a_crash(tmp_path):
+    root = kaggle(tmp_path / "d")
+    source = root / "train/NORMAL/IM-0000-0000.png"
+    Path(os.fsdecode(bytes(source.parent) + b"/IM-\xff.png")).write_bytes(source.read_bytes())
+    message = refused(root)
+    assert "train/NORMAL/IM-\ufffd.png" in message
+    assert "rename it" in message
 
 
 def test_files_just_written_are_not_trusted(tmp_path):

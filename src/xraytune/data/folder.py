@@ -75,12 +75,19 @@ def _entries(folder: Path, listing: Listing, prefix: str) -> tuple[list[str], li
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.lower() in _LITTER or entry.name.startswith("."):
-                listing.litter.append(prefix + entry.name)
+                listing.litter.append(prefix + _shown(entry.name))
+            elif _shown(entry.name) != entry.name:
+                listing.error("name", prefix + _shown(entry.name), "its name is no UTF-8: rename it")
             elif entry.is_dir():
                 folders.append(entry.name)
             else:
                 files.append(entry.name)
     return sorted(folders), files
+
+
+def _shown(name: str) -> str:
+    """A name as it can be printed: bytes that are no UTF-8 replaced."""
+    return name.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _read_classes(listing: Listing, folder: Path, prefix: str, split: str, names: list[str] | None = None) -> None:
