@@ -106,7 +106,7 @@ class Cluster:
                 f"--address {self._address!r}: no Ray cluster answers there ({_short(error)}). Start one with "
                 "`ray start --head` on its first machine, see docs/cluster.md."
             ) from None
-        except (OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # Ray raises the bare class where its first process is slow
             raise FatalError(f"Ray could not be started: {_short(error)}. Its files were in {self.folder}.") from None
 
     def _start_here(self, ray: Any, quiet: Mapping[str, Any]) -> None:
@@ -123,7 +123,7 @@ class Cluster:
                     **quiet,
                 )
                 return
-            except RuntimeError:  # on a busy machine Ray's own patience with its first process is too short
+            except Exception:  # on a busy machine Ray's own patience with its first process is too short
                 ray.shutdown()
                 if attempt + 1 == STARTS:
                     raise
