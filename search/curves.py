@@ -106,7 +106,7 @@ class SyntheticTrial:
             parameters=0,
             peak_memory_mb=0.0,
             versions={"python": platform.python_version()},
-            device="cpu",
+            device=f"gpu {seen}" if (seen := os.environ.get("CUDA_VISIBLE_DEVICES", "-1")) not in {"", "-1"} else "cpu",
             host=socket.gethostname(),
         )
 

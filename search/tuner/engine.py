@@ -153,6 +153,7 @@ def _tune(
         scratch=str(Path(cluster.folder) / "trials"),
         logs=str(logs.resolve()),
         threads=resources.threads,
+        gpus=resources.gpus,
         deadline=conductor.budget.end,
         memory=memory,
     )

@@ -59,6 +59,8 @@ class Assignment:
     logs: str
     """Folder for what workers print, on the driver's machine."""
     threads: int
+    gpus: float
+    """GPUs a trial is given; Ray lets its process see no other."""
     deadline: float | None
     """When the search's time ends, in seconds since 1970."""
     memory: int
@@ -74,7 +76,8 @@ class TrialTrainable(Trainable):  # type: ignore[misc]
         self._given = assignment
         _die_with_parent()
         _log_into(Path(assignment.logs))
-        _limit_threads(assignment.threads)
+        limit_threads(assignment.threads)
+        share_gpu(assignment.gpus)
         self._job: Job | None = None
         self._begin(config)
 
@@ -202,12 +205,25 @@ def _log_into(folder: Path) -> None:
         os.close(log)
 
 
-def _limit_threads(threads: int) -> None:
+def limit_threads(threads: int) -> None:
     """As many threads as cores were given, before any library is imported that asks."""
     for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(threads)
     os.environ["TF_NUM_INTEROP_THREADS"] = "1"
     os.environ["XRAYTUNE_THREADS"] = str(threads)
+
+
+def share_gpu(share: float) -> None:
+    """Take no more of a GPU than a trial's share, before any library is imported that would take all of it.
+
+    TensorFlow's memory grows with need; JAX takes a part beforehand, a tenth less than the share, since a neighbour's
+    context needs room too. Without a share there is no GPU to be seen.
+    """
+    os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
+    if not share:
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    elif share < 1:
+        os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.9 * share:.3f}")
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ import pytest
 from search.tuner.conductor import Budget, Conductor, SearchEnded
 from search.tuner.pruning import AshaRule
 from search.tuner.resources import plan
-from search.tuner.trainable import Outcome, classify
+from search.tuner.trainable import Outcome, classify, share_gpu
 from xraytune.errors import InputError
 from xraytune.records import EpochReport, FailureCause, TrialConfig
 
@@ -196,3 +197,17 @@ def test_out_of_memory_is_told_from_other_errors():
     assert classify(RuntimeError("CUDA out of memory"))[0] is FailureCause.OOM
     assert classify(type("ResourceExhaustedError", (Exception,), {})("OOM when allocating"))[0] is FailureCause.OOM
     assert classify(ValueError("no room"))[0] is FailureCause.ERROR
+
+
+@pytest.mark.parametrize(
+    ("share", "seen", "fraction"), [(0, "-1", None), (0.25, "1", "0.225"), (0.5, "1", "0.450"), (1, "1", None)]
+)
+def test_a_worker_takes_no_more_of_a_gpu_than_its_share(monkeypatch, share, seen, fraction):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    monkeypatch.setenv("TF_FORCE_GPU_ALLOW_GROWTH", "false")
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_MEM_FRACTION", "")
+    monkeypatch.delenv("XLA_PYTHON_CLIENT_MEM_FRACTION")
+    share_gpu(share)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == seen
+    assert os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
+    assert os.environ.get("XLA_PYTHON_CLIENT_MEM_FRACTION") == fraction
