@@ -67,6 +67,21 @@ def test_results_that_cant_be_written_are_said(search):
     assert "Traceback" not in search.text
 
 
+@pytest.mark.skipif(not can_mount(), reason="this machine lets no one mount a disk (unshare -rm)")
+def test_results_on_a_disk_that_is_read_only_are_said(search, tmp_path):
+    search.results.mkdir()
+    run = " ".join(map(repr, search.command("--trials", "2")))
+    script = (
+        f"mount -t tmpfs -o ro none {search.results} && cd {ROOT}; {run} >{tmp_path}/out 2>&1; echo $? >{tmp_path}/rc"
+    )
+    subprocess.run(["unshare", "-rm", "sh", "-c", script], timeout=300, check=True)
+    said = (tmp_path / "out").read_text()
+    assert int((tmp_path / "rc").read_text()) == 1, said
+    assert "Read-only file system" in said
+    assert "--results" in said
+    assert "Traceback" not in said
+
+
 def test_a_study_whose_folder_was_deleted_is_refused(search):
     assert search.run("--trials", "2", XRAYTUNE_EPOCH_SECONDS="0") == 0, search.text
     shutil.rmtree(search.results / "broken")
