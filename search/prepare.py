@@ -109,7 +109,7 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
         dataset = _load(options, progress)
     import spaces
     from search.suggest import Narrowing, check_narrowing, declared, signature
-    from spaces import starts
+    from spaces import caching, starts
     from xraytune import data as data_room
     from xraytune.models import backbones
 
@@ -166,6 +166,14 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
     )
 
     found, recipe_notes = _recipes(options, space_name, space, context.images)
+    caches = caching.plan(
+        space_name,
+        context,
+        images=len(dataset.select("train")) + len(dataset.select("val")),
+        sizes=spaces.image_sizes(space),
+        cache=cache,
+        limit=options.cache_limit,
+    )
     own = space_name in spaces.SPACES and space_name != "smoke"
     begin_with = starts.against_shortcuts(space, families, audit.remedies) if own else []
 
@@ -179,7 +187,7 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
         recipes=found,
         starts=tuple(begin_with),
         make_job=make_job,
-        notes=(*dataset.notes, *_shortcuts(audit, dataset), *notes, *recipe_notes),
+        notes=(*dataset.notes, *_shortcuts(audit, dataset), *notes, *recipe_notes, *([caches] if caches else [])),
     )
 
 

@@ -92,9 +92,9 @@ def narrow(
     paid: set[PrefixKey] = set()
     operations = afforded / epochs * machine.rate * TRACED
     narrowed["epoch_gflop"] = (max(int(operations / 1e9), 1),)
-    declared = _declared(space, context)
-    for family in (str(f) for f in declared["family"]):
-        own = {n: v for n, v in declared.items() if n.startswith(f"{family}/")} | {"family": (family,)}
+    offered = declared(space, context)
+    for family in (str(f) for f in offered["family"]):
+        own = {n: v for n, v in offered.items() if n.startswith(f"{family}/")} | {"family": (family,)}
         before = dict(own)
         prefixes = seconds * machine.workers * PREFIX_SHARE
         paid |= _cut_prefixes(own, family, context.images, prefixes, machine, paid)
@@ -137,13 +137,14 @@ def _epochs(seconds: float) -> Choices:
     return {"epochs": (10, 15)} if seconds < 3600 else {}
 
 
-def _declared(space: str, context: SpaceContext) -> Choices:
+def declared(space: str, context: SpaceContext) -> Choices:
+    """What each choice of a space offers."""
     hp = keras_tuner.HyperParameters()
     spaces.get(space, context).declare_hyperparameters(hp)
     return {p.name: tuple(p.values) for p in hp.space if type(p).__name__ == "Choice"}
 
 
-def _points(own: Mapping[str, tuple[Value, ...]], names: tuple[str, ...]) -> Iterator[dict[str, Value]]:
+def points(own: Mapping[str, tuple[Value, ...]], names: tuple[str, ...]) -> Iterator[dict[str, Value]]:
     """Every combination of the choices of parameters that end in `names`; the others at their first choice."""
     chosen = [own[n] if n == "family" or n.rpartition("/")[2] in {*names, "mode"} else own[n][:1] for n in own]
     for combination in itertools.product(*chosen):
@@ -160,7 +161,7 @@ def _cut_prefixes(
 
     def kept() -> dict[PrefixKey, float]:
         seconds: dict[PrefixKey, float] = {}
-        for point in _points(own, (*GIVES_WAY, "trained_blocks")):
+        for point in points(own, (*GIVES_WAY, "trained_blocks")):
             cost = costs.cost(point)
             copies = int(point.get(f"{family}/augmentation_copies", 0))
             names = ("backbone", "image_size", "normalization")
@@ -181,7 +182,7 @@ def _cut_steps(own: Choices, family: str, images: int, budget: float) -> None:
     """Take choices away until an epoch of `budget` operations has images enough, for the median and the dearest."""
 
     def bearable() -> bool:
-        found = sorted((costs.cost(point) for point in _points(own, DEAR)), key=lambda cost: cost.train)
+        found = sorted((costs.cost(point) for point in points(own, DEAR)), key=lambda cost: cost.train)
         usual, dearest = (found[i].epoch_images(budget) for i in (len(found) // 2, -1))
         return usual >= USUAL_SHARE * images and dearest > costs.SMALLEST_EPOCH
 
@@ -193,7 +194,7 @@ def _cut_steps(own: Choices, family: str, images: int, budget: float) -> None:
 
 def _without_dearest(own: Choices, name: str) -> tuple[Value, ...]:
     """The choices of `name` without the one whose steps cost most."""
-    price = [max(costs.cost(p).train for p in _points({**own, name: (value,)}, DEAR)) for value in own[name]]
+    price = [max(costs.cost(p).train for p in points({**own, name: (value,)}, DEAR)) for value in own[name]]
     dearest = max(range(len(price)), key=price.__getitem__)
     return tuple(v for i, v in enumerate(own[name]) if i != dearest)
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import spaces
-from spaces import narrowing, recipes, starts
+from spaces import SpaceContext, caching, narrowing, recipes, starts
 from tests.made_networks import config, space
 from xraytune import models
 from xraytune.augmentation import REMEDIES
@@ -243,3 +243,35 @@ def test_a_search_starts_with_each_family_that_can_hide_what_the_audit_found():
         hp.values = dict(values)
         assert full.active(hp) == values
     assert starts.against_shortcuts(full, full.families, ()) == []
+
+
+WITH_WEIGHTS = {"vgg16": "vgg16.h5", "densenet121": "densenet121.h5"}
+
+
+@pytest.mark.parametrize(
+    ("values", "shape"),
+    [
+        ({"family": "vgg_frozen", "vgg_frozen__cut": "block4_pool"}, (4, 4, 512)),
+        ({"family": "vgg_finetuned", "vgg_finetuned__cut": "block5_pool"}, (4, 4, 512)),
+        ({"family": "densenet", "densenet__mode": "frozen", "densenet__cut": "pool3"}, (4, 4, 256)),
+        ({"family": "densenet", "densenet__mode": "frozen", "densenet__cut": "top"}, (2, 2, 1024)),
+        ({"family": "densenet", "densenet__mode": "last_block"}, (2, 2, 512)),
+        ({"family": "cnn"}, (0,)),
+    ],
+)
+def test_what_a_prefix_takes_on_disk_is_known_before_it_is_built(values, shape):
+    full = space(weights=WITH_WEIGHTS)
+    assert cost(config(full, **values).values).kept == 2 * np.prod(shape)
+
+
+def test_a_search_says_what_its_caches_will_cost_and_refuses_what_the_limit_can_not_hold(tmp_path):
+    context = SpaceContext(families=("vgg_frozen",), weights={"vgg16": "vgg16.h5"}, images=5000)
+    asked = {"images": 5000, "sizes": (48, 64), "cache": tmp_path}
+    line = caching.plan("chest_xray", context, **asked, limit=10**10)
+    assert "decoded images 0.032 GB" in line
+    assert "10 GB at most" in line
+    assert "of the disk are free" in line
+    with pytest.raises(InputError, match=r"vgg16 at 224 px.* takes 2 GB.*--cache-limit"):
+        caching.plan("chest_xray", context, **asked, limit=10**9)
+    assert "prefixes" not in caching.plan("chest_xray", SpaceContext(families=("cnn",)), **asked)
+    assert caching.plan("own.py:Own", context, **asked) is None

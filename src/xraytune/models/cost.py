@@ -42,6 +42,10 @@ GPU_RATE = 5e12
 """Operations a second taken for an accelerator: a few per cent of what it can, as small networks reach it."""
 
 
+VGG_FILTERS = (64, 128, 256, 512, 512)
+"""Of each of VGG's blocks (Simonyan & Zisserman 2014, table 1)."""
+
+
 @dataclass(frozen=True)
 class Machine:
     """How fast one worker is."""
@@ -91,6 +95,9 @@ class Cost:
 
     family: str
 
+    kept: float = 0
+    """Bytes an image of a copy of the prefix takes on disk, as float16."""
+
     def epoch_seconds(self, machine: Machine, images: int, batch_size: int = 32) -> float:
         """Seconds an epoch of `images` takes one worker."""
         steps = max(images // batch_size, 1)
@@ -126,7 +133,9 @@ def cost(values: Mapping[str, Value]) -> Cost:
     last = int(str(values[f"{family}/cut"])[5])
     trained = int(values.get(f"{family}/trained_blocks", 0))
     frozen = sum(blocks[: last - trained])
-    return Cost(frozen, 3 * sum(blocks[last - trained : last]) + _head(values), TRACE_SECONDS[family], family)
+    ends = last - trained
+    kept = 2.0 * (int(values[f"{family}/image_size"]) >> ends) ** 2 * VGG_FILTERS[ends - 1] if ends else 0.0
+    return Cost(frozen, 3 * sum(blocks[ends:last]) + _head(values), TRACE_SECONDS[family], family, kept)
 
 
 def _head(values: Mapping[str, Value]) -> float:
@@ -148,7 +157,7 @@ def _cnn(values: Mapping[str, Value]) -> float:
 def _vgg_blocks(backbone: str, size: int) -> list[float]:
     """Forward operations of each of the five blocks."""
     blocks, before = [], 3
-    for count, filters in zip(VGG_CONVOLUTIONS[backbone], (64, 128, 256, 512, 512), strict=True):
+    for count, filters in zip(VGG_CONVOLUTIONS[backbone], VGG_FILTERS, strict=True):
         blocks.append(size**2 * 18.0 * filters * (before + filters * (count - 1)))
         before, size = filters, size // 2
     return blocks
@@ -159,7 +168,7 @@ def _densenet(values: Mapping[str, Value]) -> Cost:
     variant = str(values["densenet/variant" if scratch else "densenet/backbone"])
     layers = VARIANTS[variant]
     size = -(-int(values["densenet/image_size"]) // 4)
-    parts, channels = [(2 * size) ** 2 * 2.0 * 49 * 3 * 64], 64
+    parts, channels, kept = [(2 * size) ** 2 * 2.0 * 49 * 3 * 64], 64, [0.0]
     for number, count in enumerate(layers):
         block = 0.0
         for _ in range(count):
@@ -169,10 +178,12 @@ def _densenet(values: Mapping[str, Value]) -> Cost:
             block += size**2 * channels**2
             channels, size = channels // 2, size // 2
         parts.append(block)
+        kept.append(2.0 * size**2 * channels)
     trace = TRACE_SECONDS_A_CONVOLUTION * 2 * sum(layers)
     if scratch:
         return Cost(0, 3 * sum(parts), trace, "densenet")
     if values["densenet/mode"] == "last_block":
-        return Cost(sum(parts[:4]), 3 * parts[4], TRACE_SECONDS_A_CONVOLUTION * 2 * layers[3], "densenet")
+        trace = TRACE_SECONDS_A_CONVOLUTION * 2 * layers[3]
+        return Cost(sum(parts[:4]), 3 * parts[4], trace, "densenet", kept[3])
     deepest = {"pool3": 3, "pool4": 4, "top": 5}[str(values["densenet/cut"])]
-    return Cost(sum(parts[:deepest]), _head(values), 2.5, "densenet")
+    return Cost(sum(parts[:deepest]), _head(values), 2.5, "densenet", kept[deepest - 1])

@@ -1,0 +1,69 @@
+"""What the caches of a search will cost, and whether the disk has room for it: said before it begins."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import spaces
+from spaces.context import SpaceContext
+from spaces.narrowing import GIVES_WAY, declared, points
+from xraytune import prefix_store
+from xraytune.errors import InputError
+from xraytune.models.cost import cost
+
+
+def plan(
+    space: str, context: SpaceContext, *, images: int, sizes: tuple[int, ...], cache: Path, limit: int = 0
+) -> str | None:
+    """One line on the decoded images and the kept prefixes that a search may write, None for a space of the user's own.
+
+    Args:
+        space: the space's name.
+        context: narrowed.
+        images: training and validation images.
+        sizes: the edges they are decoded at, pixels.
+        cache: the cache folder.
+        limit: bytes that kept prefixes may take together; 0 leaves it to `prefix_store.limit_bytes`.
+
+    Raises:
+        InputError: the largest single prefix does not fit the limit.
+    """
+    if space not in spaces.SPACES:
+        return None
+    folder = cache / "prefixes"
+    folder.mkdir(parents=True, exist_ok=True)
+    allowed = limit or prefix_store.limit_bytes(folder)
+    decoded = sum(images * size**2 * context.channels for size in sizes)
+    kept = {name: images * each for name, each in _prefixes(space, context).items()}
+    line = f"cache {cache}: decoded images {_gb(decoded)}"
+    if kept:
+        name, largest = max(kept.items(), key=lambda item: item[1])
+        if largest > allowed:
+            raise InputError(
+                f"A kept prefix of {name} takes {_gb(largest)}, and kept prefixes may take {_gb(allowed)} together "
+                f"(--cache-limit, at most half of what is free in {cache}). Allow more, choose another --cache, or "
+                "leave such choices out with --fix or --families."
+            )
+        line += (
+            f"; kept prefixes {_gb(sum(kept.values()))} for one copy of each, {_gb(allowed)} at most (the least "
+            "recently used give way)"
+        )
+    return f"{line}; {_gb(shutil.disk_usage(cache).free)} of the disk are free"
+
+
+def _prefixes(space: str, context: SpaceContext) -> dict[str, float]:
+    """Bytes an image of every prefix that the space may draw, by what it is."""
+    offered = declared(space, context)
+    found: dict[str, float] = {}
+    for family in map(str, offered["family"]):
+        own = {n: v for n, v in offered.items() if n.startswith(f"{family}/")} | {"family": (family,)}
+        for point in points(own, (*(n for n in GIVES_WAY if n != "augmentation_copies"), "trained_blocks")):
+            if each := (drawn := cost(point)).kept:
+                backbone, size, how = (point[f"{family}/{n}"] for n in ("backbone", "image_size", "normalization"))
+                found[f"{backbone} at {size} px, {how} ({drawn.prefix / 1e9:.2g} GFLOP)"] = each
+    return found
+
+
+def _gb(count: float) -> str:
+    return f"{count / 1e9:.2g} GB"
