@@ -14,12 +14,13 @@ import numpy as np
 import optuna
 import pytest
 
-from search import creation, samplers, storage
+from search import creation, run, samplers, storage
 from search import lock as locks
 from search.storage import open_study
 from search.suggest import Narrowing
 from search.summary import leaderboard
 from search.synthetic import Branches
+from search.tuner.pruning import OptunaRule
 from xraytune.errors import FatalError, InputError, StudyError
 from xraytune.records import EpochReport, FailureCause, StudySpec, TrialResult
 
@@ -67,7 +68,7 @@ def report(epoch, value):
 def make(tmp_path):
     opened = []
 
-    def one(resume=False, directions=("maximize",), seed=0, sampler="random", **changes):
+    def one(resume=False, directions=("maximize",), seed=0, sampler="random", pruner="none", **changes):
         lock, asked = locks.StudyLock(tmp_path, "mine"), spec(**changes)
         narrowing = Narrowing(asked.fixed, asked.narrowed)
         try:
@@ -80,7 +81,7 @@ def make(tmp_path):
                 sampler=samplers.make_sampler(
                     sampler, seed, declaration=SPACE.declare_hyperparameters, narrowing=narrowing
                 ),
-                pruner=samplers.make_pruner("none"),
+                pruner=samplers.make_pruner(pruner),
                 directions=directions,
             )
         except BaseException:
@@ -355,3 +356,48 @@ def test_the_default_sampler_repeats_itself_from_the_same_seed_and_knows_a_resum
     resumed = make(sampler="bo", resume=True)
     resumed.ask()
     assert len(resumed._study.sampler._values) == 14
+
+
+def test_a_warm_start_tries_the_best_of_an_earlier_study_first(make, tmp_path):
+    earlier, values = make(), (0.3, 0.9, 0.5, 0.8, 0.1, 0.7, 0.6, 0.4)
+    configs = []
+    for value in values:
+        asked = earlier.ask()
+        configs.append((value, asked.config.values))
+        earlier.complete(asked.number, result(value))
+    earlier.close()
+    warm = run._warm(run.Running(results=tmp_path, warm_start="mine"))
+    later = make(name="later", train_fingerprint="other data")
+    for origin, config in warm:
+        later.enqueue(config, origin)
+    tried = [later.ask().config.values for _ in range(6)]
+    assert tried == [config for _, config in sorted(configs, key=lambda c: -c[0])[:6]]
+
+
+def test_a_warm_start_from_nothing_is_refused(make, tmp_path):
+    make()
+    with pytest.raises(StudyError, match="has no complete trial"):
+        run._warm(run.Running(results=tmp_path, warm_start="mine"))
+
+
+@pytest.mark.parametrize("pruner", ["median", "hyperband"])
+def test_optunas_pruners_stop_what_is_far_behind_after_its_grace(make, pruner):
+    study = make(pruner=pruner)
+    rule = OptunaRule(study, grace={"slow": 9})
+    for _ in range(12):
+        number = study.ask().number
+        for epoch in range(1, 10):
+            study.report(number, report(epoch, 0.8 + 0.01 * epoch))
+            rule.prune(number, "quick", epoch, 0.8 + 0.01 * epoch)
+        study.complete(number, result(0.89))
+    stopped = {}
+    for family in ("quick", "slow") * 6:
+        number = study.ask().number
+        for epoch in range(1, 9):
+            study.report(number, report(epoch, 0.1))
+            if rule.prune(number, family, epoch, 0.1):
+                stopped.setdefault(family, []).append(epoch)
+                break
+        study.pruned(number, result(0.1))
+    assert "slow" not in stopped
+    assert stopped["quick"]
