@@ -236,6 +236,13 @@ def _rivals(figures: Mapping[str, Any]) -> None:
         say(f"Against {row['with']} {where}: {', '.join(parts)}{p}.")
 
 
+def whose(figures: Mapping[str, Any]) -> str:
+    """Of how many patients the test images are, where that is known."""
+    if figures["grouped_by"] == "patient":
+        return f"of {figures['test']['patients']} patients"
+    return "(no patients known: each image is taken alone)"
+
+
 def results(figures: Mapping[str, Any], folder: Path) -> None:
     """The final metrics: overall beside the trivial answer, by class, confusion matrix, gap, what to do next."""
     test = figures["test"]
@@ -243,7 +250,7 @@ def results(figures: Mapping[str, Any], folder: Path) -> None:
     if figures["demonstration"]:
         out.print(BANNER)
     table = Table(
-        title=f"Sealed test set: {test['images']} images of {test['patients']} patients, opened {figures['opened']}×",
+        title=f"Sealed test set: {test['images']} images {whose(figures)}, opened {figures['opened']}×",
         title_justify="left",
         header_style="bold",
     )

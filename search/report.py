@@ -15,7 +15,7 @@ import typer
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from search import cases, console, ledger
+from search import cases, console, ledger, printing
 from search.charts import Series, bars, chart
 from search.storage import StudyView, TrialRecord, open_study
 from xraytune import artifacts, intervals, robust
@@ -137,7 +137,12 @@ def _context(study: StudyView, folder: Path, figures: Mapping[str, Any]) -> dict
         "explorer": None if positive is None else _explorer(labels == positive, p[:, positive]),
         "prevalence": float(np.mean(labels == positive)) if positive is not None else None,
         "elsewhere": _precision_elsewhere(figures),
-        "unit": "patients" if figures["test"]["images"] == figures["test"]["patients"] else "films",
+        "whose": printing.whose(figures),
+        "unit": (
+            "patients"
+            if figures["grouped_by"] == "patient" and figures["test"]["images"] == figures["test"]["patients"]
+            else "films"
+        ),
         "states": Counter(t.state for t in trials),
         "colours": [f"c{i}" for i in range(8)],
     }
