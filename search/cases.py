@@ -25,7 +25,7 @@ EDGE = 200
 
 KINDS = {
     "surest": "The surest right answers",
-    "doubtful": "The most doubtful, nearest to the operating threshold",
+    "doubtful": "The most doubtful, nearest to another answer",
     "wrong": "The wrong answers, the surest first",
 }
 
