@@ -181,7 +181,9 @@ def confirmed(found: Sequence[Confirmed], plan: Plan, study: StudyView) -> None:
         table.add_column(name, justify="left" if name in {"family", "falls most under"} else "right")
     for c in found:
         beside = c.measured("val_f_beta" if robust else "robust")
-        worst = sorted(c.by_view().items(), key=lambda item: item[1])[:2]
+        views = c.by_view()
+        worst = sorted(views.items(), key=lambda item: item[1])[:2]
+        worst = [(name, value) for name, value in worst if value < max(views.values()) - 0.005]
         table.add_row(
             str(c.trial.number), c.trial.family, number(c.trial.value), f"{c.mean:.3f} ± {c.error:.3f}",
             number(beside), number(c.measured("val_auc")), str(c.epochs),
