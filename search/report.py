@@ -315,18 +315,16 @@ def _learning(figures: Mapping[str, Any]) -> str:
 
 
 def _views(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """F-beta of each finalist under each view, and whether it is among the worst third that the robust score is of."""
+    """F-beta of each finalist under each view, and which is its worst: half of the robust score is of it."""
     finalists = figures["confirmation"]["finalists"]
-    tails = []
-    for c in finalists:
-        ranked = sorted(c["by_view"], key=lambda name: c["by_view"][name] or 0.0)
-        tails.append(ranked[: max(1, round(robust.TAIL * len(ranked)))])
+    values = [{name: float(value or 0.0) for name, value in c["by_view"].items()} for c in finalists]
+    worst = [min(found, key=found.__getitem__, default="") for found in values]
     return [
         {
             "name": name,
             "cells": [
-                {"value": c["by_view"].get(name), "tail": name in tail}
-                for c, tail in zip(finalists, tails, strict=True)
+                {"value": c["by_view"].get(name), "worst": name == fallen}
+                for c, fallen in zip(finalists, worst, strict=True)
             ],
         }
         for name in finalists[0]["by_view"]

@@ -6,7 +6,8 @@ Three decisions make it differ from F-beta on the validation images:
   equally frequent classes the always-positive answer scores (1+β²)/(2+β²), 0.833 at β = 2);
 - one threshold serves all views, as one threshold will serve all hospitals: a network whose scores drift when a film is
   darker can't buy itself a threshold per view;
-- views are aggregated by their lower tail, so that eleven good views don't hide one in which the network collapses.
+- the mean over views and the worst view count half each: the mean tells good networks apart, and eleven good views
+  don't hide one in which the network collapses (docs/robust-validation.md compares this with either alone).
 
 `views` makes the images; `training` and `search.retrain` call `score`.
 """
@@ -33,6 +34,7 @@ class Aggregate(enum.StrEnum):
     MEAN = "mean"
     TAIL = "tail"
     WORST = "worst"
+    MEAN_AND_WORST = "mean and worst"
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,14 @@ class RobustScore(Record):
         return min(self.by_view, key=lambda name: self.by_view[name])
 
 
-def _aggregate(values: NDArray[np.float64], how: Aggregate) -> NDArray[np.float64]:
-    """`(views, …)` to `(…)`."""
+AGGREGATE = Aggregate.MEAN_AND_WORST
+"""The robust objective's own."""
+
+
+def aggregated(values: NDArray[np.float64], how: Aggregate = AGGREGATE) -> NDArray[np.float64]:
+    """The views' values as one: `(views, …)` to `(…)`."""
+    if how is Aggregate.MEAN_AND_WORST:
+        return np.asarray((values.mean(axis=0) + values.min(axis=0)) / 2)
     if how is Aggregate.MEAN:
         return np.asarray(values.mean(axis=0))
     if how is Aggregate.WORST:
@@ -79,7 +87,7 @@ def _binary(
         sensitivity = 1 - np.searchsorted(positive, thresholds, side="left") / len(positive)
         false_positives = 1 - np.searchsorted(negative, thresholds, side="left") / len(negative)
         values[i] = f_beta_of_counts(sensitivity, false_positives, 1 - sensitivity, beta)
-    total = _aggregate(values, how)
+    total = aggregated(values, how)
     best = float(total.max())
     # The middle of the plateau: its ends sit on single images
     plateau = np.flatnonzero(total >= best - 1e-9)
@@ -109,7 +117,7 @@ def score(
     positive: int | None,
     *,
     beta: float = 2.0,
-    aggregate: Aggregate = Aggregate.TAIL,
+    aggregate: Aggregate = AGGREGATE,
 ) -> RobustScore:
     """The robust objective of one network.
 
@@ -132,7 +140,7 @@ def score(
     names = list(predictions)
     if positive is None:
         by_view = np.array([_argmax(labels, np.asarray(p, np.float64), beta) for p in predictions.values()])
-        value, threshold = float(_aggregate(by_view, aggregate)), float("nan")
+        value, threshold = float(aggregated(by_view, aggregate)), float("nan")
     else:
         scores = np.stack([np.asarray(p[:, positive], np.float64) for p in predictions.values()])
         value, threshold, by_view = _binary(labels == positive, scores, beta, aggregate)

@@ -36,7 +36,7 @@ class Policy(Record):
     threshold: float
     """Fitted on all out-of-fold predictions."""
     evidence: float
-    """Class-balanced F-beta of the worst third of views on patients that it was not fitted on, mean over folds."""
+    """Class-balanced F-beta over the views, as in `robust`, on patients it was not fitted on: mean of folds."""
     error: float
     """Standard error of that mean over the folds."""
     sensitivity: float
@@ -142,11 +142,10 @@ def _judge(
         return np.nan, np.nan, np.nan
     balanced = np.where(event, 0.5 / share, 0.5 / (1 - share))
     answers = [view[held] >= threshold for view in scores.values()]
-    values = np.sort([metrics.f_beta(event, answer, beta, balanced) for answer in answers])
-    worst = values[: max(1, round(robust.TAIL * len(values)))].mean()
+    values = np.array([metrics.f_beta(event, answer, beta, balanced) for answer in answers])
     sensitivity = np.mean([answer[event].mean() for answer in answers])
     specificity = np.mean([(~answer[~event]).mean() for answer in answers])
-    return float(worst), float(sensitivity), float(specificity)
+    return float(robust.aggregated(values)), float(sensitivity), float(specificity)
 
 
 def automatic(policies: Sequence[Policy], beta: float) -> Policy:

@@ -34,14 +34,14 @@ def verdicts():
 
 
 def test_a_score_over_views_picks_the_network_that_reads_the_lungs(verdicts):
-    found = verdicts["robust F2, tail, reach 1"]["AUC"]
+    found = verdicts["robust F2, mean and worst, reach 1"]["AUC"]
     assert found.correlation.value > 0.9
     assert found.regret.value < 0.01
     assert found.correlation.low <= found.correlation.value <= found.correlation.high
 
 
 def test_the_clean_score_picks_a_network_that_cheats(verdicts):
-    assert verdicts["clean F2"]["AUC"].regret.value > verdicts["robust F2, tail, reach 1"]["AUC"].regret.value
+    assert verdicts["clean F2"]["AUC"].regret.value > verdicts["robust F2, mean and worst, reach 1"]["AUC"].regret.value
     assert verdicts["clean F2"]["AUC"].correlation.value < 0.7
 
 

@@ -32,7 +32,7 @@ def test_the_always_positive_answer_scores_the_same_whatever_the_prevalence(how)
     assert score(LABELS, {"a": flat, "b": flat}, 1, aggregate=how).value == pytest.approx(5 / 6)
 
 
-def test_a_collapse_in_one_view_is_seen_by_the_tail_and_named():
+def test_a_collapse_in_one_view_can_not_hide_and_is_named():
     good = {f"v{i}": separated(0.05) for i in range(8)}
     fallen = good | {"narrower": two(np.full(100, 0.9))}
     assert score(LABELS, good, 1).value - score(LABELS, fallen, 1).value > 0.04
