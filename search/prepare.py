@@ -50,6 +50,8 @@ class Options:
     max_epochs: int = 0
     weights_dir: Path | None = None
     cache: Path | None = None
+    precision: str = "float32"
+    """What networks compute in: float32 or bfloat16."""
     cache_limit: int = 0
     """Bytes that kept prefixes may take on disk; 0 leaves it to the library."""
 
@@ -129,6 +131,7 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
         families=options.families,
         weights={backbone: str(path) for backbone, path in weights.items()},
         images=len(dataset.select("train")),
+        narrowed=_precision(options.precision, space_name),
     )
     audit = data_room.audit(dataset, progress=progress)
     context, narrowed, notes = _narrow(space_name, context, options, stored, audit)
@@ -189,6 +192,21 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
         make_job=make_job,
         notes=(*dataset.notes, *_shortcuts(audit, dataset), *notes, *recipe_notes, *([caches] if caches else [])),
     )
+
+
+def _precision(precision: str, space_name: str) -> dict[str, tuple[Value, ...]]:
+    """The parameter that holds a space's networks to bfloat16; none for float32, which they have without.
+
+    Raises:
+        InputError: a space of the user's own, which decides by itself.
+    """
+    import spaces
+
+    if precision == "float32":
+        return {}
+    if space_name not in spaces.SPACES:
+        raise InputError(f"--precision {precision}: {space_name} builds its own networks; set their policy there.")
+    return {"precision": (precision,)}
 
 
 def _load(options: Options, progress: Progress) -> Dataset:

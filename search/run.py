@@ -53,6 +53,7 @@ class Running:
     trial_timeout: float | None = None
     trial_memory: int = 0
     deterministic: bool = False
+    xla: bool = False
     address: str | None = None
     ray_dashboard: bool = False
     warm_start: str | None = None
@@ -95,6 +96,8 @@ def main(
     weights_dir: Annotated[Path | None, typer.Option(help="Folder of pretrained weights")] = None,
     results: Annotated[Path, typer.Option(help="Where studies are kept")] = Path("results"),
     cache: Annotated[Path | None, typer.Option(help="Where decoded images are kept")] = None,
+    precision: Annotated[str, typer.Option(help="What networks compute in: float32 or bfloat16")] = "float32",
+    xla: Annotated[bool, typer.Option("--xla", help="Compile training steps with XLA (slower on CPUs)")] = False,
     cache_limit: Annotated[str | None, typer.Option(help="What kept prefixes may take on disk: 20GB")] = None,
     storage: Annotated[str | None, typer.Option(help="Optuna database URL [default: SQLite in results]")] = None,
     address: Annotated[str | None, typer.Option(help="Join a running Ray cluster: auto or host:6379")] = None,
@@ -137,6 +140,7 @@ def main(
         max_epochs=max_epochs,
         weights_dir=weights_dir,
         cache=cache,
+        precision=precision,
         cache_limit=console.size(cache_limit, "--cache-limit") if cache_limit else 0,
     )
     running = Running(
@@ -148,6 +152,7 @@ def main(
         trial_timeout=console.duration(trial_timeout, "--trial-timeout") if trial_timeout else None,
         trial_memory=console.size(trial_memory, "--trial-memory") if trial_memory else 0,
         deterministic=deterministic,
+        xla=xla,
         address=address,
         ray_dashboard=ray_dashboard,
         warm_start=warm_start,
@@ -189,6 +194,7 @@ def check(options: Options, running: Running) -> None:
         ("--objective", options.objective, tuple(Objective)),
         ("--fit", options.fit, ("crop", "pad", "squash")),
         ("--sampler", options.sampler or SAMPLERS[0], SAMPLERS),
+        ("--precision", options.precision, ("float32", "bfloat16")),
         ("--pruner", options.pruner, PRUNERS),
     ):
         if chosen not in known:
@@ -235,6 +241,8 @@ def search(options: Options, running: Running | None = None) -> StudyView:
         else:
             check_free(name, running.results, running.storage)
         options = replace(options, sampler=options.sampler or (stored.sampler if stored else SAMPLERS[0]))
+        if running.xla:
+            os.environ["XRAYTUNE_XLA"] = "1"
         if running.deterministic:
             os.environ["TF_DETERMINISTIC_OPS"] = "1"
         cache = options.cache or _default_cache()

@@ -24,7 +24,7 @@ from spaces.context import SpaceContext
 from xraytune import models
 from xraytune.augmentation import REMEDIES, STRENGTHS
 from xraytune.models import densenet, heads, vgg
-from xraytune.models.compiling import compile_network
+from xraytune.models.compiling import compile_network, computing_in
 from xraytune.models.fitting import fit_plainly
 from xraytune.models.plan import Plan
 from xraytune.models.weight_files import DENSENET_BLOCKS, VGG_CONVOLUTIONS
@@ -154,12 +154,18 @@ class ChestXRay(keras_tuner.HyperModel):  # type: ignore[misc]  # KerasTuner has
         # what an epoch may cost; 0 is an epoch of all images (spaces.narrowing sets it where time is short)
         choice(hp, "epoch_gflop", tuple(int(v) for v in self.context.narrowed.get("epoch_gflop", (0,))))
         choice(hp, "patience", (3, 5, 8), 5)
+        self._precision(hp)
         choice(hp, "imbalance", ("none", "class_weights", "focal"))
         choice(hp, "label_smoothing", (0.0, 0.05, 0.1))
         choice(hp, "augmentation", STRENGTHS, "light")
         choice(hp, "flip", (False, True))
         for name, values in REMEDIES.items():
             choice(hp, name, values, "light" if name == "shape_jitter" else "none")
+
+    def _precision(self, hp: keras_tuner.HyperParameters) -> None:
+        """Declared only where it was asked for: float32 is what a trial has without."""
+        if "precision" in self.context.narrowed:
+            self.context.choice(hp, "precision", ("float32", "bfloat16"))
 
     def active(self, hp: keras_tuner.HyperParameters) -> dict[str, Value]:
         """The active hyperparameters of `hp` by name."""
@@ -169,7 +175,8 @@ class ChestXRay(keras_tuner.HyperModel):  # type: ignore[misc]  # KerasTuner has
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """The whole network, images in, compiled."""
         values = self.active(hp)
-        model = models.network(values, self.context.channels, self.context.classes, self.context.weights)
+        with computing_in(str(values.get("precision", "float32"))):
+            model = models.network(values, self.context.channels, self.context.classes, self.context.weights)
         compile_network(model, Plan.of(values))
         return model
 

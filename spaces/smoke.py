@@ -72,6 +72,7 @@ class Smoke(ChestXRay):
                 self._hold(hp, "head/")
         hp.Float("learning_rate", 1e-3, 1e-1, sampling="log", default=1e-2)
         choice(hp, "augmentation", ("none", "light"))
+        self._precision(hp)
         self._hold(hp, "")
 
     def _hold(self, hp: keras_tuner.HyperParameters, prefix: str) -> None:

@@ -26,7 +26,7 @@ from xraytune.course import Course
 from xraytune.errors import TrialError
 from xraytune.judging import ViewedImages
 from xraytune.machine import device_name, host_name, peak_memory_mb, versions
-from xraytune.models.compiling import jit_compile
+from xraytune.models.compiling import jit_compile, targets, to_float32
 from xraytune.models.fitting import augmented, class_weights, head_only
 from xraytune.models.plan import PLATEAU_EPOCHS, Plan
 from xraytune.records import EpochReport, FailureCause, Objective, TrialConfig, TrialResult
@@ -171,7 +171,7 @@ class Training:
                 labels = self.data.labels[batch]
                 weights = None if self._sample_weights is None else self._sample_weights[labels]
                 logs = self.shell.train_on_batch(
-                    source[batch], self._targets(labels), sample_weight=weights, return_dict=True
+                    source[batch], targets(labels, self.model, self._one_hot), sample_weight=weights, return_dict=True
                 )
                 loss = float(logs["loss"])
                 if not math.isfinite(loss):
@@ -280,6 +280,8 @@ class Training:
                 score, self.view_predictions = self._look_at_views(None)
                 measured |= judging.measure(score)
                 objective_value = score.value if self.objective == Objective.ROBUST else objective_value
+        if self.plan.precision != "float32":
+            to_float32(self.model)
         return TrialResult(
             value=objective_value,
             best_epoch=self._course.best,
@@ -423,16 +425,6 @@ class Training:
                 limit=self.data.cache_limit,
                 check=self._check_deadline,
             )
-
-    def _targets(self, labels: NDArray[np.int32]) -> NDArray[Any]:
-        """Labels as the network's loss wants them: one-hot, but integers or one column for a foreign one."""
-        loss = self.model.loss
-        name = loss if isinstance(loss, str) else getattr(loss, "name", getattr(loss, "__name__", ""))
-        if "sparse" in name:
-            return labels
-        if self.model.output_shape[-1] == 1:
-            return labels[:, None].astype(np.float32)
-        return self._one_hot[labels]
 
     # ── the clock ─────────────────────────────────────────────────────────────────────────────────────────
 

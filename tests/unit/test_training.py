@@ -213,3 +213,22 @@ def test_a_foreign_network_trains_with_its_own_loss_and_rate(data, outputs):
     assert training.plan.learning_rate == pytest.approx(0.02)
     assert training.finish().metrics["val_auc"] > 0.9
     assert math.isfinite(training.finish().value)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras 3.15 when it saves
+def test_a_network_trained_in_bfloat16_is_saved_in_float32_and_answers_the_same(data, tmp_path):
+    held = space("smoke", narrowed={"precision": ("bfloat16",)})
+    point = config(held, family="cnn", cnn__normalization="standardized")
+    training = Training(held, point, data, max_epochs=2)
+    assert training.plan.precision == "bfloat16"
+    assert {layer.compute_dtype for layer in training.model.layers} == {"bfloat16", "float32"}
+    run(training)
+    assert training.finish().metrics["val_auc"] > 0.9
+    training.model.save(tmp_path / "model.keras")
+    saved = keras.models.load_model(tmp_path / "model.keras")
+    assert {layer.compute_dtype for layer in saved.layers} == {"float32"}
+    images = data.pools[saved.input_shape[1]][data.validation]
+    answers = saved.predict_on_batch(images)
+    np.testing.assert_allclose(answers, training.model.predict_on_batch(images), atol=1e-6)
+    np.testing.assert_allclose(answers, training.validation_predictions(), atol=2e-2)
+    assert keras.config.dtype_policy().name == "float32"

@@ -7,8 +7,13 @@ no class of ours.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import keras
+import numpy as np
+from numpy.typing import NDArray
 
 from xraytune.models.plan import FOCAL_GAMMA, MOMENTUM, Plan
 
@@ -49,3 +54,39 @@ def jit_compile() -> bool:
 def compile_network(model: keras.Model, plan: Plan) -> None:
     """Compile in place, with accuracy as the one metric: an area under a curve costs a step more than a small step."""
     model.compile(optimizer=optimizer_of(plan), loss=loss_of(plan), metrics=["accuracy"], jit_compile=jit_compile())
+
+
+@contextmanager
+def computing_in(precision: str) -> Iterator[None]:
+    """Networks built inside compute in `precision`; their weights are float32 either way.
+
+    Raises:
+        ValueError: it is neither float32 nor bfloat16.
+    """
+    policies = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+    if precision not in policies:
+        raise ValueError(f"unknown precision {precision!r}: {', '.join(policies)}")
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policies[precision])
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def to_float32(model: keras.Model) -> None:
+    """Have a network that was trained in bfloat16 compute in float32 from now on, as it is saved and used."""
+    for layer in model.layers:
+        layer.dtype_policy = "float32"
+    model.compile(optimizer=model.optimizer, loss=model.loss, jit_compile=jit_compile())
+
+
+def targets(labels: NDArray[np.int32], model: keras.Model, one_hot: NDArray[np.float32]) -> NDArray[Any]:
+    """Labels `(n,)` as the network's loss wants them: rows of `one_hot`; for a foreign one integers or one column."""
+    loss = model.loss
+    name = loss if isinstance(loss, str) else getattr(loss, "name", getattr(loss, "__name__", ""))
+    if "sparse" in name:
+        return labels
+    if model.output_shape[-1] == 1:
+        return labels[:, None].astype(np.float32)
+    return one_hot[labels]

@@ -57,6 +57,9 @@ class Plan:
     head_epochs: int = 0
     """Epochs in which only the head is trained, before the backbone's last blocks join it."""
 
+    precision: str = "float32"
+    """What layers compute in: float32, or bfloat16 with float32 weights (Micikevicius et al. 2018)."""
+
     rate_factor: float = 1.0
     """What the rate is multiplied by once the backbone's blocks are trained too."""
 
@@ -86,6 +89,7 @@ class Plan:
                 **{name: str(get(name, "none")) for name in REMEDIES},
             ),
             copies=int(get("augmentation_copies", 0)),
+            precision=str(get("precision", "float32")),
             head_epochs=int(get("head_epochs", 0)),
             rate_factor=float(get("rate_factor", 1.0)),
         )
