@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int, str], None]
 
-SAMPLERS = ("bo", "tpe", "qmc", "random", "gp")
-"""Who suggests (`search.samplers`); the first is the default, for the reasons in docs/search.md."""
+SAMPLERS = ("tpe", "bo", "qmc", "random", "gp")
+"""Who suggests (`search.samplers`); the first is the default."""
 PRUNERS = ("asha", "hyperband", "median", "none")
 """Who stops a trial early; the first is the default."""
 

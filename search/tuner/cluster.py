@@ -136,14 +136,15 @@ class Cluster:
         """
         import ray
 
+        watchdog, self._watchdog = self._watchdog, None
+        if watchdog is None or watchdog.stdin is None:  # it was stopped before
+            return
         if not at_once or self.joined:
             with contextlib.suppress(Exception):
                 ray.shutdown()
-        if self._watchdog is not None and self._watchdog.stdin is not None:
-            self._watchdog.stdin.close()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._watchdog.wait(timeout=8)
-            self._watchdog = None
+        watchdog.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            watchdog.wait(timeout=8)
         for name, value in self._environment.items():
             if value is None:
                 os.environ.pop(name, None)

@@ -317,7 +317,7 @@ def test_both_scores_and_the_view_where_it_falls_stand_beside_a_trial_for_the_da
     assert "falls where" in [column.header for column in table.columns]
 
 
-def test_the_default_sampler_suggests_what_the_space_has_and_learns_from_what_it_is_told(make):
+def test_the_process_over_all_branches_suggests_what_the_space_has_and_learns_from_what_it_is_told(make):
     study = make(sampler="bo", narrowed={"family": ("narrow", "valley")})
     values = []
     for _ in range(40):
@@ -330,7 +330,7 @@ def test_the_default_sampler_suggests_what_the_space_has_and_learns_from_what_it
     assert np.mean(values[-10:]) > np.mean(values[:10]) + 0.05
 
 
-def test_the_default_sampler_tries_what_is_queued_and_fills_what_is_left_open(make):
+def test_the_process_over_all_branches_tries_what_is_queued_and_fills_what_is_left_open(make):
     study = make(sampler="bo")
     for _ in range(12):
         study.complete(study.ask().number, result(0.5))
@@ -340,7 +340,7 @@ def test_the_default_sampler_tries_what_is_queued_and_fills_what_is_left_open(ma
     assert "ridge/x_0" in config.values
 
 
-def test_the_default_sampler_repeats_itself_from_the_same_seed_and_knows_a_resumed_study(make):
+def test_the_process_over_all_branches_repeats_itself_from_the_same_seed_and_knows_a_resumed_study(make):
     def search(study, trials):
         found = []
         for _ in range(trials):
