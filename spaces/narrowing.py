@@ -21,8 +21,9 @@ import spaces
 from spaces.context import SpaceContext
 from xraytune.augmentation import REMEDIES
 from xraytune.batches import epoch_size
-from xraytune.data import Audit
+from xraytune.data import Audit, cache
 from xraytune.models import cost as costs
+from xraytune.models import measured
 from xraytune.models.cost import Machine, measure_machine
 from xraytune.records import Objective, Value
 
@@ -32,6 +33,9 @@ UNPRUNED = 2.0
 
 TRACED = 0.8
 """What tracing leaves of a trial for its steps."""
+
+MEASURED_FROM = 600.0
+"""Seconds of TIME from which on backbones are timed before prefixes are offered; once a host, some ten seconds each."""
 
 PREFIX_SHARE = 0.1
 """Of the time, for one family's kept prefixes."""
@@ -82,7 +86,7 @@ def narrow(
     """
     if space not in spaces.SPACES or space == "smoke" or not seconds or not context.images:
         return context, []
-    machine = machine or measure_machine()
+    machine = machine or _measured(context, seconds)
     wanted = max(TRIALS_IN_15_MINUTES * math.sqrt(seconds / 900), 12)
     wanted = min(wanted, trials) if trials else wanted
     afforded = UNPRUNED * seconds * machine.workers / max(wanted, 1)
@@ -128,6 +132,15 @@ def to_audit(space: str, context: SpaceContext, audit: Audit, objective: str) ->
     wanted = set(REMEDIES) if objective == Objective.ROBUST else {"shape_jitter", *audit.remedies}
     gone: Choices = {name: ("none",) for name in REMEDIES if name not in wanted}
     return dataclasses.replace(context, narrowed={**gone, **context.narrowed}), lines
+
+
+def _measured(context: SpaceContext, seconds: float) -> Machine:
+    """This machine; its backbones too, where the time is long enough for the half minute that measuring them takes."""
+    machine = measure_machine()
+    if machine.accelerator or seconds < MEASURED_FROM:
+        return machine
+    rates = measured.prefix_rates(context.weights, cache.folder("measured"))
+    return dataclasses.replace(machine, prefix_rates=rates)
 
 
 def _epochs(seconds: float) -> Choices:

@@ -13,6 +13,7 @@ from spaces import recipes
 from tests.made_networks import config, space, trial_data, write_weights
 from tests.unit.test_spaces import draw
 from xraytune import batches, features
+from xraytune.models import measured
 from xraytune.models.weight_files import DENSENET_BLOCKS, VGG_CONVOLUTIONS
 from xraytune.training import Training
 
@@ -108,3 +109,9 @@ def test_over_fifty_trials_no_network_stays_alive_and_memory_does_not_grow(tmp_p
         used.append(psutil.Process().memory_info().rss / 2**20)
     assert all(network() is None for network in networks)
     assert used[-1] - used[14] < 35 * 0.3, used
+
+
+def test_a_backbone_is_timed_in_a_process_of_its_own(tmp_path):
+    [rate] = measured.prefix_rates(["vgg16"], tmp_path).values()
+    assert 1e9 < rate < 1e14
+    assert len(list(tmp_path.glob("rates-*.json"))) == 1

@@ -4,7 +4,7 @@ Used on the driver, before any network exists, to narrow a space to the time ask
 recipes that can't fit. Operations are counted layer by layer; how near a family comes to the machine's matrix
 multiplication is a factor measured on two cores (FACTS: VGG's forward pass is at that limit, DenseNet121 at 70 %; a
 step's backward pass and many small layers take more). Estimates are within a factor of two, which is what narrowing
-needs; a prefix is measured on 64 images before it is computed.
+needs; a prefix's rate is measured on 64 images (`measured`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -58,6 +58,9 @@ class Machine:
 
     accelerator: bool = False
 
+    prefix_rates: Mapping[str, float] = field(default_factory=dict)
+    """Operations a second in the forward pass of a backbone, where it was measured (`measured`)."""
+
 
 @cache
 def measure_machine() -> Machine:
@@ -98,6 +101,8 @@ class Cost:
     kept: float = 0
     """Bytes an image of a copy of the prefix takes on disk, as float16."""
 
+    backbone: str = ""
+
     def epoch_seconds(self, machine: Machine, images: int, batch_size: int = 32) -> float:
         """Seconds an epoch of `images` takes one worker."""
         steps = max(images // batch_size, 1)
@@ -110,7 +115,8 @@ class Cost:
 
     def prefix_seconds(self, machine: Machine, images: int) -> float:
         """Seconds until one copy of the prefix is there, if one worker computes it alone."""
-        return images * self.prefix / (machine.rate * PREFIX_EFFICIENCY)
+        rate = machine.prefix_rates.get(self.backbone, machine.rate * PREFIX_EFFICIENCY)
+        return images * self.prefix / rate
 
 
 def cost(values: Mapping[str, Value]) -> Cost:
@@ -129,13 +135,22 @@ def cost(values: Mapping[str, Value]) -> Cost:
         return Cost(0, 3 * _cnn(values), TRACE_SECONDS[family], family)
     if family == "densenet":
         return _densenet(values)
-    blocks = _vgg_blocks(str(values[f"{family}/backbone"]), int(values[f"{family}/image_size"]))
+    backbone = str(values[f"{family}/backbone"])
+    blocks = _vgg_blocks(backbone, int(values[f"{family}/image_size"]))
     last = int(str(values[f"{family}/cut"])[5])
     trained = int(values.get(f"{family}/trained_blocks", 0))
     frozen = sum(blocks[: last - trained])
     ends = last - trained
     kept = 2.0 * (int(values[f"{family}/image_size"]) >> ends) ** 2 * VGG_FILTERS[ends - 1] if ends else 0.0
-    return Cost(frozen, 3 * sum(blocks[ends:last]) + _head(values), TRACE_SECONDS[family], family, kept)
+    return Cost(frozen, 3 * sum(blocks[ends:last]) + _head(values), TRACE_SECONDS[family], family, kept, backbone)
+
+
+def backbone_operations(backbone: str, size: int) -> float:
+    """Forward operations of a whole backbone at one image size, per image."""
+    if backbone in VGG_CONVOLUTIONS:
+        return sum(_vgg_blocks(backbone, size))
+    point: dict[str, Value] = {"family": "densenet", "densenet/mode": "frozen", "densenet/cut": "top"}
+    return cost({**point, "densenet/image_size": size, "densenet/backbone": backbone}).prefix
 
 
 def _head(values: Mapping[str, Value]) -> float:
@@ -184,6 +199,6 @@ def _densenet(values: Mapping[str, Value]) -> Cost:
         return Cost(0, 3 * sum(parts), trace, "densenet")
     if values["densenet/mode"] == "last_block":
         trace = TRACE_SECONDS_A_CONVOLUTION * 2 * layers[3]
-        return Cost(sum(parts[:4]), 3 * parts[4], trace, "densenet", kept[3])
+        return Cost(sum(parts[:4]), 3 * parts[4], trace, "densenet", kept[3], variant)
     deepest = {"pool3": 3, "pool4": 4, "top": 5}[str(values["densenet/cut"])]
-    return Cost(sum(parts[:deepest]), _head(values), 2.5, "densenet", kept[deepest - 1])
+    return Cost(sum(parts[:deepest]), _head(values), 2.5, "densenet", kept[deepest - 1], variant)
