@@ -125,7 +125,7 @@ BACKEND_TESTS := $(addprefix tests/unit/test_,models.py features.py training.py 
 
 .PHONY: test-jax
 test-jax: $(VENV)/.ready-jax ## networks and training under KERAS_BACKEND=jax
-	KERAS_BACKEND=jax $(PYTEST) $(BACKEND_TESTS) tests/contracts/test_hypermodels.py tests/backends
+	KERAS_BACKEND=jax $(PYTEST) -W 'ignore:__array__ implementation:DeprecationWarning' $(BACKEND_TESTS) tests/contracts/test_hypermodels.py tests/backends
 
 .PHONY: test-real
 test-real: $(VENV)/.ready-dev ## on real X-rays and weights: XRAYTUNE_DATA, XRAYTUNE_WEIGHTS
