@@ -103,7 +103,7 @@ class Retraining:
         """The study's data, verified and compared with its fingerprints."""
         spec = self.spec
         positive = None if spec.positive is None else spec.classes[spec.positive]
-        where = self.options.data or (None if spec.demonstration else spec.data)
+        where = self.options.data or spec.data
         extra: dict[str, Any] = {
             k: v for k, v in spec.options.items() if k in {"channels", "patient_regex", "quarantine"}
         }

@@ -59,7 +59,7 @@ def make(results: Path, films: Path, name: str = "made", *, complete: bool = Tru
     spec = StudySpec(
         name=name, data=str(films), train_fingerprint=dataset.train_fingerprint,
         test_fingerprint=dataset.test_fingerprint, classes=dataset.classes, positive=dataset.positive, space="smoke",
-        space_signature="x", families=("dense", "cnn"), seed=SEED,
+        space_signature="x", families=("dense", "cnn"), seed=SEED, demonstration=dataset.demonstration,
     )  # fmt: skip
     lock = StudyLock(results, name)
     study = creation.create(spec, space.declare_hyperparameters, results, lock, resume=False)

@@ -17,9 +17,12 @@ import pytest
 from PIL import Image
 
 from search import ledger, predict, report
+from search.final import Retraining
 from search.retrain import Options, retrain
 from search.storage import open_study
+from tests.e2e.retraining import made_study
 from xraytune import artifacts, metrics
+from xraytune.data.items import MARKER
 from xraytune.errors import ArtifactError, InputError, StudyError
 from xraytune.model_file import load_model, read_card
 
@@ -250,6 +253,16 @@ def test_what_can_not_be_retrained_ends_with_one_message_and_exit_code_2(home: P
     ):
         with pytest.raises(StudyError, match=says):
             retrain(options)
+
+
+def test_drawn_films_in_a_folder_are_retrained_from_that_folder(tmp_path: Path) -> None:
+    films = made_study.draw_films(tmp_path / "films", each=8)
+    (films / MARKER).write_text("drawn", encoding="utf-8")
+    study = made_study.make(tmp_path / "results", films)
+    assert study.spec.demonstration
+    dataset = Retraining(study, study.trials(), Options(results=tmp_path / "results"))._data()
+    assert dataset.root == films
+    assert dataset.demonstration
 
 
 def test_changed_data_are_refused_with_the_file_that_changed(
