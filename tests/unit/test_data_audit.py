@@ -32,7 +32,7 @@ def audited(tmp_path, shortcut, strength, **options):
 def test_every_planted_shortcut_is_found_named_first_and_what_hides_it_too(tmp_path, shortcut, names, remedy):
     found = audited(tmp_path, shortcut, 0.9)
     assert found.findings[0].name in names
-    assert found.findings[0].auc > 0.8
+    assert found.findings[0].auc > 0.75  # a marker inside the central square is only partly in a whole film's corner
     assert names & {finding.name for finding in found.shortcuts}
     assert found.level == "strong"
     assert "a network can learn it instead of the lungs" in found.summary
