@@ -35,6 +35,7 @@ def start(home: Path, limit: int = 0) -> subprocess.Popen[str]:
     return subprocess.Popen(
         bounded, cwd=ROOT, env={**os.environ, "XRAYTUNE_CACHE": str(home / "cache")},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - as a terminal starts it
     )  # fmt: skip
 
 
