@@ -40,7 +40,7 @@ def main(
     if view.spec.demonstration:
         console.out.print("[bold yellow]DEMONSTRATION, NOT X-RAYS[/]")
     console.out.print(f"Study [bold]{view.name}[/]: {len(trials)} trials on {view.spec.data}")
-    console.out.print(leaderboard(shown, label))
+    console.out.print(leaderboard(shown, view.spec))
     if counted := [t for t in trials if t.counts]:
         console.out.print("\n", where_time_went(counted, label))
 

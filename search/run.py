@@ -275,7 +275,7 @@ def search(options: Options, running: Running | None = None) -> StudyView:
     study.note(stopped=conductor.why_over)
     view = study.view()
     study.close()
-    summarize(view, conductor.why_over, view.spec.label, running.where)
+    summarize(view, conductor.why_over, running.where)
     if conductor.failed:
         raise FatalError(f"Stopped: {conductor.why_over}\nWhat workers printed: {study.folder / 'logs'}")
     return view

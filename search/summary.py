@@ -9,15 +9,15 @@ from rich.text import Text
 
 from search import console
 from search.storage import StudyView, TrialRecord
+from xraytune.records import StudySpec
 
 
-def summarize(view: StudyView, why: str, label: str, where: str = "") -> None:
+def summarize(view: StudyView, why: str, where: str = "") -> None:
     """Print the summary.
 
     Args:
         view: the study.
         why: why the search ended.
-        label: the objective's short name.
         where: options by which the study is found, if not in the usual place.
     """
     trials = [t for t in view.trials() if t.counts]
@@ -31,9 +31,9 @@ def summarize(view: StudyView, why: str, label: str, where: str = "") -> None:
     )
     complete = sorted((t for t in trials if t.state == "COMPLETE"), key=lambda t: (-(t.value or 0.0), t.number))
     if complete:
-        out.print(leaderboard(complete[:5], label))
+        out.print(leaderboard(complete[:5], view.spec))
     if trials:
-        out.print(where_time_went(trials, label))
+        out.print(where_time_went(trials, view.spec.label))
     if complete:
         commands = {
             f"retrain best --study {view.name}{where}": "retrain the winner, open the test set",
@@ -57,16 +57,16 @@ METRICS = {
 """Shown beside the objective, which alone flatters: `trivial` is what always answering "positive" would score."""
 
 
-def leaderboard(trials: list[TrialRecord], label: str) -> Table:
+def leaderboard(trials: list[TrialRecord], spec: StudySpec) -> Table:
     """Trials in the order given: the objective, the other score beside it, and the view where each falls."""
     known = {key for t in trials if t.result for key in t.result.metrics}
-    own = "robust" if label.startswith("robust") else "clean"
+    own = str(spec.objective)
     shown = {title: key for title, key in METRICS.items() if key in known and title != own}
     viewed = any(t.result and t.result.weakest_view for t in trials)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in ("trial", "family", "state"):
         table.add_column(column, no_wrap=True)
-    for column in (label, *shown, "epochs", "time"):
+    for column in (spec.label, *shown, "epochs", "time"):
         table.add_column(column, justify="right", no_wrap=True)
     if viewed:
         table.add_column("falls where", no_wrap=True)

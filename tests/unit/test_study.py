@@ -312,7 +312,7 @@ def test_both_scores_and_the_view_where_it_falls_stand_beside_a_trial_for_the_da
     (trial,) = study._study.get_trials()
     shown = {name: trial.user_attrs[name] for name in ("clean F-beta", "robust F-beta", "falls where")}
     assert shown == {"clean F-beta": 0.97, "robust F-beta": 0.84, "falls where": "border hidden 0.700"}
-    table = leaderboard(study.view().trials(), study.spec.label)
+    table = leaderboard(study.view().trials(), study.spec)
     assert [column.header for column in table.columns][3:5] == ["robust F2", "clean"]
     assert "falls where" in [column.header for column in table.columns]
 

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytune import artifacts
+from xraytune import artifacts, metrics
 from xraytune.data import cache, reading
 from xraytune.data.dataset import Dataset
 from xraytune.data.images import Images
@@ -219,14 +219,9 @@ def _properties(images: Images, seen: Inspection) -> dict[str, NDArray[np.float6
 
 
 def _auc(positive: NDArray[np.bool_], values: NDArray[np.float64]) -> float:
-    """The probability that a positive has a higher value than a negative, ties counted half (Mann-Whitney)."""
-    n, ones = len(values), int(positive.sum())
-    if ones in {0, n}:
-        return 0.5
-    _, level, count = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(count)  # rank of the last of equal values; all of them take the mean of their ranks
-    ranks = float((last - (count - 1) / 2)[level[positive]].sum())
-    return (ranks - ones * (ones + 1) / 2) / (ones * (n - ones))
+    """The probability that a positive has a higher value than a negative; one half where there are only such."""
+    auc = float(metrics.roc_auc(positive, values)[0])
+    return auc if np.isfinite(auc) else 0.5
 
 
 def _finding(name: str, values: NDArray[np.float64], labels: Labels, dataset: Dataset) -> Finding:
