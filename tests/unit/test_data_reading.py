@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.made_films import encoded, film
-from xraytune.data import reading
+from xraytune.data import jpeg, reading
 from xraytune.data.reading import Unreadable, decode, read_image, square
 
 
@@ -51,6 +51,35 @@ def test_exif_orientation_is_obeyed():
     assert (found.width, found.height) == (32, 48)
     upright = np.rot90(np.asarray(original), -1).astype(int)
     assert np.abs(np.asarray(found.image).astype(int) - upright).mean() < 4
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"quality": 20}])
+def test_a_plain_jpeg_decoded_in_one_call_is_the_film_that_pillow_makes_of_it(monkeypatch, mode, options):
+    content = encoded(film(5, 211, 300).convert(mode), "JPEG", **options)
+    assert jpeg.decode(content, 256, reading.MOST_PIXELS) is not None
+    fast = decode(content)
+    monkeypatch.setattr(jpeg, "decode", lambda *_: None)
+    slow = decode(content)
+    assert np.array_equal(np.asarray(fast.image), np.asarray(slow.image))
+    assert fast[1:] == slow[1:] == (211, 300, mode, "")
+
+
+def test_what_is_more_or_less_than_a_plain_jpeg_is_left_to_pillow():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    whole = encoded(film(6, 64, 48), "JPEG")
+    contents = [
+        encoded(film(6, 64, 48), "JPEG", exif=exif),
+        encoded(film(6, 64, 48).convert("CMYK"), "JPEG"),
+        encoded(film(6, 64, 48), "PNG"),
+        encoded(film(6, 600, 512), "JPEG"),
+        whole[: len(whole) // 2],
+        whole[:-2],
+        whole[:200] + b"\xff\xd8" + whole[200:],
+    ]
+    assert jpeg.decode(whole, 256, reading.MOST_PIXELS) is not None
+    assert [jpeg.decode(content, 256, reading.MOST_PIXELS) for content in contents] == [None] * len(contents)
 
 
 def test_a_large_jpeg_is_decoded_smaller_but_reported_whole():

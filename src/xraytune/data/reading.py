@@ -1,8 +1,8 @@
 """One image file: its bytes read once, decoded fully, measured, and made square. Called by inspection, arrays, predict.
 
-JPEG, PNG and PGM/PPM are read with Pillow, DICOM with pydicom (extra `dicom`). What can't be decoded to its last pixel
-raises `Unreadable`, whose message is for a person. Everything here runs in threads: Pillow and numpy release the
-interpreter's lock while they work.
+JPEG, PNG and PGM/PPM are read with Pillow (plain JPEGs by `jpeg`, faster), DICOM with pydicom (extra `dicom`). What
+can't be decoded to its last pixel raises `Unreadable`, whose message is for a person. Everything here runs in threads:
+Pillow and numpy release the interpreter's lock while they work.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from xraytune.data import dicom
+from xraytune.data import dicom, jpeg
 
 FORMATS = ("JPEG", "PNG", "PPM")
 """What Pillow may decode here; a JPEG that carries further pictures (MPO) counts as one."""
@@ -117,6 +117,10 @@ def decode(content: bytes, channels: int = 1, least: int = _BUCKET) -> Film:
     """
     if not content:
         raise Unreadable("the file is empty")
+    if channels == 1 and (plain := jpeg.decode(content, least, MOST_PIXELS)):
+        height, width = plain.pixels.shape
+        image = Image.frombuffer("L", (width, height), plain.pixels, "raw", "L", 0, 1)
+        return Film(image, width, height, plain.mode, "")
     if dicom.is_dicom(content):
         try:
             pixels, patient = dicom.decode(content, MOST_PIXELS)
@@ -171,8 +175,13 @@ def measured(content: bytes) -> tuple[Reading, Look | None]:
     bilinear = Image.Resampling.BILINEAR
     copy = film.image.resize((MEASURED, MEASURED), bilinear, reducing_gap=1.0)  # whole factors by plain means first
     small = copy.resize((THUMBNAIL, THUMBNAIL), bilinear, reducing_gap=1.0)
-    look = Look(film.image, np.asarray(copy), np.asarray(small))
+    look = Look(film.image, _pixels(copy), _pixels(small))
     return Reading(digest, film.width, film.height, len(content), film.mode, film.patient), look
+
+
+def _pixels(image: Image.Image) -> Pixels:
+    """An image of mode L as `(h, w)`; twice as fast as asking numpy to convert it."""
+    return np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width)
 
 
 def measure(copies: Pixels, thumbnails: Pixels) -> NDArray[np.float32]:
