@@ -123,6 +123,7 @@ def stock(trials: int, random: bool, further: int) -> float:
     import ray
     from ray import tune
     from ray.tune.search.optuna import OptunaSearch
+    from ray.tune.utils.util import flatten_dict
 
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     database = prefilled(trials)
@@ -138,10 +139,10 @@ def stock(trials: int, random: bool, further: int) -> float:
 
     class Trivial(tune.Trainable):
         def setup(self, config) -> None:
-            self.values = config
+            self.values = flatten_dict(config)  # OptunaSearch makes "steps/rate" a dictionary in a dictionary
 
         def reset_config(self, new_config) -> bool:
-            self.values = new_config
+            self.setup(new_config)
             return True
 
         def step(self) -> dict:
@@ -158,6 +159,7 @@ def stock(trials: int, random: bool, further: int) -> float:
         search_alg=search,
         reuse_actors=True,
         verbose=0,
+        callbacks=[Watch()],
         storage_path=folder,
     )
     ray.shutdown()
