@@ -11,7 +11,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import keras_tuner
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytune import artifacts, batches, failures, feasibility, features, judging, metrics, robust, session
+from xraytune import artifacts, averaging, batches, failures, feasibility, features, judging, metrics, robust, session
 from xraytune.batches import Rows
 from xraytune.course import Course
 from xraytune.errors import TrialError
@@ -135,11 +135,14 @@ class Training:
                 self._thaw = []
                 self._compile()
         loss = self._train()
-        probabilities = self._validate()
-        self.epoch += 1
-        value, measured = self._judge(probabilities, loss)
+        with ExitStack() as averaged:
+            with self._phase("average"):
+                averaged.enter_context(averaging.averaged(self.shell, self._batches_for_statistics()))
+            probabilities = self._validate()
+            self.epoch += 1
+            value, measured = self._judge(probabilities, loss)
+            weights = [np.array(w) for w in self.shell.get_weights()]
         measured |= {"rate_drops": float(self._drops)} if self.plan.schedule == "plateau" else {}
-        weights = [np.array(w) for w in self.shell.get_weights()]
         self._course.add({"epoch": float(self.epoch), "value": value, **measured}, weights, probabilities)
         waited = self._course.without_gain(self._trivial)
         if self.plan.schedule == "plateau" and self._judged and waited and waited % PLATEAU_EPOCHS == 0:
@@ -157,8 +160,7 @@ class Training:
     def _train(self) -> float:
         """Train on one epoch's share; the mean loss."""
         plan, epoch = self.plan, self.epoch + 1
-        positions = batches.epoch_order(len(self.data.train), self._epoch_size, epoch, self.config.seed)
-        rows = np.asarray(self.data.train)[positions]
+        rows = self._epoch_rows(epoch)
         source = self._training_source(epoch, rows)
         steps = len(rows) // plan.batch_size
         loss = 0.0
@@ -376,7 +378,7 @@ class Training:
 
     def _compile(self) -> None:
         """(Re)compile the shell with a fresh optimiser, after layers were frozen or thawed."""
-        optimizer = type(self.model.optimizer).from_config(self.model.optimizer.get_config())
+        optimizer = averaging.optimizer(self.model.optimizer, self._epoch_size // self.plan.batch_size)
         self.shell.compile(optimizer=optimizer, loss=self.model.loss, jit_compile=jit_compile())
 
     @property
@@ -401,6 +403,19 @@ class Training:
         return self.curve[0].get("val_trivial_f_beta", 0.0)
 
     # ── data ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _epoch_rows(self, epoch: int) -> Rows:
+        positions = batches.epoch_order(len(self.data.train), self._epoch_size, epoch, self.config.seed)
+        return np.asarray(self.data.train)[positions]
+
+    def _batches_for_statistics(self) -> Iterator[NDArray[Any]]:
+        """The first batches of the epoch that was just trained."""
+        epoch = self.epoch + 1
+        rows = self._epoch_rows(epoch)[: averaging.STATISTICS_BATCHES * self.plan.batch_size]
+        source = self._training_source(epoch, rows)
+        for batch in batches.full_batches(rows, self.plan.batch_size):
+            self._check_deadline()
+            yield source[batch]
 
     def _training_source(self, epoch: int, rows: Rows) -> NDArray[Any]:
         """What `rows` are gathered from in this epoch: pixels, or an augmented copy of the prefix's outputs."""
