@@ -64,6 +64,17 @@ print(time.perf_counter() - began)
 )
 """The same 64 steps on one batch that is at hand: no input at all."""
 
+OUR_LAYERS = "layers = plan.augmentation.layers(0)"
+KERAS_LAYERS = """
+from xraytune.augmentation import AMOUNTS
+a, k = AMOUNTS["medium"], keras.layers
+near = {"fill_mode": "nearest"}
+layers = [k.RandomRotation(a.rotation / 360, **near), k.RandomTranslation(a.shift, a.shift, **near),
+    k.RandomZoom(a.zoom, **near), k.RandomShear(a.shear / 90, **near), k.RandomBrightness(a.brightness / 255),
+    k.RandomContrast(a.contrast, value_range=(0, 255)), k.GaussianNoise(a.noise)]
+"""
+"""The same augmentation as Keras's users put it together: a layer for each change."""
+
 DIRECTORY = (
     NETWORK
     + """
@@ -72,7 +83,7 @@ plan = Plan.of(point.values)
 films = keras.utils.image_dataset_from_directory(
     sys.argv[1] + "/train", image_size=(64, 64), color_mode="grayscale", label_mode="categorical", batch_size=32,
     verbose=False)
-layers = plan.augmentation.layers(0)
+exec(sys.argv[2])
 def moved(x, y):
     for layer in layers:
         x = layer(x, training=True)
@@ -85,15 +96,15 @@ network.fit(films, verbose=0)
 print(time.perf_counter() - began)
 """
 )
-"""64 batches read from the folder by Keras's own reader, with the same layers."""
+"""64 batches read from the folder by Keras's own reader, through these layers."""
 
 
-def _run(code: str) -> float:
-    return in_process(code, str(real_data("chest_xray")))
+def _run(code: str, *arguments: str) -> float:
+    return in_process(code, str(real_data("chest_xray")), *arguments)
 
 
 def benchmarks() -> list[Benchmark]:
-    """The two of this room."""
+    """The three of this room."""
     return [
         Benchmark(
             "input.cnn_epoch", "s", "lower", partial(_run, OURS), partial(_run, BARE),
@@ -101,8 +112,13 @@ def benchmarks() -> list[Benchmark]:
             target=1 / 1.3,
         ),
         Benchmark(
-            "input.cnn_against_directory", "s", "lower", partial(_run, OURS), partial(_run, DIRECTORY),
-            "the same epoch, against image_dataset_from_directory with the same layers",
+            "input.cnn_against_directory", "s", "lower", partial(_run, OURS), partial(_run, DIRECTORY, OUR_LAYERS),
+            "the same epoch, against image_dataset_from_directory with our layers",
+            target=3,
+        ),
+        Benchmark(
+            "input.cnn_against_keras", "s", "lower", partial(_run, OURS), partial(_run, DIRECTORY, KERAS_LAYERS),
+            "the same epoch, against image_dataset_from_directory with Keras's own layers of the same amounts",
             target=3,
         ),
     ]  # fmt: skip

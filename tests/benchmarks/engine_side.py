@@ -1,7 +1,8 @@
 """One side of the engine's benchmarks: 50 trivial trials on a study that already has some, ours or stock Ray + Optuna.
 
 Both sides: SQLite, the same sampler, two workers of one core, `reuse_actors`, a conditional space. The clock
-runs from the first trial's start on a worker to the last one's end: what Ray needs to start is not in it.
+runs from the first trial's start on a worker to the last one's end: what Ray needs to start is not in it. What the
+sampler itself thinks for is taken off on both sides and shown apart.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import optuna
 
 from search import samplers
 from search.curves import SyntheticJob, branch_value
+from search.prepare import SAMPLERS
 from search.suggest import SuggestedHyperParameters
 from search.synthetic import Branches
 from xraytune.records import StudySpec, TrialConfig
@@ -27,8 +29,32 @@ SPACE = Branches()
 KEPT = Path(tempfile.gettempdir()) / f"xraytune-bench-{os.getuid()}"
 
 
+class Thought:
+    """The seconds that a sampler's own methods take, all together."""
+
+    METHODS = ("infer_relative_search_space", "sample_relative", "sample_independent", "before_trial", "after_trial")
+
+    def __init__(self, sampler: optuna.samplers.BaseSampler) -> None:
+        self.seconds, self._inside = 0.0, False
+        for name in self.METHODS:
+            setattr(sampler, name, self._timed(getattr(sampler, name)))
+
+    def _timed(self, method):
+        def timed(*args, **kwargs):
+            if self._inside:  # samplers call their own methods
+                return method(*args, **kwargs)
+            self._inside, begun = True, time.perf_counter()
+            try:
+                return method(*args, **kwargs)
+            finally:
+                self._inside = False
+                self.seconds += time.perf_counter() - begun
+
+        return timed
+
+
 def sampler(random: bool) -> optuna.samplers.BaseSampler:
-    return samplers.make_sampler("random" if random else "tpe", 1, declaration=SPACE.declare_hyperparameters)
+    return samplers.make_sampler("random" if random else SAMPLERS[0], 1, declaration=SPACE.declare_hyperparameters)
 
 
 def suggest(trial: optuna.Trial) -> dict:
@@ -67,16 +93,20 @@ def prefilled(trials: int) -> Path:
 
 
 class Clock:
-    """A view that notes when trials start and end."""
+    """A view that notes when trials start and end; the sampler's thoughts don't count."""
 
-    def __init__(self) -> None:
+    def __init__(self, thought: Thought) -> None:
         self.first = self.last = 0.0
+        self.thought = thought
+
+    def now(self) -> float:
+        return time.perf_counter() - self.thought.seconds
 
     def started(self, number, config) -> None:
-        self.first = self.first or time.perf_counter()
+        self.first = self.first or self.now()
 
     def ended(self, number, state, value, cause, message) -> None:
-        self.last = time.perf_counter()
+        self.last = self.now()
 
     def epoch(self, number, report) -> None: ...
 
@@ -98,10 +128,11 @@ def ours(trials: int, random: bool, further: int) -> float:
     spec = StudySpec("bench", "none", "", "", ("low", "high"), 1, "branches", "", SPACE.families)
     from search.storage import open_database
 
-    study = optuna.load_study(study_name="bench", storage=open_database(results), sampler=sampler(random))
+    suggesting = sampler(random)
+    study = optuna.load_study(study_name="bench", storage=open_database(results), sampler=suggesting)
     (results / "bench").mkdir()
     owned = Study(study, results, spec, SPACE.declare_hyperparameters, StudyLock(results, "bench"))
-    clock = Clock()
+    clock = Clock(Thought(suggesting))
     plan = resources.plan(2, 1, 0)
     with Cluster(plan, KEPT) as cluster:
         engine.run(
@@ -128,7 +159,8 @@ def stock(trials: int, random: bool, further: int) -> float:
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     database = prefilled(trials)
     storage = optuna.storages.RDBStorage(f"sqlite:///{database}")
-    clock = Clock()
+    suggesting = sampler(random)
+    clock = Clock(Thought(suggesting))
 
     class Watch(tune.Callback):
         def on_trial_start(self, iteration, trials, trial, **info) -> None:
@@ -149,7 +181,7 @@ def stock(trials: int, random: bool, further: int) -> float:
             return {"value": branch_value(self.values, 0), "done": True}
 
     search = OptunaSearch(
-        space=suggest, metric="value", mode="max", sampler=sampler(random), storage=storage, study_name="bench"
+        space=suggest, metric="value", mode="max", sampler=suggesting, storage=storage, study_name="bench"
     )
     folder = tempfile.mkdtemp(prefix="xb", dir="/tmp")
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, _temp_dir=folder)
@@ -169,7 +201,7 @@ def stock(trials: int, random: bool, further: int) -> float:
 
 
 def overhead(side: str, trials: str) -> None:
-    """Print the seconds a trial that the engine adds, suggestion included."""
+    """Print the seconds a trial that the engine adds."""
     print((ours if side == "ours" else stock)(int(trials), False, FURTHER) / FURTHER)
 
 
@@ -178,10 +210,11 @@ def rate(side: str) -> None:
     print(200 / (ours if side == "ours" else stock)(0, True, 200))
 
 
-def suggestion(trials: str) -> None:
-    """Print the seconds of one suggestion."""
+def suggestion(side: str, trials: str) -> None:
+    """Print the seconds of one suggestion, by the default sampler or by Optuna's own."""
     database = prefilled(int(trials))
-    study = optuna.load_study(study_name="bench", storage=f"sqlite:///{database}", sampler=sampler(False))
+    suggesting = sampler(False) if side == "ours" else optuna.samplers.TPESampler(seed=1)
+    study = optuna.load_study(study_name="bench", storage=f"sqlite:///{database}", sampler=suggesting)
     suggest(study.ask())
     begun = time.perf_counter()
     for _ in range(5):
