@@ -97,6 +97,15 @@ def _metric_names(spec: StudySpec, count: int) -> list[str]:
     return [spec.label, *others, *(f"objective {i + 1}" for i in range(len(others) + 1, count))]
 
 
+SMALLER_IS_BETTER = frozenset({"parameters", "loss", "brier", "calibration_error"})
+"""Objectives that are minimised, by their name without `val_`; every other figure is better where it is larger."""
+
+
+def directions(objectives: Sequence[str]) -> list[str]:
+    """`maximize` or `minimize` for each objective by its name."""
+    return ["minimize" if name.removeprefix("val_") in SMALLER_IS_BETTER else "maximize" for name in objectives]
+
+
 def check_existing(
     spec: StudySpec, results: Path, storage: str | None = None, directions: Sequence[str] = ("maximize",)
 ) -> None:

@@ -34,6 +34,7 @@ class SyntheticTrial:
         epochs: epochs until it ends by itself.
         seconds: wall time of an epoch.
         fault: what goes wrong in epoch `fault_epoch`: "" nothing, `nan`, `error`, `hang`, `memory`, `kill` (once).
+        parameters: what a network's number of parameters would be.
     """
 
     def __init__(
@@ -44,9 +45,10 @@ class SyntheticTrial:
         seconds: float = 0.0,
         fault: str = "",
         fault_epoch: int = 2,
+        parameters: int = 0,
     ) -> None:
         self.target, self.seed, self.epochs, self.seconds = target, seed, epochs, seconds
-        self.fault, self.fault_epoch = fault, fault_epoch
+        self.fault, self.fault_epoch, self.parameters = fault, fault_epoch, parameters
         self.curve: list[float] = []
         self.took = 0.0
 
@@ -103,7 +105,7 @@ class SyntheticTrial:
             metrics={"f_beta": self.curve[best - 1]},
             curve=tuple({"epoch": float(i + 1), "value": v} for i, v in enumerate(self.curve)),
             seconds={"train": self.took},
-            parameters=0,
+            parameters=self.parameters,
             peak_memory_mb=0.0,
             versions={"python": platform.python_version()},
             device=f"gpu {seen}" if (seen := os.environ.get("CUDA_VISIBLE_DEVICES", "-1")) not in {"", "-1"} else "cpu",
@@ -170,12 +172,13 @@ class SyntheticJob:
     def start(self, config: TrialConfig, deadline: float | None) -> SyntheticTrial:
         """The running trial of a configuration, perhaps one that breaks."""
         value = branch_value(config.values, self.seed)
+        size = BRANCHES[str(config.values["family"])][0]
         if not self.faulty:
-            return SyntheticTrial(value, config.seed, self.epochs, self.seconds)
+            return SyntheticTrial(value, config.seed, self.epochs, self.seconds, parameters=size)
         every = int(os.environ.get("XRAYTUNE_FAULT_EVERY", "1"))
         fault = os.environ.get("XRAYTUNE_FAULT", "") if config.seed % every == 0 else ""
         seconds = float(os.environ.get("XRAYTUNE_EPOCH_SECONDS", "0.2"))
-        return SyntheticTrial(value, config.seed, 4, seconds, fault)
+        return SyntheticTrial(value, config.seed, 4, seconds, fault, parameters=size)
 
     def pools(self) -> Mapping[int, Path | np.ndarray]:
         """None: there are no images."""

@@ -60,6 +60,7 @@ def plain_trial(trial: Any) -> dict[str, Any]:
         "value": trial.value,
         "values": list(trial.values),
         "family": trial.family,
+        "origin": trial.attributes.get("origin"),
         "cause": trial.cause or None,
         "message": trial.message or None,
         "seconds": trial.seconds,

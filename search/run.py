@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,10 +16,11 @@ import typer
 from search import console
 from search.lock import StudyLock, check_name, dated_name
 from search.prepare import PRUNERS, SAMPLERS, Options, Prepared, prepare
-from xraytune.errors import FatalError, InputError, StudyError
-from xraytune.records import Objective, Value, objective_label
+from xraytune.errors import FatalError, InputError
+from xraytune.records import Objective, objective_label
 
 if TYPE_CHECKING:
+    from search.first_trials import FirstTrials
     from search.progress import Progress
     from search.storage import StudyView
     from search.study import Study
@@ -199,7 +199,7 @@ def check(options: Options, running: Running) -> None:
     ):
         if chosen not in known:
             raise InputError(f"{option} {chosen!r} is not known. There are: {', '.join(known)}.")
-    if options.objectives[0] != "f_beta" or len(options.objectives) > 2:
+    if options.objectives[0] != "f_beta" or len(options.objectives) > 2 or not all(options.objectives):
         raise InputError("--objectives: f_beta first, and at most one more: f_beta,parameters.")
     if len(options.objectives) > 1 and options.pruner in {"median", "hyperband"}:
         raise InputError(
@@ -258,12 +258,12 @@ def search(options: Options, running: Running | None = None) -> StudyView:
             progress.label = prepared.spec.label
             for note in prepared.notes:
                 progress.note(note)
-            _refuse_other(options, running, prepared)
+            first = _check_study(options, running, prepared)
             plan = resources.plan(
                 running.concurrency, running.cpus_per_trial, running.gpus_per_trial, joined=running.address is not None
             )
             with Cluster(plan, cache, running.address, running.ray_dashboard) as cluster:
-                study = _make(options, running, prepared, name, lock)
+                study = _make(options, running, prepared, name, lock, first)
                 made = True
                 conductor = _run(options, running, prepared, study, progress, cluster, plan)
     except BaseException:
@@ -294,15 +294,20 @@ def _budget(options: Options, demonstration: bool) -> tuple[int | None, float | 
     return (DEMONSTRATION_TRIALS, DEMONSTRATION_SECONDS) if demonstration else (None, DEFAULT_SECONDS)
 
 
-def _refuse_other(options: Options, running: Running, prepared: Prepared) -> None:
-    """Refuse to resume a study that was made with something else, before Ray is started."""
-    from search.creation import check_existing
+def _check_study(options: Options, running: Running, prepared: Prepared) -> FirstTrials:
+    """What is tried first; before Ray is started, a study made with something else and a useless warm start refused."""
+    from search import first_trials
+    from search.creation import check_existing, directions
 
     if options.resume:
-        check_existing(prepared.spec, running.results, running.storage, _directions(options))
+        check_existing(prepared.spec, running.results, running.storage, directions(options.objectives))
+    warm = first_trials.warm(prepared, running.warm_start, running.results, running.storage)
+    return first_trials.first_trials(prepared, warm)
 
 
-def _make(options: Options, running: Running, prepared: Prepared, name: str, lock: StudyLock) -> Study:
+def _make(
+    options: Options, running: Running, prepared: Prepared, name: str, lock: StudyLock, first: FirstTrials
+) -> Study:
     """Make or resume the study, with its queue of first trials."""
     from search import creation, samplers, storage
     from search.suggest import Narrowing
@@ -310,7 +315,6 @@ def _make(options: Options, running: Running, prepared: Prepared, name: str, loc
     existing = 0
     if options.resume and storage.exists(name, running.results, running.storage):
         existing = storage.count(name, running.results, running.storage)
-    warm = _warm(running) if running.warm_start else []
     study = creation.create(
         prepared.spec,
         prepared.declaration,
@@ -327,51 +331,11 @@ def _make(options: Options, running: Running, prepared: Prepared, name: str, loc
             objectives=len(options.objectives),
         ),
         pruner=samplers.make_pruner(options.pruner),
-        directions=_directions(options),
+        directions=creation.directions(options.objectives),
     )
-    for origin, values in first_trials(prepared, warm):
+    for origin, values in first:
         study.enqueue(values, origin)
     return study
-
-
-def first_trials(
-    prepared: Prepared, warm: Sequence[tuple[str, Mapping[str, Value]]] = ()
-) -> list[tuple[str, Mapping[str, Value]]]:
-    """What is tried before the sampler is asked: origin and values.
-
-    Every family comes once before any comes twice, so that a short search has seen all of them and the sampler's model
-    starts with every branch: what is warm-started, then what hides the audit's findings, then recipes, then a family's
-    name alone, the rest left to the sampler.
-    """
-    known = [*warm, *prepared.starts, *((f"recipe {name}", values) for name, values in prepared.recipes)]
-    if len(prepared.families) < 2 or "family" in prepared.spec.fixed:
-        return known
-    first: dict[object, tuple[str, Mapping[str, Value]]] = {}
-    for origin, values in known:
-        first.setdefault(values.get("family"), (origin, values))
-    for family in prepared.families:
-        first.setdefault(family, (f"family {family}", {"family": family}))
-    chosen = list(first.values())
-    return chosen + [one for one in known if one not in chosen]
-
-
-def _directions(options: Options) -> list[str]:
-    return ["maximize"] if len(options.objectives) == 1 else ["maximize", "minimize"]
-
-
-def _warm(running: Running) -> list[tuple[str, Mapping[str, Value]]]:
-    """The best configurations of an earlier study: half a dozen, best first.
-
-    Raises:
-        StudyError: there is no such study, or none of its trials is complete.
-    """
-    from search.storage import open_study
-
-    earlier = open_study(running.warm_start, running.results, running.storage)
-    done = sorted((t for t in earlier.trials() if t.state == "COMPLETE"), key=lambda t: -(t.value or 0.0))
-    if not done:
-        raise StudyError(f"--warm-start {running.warm_start}: that study has no complete trial.")
-    return [(f"study {earlier.name} #{t.number}", dict(t.config.values)) for t in done[:6] if t.config]
 
 
 def _run(

@@ -156,6 +156,8 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
     curve: Mapping[int, float] = trial.intermediate_values
     if not curve and result:
         curve = {int(point["epoch"]): float(point["value"]) for point in result.curve if "value" in point}
+    elif not curve:  # several objectives, and no result
+        curve = {int(epoch): float(value) for epoch, value in attributes.get("curve", {}).items()}
     cause = attributes.get("cause", "")
     return TrialRecord(
         number=trial.number,

@@ -154,17 +154,22 @@ class Study:
         return not self.multi_objective and bool(self._patiently(self._open[number].should_prune))
 
     def complete(self, number: int, result: TrialResult) -> None:
-        """The trial ended by itself."""
+        """The trial ended by itself.
+
+        Raises:
+            TrialError: the result lacks a further objective of the search; nothing was told.
+        """
+        values = [result.value, *self._others(result)]
         self._attributes(number, result=result.to_json(), **_shown(result))
-        self._tell(number, TrialState.COMPLETE, [result.value, *self._others(result)])
+        self._tell(number, TrialState.COMPLETE, values)
         self._count("COMPLETE", number, result.value)
 
     def pruned(self, number: int, result: TrialResult | None) -> None:
         """The trial was stopped early (by the pruner, or because the time ended) after it had reported."""
         if result:
             self._attributes(number, result=result.to_json(), **_shown(result))
-        elif self.multi_objective:
-            self._attributes(number, curve={str(k): v for k, v in self._curve[number].items()})
+        else:
+            self._keep_curve(number)
         last = max(self._curve[number].values(), default=None)
         self._tell(number, TrialState.PRUNED, None)
         self._count("PRUNED", number, result.value if result else last)
@@ -172,6 +177,7 @@ class Study:
     def failed(self, number: int, cause: FailureCause, message: str) -> None:
         """The trial failed, or (`interrupted`) was cut off; what was cut off is queued again with its own seed."""
         self._attributes(number, cause=str(cause), message=message[:2000])
+        self._keep_curve(number)
         if cause is FailureCause.INTERRUPTED:
             self._requeue(number, self._open[number].params, self._config.get(number))
         self._tell(number, TrialState.FAIL, None)
@@ -256,6 +262,11 @@ class Study:
         names = str(self.spec.options.get("objectives", "f_beta")).split(",")[1:]
         return [objective_value(name, result) for name in names]
 
+    def _keep_curve(self, number: int) -> None:
+        """With several objectives Optuna has no intermediate values: without a result the curve would be lost."""
+        if self.multi_objective and self._curve.get(number):
+            self._attributes(number, curve={str(epoch): value for epoch, value in self._curve[number].items()})
+
     def _attributes(self, number: int, **attributes: Any) -> None:
         for name, value in attributes.items():
             self._patiently(lambda n=name, v=value: self._open[number].set_user_attr(n, v))
@@ -313,7 +324,8 @@ def objective_value(name: str, result: TrialResult) -> float:
     if name == "parameters":
         return float(result.parameters)
     if name not in result.metrics:
-        raise TrialError(FailureCause.BAD_CONFIG, f"the result has no {name!r}; it has {', '.join(result.metrics)}")
+        known = ", ".join(["parameters", *result.metrics])
+        raise TrialError(FailureCause.BAD_CONFIG, f"the result has no {name!r}; it has {known}")
     return float(result.metrics[name])
 
 

@@ -30,7 +30,10 @@ def summarize(view: StudyView, why: str, where: str = "") -> None:
         f"{states['FAIL']} failed. It ended because {why.splitlines()[0] if why else 'nothing was left to try'}."
     )
     complete = sorted((t for t in trials if t.state == "COMPLETE"), key=lambda t: (-(t.value or 0.0), t.number))
-    if complete:
+    if complete and len(view.directions) > 1:
+        out.print("Beaten by no other trial in both objectives:")
+        out.print(leaderboard(view.pareto(), view.spec))
+    elif complete:
         out.print(leaderboard(complete[:5], view.spec))
     if trials:
         out.print(where_time_went(trials, view.spec.label))
@@ -66,7 +69,8 @@ def leaderboard(trials: list[TrialRecord], spec: StudySpec) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in ("trial", "family", "state"):
         table.add_column(column, no_wrap=True)
-    for column in (spec.label, *shown, "epochs", "time"):
+    others = str(spec.options.get("objectives", "")).split(",")[1:]
+    for column in (spec.label, *others, *shown, "epochs", "time"):
         table.add_column(column, justify="right", no_wrap=True)
     if viewed:
         table.add_column("falls where", no_wrap=True)
@@ -79,6 +83,7 @@ def leaderboard(trials: list[TrialRecord], spec: StudySpec) -> Table:
             t.family,
             t.state.lower() if not t.interrupted else "interrupted",
             _figure(t.value),
+            *(_objective(t, i) for i in range(1, len(others) + 1)),
             *(_figure(metrics.get(key)) for key in shown.values()),
             str(t.result.epochs if t.result else len(t.curve)),
             console.clock(t.seconds) if t.seconds is not None else "-",
@@ -90,6 +95,14 @@ def leaderboard(trials: list[TrialRecord], spec: StudySpec) -> Table:
             row.append(f"{t.cause}: {t.message.splitlines()[0] if t.message else ''}" if t.cause else "")
         table.add_row(*row)
     return table
+
+
+def _objective(trial: TrialRecord, index: int) -> str:
+    """A further objective: a number of parameters is whole."""
+    if len(trial.values) <= index:
+        return "-"
+    value = trial.values[index]
+    return f"{value:.0f}" if value.is_integer() and value > 1 else _figure(value)
 
 
 def _figure(value: float | None) -> str:

@@ -21,13 +21,14 @@ PATIENCE = 400.0  # seconds for anything that should happen; generous, since it 
 class Search:
     """One study's searches on the synthetic space, in folders of the test's own."""
 
-    def __init__(self, folder: Path) -> None:
-        self.results, self.cache, self.output = folder / "results", folder / "cache", folder / "output.txt"
+    def __init__(self, folder: Path, study: str = "broken") -> None:
+        self.study, self.output = study, folder / f"{study}.txt"
+        self.results, self.cache = folder / "results", folder / "cache"
         self.process: subprocess.Popen[bytes] | None = None
         self.children: list[psutil.Process] = []
 
     def command(self, *arguments: str, space: str = "search.synthetic:Faulty") -> list[str]:
-        options = ["--space", space, "--study", "broken", "--results", str(self.results), "--cache", str(self.cache)]
+        options = ["--space", space, "--study", self.study, "--results", str(self.results), "--cache", str(self.cache)]
         return [sys.executable, "-m", "search.run", *options, *arguments]
 
     def start(self, *arguments: str, space: str = "search.synthetic:Faulty", **environment: str) -> Search:
@@ -92,12 +93,19 @@ class Search:
 
     def workers(self) -> list[psutil.Process]:
         """Processes in which trials run."""
+        return self._started("Trainable")
+
+    def watchdogs(self) -> list[psutil.Process]:
+        """The process that ends everything with the driver; its last argument is Ray's folder."""
+        return self._started("watchdog.py")
+
+    def _started(self, name: str) -> list[psutil.Process]:
         assert self.process is not None
         found = []
         with contextlib.suppress(psutil.Error):
             for child in psutil.Process(self.process.pid).children(recursive=True):
                 with contextlib.suppress(psutil.Error):
-                    if "Trainable" in " ".join(child.cmdline()):
+                    if name in " ".join(child.cmdline()):
                         found.append(child)
         return found
 
@@ -107,11 +115,11 @@ class Search:
 
     @property
     def logs(self) -> str:
-        return "".join(p.read_text(errors="replace") for p in (self.results / "broken" / "logs").glob("*.log"))
+        return "".join(p.read_text(errors="replace") for p in (self.results / self.study / "logs").glob("*.log"))
 
     def trials(self) -> list[dict]:
         listed = subprocess.run(
-            [sys.executable, "-m", "search.leaderboard", "broken", "--json", "--results", str(self.results)],
+            [sys.executable, "-m", "search.leaderboard", self.study, "--json", "--results", str(self.results)],
             cwd=ROOT,
             capture_output=True,
             check=True,

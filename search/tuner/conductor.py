@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from search.study import Asked, Study
+from xraytune.errors import TrialError
 from xraytune.records import EpochReport, FailureCause, TrialConfig, TrialResult
 
 if TYPE_CHECKING:
@@ -264,7 +265,11 @@ class Conductor:
             self.study.pruned(number, result)
         else:
             assert result is not None
-            self.study.complete(number, result)
+            try:
+                self.study.complete(number, result)
+            except TrialError as error:
+                self._failure(number, error.cause, error.message)
+                return
         del self.running[number]
         state = "PRUNED" if pruned else "COMPLETE"
         self.view.ended(number, state, result.value if result else None, "", "")

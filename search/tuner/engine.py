@@ -120,8 +120,8 @@ def _rule(pruner: str, study: Study, max_epochs: int, earlier: list[TrialRecord]
 
     if pruner == "none":
         return None
-    if pruner == "asha" or (pruner == "hyperband" and study.multi_objective):
-        rule = AshaRule(max_epochs or 100, brackets=1 if pruner == "asha" else 3)
+    if pruner == "asha":
+        rule = AshaRule(max_epochs or 100)
         rule.replay(earlier)
         return rule
     return OptunaRule(study)

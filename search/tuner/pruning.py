@@ -1,4 +1,4 @@
-"""Who stops a trial early: Ray's ASHA and Hyperband, or one of Optuna's pruners, behind one rule.
+"""Who stops a trial early: Ray's ASHA, or one of Optuna's pruners, behind one rule.
 
 Rungs are epochs. All families compete in the same rungs, but a family is not stopped before its own grace period: a
 deep network that is trained as a whole is no worse for being slower to start. What the rungs know is rebuilt on resume
@@ -32,11 +32,10 @@ class AshaRule:
 
     Args:
         max_epochs: the most epochs a trial can have; the last rung lies at or below it.
-        brackets: 1 for ASHA, more for asynchronous Hyperband (later first rungs for some trials).
         grace: epochs before a family may be stopped.
     """
 
-    def __init__(self, max_epochs: int = 100, brackets: int = 1, grace: Mapping[str, int] = GRACE) -> None:
+    def __init__(self, max_epochs: int = 100, grace: Mapping[str, int] = GRACE) -> None:
         self._scheduler = AsyncHyperBandScheduler(
             time_attr="epoch",
             metric="value",
@@ -44,7 +43,6 @@ class AshaRule:
             max_t=max(2, max_epochs),
             grace_period=1,
             reduction_factor=REDUCTION,
-            brackets=brackets,
             stop_last_trials=False,
         )
         self._grace = grace

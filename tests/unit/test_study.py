@@ -9,18 +9,22 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import optuna
 import pytest
 
-from search import creation, run, samplers, storage
+from search import creation, first_trials, samplers, storage
 from search import lock as locks
+from search.prepare import Prepared
 from search.storage import open_study
 from search.suggest import Narrowing
 from search.summary import leaderboard
 from search.synthetic import Branches
+from search.tuner.conductor import Budget, Conductor
 from search.tuner.pruning import OptunaRule
+from search.tuner.trainable import Outcome
 from xraytune.errors import FatalError, InputError, StudyError
 from xraytune.records import EpochReport, FailureCause, StudySpec, TrialResult
 
@@ -58,6 +62,15 @@ def result(value, epochs=1, **changes):
         "host": "here",
     }
     return TrialResult(**{**fields, **changes})
+
+
+def prepared(space=SPACE, **changes):
+    return Prepared(spec(**changes), space.declare_hyperparameters, space.families, (), (), None, ())
+
+
+class Silent:
+    def __getattr__(self, name):
+        return lambda *arguments: None
 
 
 def report(epoch, value):
@@ -366,7 +379,7 @@ def test_a_warm_start_tries_the_best_of_an_earlier_study_first(make, tmp_path):
         configs.append((value, asked.config.values))
         earlier.complete(asked.number, result(value))
     earlier.close()
-    warm = run._warm(run.Running(results=tmp_path, warm_start="mine"))
+    warm = first_trials.warm(prepared(), "mine", tmp_path)
     later = make(name="later", train_fingerprint="other data")
     for origin, config in warm:
         later.enqueue(config, origin)
@@ -377,7 +390,50 @@ def test_a_warm_start_tries_the_best_of_an_earlier_study_first(make, tmp_path):
 def test_a_warm_start_from_nothing_is_refused(make, tmp_path):
     make()
     with pytest.raises(StudyError, match="has no complete trial"):
-        run._warm(run.Running(results=tmp_path, warm_start="mine"))
+        first_trials.warm(prepared(), "mine", tmp_path)
+
+
+def test_a_warm_start_takes_what_fits_a_narrower_space_and_passes_other_families_over(make, tmp_path):
+    earlier = make()
+    for family in SPACE.families:
+        earlier.enqueue({"family": family}, family)
+    for n in range(len(SPACE.families)):
+        earlier.complete(earlier.ask().number, result(0.5 + n / 100))
+    earlier.close()
+    warm = first_trials.warm(prepared(narrowed={"family": ("wide", "steps")}), "mine", tmp_path)
+    assert [values["family"] for _, values in warm] == ["steps", "wide"]
+    assert [origin for origin, _ in warm] == ["study mine #3", "study mine #1"]
+    with pytest.raises(StudyError, match="none of its configurations fits"):
+        first_trials.warm(replace(prepared(), declaration=lambda hp: hp.Int("units", 1, 9)), "mine", tmp_path)
+
+
+def test_a_second_objective_is_minimised_or_maximised_by_what_it_is():
+    assert creation.directions(["f_beta"]) == ["maximize"]
+    assert creation.directions(["f_beta", "parameters"]) == ["maximize", "minimize"]
+    assert creation.directions(["f_beta", "val_auc"]) == ["maximize", "maximize"]
+    assert creation.directions(["f_beta", "val_brier"]) == ["maximize", "minimize"]
+
+
+def test_a_result_without_the_second_objective_is_a_failure_that_names_what_there_is(make, tmp_path):
+    study = make(directions=("maximize", "maximize"), options={"objectives": "f_beta,val_acu"})
+    decides = Conductor(study, Silent(), Budget())
+    asked = decides.next()
+    decides.heard(asked.number, Outcome(report=report(1, 0.5), result=result(0.5, metrics={"val_auc": 0.7})))
+    trial = open_study("mine", tmp_path).trial(asked.number)
+    assert (trial.state, trial.cause) == ("FAIL", "bad_config")
+    assert trial.message == "the result has no 'val_acu'; it has parameters, val_auc"
+
+
+def test_with_two_objectives_the_curve_of_a_trial_without_result_is_kept_too(make, tmp_path):
+    study = make(directions=("maximize", "minimize"), options={"objectives": "f_beta,parameters"})
+    for end in (
+        lambda number: study.failed(number, FailureCause.NAN, "loss is nan"),
+        lambda number: study.pruned(number, None),
+    ):
+        number = study.ask().number
+        study.report(number, report(1, 0.25))
+        end(number)
+        assert dict(open_study("mine", tmp_path).trial(number).curve) == {1: 0.25}
 
 
 @pytest.mark.parametrize("pruner", ["median", "hyperband"])

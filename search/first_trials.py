@@ -1,0 +1,71 @@
+"""What a search tries before its sampler is asked: the best of an earlier study, remedies, recipes, every family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from search.storage import open_study
+from search.suggest import Narrowing, RecordedHyperParameters, ambiguous_names, declared
+from xraytune.errors import StudyError
+from xraytune.records import Value
+
+if TYPE_CHECKING:
+    from search.prepare import Prepared
+
+FirstTrials = list[tuple[str, Mapping[str, Value]]]
+"""Origin and hyperparameters by their declared names; what is not named is left to the sampler."""
+
+WARM = 6
+"""Configurations taken from an earlier study: enough for each family, too few to hold a short search back."""
+
+
+def first_trials(prepared: Prepared, warm: Sequence[tuple[str, Mapping[str, Value]]] = ()) -> FirstTrials:
+    """All of it, in the order in which it is tried.
+
+    Every family comes once before any comes twice, so that a short search has seen all of them and the sampler's model
+    starts with every branch: what is warm-started, then what hides the audit's findings, then recipes, then a family's
+    name alone, the rest left to the sampler.
+    """
+    known = [*warm, *prepared.starts, *((f"recipe {name}", values) for name, values in prepared.recipes)]
+    if len(prepared.families) < 2 or "family" in prepared.spec.fixed:
+        return known
+    first: dict[object, tuple[str, Mapping[str, Value]]] = {}
+    for origin, values in known:
+        first.setdefault(values.get("family"), (origin, values))
+    for family in prepared.families:
+        first.setdefault(family, (f"family {family}", {"family": family}))
+    chosen = list(first.values())
+    return chosen + [one for one in known if one not in chosen]
+
+
+def warm(prepared: Prepared, earlier: str | None, results: Path, storage: str | None = None) -> FirstTrials:
+    """The best configurations of an earlier study that mean something in this space, best first; none without a study.
+
+    The study may be of other data or of another space: what carries the same name and lies in the range is kept. A
+    configuration of a family that is not searched is passed over, since nearly all of it belongs to its branch.
+
+    Raises:
+        StudyError: there is no such study, none of its trials is complete, or nothing of them fits.
+    """
+    if earlier is None:
+        return []
+    study = open_study(earlier, results, storage)
+    done = sorted((t for t in study.trials() if t.state == "COMPLETE"), key=lambda t: -(t.value or 0.0))
+    if not done:
+        raise StudyError(f"--warm-start {earlier}: that study has no complete trial.")
+    narrowing = Narrowing(prepared.spec.fixed, prepared.spec.narrowed)
+    ambiguous = ambiguous_names(declared(prepared.declaration))
+    found: FirstTrials = []
+    for trial in done:
+        values = dict(trial.config.values) if trial.config else {}
+        hp = RecordedHyperParameters(values, narrowing, ambiguous)
+        prepared.declaration(hp)
+        if hp.optuna_params and values.get("family", hp.values.get("family")) == hp.values.get("family"):
+            found.append((f"study {study.name} #{trial.number}", values))
+        if len(found) == WARM:
+            break
+    if not found:
+        raise StudyError(f"--warm-start {earlier}: none of its configurations fits the space {prepared.spec.space}.")
+    return found
