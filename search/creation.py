@@ -13,7 +13,7 @@ from typing import Any
 import optuna
 
 from search.lock import StudyLock
-from search.storage import exists, made, open_database, patiently, taken
+from search.storage import exists, made, open_database, taken
 from search.study import Study
 from search.suggest import Declaration
 from xraytune import artifacts
@@ -66,24 +66,21 @@ def create(
             )
         if found is not None:
             _check(found, spec, folder, resume, directions)
-        study = patiently(
-            lambda: optuna.create_study(
-                study_name=spec.name,
-                storage=database,
-                sampler=sampler,
-                pruner=pruner,
-                directions=["maximize" if d == "maximize" else "minimize" for d in directions],
-                load_if_exists=found is not None,
-            ),
-            str(database.url),
+        study = optuna.create_study(
+            study_name=spec.name,
+            storage=database,
+            sampler=sampler,
+            pruner=pruner,
+            directions=["maximize" if d == "maximize" else "minimize" for d in directions],
+            load_if_exists=found is not None,
         )
         if found is None:
             folder.mkdir(parents=True, exist_ok=True)
             artifacts.write_json(folder / "study.json", spec.to_json())
-            patiently(lambda: study.set_user_attr("spec", spec.to_json()), str(database.url))
+            study.set_user_attr("spec", spec.to_json())
             with warnings.catch_warnings():  # Optuna calls the names experimental; the dashboard shows them
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                patiently(lambda: study.set_metric_names(_metric_names(spec, len(directions))), str(database.url))
+                study.set_metric_names(_metric_names(spec, len(directions)))
         owned = Study(study, results, spec, declaration, lock)
         owned.recover()
     except OSError as error:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
@@ -36,6 +37,48 @@ def database_url(results: Path, storage: str | None = None) -> str:
     return storage or f"sqlite:///{(results / 'studies.db').resolve()}"
 
 
+WAIT = 5.0
+"""Seconds that SQLite itself waits for a lock before a call is tried again."""
+
+
+class PatientStorage(optuna.storages.RDBStorage):
+    """Optuna's database, each call of which is tried again by itself while the database is locked or slow.
+
+    What Optuna makes of several calls must not be repeated as a whole: an `ask` takes a trial off the queue, then reads
+    what its sampler needs. Were it asked again, that trial would stay RUNNING with nobody at work on it.
+    """
+
+    patience: float | None = None
+    """Seconds a call is tried for, None for `PATIENCE`; none once that was in vain, so that a search ends soon."""
+
+    def __init__(self, url: str, engine_kwargs: dict[str, Any], what: str) -> None:
+        self._what = what
+        super().__init__(url, engine_kwargs=engine_kwargs)
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        try:
+            return patiently(call, self._what, self.patience)
+        except FatalError:
+            self.patience = 0.0
+            raise
+
+
+def _patient(method: Callable[..., T]) -> Callable[..., T]:
+    @functools.wraps(method)
+    def call(self: PatientStorage, *arguments: Any, **options: Any) -> T:
+        return self._patiently(lambda: method(self, *arguments, **options))
+
+    return call
+
+
+for _name in (
+    # what Optuna's cache in front of a database calls beside the methods of every storage
+    *("_create_new_trial", "_set_trial_param", "_get_trials", "_get_best_trial_id"),
+    *(name for name in optuna.storages.BaseStorage.__abstractmethods__),
+):
+    setattr(PatientStorage, _name, _patient(getattr(optuna.storages.RDBStorage, _name)))
+
+
 def open_database(results: Path, storage: str | None = None) -> optuna.storages.RDBStorage:
     """Open (and make, if need be) the database of all studies.
 
@@ -48,17 +91,17 @@ def open_database(results: Path, storage: str | None = None) -> optuna.storages.
     url = database_url(results, storage)
     try:
         if not url.startswith("sqlite:///"):
-            return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+            return PatientStorage(url, {"pool_pre_ping": True}, url)
         path = url.removeprefix("sqlite:///")
         Path(path).parent.mkdir(parents=True, exist_ok=True)
 
         def connect() -> sqlite3.Connection:
-            connection = sqlite3.connect(path, timeout=PATIENCE / 2, check_same_thread=False)
+            connection = sqlite3.connect(path, timeout=WAIT, check_same_thread=False)
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
             return connection
 
-        return patiently(lambda: optuna.storages.RDBStorage(url, engine_kwargs={"creator": connect}), str(path))
+        return patiently(lambda: PatientStorage(url, {"creator": connect}, path), path)
     except OSError as error:
         raise FatalError(f"{results} can't be written: {error.strerror}. Choose another with --results.") from None
     except sqlalchemy.exc.ArgumentError:
@@ -67,13 +110,18 @@ def open_database(results: Path, storage: str | None = None) -> optuna.storages.
         raise FatalError(f"The database {url} can't be opened: {_first_line(error)}") from None
 
 
-def patiently(action: Callable[[], T], what: str) -> T:
-    """Do `action`, again and again while the database is locked or does not answer, up to `PATIENCE` seconds.
+def patiently(action: Callable[[], T], what: str, patience: float | None = None) -> T:
+    """Do `action`, again and again while the database is locked or does not answer.
+
+    Args:
+        action: leaves nothing behind where it raises.
+        what: the database, for the message.
+        patience: seconds in which to try again, None for `PATIENCE`.
 
     Raises:
         FatalError: the disk is full, the file can't be written or is damaged (at once), or the database stayed locked.
     """
-    end, pause = time.monotonic() + PATIENCE, 0.1
+    end, pause = time.monotonic() + (PATIENCE if patience is None else patience), 0.1
     while True:
         try:
             return action()

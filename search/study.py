@@ -19,7 +19,7 @@ import optuna
 from optuna.trial import TrialState
 
 from search.lock import StudyLock
-from search.storage import StudyView, patiently, record_of, trial_folder
+from search.storage import StudyView, record_of, trial_folder
 from search.suggest import (
     Declaration,
     Narrowing,
@@ -93,10 +93,10 @@ class Study:
         Raises:
             InputError: the space's declaration raised.
         """
-        trial = self._patiently(self._study.ask)
+        trial = self._study.ask()
         hp = SuggestedHyperParameters(trial, self._narrowing, self._ambiguous)
         try:
-            self._patiently(lambda: self._declaration(hp))
+            self._declaration(hp)
         except FatalError:
             raise
         except Exception as error:
@@ -104,7 +104,7 @@ class Study:
             raise InputError(f"The space {self.spec.space!r} failed while it declared: {error!r}.") from error
         seed = trial.user_attrs.get("seed", trial_seed(self.spec.seed, trial.number))
         config = TrialConfig(family=str(hp.values.get("family", self.spec.space)), values=dict(hp.values), seed=seed)
-        self._patiently(lambda: trial.set_user_attr("config", config.to_json()))
+        trial.set_user_attr("config", config.to_json())
         self._open[trial.number], self._config[trial.number] = trial, config
         self._curve[trial.number] = {}
         return Asked(trial.number, config)
@@ -122,7 +122,7 @@ class Study:
         if any(t.user_attrs.get("origin") == origin for t in self._study.get_trials(deepcopy=False)):
             return False
         params = self.encode(values)
-        self._patiently(lambda: self._study.enqueue_trial(params, user_attrs={"origin": origin}))
+        self._study.enqueue_trial(params, user_attrs={"origin": origin})
         return True
 
     def encode(self, values: Mapping[str, Value]) -> dict[str, Value]:
@@ -139,7 +139,7 @@ class Study:
             return
         self._curve[number][report.epoch] = report.value
         if not self.multi_objective:
-            self._patiently(lambda: self._open[number].report(report.value, report.epoch))
+            self._open[number].report(report.value, report.epoch)
 
     def reported(self, number: int) -> bool:
         """Whether the trial has reported any epoch."""
@@ -151,7 +151,7 @@ class Study:
 
     def should_prune(self, number: int) -> bool:
         """What the study's Optuna pruner says of the trial now."""
-        return not self.multi_objective and bool(self._patiently(self._open[number].should_prune))
+        return not self.multi_objective and self._open[number].should_prune()
 
     def complete(self, number: int, result: TrialResult) -> None:
         """The trial ended by itself.
@@ -239,13 +239,13 @@ class Study:
         """Note that this session, begun at `start` (seconds since 1970), is alive."""
         now = time.time()
         sessions = [s for s in self._study.user_attrs.get("sessions", []) if s[0] != start]
-        self._patiently(lambda: self._study.set_user_attr("sessions", [*sessions, [start, now]]))
-        self._patiently(lambda: self._study.set_user_attr("touched", now))
+        self._study.set_user_attr("sessions", [*sessions, [start, now]])
+        self._study.set_user_attr("touched", now)
 
     def note(self, **attributes: Any) -> None:
         """Keep facts about the search with the study (why it stopped, where time went)."""
         for name, value in attributes.items():
-            self._patiently(lambda n=name, v=value: self._study.set_user_attr(n, v))
+            self._study.set_user_attr(name, value)
 
     def view(self) -> StudyView:
         """The study for reading."""
@@ -269,10 +269,10 @@ class Study:
 
     def _attributes(self, number: int, **attributes: Any) -> None:
         for name, value in attributes.items():
-            self._patiently(lambda n=name, v=value: self._open[number].set_user_attr(n, v))
+            self._open[number].set_user_attr(name, value)
 
     def _tell(self, number: int, state: TrialState, values: Sequence[float] | None) -> None:
-        self._patiently(lambda: self._study.tell(number, values, state, skip_if_finished=True))
+        self._study.tell(number, values, state, skip_if_finished=True)
         for table in (self._open, self._config, self._curve):
             table.pop(number, None)
 
@@ -287,7 +287,7 @@ class Study:
         origin = self._study.get_trials(deepcopy=False)[number].user_attrs.get("origin")
         if origin:
             kept["origin"] = origin
-        self._patiently(lambda: self._study.enqueue_trial(dict(params), user_attrs=kept))
+        self._study.enqueue_trial(dict(params), user_attrs=kept)
 
     def _count(self, state: str, number: int, value: float | None, cause: str = "", message: str = "") -> None:
         self.counts[state] += 1
@@ -298,9 +298,6 @@ class Study:
             self.causes[cause] += 1
             self.messages[cause] = message.splitlines()[0] if message else ""
 
-    def _patiently(self, action: Any) -> Any:
-        return patiently(action, f"study {self.spec.name}")
-
     def recover(self) -> int:
         """Fail what a killed search left RUNNING, and queue it again; returns how many there were."""
         left = [t for t in self._study.get_trials(deepcopy=False) if t.state == TrialState.RUNNING]
@@ -308,10 +305,9 @@ class Study:
             config = trial.user_attrs.get("config")
             self._requeue(trial.number, trial.params, TrialConfig.from_json(config) if config else None)
             optuna_trial = optuna.Trial(self._study, trial._trial_id)
-            self._patiently(lambda t=optuna_trial: t.set_user_attr("cause", str(FailureCause.INTERRUPTED)))
-            message = "the search was killed while this trial ran"
-            self._patiently(lambda t=optuna_trial, m=message: t.set_user_attr("message", m))
-            self._patiently(lambda t=trial: self._study.tell(t.number, state=TrialState.FAIL, skip_if_finished=True))
+            optuna_trial.set_user_attr("cause", str(FailureCause.INTERRUPTED))
+            optuna_trial.set_user_attr("message", "the search was killed while this trial ran")
+            self._study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
         return len(left)
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from search.storage import PATIENCE
+
 pytestmark = pytest.mark.timeout(1200)
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,6 +60,58 @@ def test_a_database_that_is_locked_for_a_while_is_waited_for(search):
     blocker.close()
     assert search.wait() == 0, search.text
     assert sum(t["state"] in {"COMPLETE", "PRUNED"} for t in search.trials()) == 8
+
+
+WRITER = """
+import sqlite3, sys, time
+busy = sqlite3.connect(sys.argv[1], timeout=600, isolation_level=None)
+while True:
+    busy.execute("BEGIN IMMEDIATE")
+    time.sleep(0.15)
+    busy.execute("COMMIT")
+    time.sleep(0.05)
+"""
+
+
+def test_a_database_that_is_slow_all_the_time_is_waited_for_and_nothing_is_lost(search):
+    """Somebody writes into it three quarters of the time: every record the search makes has to wait for its turn."""
+    options = ("--trials", "6", "--families", "narrow", "--pruner", "none")
+    search.start(*options, XRAYTUNE_EPOCH_SECONDS="0.3")
+    search.until_said(" complete ")
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(search.results / "studies.db")])
+    try:
+        assert search.wait(600) == 0, search.text
+    finally:
+        writer.kill()
+        writer.wait()
+    trials = search.trials()
+    assert [t["state"] for t in trials] == ["COMPLETE"] * 6
+    assert all(sorted(t["curve"]) == ["1", "2", "3", "4"] for t in trials)
+
+
+def test_a_database_that_stays_locked_ends_the_search_in_words_and_nothing_is_lost(search):
+    search.start("--trials", "8", "--pruner", "none", XRAYTUNE_EPOCH_SECONDS="0.3")
+    search.until_said(" complete ")
+    blocker = sqlite3.connect(search.results / "studies.db", timeout=30, isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    locked = time.monotonic()
+    try:
+        assert search.wait() == 1, search.text
+        assert PATIENCE - 15 < time.monotonic() - locked < PATIENCE + 90
+    finally:
+        blocker.execute("ROLLBACK")
+        blocker.close()
+    assert search.text.count("error: ") == 1
+    assert f"did not answer for {PATIENCE:.0f} s: (sqlite3.OperationalError) database is locked" in search.text
+    assert "go on with --resume" in search.text
+    assert "Traceback" not in search.text
+    before = {t["number"]: t for t in search.trials() if t["state"] == "COMPLETE"}
+    assert before
+    assert search.run("--resume", XRAYTUNE_EPOCH_SECONDS="0") == 0, search.text
+    after = {t["number"]: t for t in search.trials()}
+    assert before.items() <= after.items()
+    assert sum(t["state"] == "COMPLETE" for t in after.values()) == 8
+    assert not [t for t in after.values() if t["state"] in {"RUNNING", "WAITING"}]
 
 
 def test_results_that_cant_be_written_are_said(search):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import psutil
 import pytest
 
+from tests import made_films
+
 pytestmark = pytest.mark.timeout(1200)
 
 
@@ -43,6 +45,50 @@ def test_a_loss_that_is_no_number_fails_the_trial_in_that_epoch_and_is_never_bes
     assert nan
     assert all(t["curve"].keys() <= {"1"} and t["value"] is None for t in nan)
     assert trials[0]["number"] not in [t["number"] for t in nan] or trials[0]["value"] is None
+
+
+EXPLOSIVE = """
+import keras
+import keras_tuner
+
+class Explosive(keras_tuner.HyperModel):
+    families = ("calm", "explosive")
+
+    def declare_hyperparameters(self, hp):
+        hp.Choice("family", list(self.families))
+        hp.Choice("image_size", [28])
+        hp.Choice("batch_size", [8])
+        hp.Choice("epochs", [2])
+
+    def build(self, hp):
+        rate = 10.0 if hp.get("family") == "explosive" else 1e-3  # each step then makes every weight 19 times larger
+        decay = keras.regularizers.L2(1.0)
+        model = keras.Sequential([
+            keras.layers.Input((28, 28, 1)),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Flatten(),
+            keras.layers.Dense(2, activation="softmax", kernel_regularizer=decay),
+        ])
+        model.compile(keras.optimizers.SGD(rate), "categorical_crossentropy")
+        return model
+"""
+
+
+def test_a_loss_that_explodes_but_stays_a_number_fails_the_trial_in_that_epoch_and_is_never_best(search, tmp_path):
+    data = made_films.kaggle(tmp_path / "chest_xray", train=24, test=6)
+    (tmp_path / "explosive.py").write_text(EXPLOSIVE)
+    arguments = ["--data", str(data), "--trials", "4", "--objective", "clean", "--pruner", "none"]
+    search.start(*arguments, space=f"{tmp_path / 'explosive.py'}:Explosive")
+    assert search.wait() == 0, search.text
+    trials = search.trials()
+    exploded = failures(trials, "nan")
+    assert [t["number"] for t in exploded] == [t["number"] for t in trials if t["family"] == "explosive"] != []
+    for trial in exploded:
+        assert "diverged: mean loss" in trial["message"]
+        assert trial["message"].endswith("in epoch 1")
+        assert trial["value"] is None
+        assert trial["curve"] == {}
+    assert {t["state"] for t in trials if t["family"] == "calm"} == {"COMPLETE"}
 
 
 def test_a_trial_that_takes_all_memory_fails_and_the_search_goes_on(search):

@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 import optuna
 import pytest
+import sqlalchemy
 
 from search import creation, first_trials, samplers, storage
 from search import lock as locks
@@ -253,6 +254,28 @@ def test_a_locked_database_is_waited_for(tmp_path):
     assert time.monotonic() - begun > 0.3
     writer.close()
     holder.close()
+
+
+def test_an_ask_that_the_database_fails_in_the_middle_leaves_no_trial_that_nobody_runs(make):
+    study = make(sampler="tpe")
+    for _ in range(samplers.STARTUP + 2):
+        asked = study.ask()
+        study.complete(asked.number, result(SPACE.value(asked.config.values)))
+    made, failed = [], []
+
+    def execute(connection, cursor, statement, *rest):
+        if statement.startswith("INSERT INTO trials "):
+            made.append("trial")
+        elif made[-1:] == ["commit"] and not failed:  # what the sampler reads once the trial is there
+            failed.append(statement)
+            raise sqlite3.OperationalError("database is locked")
+
+    engine = study._study._storage._backend.engine
+    sqlalchemy.event.listen(engine, "before_cursor_execute", execute)
+    sqlalchemy.event.listen(engine, "commit", lambda connection: made and made.append("commit"))
+    asked = study.ask()
+    assert failed
+    assert [t.number for t in study._study.get_trials() if not t.state.is_finished()] == [asked.number]
 
 
 @pytest.mark.parametrize(
