@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +30,9 @@ OBJECT_STORE = 2**28
 
 ANSWER = 5.0
 """Seconds in which a cluster's address must answer."""
+
+SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""An empty frame of settings in HTTP/2: length 0, kind 4, no flags, stream 0."""
 
 STARTS = 3
 """Times Ray is tried to be started."""
@@ -167,18 +171,32 @@ def _forget_old_token() -> None:
 
 
 def _knock(address: str) -> None:
-    """See that something listens at `host:port`: where nothing does, Ray itself tries for many minutes.
+    """See that a Ray head listens at `host:port`: where nothing or something else does, Ray itself tries for minutes.
+
+    Ray's head speaks gRPC, so it greets whoever opens HTTP/2 with a frame of settings.
 
     Raises:
-        ConnectionError: nothing does, or that is no address.
+        ConnectionError: nothing answers, something else does, or that is no address.
     """
-    if address == "auto" or "://" in address:
+    if "://" in address:
         return
+    if address == "auto":
+        from ray._private.services import canonicalize_bootstrap_address
+
+        address = canonicalize_bootstrap_address("auto") or ""
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=ANSWER).close()
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER) as line:
+            if os.environ.get("RAY_USE_TLS", "0").lower() not in {"0", "false"}:  # the handshake is Ray's to make
+                return
+            line.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SETTINGS)
+            answer, end = b"", time.monotonic() + ANSWER
+            while len(answer) < len(SETTINGS) and time.monotonic() < end and (part := line.recv(64)):
+                answer += part
     except (OSError, ValueError) as error:
         raise ConnectionError(str(error)) from None
+    if answer[3:4] != SETTINGS[3:4] or answer[5:9] != SETTINGS[5:9]:
+        raise ConnectionError("what answers is no head of a cluster, whose port is 6379 by default")
 
 
 def _short(error: Exception) -> str:

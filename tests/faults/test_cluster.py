@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import http.server
 import os
 import secrets
 import shutil
+import socket
+import socketserver
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,7 +72,10 @@ class Nodes:
 
 @pytest.fixture
 def nodes() -> Iterator[Nodes]:
-    some = Nodes(tempfile.mkdtemp(prefix="xn", dir="/tmp"), 6390 + os.getpid() % 500)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    some = Nodes(tempfile.mkdtemp(prefix="xn", dir="/tmp"), port)
     yield some
     some.end()
 
@@ -93,3 +101,41 @@ def test_an_address_where_nobody_answers_is_said_and_leaves_nothing(search):
     assert search.run("--trials", "2", "--address", "127.0.0.1:1") == 2
     assert "no Ray cluster answers" in search.text
     assert not search.results.exists()
+
+
+class Stranger(socketserver.BaseRequestHandler):
+    """Takes a call and says nothing until it is told to hang up."""
+
+    def handle(self) -> None:
+        self.server.called.append(time.monotonic())
+        self.server.over.wait()
+
+
+class WebServer(http.server.BaseHTTPRequestHandler):
+    def setup(self) -> None:
+        super().setup()
+        self.server.called.append(time.monotonic())
+
+    def log_message(self, *arguments) -> None:
+        pass
+
+
+@pytest.mark.parametrize("handler", [Stranger, WebServer])
+def test_an_address_where_something_else_than_ray_answers_is_said_soon_and_leaves_nothing(search, handler):
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
+        server.called, server.over = [], threading.Event()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        search.start("--trials", "2", "--address", f"127.0.0.1:{server.server_address[1]}")
+        search.until(lambda: search.watchdogs() or server.called)
+        folders = [watchdog.cmdline()[-1] for watchdog in search.watchdogs()]
+        code = search.wait()
+        ended = time.monotonic()
+        server.over.set()
+        server.shutdown()
+    assert code == 2, search.text
+    assert ended - server.called[0] < 10
+    assert search.text.count("error: ") == 1
+    assert "no Ray cluster answers" in search.text
+    assert "Traceback" not in search.text
+    assert not search.results.exists()
+    assert not [folder for folder in folders if Path(folder).exists()]
