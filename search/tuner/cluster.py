@@ -9,7 +9,6 @@ import secrets
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Mapping
@@ -18,12 +17,8 @@ from types import TracebackType
 from typing import Any
 
 from search.tuner.resources import Resources
+from search.tuner.scratch import Scratch, sweep
 from xraytune.errors import FatalError, InputError
-
-SOCKET_PATH = 107
-"""Bytes a Unix socket's path may have (Linux: `sun_path` less its end)."""
-SESSION_PATH = len("/session_2026-11-21_04-34-01_123456_1234567/sockets/plasma_store") + 8
-"""What Ray puts behind its folder, with a little to spare."""
 
 OBJECT_STORE = 2**28
 """Bytes of shared memory on one machine: there the images are mapped from the cache and Ray carries little."""
@@ -56,7 +51,9 @@ class Cluster:
         self._address = address
         self._dashboard = dashboard
         self.mark = f"xraytune-{os.getpid()}-{secrets.token_hex(4)}"
-        self.folder = _short_folder(cache, self.mark)
+        sweep(cache)
+        self._scratch = Scratch(cache, self.mark)
+        self.folder = self._scratch.path
         self._watchdog: subprocess.Popen[bytes] | None = None
         self._environment: dict[str, str | None] = {}
 
@@ -83,6 +80,7 @@ class Cluster:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
+            pass_fds=[self._scratch.lock],  # so that it owns the folder for as long as it lives
         )
         try:
             self._start()
@@ -149,6 +147,7 @@ class Cluster:
         watchdog.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             watchdog.wait(timeout=8)
+        self._scratch.close()
         for name, value in self._environment.items():
             if value is None:
                 os.environ.pop(name, None)
@@ -201,12 +200,3 @@ def _knock(address: str) -> None:
 
 def _short(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-
-
-def _short_folder(cache: Path, mark: str) -> str:
-    """A new folder for Ray under the cache, or the system's temporary folder where that path is too long."""
-    folder = cache.expanduser().resolve() / "ray" / mark.removeprefix("xraytune-")
-    if len(os.fsencode(folder)) + SESSION_PATH > SOCKET_PATH:
-        return tempfile.mkdtemp(prefix=mark[:14] + "-")
-    folder.mkdir(parents=True, exist_ok=True)
-    return str(folder)
