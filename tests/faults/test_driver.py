@@ -6,10 +6,11 @@ import random
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
-from tests.searching import counted
+from tests.searching import Search, counted
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -23,11 +24,10 @@ def finished(trials: list[dict]) -> dict[int, tuple]:
 
 @pytest.mark.timeout(3000)
 def test_a_driver_killed_at_random_moments_meets_its_budget_exactly(search):
-    rng, budget, before = random.Random(5), 60, {}
+    rng, before = random.Random(5), {}
     for kill in range(KILLS):
-        search.start(
-            "--trials", str(budget), "--resume", "--concurrency", str(CONCURRENCY), XRAYTUNE_EPOCH_SECONDS="0.4"
-        )
+        # far more trials than come to their end here, however long this process is kept from sending its kill
+        search.start("--trials", "600", "--resume", "--concurrency", str(CONCURRENCY), XRAYTUNE_EPOCH_SECONDS="0.4")
         if kill % 3:  # some die while they start, most in mid-search
             search.until_said(" complete ")
         time.sleep(rng.uniform(0.0, 3.0))
@@ -38,9 +38,11 @@ def test_a_driver_killed_at_random_moments_meets_its_budget_exactly(search):
             now = finished(search.trials())
             assert before.items() <= now.items(), "a finished trial was lost or changed"
             before = now
+    budget = len(before) + 15
     assert search.run("--trials", str(budget), "--resume", XRAYTUNE_EPOCH_SECONDS="0") == 0, search.text
     trials = search.trials()
     assert len(counted(trials)) == budget
+    assert before.items() <= finished(trials).items(), "a finished trial was lost or changed"
     assert not [t for t in trials if t["state"] in {"RUNNING", "WAITING"}]
     redone = [t for t in trials if t["interrupted"] and t["curve"]]
     assert len(redone) <= KILLS * CONCURRENCY
@@ -54,9 +56,9 @@ def test_an_interrupted_search_ends_soon_and_goes_on_later(search, number, code)
     search.until_said(" complete ")
     asked = time.monotonic()
     search.send(number)
-    assert search.wait(20) == code
+    assert search.wait() == code
     assert time.monotonic() - asked < 10
-    assert search.gone_within(1), f"left behind: {search.survivors()}"
+    assert search.gone_within(5), f"left behind: {search.survivors()}"
     assert "--study broken --resume" in search.text
     assert "Traceback" not in search.text
     interrupted = [t for t in search.trials() if t["interrupted"]]
@@ -71,13 +73,45 @@ def test_an_interrupted_search_ends_soon_and_goes_on_later(search, number, code)
 
 
 def test_the_second_search_of_a_study_stops_at_once_and_names_the_first(search):
-    search.start("--trials", "50", XRAYTUNE_EPOCH_SECONDS="1")
+    search.start("--trials", "500", XRAYTUNE_EPOCH_SECONDS="1")
     search.until_said("study broken")
-    asked = time.monotonic()
-    second = subprocess.run(search.command("--resume"), capture_output=True, text=True, check=False)
-    assert time.monotonic() - asked < 2
-    assert second.returncode == 2
-    assert f"process {search.process.pid}" in second.stderr
+    took = []
+    for _ in range(5):  # on a machine that is busy with other things the quickest says how long it takes
+        asked = time.monotonic()
+        second = subprocess.run(search.command("--resume"), capture_output=True, text=True, check=False)
+        took.append(time.monotonic() - asked)
+        assert second.returncode == 2
+        assert f"process {search.process.pid}" in second.stderr
+        if took[-1] < 2:
+            break
+    assert min(took) < 2
     search.send(signal.SIGKILL)
     search.wait()
     assert search.run("--resume", "--trials", "2", XRAYTUNE_EPOCH_SECONDS="0") == 0, search.text
+
+
+def test_what_a_search_killed_with_its_watchdog_left_is_removed_by_the_next_and_no_living_search_loses_its_own(
+    search, tmp_path
+):
+    search.start("--trials", "50", XRAYTUNE_EPOCH_SECONDS="1")
+    search.until_said(" complete ")
+    (watchdog,) = search.watchdogs()
+    left = Path(watchdog.cmdline()[-1])
+    watchdog.kill()
+    search.send(signal.SIGKILL)
+    search.wait()
+    assert (left / "owner.lock").exists()
+    other = Search(tmp_path, "other")
+    try:
+        other.start("--trials", "4", XRAYTUNE_EPOCH_SECONDS="2")
+        other.until_said("study other")
+        assert not left.exists()
+        assert not search.survivors()
+        (watchdog,) = other.watchdogs()
+        living = Path(watchdog.cmdline()[-1])
+        assert search.run("--resume", "--address", "127.0.0.1:1") == 2, search.text
+        assert living.exists()
+        assert other.wait() == 0, other.text
+        assert not living.exists()
+    finally:
+        other.end()
