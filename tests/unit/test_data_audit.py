@@ -62,6 +62,25 @@ def test_test_images_are_compared_only_if_asked_and_without_labels(tmp_path):
     assert {s.name for s in found.shifts} == {f.name for f in found.findings}
 
 
+def test_once_the_set_is_open_a_shift_of_one_class_is_found_that_pooling_hides(tmp_path):
+    from tests.made_films import film, write
+
+    for split, each in (("train", 40), ("test", 30)):
+        for label, name in enumerate(("NORMAL", "PNEUMONIA")):
+            for number in range(each):
+                wide = 30 + 20 * (label == 0) * (split == "test")
+                sign = 1 if number % 2 or label == 0 else -1  # the ill vary on their own, alike in both splits
+                path = tmp_path / "d" / split / name / f"{split}{label}{number:02d}.png"
+                write(path, film(1000 * label + 100 * (split == "test") + number, wide + sign * (number % 7), 30))
+    dataset = data.load(str(tmp_path / "d"))
+    pooled = next(s for s in data.audit(dataset, compare_test=True).shifts if s.name == "width")
+    split = next(s for s in data.audit(dataset, compare_test=True, by_class=True).shifts if s.name == "width")
+    assert pooled.label == ""
+    assert split.label == "NORMAL"
+    assert split.auc == 1.0 > pooled.auc
+    assert "is higher on NORMAL test images: it tells them from NORMAL training images" in split.sentence
+
+
 def test_an_audit_goes_through_json(tmp_path):
     found = audited(tmp_path, "none", 0.0)
     plain = found.to_json()

@@ -116,13 +116,16 @@ class Finding(Record):
 
 @dataclass(frozen=True)
 class Shift(Record):
-    """How one property differs between training and test images, labels unseen."""
+    """How one property differs between training and test images: of all, labels unseen, or of one class."""
 
     name: str
     auc: float
     """With which the property alone tells a test image from a training image, 0.5 to 1."""
 
     sentence: str
+
+    label: str = ""
+    """The class within which they were compared; empty where classes were pooled."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,8 @@ class Audit(Record):
     """The whole in words."""
 
     shifts: tuple[Shift, ...] = ()
-    """Every property between train and test, the most different first; empty unless asked for."""
+    """Every property between train and test, the most different first; empty unless asked for. By class, each property
+    in the class where it differs most."""
 
     @property
     def shortcuts(self) -> tuple[Finding, ...]:
@@ -171,13 +175,17 @@ class Audit(Record):
         return "strong" if self.auc >= STRONG else "notable" if self.auc >= NOTABLE else "none"
 
 
-def audit(dataset: Dataset, *, compare_test: bool = False, progress: Progress | None = None) -> Audit:
+def audit(
+    dataset: Dataset, *, compare_test: bool = False, by_class: bool = False, progress: Progress | None = None
+) -> Audit:
     """Measure what the make-up of the training and validation files gives away.
 
     Args:
         dataset: a verified data set; its files were measured when it was verified, so this reads none again.
         compare_test: also compare train with test, property by property, without labels. It reads test images: what
             is learned from it must not be used to tune a model.
+        by_class: do so within each class, which reads the test labels: only where the set is open. Pooled, a shift of
+            one class is hidden by the others, and a different mix of classes looks like one.
         progress: told about files that have to be read again.
     """
     images = dataset.images.where(dataset.images.splits != "test")
@@ -193,7 +201,9 @@ def audit(dataset: Dataset, *, compare_test: bool = False, progress: Progress | 
     shifts: tuple[Shift, ...] = ()
     if compare_test and len(everything) > len(images):
         sealed = np.arange(len(everything)) >= len(images)
-        shifts = tuple(sorted((_shift(name, column, sealed) for name, column in table.items()), key=lambda s: -s.auc))
+        within = _by_class(everything.labels, dataset) if by_class else {"": np.ones(len(everything), dtype=bool)}
+        shifts = tuple(sorted((_shift(name, column, sealed, within) for name, column in table.items()),
+                              key=lambda s: -s.auc))  # fmt: skip
     return Audit(together, len(images), tuple(findings), _summary(together, findings, dataset), shifts)
 
 
@@ -284,13 +294,25 @@ def _cross_validated(table: NDArray[np.float64], labels: Labels, patients: Seque
     return float(np.mean(aucs))
 
 
-def _shift(name: str, values: NDArray[np.float64], sealed: NDArray[np.bool_]) -> Shift:
-    auc = _auc(sealed, values)
-    side = "higher" if auc >= 0.5 else "lower"
-    auc = max(auc, 1 - auc)
+def _by_class(labels: Labels, dataset: Dataset) -> dict[str, NDArray[np.bool_]]:
+    """The images of each class by its name."""
+    return {name: labels == index for index, name in enumerate(dataset.classes)}
+
+
+def _shift(
+    name: str, values: NDArray[np.float64], sealed: NDArray[np.bool_], within: dict[str, NDArray[np.bool_]]
+) -> Shift:
+    """The largest shift of one property within some of the images by name."""
+    signed = {label: _auc(sealed[chosen], values[chosen]) for label, chosen in within.items()}
+    label = max(signed, key=lambda key: abs(signed[key] - 0.5))
+    side = "higher" if signed[label] >= 0.5 else "lower"
+    auc = max(signed[label], 1 - signed[label])
     title = _PROPERTIES[name].title
-    sentence = f"{title[0].upper()}{title[1:]} is {side} on test images: it tells them from training images"
-    return Shift(name, auc, f"{sentence} with AUC {auc:.2f}.")
+    which = f"{label} " if label else ""
+    sentence = (
+        f"{title[0].upper()}{title[1:]} is {side} on {which}test images: it tells them from {which}training images"
+    )
+    return Shift(name, auc, f"{sentence} with AUC {auc:.2f}.", label)
 
 
 def _summary(together: float, findings: Sequence[Finding], dataset: Dataset) -> str:
