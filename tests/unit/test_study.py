@@ -256,6 +256,7 @@ def test_a_locked_database_is_waited_for(tmp_path):
     holder.close()
 
 
+@pytest.mark.filterwarnings("ignore")  # Optuna's own, about options of its sampler; commands silence them
 def test_an_ask_that_the_database_fails_in_the_middle_leaves_no_trial_that_nobody_runs(make):
     study = make(sampler="tpe")
     for _ in range(samplers.STARTUP + 2):
