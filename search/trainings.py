@@ -260,7 +260,7 @@ def fold_digest(recipe: Recipe, config: TrialConfig, fold: int, folds: int, shif
     return _digest(
         [
             config.to_json(), fold, folds, shifts, recipe.space, recipe.objective, recipe.beta, recipe.max_epochs,
-            data.fingerprint, list(data.classes), data.positive, data.channels,
+            data.fingerprint, list(data.classes), data.positive, data.channels, __version__,
             hashlib.sha256(np.ascontiguousarray(data.validation, dtype=np.int64).tobytes()).hexdigest(),
         ]
     )  # fmt: skip

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import spaces
+from search import trainings
 from search.confirm import Confirmed, Plan, Schedule
 from search.storage import TrialRecord
 from search.trainings import FoldResult, FoldTask, Recipe, load_fold
@@ -150,3 +151,9 @@ def test_where_the_best_finalist_can_not_be_trained_the_next_one_is_needed(fold)
     schedule.failed(0, TrialError(FailureCause.OOM, "out of memory"))
     assert schedule.start(1) is None
     assert schedule.start(3).needed
+
+
+def test_folds_of_another_version_of_the_package_are_not_reused(fold, monkeypatch):
+    before = trainings.fold_digest(fold.recipe, fold.config, 0, 3, False)
+    monkeypatch.setattr(trainings, "__version__", "99.0")
+    assert trainings.fold_digest(fold.recipe, fold.config, 0, 3, False) != before
