@@ -200,7 +200,7 @@ POINTS = [
         "vgg_finetuned__image_size": 48,
         "vgg_finetuned__cut": "block3_pool",
         "vgg_finetuned__trained_blocks": 1,
-        "vgg_finetuned__head_epochs": 1,
+        "vgg_finetuned__head_epochs": 0,  # the block trains from the first epoch on
     },
 ]
 

@@ -5,6 +5,7 @@ Our own trials go through `xraytune.training` instead, which stops, reports and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xraytune.models.compiling import compile_network, jit_compile
+from xraytune.models.compiling import compile_network
 from xraytune.models.plan import Plan
 
 
@@ -71,8 +72,8 @@ def fit_plainly(
 
     Args:
         model: compiled by `compile_network`.
-        plan: batch size, epochs, rate and its schedule, augmentation, class weights, early stopping, warm-up of the
-        head. classes: how many there are.
+        plan: batch size, epochs, rate and its schedule, augmentation, class weights, early stopping, head's warm-up.
+        classes: how many there are.
         x: images `(n, h, w, c)` of pixels 0–255; resized to the model's input if need be.
         y: integer labels `(n,)` or one-hot `(n, classes)`.
         validation_data: the same pair, for early stopping and a tuner's objective.
@@ -103,9 +104,33 @@ def fit_plainly(
         compile_network(model, plan)
         first = min(plan.head_epochs, epochs - 1)
     callbacks.append(keras.callbacks.LearningRateScheduler(lambda epoch, _: plan.rate(epoch + 0.5)))
-    shell = augmented(model, plan.augmentation.layers(seed=0))
-    if shell is not model:
-        shell.compile(optimizer=model.optimizer, loss=model.loss, metrics=["accuracy"], jit_compile=jit_compile())
-        for callback in callbacks:
-            callback.set_model(model)
-    return shell.fit(images, labels, initial_epoch=first, epochs=epochs, callbacks=callbacks, **options)
+    layers = plan.augmentation.layers(seed=0)
+    options |= {"initial_epoch": first, "epochs": epochs, "callbacks": callbacks}
+    if not layers:
+        return model.fit(images, labels, **options)
+    return model.fit(_AugmentedBatches(images, labels, int(options.pop("batch_size")), layers), **options)
+
+
+class _AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
+    """Shuffled batches, augmented as they are taken: what is trained, and what callbacks save, is the bare network."""
+
+    def __init__(
+        self, images: NDArray[Any], labels: NDArray[np.float32], size: int, layers: list[keras.layers.Layer]
+    ) -> None:
+        super().__init__()
+        self._images, self._labels, self._size, self._layers = images, labels, size, layers
+        self._random = np.random.default_rng(0)
+        self._order = self._random.permutation(len(labels))
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._labels) / self._size)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        rows = self._order[index * self._size : (index + 1) * self._size]
+        x = keras.ops.cast(self._images[rows], "float32")
+        for layer in self._layers:
+            x = layer(x, training=True)
+        return np.asarray(keras.ops.convert_to_numpy(x)), self._labels[rows]
+
+    def on_epoch_end(self) -> None:
+        self._order = self._random.permutation(len(self._labels))
