@@ -57,7 +57,7 @@ class Options:
 
     def to_request(self) -> dict[str, Any]:
         """What belongs to the study, as plain values: kept with it, so that `--resume` alone asks for it again."""
-        left_out = {"study", "resume", "weights_dir", "cache", "cache_limit", "recipes"}
+        left_out = {"study", "resume", "weights_dir", "cache", "cache_limit"}
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in left_out}
         return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items() if v != _DEFAULTS[k]}
 
@@ -123,7 +123,9 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
         if hasattr(foreign, "job"):
             return _without_images(options, name, space_name, foreign)
     dataset = dataset or _load(options, progress)
-    weights = backbones.reachable(options.weights_dir, download=True)
+    weights = backbones.reachable(options.weights_dir, download=stored is None)
+    if stored is not None:  # what has come within reach since then is not the study's
+        weights = {name: path for name, path in weights.items() if name in stored.weights}
     context = spaces.SpaceContext(
         classes=len(dataset.classes),
         channels=dataset.channels,
@@ -142,8 +144,8 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
     check_narrowing(space_parameters, Narrowing(fixed))
     fixed = _typed(fixed, space_parameters)
     used = _used_weights(space_parameters, weights)
-    if families and (left_out := _left_out(options, families)):
-        notes = (*notes, *left_out)
+    if stored is None and space_name in spaces.SPACES and space_name != "smoke":
+        notes = (*notes, *_left_out(options, families, weights), *backbones.remarks(used))
     spec = StudySpec(
         name=name,
         data=dataset.name,
@@ -168,7 +170,7 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
         demonstration=dataset.demonstration,
     )
 
-    found, recipe_notes = _recipes(options, space_name, space, context.images)
+    found, recipe_notes = _recipes(options, space_name, space, context)
     caches = caching.plan(
         space_name,
         context,
@@ -309,14 +311,16 @@ def _used_weights(space_parameters: list[Any], weights: Mapping[str, Path]) -> d
     return {name: artifacts.sha256(path) for name, path in weights.items() if name in named}
 
 
-def _left_out(options: Options, families: tuple[str, ...]) -> list[str]:
+def _left_out(options: Options, families: tuple[str, ...], weights: Mapping[str, Path]) -> list[str]:
+    """One line on the backbones, and whole families, that take no part for want of their weights."""
     from xraytune.models import FAMILIES, backbones
 
-    wanted = options.families or FAMILIES
-    missing = [family for family in wanted if family.startswith("vgg") and family not in families]
-    if not missing or options.space == "smoke":
+    wanted = [family for family in options.families or FAMILIES if family.startswith(("vgg", "densenet"))]
+    missing = [name for name in backbones.BACKBONES if name not in weights and any(f[:3] == name[:3] for f in wanted)]
+    if not missing:
         return []
-    return [f"left out: {', '.join(missing)}; {backbones.missing(['vgg16'], options.weights_dir)}"]
+    gone = [family for family in wanted if family not in families]
+    return [f"left out{': ' + ', '.join(gone) if gone else ''}; {backbones.missing(missing, options.weights_dir)}"]
 
 
 def _other_options(options: Options) -> dict[str, Value]:
@@ -332,16 +336,19 @@ def _other_options(options: Options) -> dict[str, Value]:
 
 
 def _recipes(
-    options: Options, space_name: str, space: Any, images: int
+    options: Options, space_name: str, space: Any, context: Any
 ) -> tuple[tuple[tuple[str, Mapping[str, Value]], ...], tuple[str, ...]]:
     """The published configurations that this space can try, by name, and what was left out or adapted."""
     import spaces
-    from spaces import recipes
+    from spaces import narrowing, recipes
 
     if space_name not in spaces.SPACES or space_name == "smoke" or options.recipes == "none":
         return (), ()
+    machine = narrowing.this_machine(context, options.seconds)
     try:
-        found, lines = recipes.select(options.recipes, space, seconds=options.seconds, images=images)
+        found, lines = recipes.select(
+            options.recipes, space, seconds=options.seconds, images=context.images, machine=machine
+        )
     except ValueError as error:
         raise InputError(f"--recipes: {error}") from None
     return tuple(found), tuple(lines)

@@ -86,7 +86,7 @@ def narrow(
     """
     if space not in spaces.SPACES or space == "smoke" or not seconds or not context.images:
         return context, []
-    machine = machine or _measured(context, seconds)
+    machine = machine or this_machine(context, seconds)
     wanted = max(TRIALS_IN_15_MINUTES * math.sqrt(seconds / 900), 12)
     wanted = min(wanted, trials) if trials else wanted
     afforded = UNPRUNED * seconds * machine.workers / max(wanted, 1)
@@ -111,6 +111,15 @@ def narrow(
     return dataclasses.replace(context, narrowed={**narrowed, **context.narrowed}), lines
 
 
+def this_machine(context: SpaceContext, seconds: float | None) -> Machine:
+    """This machine; its backbones too, where the time is long enough for the half minute that measuring them takes."""
+    machine = measure_machine()
+    if machine.accelerator or not seconds or seconds < MEASURED_FROM:
+        return machine
+    rates = measured.prefix_rates(context.weights, cache.folder("measured"))
+    return dataclasses.replace(machine, prefix_rates=rates)
+
+
 def to_audit(space: str, context: SpaceContext, audit: Audit, objective: str) -> tuple[SpaceContext, list[str]]:
     """The context with the augmentations that the shortcut audit speaks for, and a line that says which.
 
@@ -132,15 +141,6 @@ def to_audit(space: str, context: SpaceContext, audit: Audit, objective: str) ->
     wanted = set(REMEDIES) if objective == Objective.ROBUST else {"shape_jitter", *audit.remedies}
     gone: Choices = {name: ("none",) for name in REMEDIES if name not in wanted}
     return dataclasses.replace(context, narrowed={**gone, **context.narrowed}), lines
-
-
-def _measured(context: SpaceContext, seconds: float) -> Machine:
-    """This machine; its backbones too, where the time is long enough for the half minute that measuring them takes."""
-    machine = measure_machine()
-    if machine.accelerator or seconds < MEASURED_FROM:
-        return machine
-    rates = measured.prefix_rates(context.weights, cache.folder("measured"))
-    return dataclasses.replace(machine, prefix_rates=rates)
 
 
 def _epochs(seconds: float) -> Choices:

@@ -239,6 +239,8 @@ def point(recipe: Recipe, space: keras_tuner.HyperModel) -> tuple[dict[str, Valu
             return {}, f"the space has no {name}"
         if type(declared[0]).__name__ != "Choice" or value in (choices := declared[0].values):
             continue
+        if name.endswith("augmentation_copies") and max(choices) == 0:
+            return {}, "too dear: no augmented copy of its kept prefix can be afforded"
         if name.endswith(("image_size", "epochs", "augmentation_copies", "width")):
             nearest = min(choices, key=lambda c: abs(float(c) - float(value)))
             values[name] = nearest
@@ -247,9 +249,15 @@ def point(recipe: Recipe, space: keras_tuner.HyperModel) -> tuple[dict[str, Valu
             values[name] = choices[0]
             adapted.append(f"normalization {value} → {choices[0]}")
         else:
-            why = "weights not reachable or too dear" if name.endswith("backbone") else "narrowed away"
-            return {}, f"{name} {value}: {why}"
+            return {}, f"{name} {value}: {_why_gone(recipe, space)}"
     return values, ", ".join(adapted)
+
+
+def _why_gone(recipe: Recipe, space: keras_tuner.HyperModel) -> str:
+    """Why a space lacks a recipe's choice: its backbone's weights are not at hand, or the time narrowed it away."""
+    backbones = {str(v) for n, v in recipe.values.items() if n.endswith("/backbone")}
+    missing = sorted(backbones - set(space.context.weights))
+    return f"weights of {', '.join(missing)} not reachable" if missing else "narrowed away"
 
 
 def select(
@@ -300,11 +308,6 @@ def select(
         else:
             lines.append(f"recipe {name} skipped: about {needed:.0f} s, and {left:.0f} s of a quarter of TIME are left")
     return kept, lines
-
-
-def for_space(space: keras_tuner.HyperModel) -> list[tuple[str, dict[str, Value]]]:
-    """Every recipe that is a point of the space, cheapest first."""
-    return select("all", space)[0]
 
 
 def _seconds(values: Mapping[str, Value], machine: Machine, images: int) -> float:

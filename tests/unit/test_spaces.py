@@ -1,5 +1,8 @@
 """What may vary: every draw is a network, families without weights are out, a user's own space is found."""
 
+import math
+
+import keras
 import keras_tuner
 import numpy as np
 import pytest
@@ -146,6 +149,20 @@ class TestNarrowing:
             found = cost(values)
             assert found.trace + values["epochs"] * found.epoch_seconds(machine, images) < 300, values
 
+    @pytest.mark.parametrize("pool", ["avg", "flatten", "cnn"])
+    @pytest.mark.parametrize(("family", "size"), [("cnn", 64), ("densenet", 64)])
+    def test_a_heads_operations_are_those_of_its_layers(self, family, size, pool):
+        head = {"head__pool": pool, "head__units": 512, "head__layers": 2}
+        values = config(space(), family=family, **{f"{family}__image_size": size}, **head).values
+        hp = keras_tuner.HyperParameters()
+        hp.values = dict(values)
+        operations = 0
+        for layer in space().build(hp).layers:
+            if layer.name.startswith("head_") and isinstance(layer, keras.layers.Dense | keras.layers.Conv2D):
+                operations += 2 * math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])
+        bare = cost({**values, "head/layers": 0, "head/pool": "avg"}).train
+        assert cost(values).train - bare == pytest.approx(3 * operations, rel=0.02)
+
     def test_more_time_leaves_more(self):
         def size(seconds):
             return sum(len(v) for v in self.narrowed(seconds)[0].narrowed.values() if len(v) > 1)
@@ -172,11 +189,16 @@ class TestRecipes:
         assert "dense_baseline" in names
         assert "mean_subtracted_cnn_224" not in names
         skipped = " ".join(lines)
-        assert "recipe vgg16_gap128 skipped" in skipped
+        assert "recipe vgg16_gap128 skipped: family vgg_frozen: weights of vgg16 not reachable" in skipped
+        assert "recipe densenet201_mlp5 skipped: densenet/mode frozen: weights of densenet201 not reachable" in skipped
         assert "of a quarter of TIME are left" in skipped
 
     def test_names_all_and_none(self):
         assert [n for n, _ in recipes.select("one_conv,mlp5", space())[0]] == ["mlp5", "one_conv"]
+        no_copies = space(weights=WEIGHTS, narrowed={"vgg_frozen/augmentation_copies": (0,)})
+        found, lines = recipes.select("vgg16_gap128", no_copies)
+        assert not found
+        assert "no augmented copy" in lines[0]
         assert recipes.select("none", space()) == ([], [])
         with pytest.raises(ValueError, match="unknown recipe nothing"):
             recipes.select("nothing", space())

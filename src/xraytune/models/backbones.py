@@ -56,6 +56,20 @@ def missing(names: Iterable[str], weights_dir: Path | None) -> str:
     return f"no weights for {', '.join(names)}: put {files} into {folder} (docs/weights.md)"
 
 
+def remarks(used: Mapping[str, str]) -> list[str]:
+    """A line on each backbone's file: whether it is one that this program knows; another one is no fault.
+
+    Args:
+        used: backbone → sha256 of its file.
+    """
+    return [
+        f"weights {name}: {KNOWN_SHA256[sha256]} (sha256 {sha256[:8]}…)"
+        if sha256 in KNOWN_SHA256
+        else f"weights {name}: a file that this program does not know (sha256 {sha256[:8]}…), taken as it is"
+        for name, sha256 in used.items()
+    ]
+
+
 def folders(weights_dir: Path | None) -> list[Path]:
     """Where files are looked for, in order."""
     named = weights_dir or (Path(os.environ["XRAYTUNE_WEIGHTS"]) if os.environ.get("XRAYTUNE_WEIGHTS") else None)

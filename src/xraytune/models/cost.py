@@ -21,6 +21,7 @@ import numpy as np
 from xraytune.models import FAMILIES
 from xraytune.models.cnn import widths
 from xraytune.models.densenet import GROWTH, VARIANTS
+from xraytune.models.heads import FLATTEN_CELLS
 from xraytune.models.weight_files import VGG_CONVOLUTIONS
 from xraytune.records import Value
 
@@ -142,7 +143,9 @@ def cost(values: Mapping[str, Value]) -> Cost:
     frozen = sum(blocks[: last - trained])
     ends = last - trained
     kept = 2.0 * (int(values[f"{family}/image_size"]) >> ends) ** 2 * VGG_FILTERS[ends - 1] if ends else 0.0
-    return Cost(frozen, 3 * sum(blocks[ends:last]) + _head(values), TRACE_SECONDS[family], family, kept, backbone)
+    edge = int(values[f"{family}/image_size"]) >> last
+    trained_part = sum(blocks[ends:last]) + _head(values, edge, VGG_FILTERS[last - 1])
+    return Cost(frozen, 3 * trained_part, TRACE_SECONDS[family], family, kept, backbone)
 
 
 def backbone_operations(backbone: str, size: int) -> float:
@@ -153,9 +156,18 @@ def backbone_operations(backbone: str, size: int) -> float:
     return cost({**point, "densenet/image_size": size, "densenet/backbone": backbone}).prefix
 
 
-def _head(values: Mapping[str, Value]) -> float:
-    units = int(values.get("head/units", 64))
-    return 6.0 * units * (512 + units * int(values.get("head/layers", 1)))
+def _head(values: Mapping[str, Value], edge: int, channels: int) -> float:
+    """Forward operations of a head (`models.heads`) on a map of `edge` × `edge` × `channels`."""
+    units, layers = int(values.get("head/units", 64)), int(values.get("head/layers", 1))
+    pool, edge, total = str(values.get("head/pool", "avg")), max(edge, 1), 0.0
+    if pool == "cnn":
+        total, channels = edge**2 * 18.0 * channels * units, units
+    elif pool == "flatten":
+        step = -(-edge // FLATTEN_CELLS)
+        channels *= (-(-edge // step)) ** 2
+    if layers:
+        total, channels = total + 2.0 * units * (channels + units * (layers - 1)), units
+    return total + 4.0 * channels  # the softmax of two classes
 
 
 def _cnn(values: Mapping[str, Value]) -> float:
@@ -166,7 +178,7 @@ def _cnn(values: Mapping[str, Value]) -> float:
             total += size**2 * filters * (18 * before + 40)
             before = filters
         size = -(-size // 2)
-    return total + _head(values)
+    return total + _head(values, size, before)
 
 
 def _vgg_blocks(backbone: str, size: int) -> list[float]:
@@ -184,6 +196,7 @@ def _densenet(values: Mapping[str, Value]) -> Cost:
     layers = VARIANTS[variant]
     size = -(-int(values["densenet/image_size"]) // 4)
     parts, channels, kept = [(2 * size) ** 2 * 2.0 * 49 * 3 * 64], 64, [0.0]
+    maps = [(size, channels)]
     for number, count in enumerate(layers):
         block = 0.0
         for _ in range(count):
@@ -194,11 +207,14 @@ def _densenet(values: Mapping[str, Value]) -> Cost:
             channels, size = channels // 2, size // 2
         parts.append(block)
         kept.append(2.0 * size**2 * channels)
+        maps.append((size, channels))
     trace = TRACE_SECONDS_A_CONVOLUTION * 2 * sum(layers)
     if scratch:
-        return Cost(0, 3 * sum(parts), trace, "densenet")
+        return Cost(0, 3 * (sum(parts) + _head(values, *maps[4])), trace, "densenet")
     if values["densenet/mode"] == "last_block":
         trace = TRACE_SECONDS_A_CONVOLUTION * 2 * layers[3]
-        return Cost(sum(parts[:4]), 3 * parts[4], trace, "densenet", kept[3], variant)
+        trained = parts[4] + _head(values, *maps[4])
+        return Cost(sum(parts[:4]), 3 * trained, trace, "densenet", kept[3], variant)
     deepest = {"pool3": 3, "pool4": 4, "top": 5}[str(values["densenet/cut"])]
-    return Cost(sum(parts[:deepest]), _head(values), 2.5, "densenet", kept[deepest - 1], variant)
+    head = _head(values, *maps[deepest - 1])
+    return Cost(sum(parts[:deepest]), 3 * head, 2.5, "densenet", kept[deepest - 1], variant)

@@ -28,16 +28,12 @@ from pathlib import Path
 import keras
 
 from xraytune.models import backbones, heads, inputs
+from xraytune.models.weight_files import DENSENET_BLOCKS
 from xraytune.records import Value
 
 SIZES = (48, 64, 96, 128, 160, 224)
 CUTS = {"pool3": "pool3_pool", "pool4": "pool4_pool", "top": "relu"}
-VARIANTS = {
-    "densenet33": (3, 4, 4, 3),
-    "densenet121": (6, 12, 24, 16),
-    "densenet169": (6, 12, 32, 32),
-    "densenet201": (6, 12, 48, 32),
-}
+VARIANTS = {"densenet33": (3, 4, 4, 3), **DENSENET_BLOCKS}
 """Layers of the four dense blocks; depth is twice their sum and five. `densenet33` is ours, the others the paper's."""
 
 GROWTH = 32
