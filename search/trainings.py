@@ -92,7 +92,7 @@ def _shifted_answers(
     """Probabilities of the validation images, and of each view's, by the whole network over small shifts."""
     from xraytune.model_file import predict_shifted
 
-    viewed = training._viewed
+    viewed = training.viewed
     answers = predict_shifted(training.model, np.asarray(training.pool[validation]))
     if viewed is None:
         return answers, {}

@@ -1,4 +1,4 @@
-"""What a trial's network is shown beside its clean validation images, and what that says of it (objective robust).
+"""What an epoch is worth: the objective's value and every metric, from the clean validation images and shifted views.
 
 A fixed, balanced subset of the validation images is drawn once as each of the study's views and kept beside the image
 cache; every trial of that size maps the same file. How many of them an epoch looks at follows from what the epoch
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,11 @@ import filelock
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytune import artifacts, robust, views
+from xraytune import artifacts, metrics, robust, views
 from xraytune.batches import Rows
+from xraytune.records import Objective
+from xraytune.robust import RobustScore
+from xraytune.trial_data import TrialData
 from xraytune.views import View
 
 PER_CLASS = 100
@@ -124,6 +127,96 @@ def draw(
         positions=positions,
         key=key,
     )
+
+
+class Judge:
+    """Judges the epochs of one training.
+
+    Args:
+        data: what is trained on and judged by.
+        pool: the images at the network's size, `(n, s, s, c)`, uint8.
+        objective: `clean` or `robust`.
+        beta: of F-beta.
+        trained: images that an epoch trains on; how many of the views it looks at follows from it.
+        prefix: whether the network has a frozen prefix, through which every view must go.
+
+    Raises:
+        ValueError: objective robust without views.
+    """
+
+    def __init__(
+        self, data: TrialData, pool: NDArray[np.uint8], *, objective: str, beta: float, trained: int, prefix: bool
+    ) -> None:
+        if objective == Objective.ROBUST and len(data.validation) and not data.views:
+            raise ValueError("objective robust needs data with views: with_views(data, seed)")
+        self.data, self.pool, self.objective, self.beta = data, pool, objective, beta
+        self._per_class = PER_CLASS_PREFIX if prefix else PER_CLASS
+        self._per_epoch = per_epoch(trained, max(len(data.views), 1), len(data.classes), PER_CLASS)
+        self._viewed: ViewedImages | None = None
+
+    @property
+    def labels(self) -> NDArray[np.int32]:
+        """Of the validation images."""
+        return np.asarray(self.data.labels[self.data.validation])
+
+    def trivial(self, first: Mapping[str, float]) -> float:
+        """The objective of the best answer that looks at no image; `first` is the first epoch's metrics."""
+        if self.objective == Objective.ROBUST:
+            return robust.trivial(len(self.data.classes), self.data.positive, self.beta)
+        return first.get("val_trivial_f_beta", 0.0)
+
+    def clean(self, probabilities: NDArray[np.float32], loss: float) -> tuple[float, dict[str, float]]:
+        """F-beta of an epoch on the clean images, and every metric.
+
+        Args:
+            probabilities: of the validation images, `(n, k)`.
+            loss: of the epoch's training batches.
+        """
+        labels = self.labels
+        figures = metrics.summary(labels, probabilities, self.data.positive, beta=self.beta)
+        chosen = np.clip(probabilities[np.arange(len(labels)), labels], 1e-7, 1.0)
+        measured = {"loss": loss, "val_loss": float(-np.log(chosen).mean())}
+        measured |= {f"val_{name}": float(value) for name, value in figures.items() if np.isfinite(value)}
+        return float(figures["f_beta"]), measured
+
+    def best_threshold(self, probabilities: NDArray[np.float32]) -> dict[str, float]:
+        """The threshold where F-beta is best on the clean images, and F-beta there; empty without a positive class."""
+        if self.data.positive is None:
+            return {}
+        scores = probabilities[:, self.data.positive]
+        threshold, value = metrics.best_threshold(self.labels == self.data.positive, scores, self.beta)
+        return {"best_threshold": float(threshold), "f_beta_best_threshold": float(value)}
+
+    def look(self, predict: Predict, *, whole: bool) -> tuple[RobustScore, dict[str, NDArray[np.float32]]]:
+        """The robust score, and the predictions it is made of, by view.
+
+        Args:
+            predict: probabilities of rows of the views' pool.
+            whole: all images that were drawn, or as many as an epoch's cost allows.
+        """
+        viewed = self.views()
+        chosen = viewed.chosen(len(viewed.labels) if whole else self._per_epoch)
+        answers = viewed.predictions(predict, chosen)
+        return robust.score(viewed.labels[chosen], answers, self.data.positive, beta=self.beta), answers
+
+    def views(self) -> ViewedImages:
+        """The views of some of the validation images, drawn when first asked for."""
+        if self._viewed is None:
+            self._viewed = draw(
+                self.pool,
+                np.asarray(self.data.validation),
+                self.data.labels,
+                self.data.views,
+                per_class=self._per_class,
+                fingerprint=self.data.fingerprint,
+                cache=self.data.cache,
+            )
+        return self._viewed
+
+    @property
+    def viewed(self) -> ViewedImages | None:
+        """What `views` has drawn so far."""
+        return self._viewed
 
 
 def measure(score: robust.RobustScore) -> dict[str, float]:

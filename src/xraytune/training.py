@@ -20,12 +20,12 @@ import keras_tuner
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytune import artifacts, averaging, batches, failures, feasibility, features, judging, metrics, robust, session
+from xraytune import averaging, batches, checkpoints, failures, feasibility, features, judging, metrics, session
 from xraytune.batches import Rows
 from xraytune.course import Course
 from xraytune.errors import TrialError
-from xraytune.judging import ViewedImages
-from xraytune.machine import device_name, host_name, peak_memory_mb, versions
+from xraytune.judging import Judge, ViewedImages
+from xraytune.machine import device_name, forget_peak_memory, host_name, peak_memory_mb, versions
 from xraytune.models.compiling import jit_compile, targets, to_float32
 from xraytune.models.fitting import augmented, class_weights, head_only
 from xraytune.models.plan import PLATEAU_EPOCHS, Plan
@@ -80,12 +80,10 @@ class Training:
         self.epoch, self.done = 0, False
         self._course = Course(judged=len(data.validation) > 0)
         self._drops, self._known_drops = 0, tuple(rate_drops)
-        self._viewed: ViewedImages | None = None
         self.view_predictions: dict[str, NDArray[np.float32]] = {}
-        if objective == Objective.ROBUST and len(data.validation) and not data.views:
-            raise ValueError("objective robust needs data with views: with_views(data, seed)")
         self._last: EpochReport | None = None
         session.clear()
+        forget_peak_memory()
         keras.utils.set_random_seed(config.seed % 2**32)
         with failures.named(), self._phase("build"):
             hp = keras_tuner.HyperParameters()
@@ -106,6 +104,10 @@ class Training:
                 layer.trainable = False
             self.shell = self._make_shell()
             self._compile()
+        self._judge = Judge(
+            data, self.pool,
+            objective=objective, beta=beta, trained=self._epoch_size, prefix=self.prefix is not None,
+        )  # fmt: skip
 
     # ── one epoch ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -130,21 +132,18 @@ class Training:
     def _step(self) -> EpochReport:
         if self._thaw and self.epoch >= self.plan.head_epochs:
             with self._phase("build"):
-                for layer in self._thaw:
-                    layer.trainable = True
-                self._thaw = []
-                self._compile()
+                self._thaw_all()
         loss = self._train()
         with ExitStack() as averaged:
             with self._phase("average"):
                 averaged.enter_context(averaging.averaged(self.shell, self._batches_for_statistics()))
             probabilities = self._validate()
             self.epoch += 1
-            value, measured = self._judge(probabilities, loss)
+            value, measured = self._value(probabilities, loss)
             weights = [np.array(w) for w in self.shell.get_weights()]
         measured |= {"rate_drops": float(self._drops)} if self.plan.schedule == "plateau" else {}
         self._course.add({"epoch": float(self.epoch), "value": value, **measured}, weights, probabilities)
-        waited = self._course.without_gain(self._trivial)
+        waited = self._course.without_gain(self._judge.trivial(self.curve[0]))
         if self.plan.schedule == "plateau" and self._judged and waited and waited % PLATEAU_EPOCHS == 0:
             self._drops += 1
         elif not self._judged:
@@ -202,31 +201,9 @@ class Training:
         ]
         return metrics.two_columns(np.concatenate(out).astype(np.float32))
 
-    def _look_at_views(self, per_class: int | None) -> tuple[RobustScore, dict[str, NDArray[np.float32]]]:
-        """The robust score, and the predictions it is made of.
-
-        Args:
-            per_class: images of each class; None is all that were drawn.
-        """
+    def _look(self, *, whole: bool) -> tuple[RobustScore, dict[str, NDArray[np.float32]]]:
         with self._phase("views"):
-            viewed = self._views_drawn()
-            chosen = viewed.chosen(per_class or len(viewed.labels))
-            answers = viewed.predictions(self._predict_view, chosen)
-            score = robust.score(viewed.labels[chosen], answers, self.data.positive, beta=self.beta)
-        return score, answers
-
-    def _views_drawn(self) -> ViewedImages:
-        if self._viewed is None:
-            self._viewed = judging.draw(
-                self.pool,
-                np.asarray(self.data.validation),
-                self.data.labels,
-                self.data.views,
-                per_class=judging.PER_CLASS if self.prefix is None else judging.PER_CLASS_PREFIX,
-                fingerprint=self.data.fingerprint,
-                cache=self.data.cache,
-            )
-        return self._viewed
+            return self._judge.look(self._predict_view, whole=whole)
 
     def _predict_view(self, pool: NDArray[Any], rows: Rows) -> NDArray[np.float32]:
         if self.prefix is None:
@@ -234,26 +211,21 @@ class Training:
         source = self.prefix.features(
             pool,
             rows,
-            fingerprint=self._views_drawn().key,
+            fingerprint=self._judge.views().key,
             cache=self.data.cache,
             limit=self.data.cache_limit,
             check=self._check_deadline,
         )
         return self._predict(source, rows)
 
-    def _judge(self, probabilities: NDArray[np.float32], loss: float) -> tuple[float, dict[str, float]]:
+    def _value(self, probabilities: NDArray[np.float32], loss: float) -> tuple[float, dict[str, float]]:
         """The objective and every metric of an epoch."""
         if not self._judged:
             return 0.0, {"loss": loss}
-        labels = self.data.labels[self.data.validation]
-        figures = metrics.summary(labels, probabilities, self.data.positive, beta=self.beta)
-        chosen = np.clip(probabilities[np.arange(len(labels)), labels], 1e-7, 1.0)
-        measured = {"loss": loss, "val_loss": float(-np.log(chosen).mean())}
-        measured |= {f"val_{name}": float(value) for name, value in figures.items() if math.isfinite(value)}
+        value, measured = self._judge.clean(probabilities, loss)
         if self.objective != Objective.ROBUST:
-            return float(figures["f_beta"]), measured
-        look = judging.per_epoch(self._epoch_size, len(self.data.views), len(self.data.classes), judging.PER_CLASS)
-        score, _ = self._look_at_views(look)
+            return value, measured
+        score, _ = self._look(whole=False)
         return score.value, measured | judging.measure(score)
 
     # ── what it leaves ───────────────────────────────────────────────────────────────────────────────────────────
@@ -270,16 +242,12 @@ class Training:
         self.shell.set_weights(weights)
         row = self.curve[self._course.best - 1]
         measured = {k: v for k, v in row.items() if k not in {"epoch", "value"}}
-        if self._judged and self.data.positive is not None:
-            truth = self.data.labels[self.data.validation] == self.data.positive
-            scores = probabilities[:, self.data.positive]
-            threshold, value = metrics.best_threshold(truth, scores, self.beta)
-            measured |= {"best_threshold": float(threshold), "f_beta_best_threshold": float(value)}
+        measured |= self._judge.best_threshold(probabilities) if self._judged else {}
         objective_value = row["value"]
         if self._judged and self.data.views:
             with suppress(TrialError):  # no time left to look: what the epochs said stands
                 self._check_deadline()
-                score, self.view_predictions = self._look_at_views(None)
+                score, self.view_predictions = self._look(whole=True)
                 measured |= judging.measure(score)
                 objective_value = score.value if self.objective == Objective.ROBUST else objective_value
         if self.plan.precision != "float32":
@@ -311,14 +279,15 @@ class Training:
     @property
     def view_positions(self) -> NDArray[np.intp]:
         """Where the images of `view_predictions` stand among the validation images, `(m,)`."""
-        return self._viewed.positions if self._viewed is not None else np.zeros(0, np.intp)
+        return np.zeros(0, np.intp) if self.viewed is None else self.viewed.positions
+
+    @property
+    def viewed(self) -> ViewedImages | None:
+        """The views of some of the validation images; None before they were first looked at."""
+        return self._judge.viewed
 
     def save(self, folder: Path) -> None:
         """Write everything needed to go on with the next epoch elsewhere."""
-        folder.mkdir(parents=True, exist_ok=True)
-        arrays = {f"variable{i}": np.array(v.numpy()) for i, v in enumerate(self._variables())}
-        arrays |= self._course.arrays()
-        np.savez(folder / "state.npz", **arrays)  # type: ignore[arg-type]  # numpy reads the names as its own option
         state = {
             "epoch": self.epoch,
             "done": self.done,
@@ -328,31 +297,25 @@ class Training:
             "seconds": self.seconds,
             "last": self._last.to_json() if self._last else None,
         }
-        artifacts.write_json(folder / "state.json", state)
+        checkpoints.write(folder, self.shell, self._course.arrays(), state)
 
     def restore(self, folder: Path) -> None:
         """Go on where `save` left off: weights, optimiser, random generators, best epoch, curve."""
-        state = artifacts.read_json(folder / "state.json")
+        state = checkpoints.read_state(folder)
         if state["epoch"] >= self.plan.head_epochs and self._thaw:
-            for layer in self._thaw:
-                layer.trainable = True
-            self._thaw = []
-            self._compile()
-        with np.load(folder / "state.npz") as arrays:
-            for i, variable in enumerate(self._variables()):
-                variable.assign(arrays[f"variable{i}"])
+            self._thaw_all()
+        with checkpoints.restored(folder, self.shell) as arrays:
             self._course.load(list(state["curve"]), int(state["best"]), arrays, len(self.shell.weights))
         self.epoch, self.done, self._drops = int(state["epoch"]), bool(state["done"]), int(state["drops"])
         self.seconds = dict(state["seconds"])
         self._reported = dict(self.seconds)
         self._last = EpochReport.from_json(state["last"]) if state["last"] else None
 
-    def _variables(self) -> list[Any]:
-        """All that training changes: weights, generators' states, the optimiser's own; metrics are reset."""
-        self.shell.optimizer.build(self.shell.trainable_variables)
-        counted = {id(v) for m in self.shell.metrics for v in m.variables}
-        own = [v for v in self.shell.variables if id(v) not in counted]
-        return own + [v for v in self.shell.optimizer.variables if id(v) not in {id(o) for o in own}]
+    def _thaw_all(self) -> None:
+        for layer in self._thaw:
+            layer.trainable = True
+        self._thaw = []
+        self._compile()
 
     # ── making ready ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -394,13 +357,6 @@ class Training:
     def _epoch_size(self) -> int:
         """Images that an epoch trains on."""
         return batches.epoch_size(len(self.data.train), self.plan.epoch_images)
-
-    @property
-    def _trivial(self) -> float:
-        """The objective of the best answer that looks at no image."""
-        if self.objective == Objective.ROBUST:
-            return robust.trivial(len(self.data.classes), self.data.positive, self.beta)
-        return self.curve[0].get("val_trivial_f_beta", 0.0)
 
     # ── data ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
