@@ -54,21 +54,25 @@ class Options:
     """What networks compute in: float32 or bfloat16."""
     cache_limit: int = 0
     """Bytes that kept prefixes may take on disk; 0 leaves it to the library."""
+    given: frozenset[str] = frozenset()
+    """Fields that the user gave by name, a default's own value among them: a resumed study does not fill them in."""
 
     def to_request(self) -> dict[str, Any]:
         """What belongs to the study, as plain values: kept with it, so that `--resume` alone asks for it again."""
-        left_out = {"study", "resume", "weights_dir", "cache", "cache_limit"}
+        left_out = {"study", "resume", "weights_dir", "cache", "cache_limit", "given"}
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in left_out}
         return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items() if v != _DEFAULTS[k]}
 
     def completed(self, request: Mapping[str, Any]) -> Options:
-        """These options, where they are at their defaults those of an earlier request."""
+        """These options; where they were not given and are at their defaults, those of an earlier request."""
         known: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in request.items() if k in _DEFAULTS
         }
         if self.trials is not None or self.seconds is not None:  # a new budget replaces the old one whole
             known = {k: v for k, v in known.items() if k not in {"trials", "seconds"}}
-        earlier: dict[str, Any] = {k: v for k, v in known.items() if getattr(self, k) == _DEFAULTS[k]}
+        earlier: dict[str, Any] = {
+            k: v for k, v in known.items() if k not in self.given and getattr(self, k) == _DEFAULTS[k]
+        }
         return dataclasses.replace(self, **earlier)
 
 

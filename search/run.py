@@ -69,6 +69,7 @@ class Running:
 
 
 def main(
+    context: typer.Context,
     data: Annotated[str | None, typer.Option(help="Folder of X-rays, archive, .npz, or demo [default: demo]")] = None,
     space: Annotated[str | None, typer.Option(help="chest_xray, smoke, module:name or file.py:name")] = None,
     trials: Annotated[int | None, typer.Option(help="Trials in all")] = None,
@@ -142,6 +143,7 @@ def main(
         cache=cache,
         precision=precision,
         cache_limit=console.size(cache_limit, "--cache-limit") if cache_limit else 0,
+        given=_given(context),
     )
     running = Running(
         results=results,
@@ -160,6 +162,12 @@ def main(
         target=target,
     )
     search(options, running)
+
+
+def _given(context: typer.Context) -> frozenset[str]:
+    """The options that stand on the command line, by their names in `Options`."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return frozenset(n for n, source in sources.items() if source is not None and source.name == "COMMANDLINE")
 
 
 def _assignments(pairs: list[str]) -> dict[str, str]:
