@@ -94,7 +94,7 @@ def _metric_names(spec: StudySpec, count: int) -> list[str]:
     return [spec.label, *others, *(f"objective {i + 1}" for i in range(len(others) + 1, count))]
 
 
-SMALLER_IS_BETTER = frozenset({"parameters", "loss", "brier", "calibration_error"})
+SMALLER_IS_BETTER = frozenset({"parameters", "inference_ms", "loss", "brier", "calibration_error"})
 """Objectives that are minimised, by their name without `val_`; every other figure is better where it is larger."""
 
 

@@ -104,6 +104,8 @@ class KerasJob:
     objective: str
     beta: float
     max_epochs: int
+    timed: bool = False
+    """Whether the trained network's prediction is timed: an objective of the search."""
 
     def start(self, config: TrialConfig, deadline: float | None) -> RunningTrial:
         """Build the network of `config`; Keras is cleared of the last one by `Training`."""
@@ -123,6 +125,7 @@ class KerasJob:
             beta=self.beta,
             max_epochs=self.max_epochs,
             deadline=deadline,
+            timed=self.timed,
         )
         return _KerasTrial(training, self.data)
 

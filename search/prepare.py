@@ -388,4 +388,5 @@ def _keras_job(
     )
     progress(0, 1, "planning shifted views")
     data = with_views(data, options.seed)
-    return KerasJob(space_name, context, data, options.objective, options.beta, options.max_epochs)
+    timed = "inference_ms" in options.objectives
+    return KerasJob(space_name, context, data, options.objective, options.beta, options.max_epochs, timed)

@@ -312,7 +312,7 @@ class Study:
 
 
 def objective_value(name: str, result: TrialResult) -> float:
-    """A further objective by name: `parameters`, or any metric a result holds.
+    """A further objective by name: `parameters`, `inference_ms`, or any other metric a result holds.
 
     Raises:
         TrialError: the result does not hold it.

@@ -232,3 +232,14 @@ def test_a_network_trained_in_bfloat16_is_saved_in_float32_and_answers_the_same(
     np.testing.assert_allclose(answers, training.model.predict_on_batch(images), atol=1e-6)
     np.testing.assert_allclose(answers, training.validation_predictions(), atol=2e-2)
     assert keras.config.dtype_policy().name == "float32"
+
+
+def test_the_networks_prediction_is_timed_where_an_objective_asks_for_it(data):
+    full = space("smoke")
+    small = config(full, family="dense", epochs=1)
+    training = Training(full, small, data, timed=True)
+    training.step()
+    assert 0 < training.finish().metrics["inference_ms"] < 1000
+    training = Training(full, small, data)
+    training.step()
+    assert "inference_ms" not in training.finish().metrics
