@@ -83,9 +83,7 @@ def main(
     objective: Annotated[
         str, typer.Option(help="robust (shifted views of the validation images too), or clean (as they are)")
     ] = "robust",
-    objectives: Annotated[
-        str, typer.Option(help="f_beta, or with a second: f_beta,inference_ms")
-    ] = "f_beta",
+    objectives: Annotated[str, typer.Option(help="f_beta, or with a second: f_beta,inference_ms")] = "f_beta",
     positive: Annotated[str | None, typer.Option(help="The positive class's name")] = None,
     fit: Annotated[str, typer.Option(help="How a film becomes a square: crop, pad or squash")] = "crop",
     sampler: Annotated[str | None, typer.Option(help="tpe, bo, qmc, random or gp [default: tpe]")] = None,
