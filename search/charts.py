@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import repeat
 
 WIDTH, HEIGHT = 440, 300
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 44
@@ -23,6 +24,8 @@ class Series:
     """A class of the style sheet: c0 … c7 or `faint`."""
     kind: str = "line"
     """line, dots, steps, or band (points out along the upper edge and back along the lower)."""
+    notes: Sequence[str] = ()
+    """What each dot says when it is pointed at."""
 
 
 def chart(
@@ -68,9 +71,10 @@ def chart(
         if not s.points:
             continue
         if s.kind == "dots":
-            for point in s.points:
+            for point, note in zip(s.points, s.notes or repeat(""), strict=False):
                 cx, cy = place(point).split(",")
-                out.append(f'<circle class="{s.style}" cx="{cx}" cy="{cy}" r="3.2"/>')
+                said = f"<title>{escape(note)}</title>" if note else ""
+                out.append(f'<circle class="{s.style}" cx="{cx}" cy="{cy}" r="3.2">{said}</circle>')
         elif s.kind == "band":
             out.append(f'<polygon class="band {s.style}" points="{" ".join(map(place, s.points))}"/>')
         else:
@@ -124,4 +128,4 @@ def ticks(low: float, high: float, whole: bool = False) -> list[float]:
 
 
 def _label(value: float) -> str:
-    return f"{value:.2f}".rstrip("0").rstrip(".") if value != int(value) else str(int(value))
+    return f"{value:.6f}".rstrip("0").rstrip(".") if value != int(value) else str(int(value))

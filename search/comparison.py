@@ -19,6 +19,7 @@ from search.confirm import Confirmed
 from search.storage import StudyView, TrialRecord
 from search.trainings import Recipe, RefitTask, refit_digest
 from search.winner import Choice
+from spaces.recipes import RECIPES
 from xraytune import evaluation, intervals, metrics
 from xraytune.evaluation import Answers
 from xraytune.models.plan import Plan
@@ -32,6 +33,24 @@ def recipes_of(study: StudyView) -> list[tuple[str, TrialRecord]]:
         if origin.startswith("recipe") and trial.counts:
             found.append((origin.removeprefix("recipe").strip(" :"), trial))
     return found
+
+
+def adapted(name: str, trial: TrialRecord, max_epochs: int = 0) -> str:
+    """What the study changed of a published configuration, `image_size 224 → 64, epochs 30 → 10`; empty if nothing.
+
+    Args:
+        name: the recipe's.
+        trial: that tried it.
+        max_epochs: the study's bound on epochs, 0 for none.
+    """
+    recipe = RECIPES.get(name)
+    if recipe is None or trial.config is None:
+        return ""
+    tried = dict(trial.config.values)
+    if max_epochs and int(tried.get("epochs", 0)) > max_epochs:
+        tried["epochs"] = max_epochs
+    pairs = [(key.rpartition("/")[2], value, tried[key]) for key, value in recipe.values.items() if key in tried]
+    return ", ".join(f"{key} {value} → {now}" for key, value, now in pairs if now != value)
 
 
 @dataclass(frozen=True)
@@ -95,6 +114,7 @@ def on_validation(bench: Bench, study: StudyView, winner: TrialRecord) -> list[d
         row: dict[str, Any] = {
             "name": name, "trial": trial.number, "family": trial.family, "state": trial.state,
             "epochs": trial.result.epochs if trial.result else 0, "why": trial.message if trial.state == "FAIL" else "",
+            "adapted": adapted(name, trial, study.spec.max_epochs),
             "figures": None, "difference": None, "delong_p": None, "winner": trial.number == winner.number,
         }  # fmt: skip
         theirs = _predictions(study, trial)
@@ -138,17 +158,31 @@ def refits(study: StudyView, recipe: Recipe, folder: Path) -> list[tuple[str, Tr
     return out
 
 
-def on_test(bench: Bench, winner: Answers, recipes: Sequence[tuple[str, int, Answers]]) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Rival:
+    """A retrained recipe on the test set."""
+
+    name: str
+    trial: int
+    answers: Answers
+    """As the network gives them, at 0.5."""
+    adapted: str = ""
+    """As `adapted` tells it."""
+
+
+def on_test(bench: Bench, winner: Answers, recipes: Sequence[Rival]) -> list[dict[str, Any]]:
     """The final model against the trivial answer and the retrained recipes on the test set.
 
     Args:
         bench: the test images.
         winner: calibrated, at its operating threshold.
-        recipes: name, trial and answers of each, as the network gives them, at 0.5.
+        recipes: the study's, retrained.
     """
     classes = winner.probabilities.shape[1]
     trivial = evaluation.trivial_answers(bench.labels, classes, bench.positive)
-    others = [("the trivial answer", None, trivial), *((f"recipe {name}", n, a) for name, n, a in recipes)]
+    others: list[tuple[str, int | None, Answers, str]] = [("the trivial answer", None, trivial, "")]
+    others += [(f"recipe {r.name}", r.trial, r.answers, r.adapted) for r in recipes]
     return [
-        {"with": name, "trial": n, "figures": bench.figures(a), **bench.compare(winner, a)} for name, n, a in others
+        {"with": name, "trial": n, "adapted": changed, "figures": bench.figures(a), **bench.compare(winner, a)}
+        for name, n, a, changed in others
     ]

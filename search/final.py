@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import spaces
-from search import cases, comparison, confirm, ledger, networks, printing, report, trainings, winner
+from search import cases, comparison, confirm, figures, ledger, networks, printing, report, trainings, winner
 from search.comparison import Bench
 from search.confirm import Confirmed, Plan
 from search.networks import Trained
@@ -92,12 +92,12 @@ class Retraining:
             retrained = self._rivals(rivals, pool)
             with winner.whole(target) as folder:
                 self._save(folder, choice, fitted, members, recipe, dataset)
-                figures = self._judge(folder, pool, choice, fitted, confirmed, plan, dataset, recipe, retrained)
+                found = self._judge(folder, pool, choice, fitted, confirmed, plan, dataset, recipe, retrained)
                 begun = time.monotonic()
                 report.write(self.study, folder)
                 self.phases["report"] = time.monotonic() - begun
-        printing.results(figures, target)
-        return figures
+        printing.results(found, target)
+        return found
 
     def _data(self) -> Dataset:
         """The study's data, verified and compared with its fingerprints."""
@@ -322,11 +322,14 @@ class Retraining:
         raw: Any = outcome.value
         probabilities = fitted.calibration.apply(raw).astype(np.float32)
         labels = np.array([i.label for i in dataset.select("test")], dtype=np.int32)
-        figures: Mapping[str, Any] = winner.judge(
+        audit = figures.audit(dataset)
+        judged: Mapping[str, Any] = winner.judge(
             dataset, fitted, labels, probabilities, raw,
             beta=self.spec.beta,
             patients_of_pool=np.asarray(recipe.data.patients), labels_of_pool=np.asarray(recipe.data.labels),
+            audit=audit,
         )  # fmt: skip
+        ledger.keep_figures(self.study.folder, opened, judged["test"]["overall"])
         tested = Bench(labels, np.array([i.patient for i in dataset.select("test")]), dataset.positive, self.spec.beta)
         pooled = Bench(
             np.asarray(recipe.data.labels), np.asarray(recipe.data.patients), dataset.positive, self.spec.beta,
@@ -341,7 +344,6 @@ class Retraining:
             "untrained": [{"name": r.name, "why": r.network.error} for r in rivals if r.network.error],
         }
         self.phases["test set"] = time.monotonic() - begun
-        best = self.study.best().number if any(t.state == "COMPLETE" for t in self.study.trials()) else None
         full = {
             "demonstration": dataset.demonstration,
             "study": self.study.name,
@@ -349,62 +351,27 @@ class Retraining:
             "grouped_by": dataset.grouped_by,
             "opened": opened,
             "model": {"policy": card.policy, "threshold": card.threshold, **dict(card.made)},
-            **figures,
+            **judged,
             "comparisons": compared,
             "data_card": {
                 "counts": {split: dataset.counts(split) for split in ("train", "val", "test")},
                 "fit": dataset.fit,
                 "notes": list(dataset.notes),
             },
-            "audit": self._audit(dataset),
-            "confirmation": {
-                "folds": plan.folds,
-                "seeds": len({r.repeat for r in choice.winner.results}),
-                "best_of_study": best,
-                "winner": choice.winner.trial.number,
-                "objective": self.spec.objective,
-                "cut": choice.winner.cut,
-                "finalists": [
-                    {
-                        "trial": c.trial.number,
-                        "family": c.trial.family,
-                        "searched": c.trial.value,
-                        "confirmed": c.mean,
-                        "standard_error": c.error,
-                        "epochs": c.epochs,
-                        "values": c.values,
-                        "clean": c.measured("val_f_beta"),
-                        "robust": c.measured("robust"),
-                        "auc": c.measured("val_auc"),
-                        "by_view": c.by_view(),
-                        "curves": [list(r.result.curve) for r in c.results if r.repeat == 0],
-                    }
-                    for c in confirmed
-                ],
-                "weights": {str(c.trial.number): w for c, w in choice.finalists},
-            },
+            "audit": audit,
+            "confirmation": figures.confirmation(confirmed, choice, plan, self.study),
             "views": list(fitted.views),
             "seconds": {**self.phases, "all": time.monotonic() - self.started},
         }
         decided = metrics.decide(probabilities, card.positive, card.threshold)
-        artifacts.write_json(folder / "metrics.json", _finite(full))
+        artifacts.write_json(folder / "metrics.json", figures.finite(full))
         cases.write(folder, pool, squares, dataset, labels, probabilities)
         winner.write_predictions(folder / "predictions.csv", dataset, labels, probabilities, decided)
         return full
 
-    @staticmethod
-    def _audit(dataset: Dataset) -> dict[str, Any] | None:
-        """The shortcut audit with the test set beside it; the set is open by now."""
-        with printing.progress() as progress:
-            try:
-                return data.audit(dataset, compare_test=True, progress=progress).to_json()
-            except InputError:  # too few patients to cross-validate
-                return None
-
-    @staticmethod
     def _answers_of(
-        rivals: Sequence[_Retrained], pool: Workers, squares: Mapping[int, Path]
-    ) -> list[tuple[str, int, Answers]]:
+        self, rivals: Sequence[_Retrained], pool: Workers, squares: Mapping[int, Path]
+    ) -> list[comparison.Rival]:
         """What the retrained recipes say of the test set, as their networks give it, at 0.5."""
         able = [r for r in rivals if not r.network.error]
         tasks = [NetworkTask(r.network.path, r.network.sha256, squares[Retraining._size(r.trial)]) for r in able]
@@ -413,18 +380,12 @@ class Retraining:
             if outcome.error:
                 raise FatalError(f"The network of recipe {able[outcome.index].name} could not be used: {outcome.error}")
             found[outcome.index] = Answers(outcome.value)
-        return [(r.name, r.trial.number, found[i]) for i, r in enumerate(able)]
-
-
-def _finite(value: Any) -> Any:
-    """The same with None for what is not a finite number: JSON knows no NaN."""
-    if isinstance(value, Mapping):
-        return {str(k): _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    if isinstance(value, float | np.floating):
-        return float(value) if np.isfinite(value) else None
-    return value
+        return [
+            comparison.Rival(
+                r.name, r.trial.number, found[i], comparison.adapted(r.name, r.trial, self.spec.max_epochs)
+            )
+            for i, r in enumerate(able)
+        ]
 
 
 def _name(task: FoldTask) -> str:

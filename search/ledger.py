@@ -1,17 +1,26 @@
-"""The study's ledger: every opening of the sealed test set, one JSON line each, written before it is opened."""
+"""The study's ledger: every opening of the sealed test set, one JSON line each, written before it is opened.
+
+What an opening showed follows in a line of its own, so that nothing that was written is ever rewritten: the figures of
+the first opening stay when `winner/` is replaced.
+"""
 
 from __future__ import annotations
 
 import datetime
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from xraytune.errors import FatalError
 
 NAME = "ledger.jsonl"
+
+FIGURES = ("accuracy", "sensitivity", "specificity", "f2", "auc")
+"""What is kept of each opening, with intervals."""
+
+_FIGURES_OF = '{"figures_of"'
 
 
 def append(study_folder: Path, entry: Mapping[str, Any]) -> int:
@@ -24,8 +33,28 @@ def append(study_folder: Path, entry: Mapping[str, Any]) -> int:
     Raises:
         FatalError: it can't be recorded; the set must then stay closed.
     """
+    _write(study_folder, {"when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), **entry})
+    return len(read(study_folder))
+
+
+def keep_figures(study_folder: Path, opening: int, overall: Mapping[str, Sequence[float | None]]) -> None:
+    """Keep what an opening showed.
+
+    Args:
+        study_folder: `results/<study>`.
+        opening: which, from 1.
+        overall: [value, low, high] by name; those of `FIGURES` are kept.
+
+    Raises:
+        FatalError: they can't be kept.
+    """
+    found = {name: [None if v is None else round(v, 4) for v in overall[name]] for name in FIGURES}
+    _write(study_folder, {"figures_of": opening, "figures": found})
+
+
+def _write(study_folder: Path, entry: Mapping[str, Any]) -> None:
     path = study_folder / NAME
-    line = json.dumps({"when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), **entry}) + "\n"
+    line = json.dumps(entry) + "\n"
     try:
         torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
         with path.open("a", encoding="utf-8") as file:
@@ -33,23 +62,46 @@ def append(study_folder: Path, entry: Mapping[str, Any]) -> int:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise FatalError(
-            f"The opening of the test set can't be recorded in {path} ({error.strerror}), so it stays closed."
-        ) from None
-    return len(read(study_folder))
+        what = "What the test set showed can't be kept" if "figures_of" in entry else "The opening can't be recorded"
+        why = "." if "figures_of" in entry else ", so the test set stays closed."
+        raise FatalError(f"{what} in {path} ({error.strerror}){why}") from None
 
 
 def read(study_folder: Path) -> list[dict[str, Any]]:
-    """Every opening so far; a line torn by a full disk counts as one, since the set may have been opened."""
+    """Every opening so far, with its `figures` where they were kept.
+
+    A line torn by a full disk counts as an opening, since the set may have been opened; torn figures are none.
+    """
     path = study_folder / NAME
     if not path.exists():
         return []
-    entries = []
+    entries: list[dict[str, Any]] = []
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.strip():
             continue
         try:
-            entries.append(json.loads(line))
+            entry = json.loads(line)
         except ValueError:
-            entries.append({"when": "", "what": "an entry that was cut off"})
+            if not line.startswith(_FIGURES_OF):
+                entries.append({"when": "", "what": "an entry that was cut off"})
+            continue
+        if "figures_of" not in entry:
+            entries.append(entry)
+        elif 0 < entry["figures_of"] <= len(entries):
+            entries[entry["figures_of"] - 1]["figures"] = entry["figures"]
     return entries
+
+
+def openings(results: Path, fingerprint: str) -> dict[str, int]:
+    """How often each study of a results folder has opened the test set of this fingerprint.
+
+    Args:
+        results: holds the studies' folders.
+        fingerprint: of the sealed test images.
+    """
+    found = {}
+    for path in sorted(results.glob(f"*/{NAME}")):
+        count = sum(entry.get("test_fingerprint") == fingerprint for entry in read(path.parent))
+        if count:
+            found[path.parent.name] = count
+    return found

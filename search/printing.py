@@ -176,7 +176,16 @@ def confirmed(found: Sequence[Confirmed], plan: Plan, study: StudyView) -> None:
     objective = "robust score" if robust else f"F{study.spec.beta:g}"
     table = Table(title=f"Confirmed by {objective} on held-out folds", title_justify="left", header_style="bold")
     other = f"clean F{study.spec.beta:g}" if robust else "robust score"
-    columns = ("trial", "family", "in the search", "on folds ± s.e.", other, "ROC AUC", "epochs", "falls most under")
+    columns = (
+        "trial",
+        "family",
+        "in the search",
+        "on folds ± s.e.",
+        other,
+        "ROC AUC (mean of folds)",
+        "epochs",
+        "falls most under",
+    )
     for name in columns:
         table.add_column(name, justify="left" if name in {"family", "falls most under"} else "right")
     for c in found:
@@ -259,7 +268,7 @@ def results(figures: Mapping[str, Any], folder: Path) -> None:
     trivial = test["trivial"]
     table.add_column("figure")
     table.add_column("test [95 % interval]", justify="right")
-    table.add_column("out of fold", justify="right")
+    table.add_column("out of fold, pooled", justify="right")
     table.add_column(f"always {trivial['answer']}", justify="right", style="dim")
     rows = dict(NAMES)
     if test["beta"] not in {1, 2}:
@@ -298,6 +307,8 @@ def results(figures: Mapping[str, Any], folder: Path) -> None:
         )
     for line in figures["gap"]:
         say(line)
+    if figures["folds_auc"]["warning"]:
+        say(f"[yellow]{figures['folds_auc']['warning']}[/]")
     say(figures["worst_subgroup"])
     _rivals(figures)
     say(f"\nSaved in {folder}: {', '.join(path.name for path in sorted(folder.iterdir()))}")

@@ -134,6 +134,12 @@ def _context(study: StudyView, folder: Path, figures: Mapping[str, Any]) -> dict
         "trivial_robust": robust.trivial(len(figures["test"]["classes"]), positive, figures["test"]["beta"]),
         "cases": _cases(folder),
         "ledger": ledger.read(study.folder),
+        "ledger_names": {name: NAMES[name] for name in ledger.FIGURES},
+        "openings": ledger.openings(study.folder.parent, study.spec.test_fingerprint),
+        "made_of": _made_of(figures),
+        "partial": _partial(study),
+        "data_name": Path(figures["data"]).name,
+        "pool": _pool_counts(figures),
         "explorer": None if positive is None else _explorer(labels == positive, p[:, positive]),
         "prevalence": float(np.mean(labels == positive)) if positive is not None else None,
         "elsewhere": _precision_elsewhere(figures),
@@ -146,6 +152,29 @@ def _context(study: StudyView, folder: Path, figures: Mapping[str, Any]) -> dict
         "states": Counter(t.state for t in trials),
         "colours": [f"c{i}" for i in range(8)],
     }
+
+
+def _made_of(figures: Mapping[str, Any]) -> str:
+    """What the final model is: `the weighted mean of 4 networks: 3 cnn (64 px), 1 densenet (128 px)`."""
+    model = figures["model"]
+    kinds = Counter((c["family"], _image_size(c["values"])) for c in model["configurations"])
+    named = [(f"{family} ({size} px)", n) for (family, size), n in kinds.items()]
+    if model["final"] == "folds":
+        return f"the mean of {len(model['epochs'])} networks, one of each fold and seed, all {named[0][0]}"
+    if sum(kinds.values()) == 1:
+        return f"one network: {named[0][0]}"
+    return f"the weighted mean of {sum(kinds.values())} networks: {', '.join(f'{n} {name}' for name, n in named)}"
+
+
+def _image_size(values: Mapping[str, Any]) -> int:
+    """Of a configuration, in pixels; 224 where it names none, as `search.final` trains it."""
+    return next((int(value) for key, value in values.items() if key.rpartition("/")[2] == "image_size"), 224)
+
+
+def _pool_counts(figures: Mapping[str, Any]) -> dict[str, int]:
+    """Images by class that the final model was trained on: train and validation."""
+    counts = figures["data_card"]["counts"]
+    return {name: counts["train"][name] + counts["val"][name] for name in figures["test"]["classes"]}
 
 
 def _precision_elsewhere(figures: Mapping[str, Any], prevalence: float = 0.1) -> float | None:
@@ -166,10 +195,17 @@ def read_predictions(path: Path, classes: Sequence[str]) -> tuple[NDArray[np.int
     return labels, p, [row["patient"] for row in rows]
 
 
+def _partial(study: StudyView) -> list[str]:
+    """The hyperparameters that only some complete trials had, as `cnn/width (12 of 30)`, the most frequent first."""
+    trials = [t for t in study.trials() if t.state == "COMPLETE" and t.config]
+    had = Counter(name for t in trials if t.config for name in t.config.values)
+    return [f"{name} ({n} of {len(trials)})" for name, n in had.most_common() if n < len(trials)]
+
+
 def _explorer(event: NDArray[np.bool_], score: NDArray[np.float64]) -> dict[str, list[Any]]:
     """Scores and truth in descending order: the page counts on them itself."""
     order = np.argsort(-score, kind="stable")
-    return {"scores": [round(float(s), 5) for s in score[order]], "events": [int(e) for e in event[order]]}
+    return {"scores": [float(s) for s in score[order]], "events": [int(e) for e in event[order]]}
 
 
 def roc_and_pr(event: NDArray[np.bool_], score: NDArray[np.float64], weights: NDArray[np.float64]) -> tuple[Any, Any]:
@@ -228,6 +264,8 @@ def _curves(
 
 
 def _reliability(figures: Mapping[str, Any]) -> str:
+    """The curve with and without calibration; a bin's dot says how many images it holds."""
+
     def line(rows: Sequence[Mapping[str, float]]) -> list[tuple[float, float]]:
         return [(r["predicted"], r["observed"]) for r in rows]
 
@@ -236,11 +274,15 @@ def _reliability(figures: Mapping[str, Any]) -> str:
     series = [
         Series([(0, 0), (1, 1)], style="faint"),
         Series(without, "as the network gives it", "c1"),
-        Series(without, style="c1", kind="dots"),
+        Series(without, style="c1", kind="dots", notes=_counts(figures["calibration"]["reliability_without"])),
         Series(with_it, "calibrated", "c0"),
-        Series(with_it, style="c0", kind="dots"),
+        Series(with_it, style="c0", kind="dots", notes=_counts(figures["test"]["reliability"])),
     ]
     return chart(series, x="probability", y="share that had it", title="Reliability curve")
+
+
+def _counts(rows: Sequence[Mapping[str, float]]) -> list[str]:
+    return [f"{row['n']:.0f} images" for row in rows]
 
 
 def _history(trials: Sequence[TrialRecord]) -> str:
@@ -280,7 +322,7 @@ def _families(trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
 
 
 def _importance(study: StudyView) -> str:
-    """How much each hyperparameter moved the objective, where there are trials enough to say."""
+    """Which hyperparameters tell the best trials from the rest, where there are trials enough to say."""
     if sum(t.state == "COMPLETE" for t in study.trials()) < ENOUGH:
         return ""
     try:

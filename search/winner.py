@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from search.confirm import Confirmed
 from search.trainings import FoldResult
-from xraytune import artifacts, calibration, ensembles, evaluation, metrics, thresholds
+from xraytune import artifacts, calibration, ensembles, evaluation, gap, metrics, subgroups, thresholds
 from xraytune.calibration import Calibration
 from xraytune.data import Dataset, ImageRecord
 from xraytune.errors import FatalError
@@ -43,12 +43,9 @@ class Choice:
 
     kind: str
     finalists: tuple[tuple[Confirmed, float], ...]
-    """With their weights; one unless it is an ensemble."""
-
-    @property
-    def winner(self) -> Confirmed:
-        """The confirmed best finalist."""
-        return self.finalists[0][0]
+    """With their weights, the heaviest first; one unless it is an ensemble."""
+    winner: Confirmed
+    """The confirmed best finalist, which need not be the heaviest of an ensemble, nor in it."""
 
     def out_of_fold(self) -> NDArray[np.float32]:
         """Probabilities of every image by networks that had not seen it, averaged as the final model averages."""
@@ -104,7 +101,7 @@ def choose(
         beta: of F-beta.
     """
     if kind != "ensemble":
-        return Choice(kind, ((confirmed[0], 1.0),))
+        return Choice(kind, ((confirmed[0], 1.0),), confirmed[0])
     by_number = {str(c.trial.number): c for c in confirmed}
     indices, each = shared_views(confirmed)
     if objective == Objective.ROBUST and each[0]:
@@ -115,7 +112,7 @@ def choose(
     else:
         weights = ensembles.select(labels, {name: c.out_of_fold() for name, c in by_number.items()})
     ranked = sorted(weights, key=lambda name: -weights[name])
-    return Choice(kind, tuple((by_number[name], weights[name]) for name in ranked))
+    return Choice(kind, tuple((by_number[name], weights[name]) for name in ranked), confirmed[0])
 
 
 @dataclass(frozen=True)
@@ -130,6 +127,10 @@ class Fitted:
     """The one in use; None without a positive class."""
     probabilities: NDArray[np.float64]
     """Calibrated out-of-fold probabilities `(n, k)`."""
+    crossed: NDArray[np.float64]
+    """The same with each fold calibrated on the others, `(n, k)`: what the calibration itself is judged by."""
+    areas: tuple[float, ...]
+    """ROC AUC within each fold, as the final model averages."""
     views: tuple[str, ...]
     """The shifted views behind the evidence."""
 
@@ -163,8 +164,12 @@ def fit(
     raw = choice.out_of_fold()
     scale, losses = calibration.choose(labels, raw, folds)
     calibrated = scale.apply(raw)
+    crossed = calibrated.copy()
+    for train, held in folds:
+        crossed[held] = calibration.fit(labels[train], raw[train], scale.method).apply(raw[held])
+    areas = tuple(float(metrics.figures(labels[i], raw[i], positive, brief=True)["auc"][0]) for _, i in folds)
     if positive is None:
-        return Fitted(scale, losses, (), None, calibrated, ())
+        return Fitted(scale, losses, (), None, calibrated, crossed, areas, ())
     event = np.asarray(labels) == positive
     indices, views = choice.views()
     column = {name: scale.apply(p)[:, positive] for name, p in views.items()}
@@ -194,7 +199,7 @@ def fit(
         used = thresholds.automatic([p for p in policies if not p.name.startswith("sensitivity")], beta)
     else:
         used = next(p for p in policies if p.name == policy)
-    return Fitted(scale, losses, policies, used, calibrated, tuple(column))
+    return Fitted(scale, losses, policies, used, calibrated, crossed, areas, tuple(column))
 
 
 @contextmanager
@@ -246,12 +251,12 @@ def subgroup_columns(images: Sequence[ImageRecord], extra: Mapping[str, Sequence
             {"small": f"up to {low:.0f} px", "middle": f"to {high:.0f} px", "large": f"over {high:.0f} px"}[n]
             for n in named
         ]
-    return {**columns, **{name: evaluation.grouped(values) for name, values in extra.items()}}
+    return {**columns, **{name: subgroups.grouped(values) for name, values in extra.items()}}
 
 
 def _series(key: str) -> str:
-    """The letters that a file's name starts with: `IM`, `NORMAL` and `person` are three series of the Kermany films."""
-    found = re.match(r"[A-Za-z]+", Path(key).stem)
+    """What a file's name starts with before its numbers: `IM`, `NORMAL2-IM` and `person` of the Kermany films."""
+    found = re.match(r"[A-Za-z]+(\d?-[A-Za-z]+)*", Path(key).stem)
     return found.group() if found else ""
 
 
@@ -265,6 +270,7 @@ def judge(
     beta: float,
     patients_of_pool: NDArray[np.str_],
     labels_of_pool: NDArray[np.int32],
+    audit: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Every figure of the test set and of the out-of-fold predictions, as plain JSON.
 
@@ -277,6 +283,7 @@ def judge(
         beta: of F-beta.
         patients_of_pool: patients of train and validation images.
         labels_of_pool: their labels.
+        audit: the shortcut audit as JSON, its shifts by class.
     """
     images = dataset.select("test")
     patients = np.array([i.patient for i in images])
@@ -289,22 +296,31 @@ def judge(
     )  # fmt: skip
     validation = evaluation.evaluate(
         labels_of_pool, fitted.probabilities, patients_of_pool,
-        classes=dataset.classes, positive=positive, threshold=fitted.threshold, beta=beta, draws=DRAWS_OUT_OF_FOLD,
+        classes=dataset.classes, positive=positive, threshold=fitted.threshold, beta=beta, crossed=fitted.crossed,
+        draws=DRAWS_OUT_OF_FOLD,
     )  # fmt: skip
-    groups = evaluation.subgroups(
+    groups = subgroups.subgroups(
         subgroup_columns(images, dataset.subgroups("test")), labels, probabilities, patients,
-        positive=positive, threshold=fitted.threshold, beta=beta,
+        classes=dataset.classes, positive=positive, threshold=fitted.threshold, beta=beta,
     )  # fmt: skip
     normal = None
     if positive is not None and len(dataset.classes) == 2:
         normal = dataset.classes[1 - positive]
-    before = {name: values[0] for name, values in validation["overall"].items()}
+    pooled = validation["overall"]["auc"][0]
     return {
         "test": test,
         "validation": validation,
         "subgroups": groups,
-        "worst_subgroup": evaluation.worst_subgroup(groups, test["overall"]["accuracy"]),
-        "gap": evaluation.gap_in_words(before, test["overall"], normal, positive=positive is not None),
+        "worst_subgroup": subgroups.worst_subgroup(groups),
+        "gap": gap.in_words(
+            validation["overall"], test["overall"], normal, positive=positive is not None, shift=_largest_shift(audit)
+        ),
+        "changes": gap.changes(validation["overall"], test["overall"]),
+        "folds_auc": {
+            "pooled": pooled,
+            "mean": float(np.mean(fitted.areas)),
+            "warning": "" if pooled is None else gap.alignment(pooled, fitted.areas),
+        },
         "calibration": {
             "method": fitted.calibration.method,
             "cross_entropy_out_of_fold": dict(fitted.losses),
@@ -313,9 +329,33 @@ def judge(
             "reliability_without": calibration.reliability(*_events(labels, raw, positive)),
         },
         "policies": _policies(fitted, labels, probabilities, positive, beta),
-        "published": list(evaluation.PUBLISHED) if evaluation.is_official_test(names, labels, dataset.classes) else [],
+        "published": list(evaluation.PUBLISHED)
+        if evaluation.is_official_test(names, labels, dataset.classes, dataset.name)
+        else [],
+        "population": ""
+        if dataset.demonstration
+        else evaluation.population(
+            [Path(i.key).name for split in ("train", "val") for i in dataset.select(split)], dataset.name
+        ),
         "seconds_of_figures": time.monotonic() - started,
     }
+
+
+SHIFTED = 0.6
+"""AUC of a property between training and test films from which it is told as a shift."""
+
+
+def _largest_shift(audit: Mapping[str, Any] | None) -> str:
+    """What the audit found of how the test films differ, for beside the gap; empty where it was not run."""
+    if not audit or not audit["shifts"]:
+        return ""
+    largest = max(audit["shifts"], key=lambda shift: shift["auc"])
+    if largest["auc"] >= SHIFTED:
+        return f"The audit sees the largest shift here: {largest['sentence']}"
+    return (
+        f"The files' make-up does not explain it: no property tells a class's test films from its training films "
+        f"(AUC {largest['auc']:.2f} at most)."
+    )
 
 
 def _events(

@@ -1,13 +1,15 @@
-"""A model on a sealed set: every figure with its interval, whole, by class and by subgroup, and the gap in words.
+"""A model on a sealed set: every figure with its interval, whole and by class; two models; published figures.
 
 Called once the test set was opened; everything is plain JSON, so that the report and `metrics.json` are the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -16,15 +18,6 @@ from numpy.typing import ArrayLike, NDArray
 from xraytune import calibration, intervals, metrics
 from xraytune.intervals import Interval
 from xraytune.metrics import Floats
-
-FEWEST = 10
-"""Images below which a subgroup's figures say nothing: an interval would span most of 0 to 1."""
-
-THIRDS_FROM = 6
-"""Different numbers in a column above which they are a measurement (an age) and are grouped in thirds."""
-
-MOST_VALUES = 30
-"""Different texts in a column above which they are no groups."""
 
 NAMES = {
     "accuracy": "accuracy",
@@ -45,11 +38,11 @@ Triple = list[float | None]
 """value, low, high; None where undefined (JSON has no NaN)."""
 
 
-def _behind(truth: NDArray[Any], decided: NDArray[Any], patients: NDArray[Any], which: int | None) -> dict[str, int]:
+def patients_behind(truth: NDArray[Any], decided: NDArray[Any], who: NDArray[Any], which: int | None) -> dict[str, int]:
     """How many patients are behind each share: of one class, or (None) all and every class together."""
 
     def count(chosen: NDArray[np.bool_]) -> int:
-        return len(np.unique(patients[chosen]))
+        return len(np.unique(who[chosen]))
 
     if which is None:
         return {"accuracy": count(np.ones(len(truth), dtype=bool))}
@@ -71,6 +64,7 @@ def evaluate(
     positive: int | None,
     threshold: float = 0.5,
     beta: float = 2.0,
+    crossed: ArrayLike | None = None,
     draws: int = intervals.DRAWS,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -84,10 +78,12 @@ def evaluate(
         positive: the positive class or None.
         threshold: operating threshold of the positive class.
         beta: of F-beta.
+        crossed: `(n, k)`, calibrated on the other folds: Brier's score and the calibration error are then of these, for
+            of probabilities that the calibration was fitted on they flatter it.
         draws: bootstrap resamples.
         seed: of the draws.
 
-    A share that is 1 (or 0) in every draw gets the exact binomial interval over its patients.
+    Shares have the interval of `intervals.of_share`, the calibration error that of `intervals.reflected`.
 
     Returns:
         `overall` name → [value, low, high]; `classes` class → figure → [value, low, high]; `averages`; `confusion`
@@ -100,6 +96,8 @@ def evaluate(
 
     def statistic(weights: Floats) -> dict[str, Floats]:
         overall = metrics.figures(truth, p, positive, threshold, beta, weights)
+        if crossed is not None:
+            overall |= _of_calibrated(truth, np.asarray(crossed, dtype=np.float64), positive, weights)
         each = metrics.class_figures(metrics.confusion(truth, decided, k, weights))
         each["auc"] = np.stack([metrics.roc_auc(truth == c, p[:, c], weights) for c in range(k)], axis=1)
         return {**overall, **metrics.averaged(each), **{f"class/{name}": values for name, values in each.items()}}
@@ -108,12 +106,14 @@ def evaluate(
     found = intervals.bootstrap(statistic, who, draws=draws, seed=seed)
     single = {name: v for name, v in found.items() if isinstance(v, Interval)}
     by_class = {name.removeprefix("class/"): v for name, v in found.items() if isinstance(v, tuple)}
-    for name, n in (_behind(truth, decided, who, None) | _behind(truth, decided, who, positive)).items():
-        if name in single and (positive is not None or name == "accuracy"):
-            single[name] = intervals.exact_at_an_end(single[name], n)
-    behind = [_behind(truth, decided, who, c) for c in range(k)]
+    behind = patients_behind(truth, decided, who, None)
+    if positive is not None:
+        behind |= patients_behind(truth, decided, who, positive)
+    single |= {name: intervals.of_share(single[name], n) for name, n in behind.items() if name in single}
+    single["calibration_error"] = intervals.reflected(single["calibration_error"])
+    each_behind = [patients_behind(truth, decided, who, c) for c in range(k)]
     by_class = {
-        name: tuple(intervals.exact_at_an_end(v, behind[c].get(name, 0)) for c, v in enumerate(values))
+        name: tuple(intervals.of_share(v, each_behind[c].get(name, 0)) for c, v in enumerate(values))
         for name, values in by_class.items()
     }
     dull = trivial_answers(truth, k, positive)
@@ -138,6 +138,16 @@ def evaluate(
         "confusion": metrics.confusion(truth, decided, k)[0].astype(int).tolist(),
         "reliability": calibration.reliability(event, score),
         "trivial": {"answer": classes[always], **{n: v if np.isfinite(v) else None for n, v in trivial.items()}},
+    }
+
+
+def _of_calibrated(truth: NDArray[Any], p: Floats, positive: int | None, w: Floats) -> dict[str, Floats]:
+    """Brier's score and the calibration error as `metrics.figures` defines them, `(draws,)` each."""
+    event, score = (truth == positive, p[:, positive]) if positive is not None else (truth == p.argmax(1), p.max(1))
+    squares = (score - event) ** 2 if positive is not None else ((p - np.eye(p.shape[1])[truth]) ** 2).sum(axis=1)
+    return {
+        "brier": w @ squares / w.sum(axis=1),
+        "calibration_error": metrics.calibration_error(event, score, w),
     }
 
 
@@ -210,150 +220,6 @@ def trivial_answers(labels: ArrayLike, classes: int, positive: int | None) -> An
     return Answers(np.eye(classes)[np.full(len(truth), always)])
 
 
-def grouped(values: Sequence[str]) -> list[str]:
-    """A column's values as subgroups: thirds of many different numbers, the values themselves where they are few.
-
-    Args:
-        values: one an image, empty where there is none.
-
-    Returns:
-        the subgroup of each image; all empty where there are more than `MOST_VALUES` texts (a report, a date).
-    """
-    present = {v for v in values if v}
-    numbers: dict[str, float] = {}
-    with suppress(ValueError):
-        numbers = {v: float(v) for v in present}
-    if len(present) > THIRDS_FROM and numbers and np.isfinite(list(numbers.values())).all():
-        low, high = np.quantile([numbers[v] for v in values if v], [1 / 3, 2 / 3])
-        names = {v: f"up to {low:g}" if x <= low else f"over {high:g}" if x > high else f"over {low:g} to {high:g}"
-                 for v, x in numbers.items()}  # fmt: skip
-        return [names.get(v, "") for v in values]
-    return list(values) if len(present) <= MOST_VALUES else [""] * len(values)
-
-
-def subgroups(
-    columns: Mapping[str, Sequence[str]],
-    labels: ArrayLike,
-    probabilities: ArrayLike,
-    patients: ArrayLike,
-    *,
-    positive: int | None,
-    threshold: float,
-    beta: float = 2.0,
-    draws: int = 500,
-    seed: int = 0,
-) -> list[dict[str, Any]]:
-    """Accuracy, sensitivity, specificity and AUC of every subgroup, worst accuracy first.
-
-    Args:
-        columns: name of a column → one value an image, e.g. `{"kind": ["bacterial", …]}`; an empty value is none.
-        labels: class indices `(n,)`.
-        probabilities: `(n, k)`.
-        patients: `(n,)`.
-        positive: the positive class or None.
-        threshold: operating threshold.
-        beta: of F-beta.
-        draws: bootstrap resamples a subgroup.
-        seed: of the draws.
-
-    Returns:
-        rows of column, value, images, patients and [value, low, high] a figure; subgroups of fewer than `FEWEST`
-        images and columns with one value only are left out.
-    """
-    truth, p, who = np.asarray(labels), np.asarray(probabilities), np.asarray(patients)
-    rows = []
-    for column, values in columns.items():
-        array = np.asarray(values, dtype=str)
-        kinds = [v for v in np.unique(array) if v]
-        if len(kinds) < 2:
-            continue
-        for kind in kinds:
-            chosen = array == kind
-            if chosen.sum() < FEWEST:
-                continue
-
-            def statistic(weights: Floats, chosen: NDArray[np.bool_] = chosen) -> dict[str, Floats]:
-                return metrics.figures(truth[chosen], p[chosen], positive, threshold, beta, weights)
-
-            found = intervals.bootstrap(statistic, who[chosen], draws=draws, seed=seed)
-            decided = metrics.decide(p[chosen], positive, threshold)
-            behind = _behind(truth[chosen], decided, who[chosen], None)
-            if positive is not None:
-                behind |= _behind(truth[chosen], decided, who[chosen], positive)
-            wanted = ("accuracy", "sensitivity", "specificity", "auc")
-            row = {
-                name: triple(intervals.exact_at_an_end(v, behind.get(name, 0)))
-                for name in wanted
-                if isinstance(v := found[name], Interval)
-            }
-            rows.append(
-                {
-                    "column": column,
-                    "value": str(kind),
-                    "images": int(chosen.sum()),
-                    "patients": len(np.unique(who[chosen])),
-                    **row,
-                }
-            )
-    return sorted(rows, key=lambda row: row["accuracy"][0])
-
-
-def worst_subgroup(rows: Sequence[Mapping[str, Any]], overall: Triple) -> str:
-    """One sentence that names the subgroup with the lowest accuracy."""
-    if not rows:
-        return "No subgroup is large enough to be judged by itself."
-    row = rows[0]
-    value, low, high = row["accuracy"]
-    clear = high is not None and overall[0] is not None and high < overall[0]
-    doubt = "clearly below" if clear else "within chance of"
-    return (
-        f"The worst subgroup is {row['column']} = {row['value']} ({row['images']} images): accuracy {value:.2f} "
-        f"[{low:.2f}, {high:.2f}], {doubt} the {overall[0]:.2f} of all images."
-    )
-
-
-def gap_in_words(
-    validation: Mapping[str, float], test: Mapping[str, Triple], normal: str | None = None, *, positive: bool = True
-) -> list[str]:
-    """What changed from out-of-fold validation to the test set, one sentence a figure, then what it means.
-
-    Args:
-        validation: out-of-fold figures by name.
-        test: [value, low, high] by name.
-        normal: what the images without the finding are called.
-        positive: whether a positive class is decided by a threshold; else the figures are averages over classes.
-
-    A change counts where the test set's interval leaves out the validation figure.
-    """
-    lines, changed = [], {}
-    for name in ("auc", "sensitivity", "specificity"):
-        before, (after, low, high) = validation.get(name), test[name]
-        if before is None or after is None or low is None or high is None or not np.isfinite(before):
-            continue
-        lines.append(f"{NAMES[name]} {before:.2f} on validation, {after:.2f} on test [{low:.2f}, {high:.2f}]")
-        if not low <= before <= high:
-            changed[name] = after - before
-    out = ["; ".join(lines) + "."] if lines else []
-    films = f"the {normal} films" if normal else "the films without the finding"
-    if positive and changed.get("specificity", 0) < 0:
-        out.append(
-            f"Specificity fell by {-changed['specificity']:.2f}, more than chance: {films} of the test set look "
-            "different from those that the model learned from."
-        )
-    if changed.get("sensitivity", 0) < 0:
-        which = "films with the finding look different" if positive else "the films of some class look different"
-        out.append(f"Sensitivity fell by {-changed['sensitivity']:.2f}, more than chance: {which} in the test set.")
-    if changed.get("auc", 0) < 0:
-        out.append("The ranking itself became worse (ROC AUC), so no other threshold would close the gap.")
-    elif positive and changed and "auc" not in changed:
-        out.append("The ranking (ROC AUC) held: the gap is one of the operating threshold.")
-    if not changed:
-        out.append("No figure changed by more than chance between validation and test.")
-    elif all(v > 0 for v in changed.values()):
-        out.append("The test set was easier than validation.")
-    return out
-
-
 _KERMANY = {"accuracy": 0.928, "sensitivity": 0.932, "specificity": 0.901, "auc": 0.968}
 PUBLISHED: tuple[dict[str, Any], ...] = (
     {"source": "Kermany et al. 2018, Inception V3 (transfer)", **_KERMANY},
@@ -368,15 +234,43 @@ PUBLISHED: tuple[dict[str, Any], ...] = (
 """Figures on the official 624 test images of Kermany et al. 2018, as their authors give them."""
 
 
-def is_official_test(names: Sequence[str], labels: ArrayLike, classes: Sequence[str]) -> bool:
-    """Whether these are the 624 official test images: 234 normal, 242 bacterial, 148 viral films by their names.
+PNEUMONIAMNIST = "pneumoniamnist"
+
+
+def is_official_test(names: Sequence[str], labels: ArrayLike, classes: Sequence[str], source: str = "") -> bool:
+    """Whether these are the 624 official test images: 234 normal, 242 bacterial, 148 viral films.
+
+    PneumoniaMNIST holds them without their names: there its own name and the counts of its classes tell.
 
     Args:
         names: file names.
         labels: class indices.
         classes: class names.
+        source: what the data set is called: a path, or `pneumoniamnist:64`.
     """
     bacterial = sum("_bacteria_" in name for name in names)
     viral = sum("_virus_" in name for name in names)
     counts = dict(zip(classes, np.bincount(np.asarray(labels), minlength=len(classes)).tolist(), strict=True))
+    if PurePath(source).name.lower().startswith(PNEUMONIAMNIST):
+        return counts == {"normal": 234, "pneumonia": 390}
     return sorted(counts.values()) == [234, 390] and (bacterial, viral) == (242, 148)
+
+
+_KERMANYS = re.compile(r"((NORMAL2-)?IM-\d+-\d+(-\d+)?|person\d+_(bacteria|virus)_\d+)\.jpe?g", re.IGNORECASE)
+
+
+def population(names: Sequence[str], source: str = "") -> str:
+    """Whom the films show, in one sentence, where the official files of Kermany et al. 2018 are recognised; else empty.
+
+    Args:
+        names: file names of train and validation; all of the official ones' pattern, a thousand at least.
+        source: what the data set is called.
+    """
+    official = len(names) >= 1000 and all(_KERMANYS.fullmatch(name) for name in names)
+    if not official and not PurePath(source).name.lower().startswith(PNEUMONIAMNIST):
+        return ""
+    by = "By their names these are" if official else "These are"
+    return (
+        f"{by} the films of Kermany et al. 2018: children of one to five years, anterior-posterior chest X-rays of "
+        "routine care at Guangzhou Women and Children's Medical Center. Sex and exact ages are not known."
+    )

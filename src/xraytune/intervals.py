@@ -8,7 +8,7 @@ for all rows at once. Called by `xraytune.evaluation`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -34,6 +34,8 @@ class Interval(Record):
     """The figure on the images as they are; NaN where it is undefined."""
     low: float
     high: float
+    error: float = field(default=float("nan"), compare=False)
+    """Standard deviation of the draws."""
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
@@ -91,24 +93,57 @@ def _interval(value: float, drawn: Floats, tail: float) -> Interval:
     if not kept.size:
         return Interval(value, float("nan"), float("nan"))
     low, high = np.quantile(kept, [tail, 1 - tail])
-    return Interval(value, float(low), float(high))
+    return Interval(value, float(low), float(high), float(np.std(kept)))
 
 
-def exact_at_an_end(interval: Interval, n: int, level: float = 0.95) -> Interval:
-    """The interval of a share that is 0 or 1 in every draw, where the bootstrap knows no doubt.
+def of_share(interval: Interval, patients: int, level: float = 0.95) -> Interval:
+    """The interval of a share (accuracy, sensitivity …), which does not end at 1 because one patient was drawn seldom.
 
-    Of n patients without an exception the exact binomial interval (Clopper & Pearson 1934) reaches to
-    `((1 - level) / 2) ** (1 / n)`: 36 right of 36 may be 90 of 100. Any other interval is left as it is.
+    Korn & Graubard 1998: the exact binomial interval (Clopper & Pearson 1934) of as many independent patients as would
+    spread as the bootstrap draws do, `p (1 - p) / variance`, but never more than there are. A share of 0 or 1 has no
+    spread and counts its patients, so that 73 of 73 never reads worse than 72 of 73.
 
     Args:
         interval: from `bootstrap`.
-        n: patients behind the share.
+        patients: behind the share's denominator; below 1 the interval is left as it is.
         level: of the interval.
     """
-    if n < 1 or interval.value not in {0.0, 1.0} or not interval.low == interval.high == interval.value:
+    p = interval.value
+    if patients < 1 or not np.isfinite(p):
         return interval
-    end = float(((1 - level) / 2) ** (1 / n))
-    return Interval(1.0, end, 1.0) if interval.value == 1.0 else Interval(0.0, 0.0, 1 - end)
+    variance = interval.error**2
+    n = min(float(patients), p * (1 - p) / variance) if variance > 0 else float(patients)
+    tail = (1 - level) / 2
+    low = 0.0 if p <= 0 else float(stats.beta.ppf(tail, p * n, (1 - p) * n + 1))
+    high = 1.0 if p >= 1 else float(stats.beta.ppf(1 - tail, p * n + 1, (1 - p) * n))
+    return Interval(p, low, high, interval.error)
+
+
+def reflected(interval: Interval, least: float = 0.0) -> Interval:
+    """The basic bootstrap interval, `2 · value - high` to `2 · value - low` (Davison & Hinkley 1997, ch. 5.2).
+
+    For a figure that resampling only raises: a calibration error of draws holds the noise of the sample and that of
+    the drawing, so that its percentile interval lies too high.
+
+    Args:
+        interval: a percentile interval.
+        least: below which the figure can't be. The value itself is always within.
+    """
+    value = interval.value
+    low = min(value, max(least, 2 * value - interval.high))
+    return Interval(value, low, max(value, 2 * value - interval.low), interval.error)
+
+
+def apart(first: Interval, second: Interval) -> Interval:
+    """The interval of `first - second` where they come from different patients.
+
+    Of the two intervals (square-and-add: Newcombe 1998, method 10; Zou & Donner 2008), so that both are in doubt and
+    what `of_share` knows of shares near 0 and 1 is kept.
+    """
+    difference = first.value - second.value
+    below = np.hypot(first.value - first.low, second.high - second.value)
+    above = np.hypot(first.high - first.value, second.value - second.low)
+    return Interval(difference, float(difference - below), float(difference + above))
 
 
 def paired(

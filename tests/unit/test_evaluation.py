@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xraytune import calibration, ensembles, evaluation, makeup, thresholds
+from xraytune import calibration, ensembles, evaluation, gap, makeup, subgroups, thresholds
 from xraytune.data import folds
 from xraytune.errors import InputError
 
@@ -166,7 +166,9 @@ def test_a_sensitivity_of_one_gets_an_interval_by_its_patients() -> None:
     assert found["overall"]["sensitivity"] == pytest.approx([1.0, exact, 1.0])
     assert found["by_class"]["b"]["recall"] == pytest.approx([1.0, exact, 1.0])
     assert found["overall"]["specificity"][1] < 55 / 60 < found["overall"]["specificity"][2]
-    rows = evaluation.subgroups({"x": ["u"] * 70 + ["v"] * 30}, labels, both, patients, positive=1, threshold=0.5)
+    rows = subgroups.subgroups(
+        {"x": ["u"] * 70 + ["v"] * 30}, labels, both, patients, classes=("a", "b"), positive=1, threshold=0.5
+    )
     alone = next(row for row in rows if row["value"] == "v")
     assert alone["accuracy"] == pytest.approx([1.0, 0.025 ** (1 / 15), 1.0])
 
@@ -192,12 +194,12 @@ def test_two_models_on_the_same_images_differ_beyond_chance_or_not() -> None:
 
 def test_a_column_of_many_numbers_becomes_thirds_and_free_text_no_group() -> None:
     ages = [str(age) for age in range(1, 91)]
-    found = evaluation.grouped([*ages, ""])
+    found = subgroups.grouped([*ages, ""])
     assert [found.count(name) for name in dict.fromkeys(found)] == [30, 30, 30, 1]
     assert found[0].startswith("up to")
     assert found[-1] == ""
-    assert evaluation.grouped(["F", "M", "F"]) == ["F", "M", "F"]
-    assert set(evaluation.grouped([f"report {i}" for i in range(50)])) == {""}
+    assert subgroups.grouped(["F", "M", "F"]) == ["F", "M", "F"]
+    assert set(subgroups.grouped([f"report {i}" for i in range(50)])) == {""}
 
 
 def test_the_worst_subgroup_is_named_and_tiny_ones_are_left_out() -> None:
@@ -205,24 +207,86 @@ def test_the_worst_subgroup_is_named_and_tiny_ones_are_left_out() -> None:
     kind = np.where(np.arange(400) < 200, "good film", "bad film")
     p[kind == "bad film"] = p[kind == "bad film"][:, ::-1]
     columns = {"machine": kind.tolist(), "one": ["x"] * 400, "rare": ["y"] * 395 + ["z"] * 5}
-    rows = evaluation.subgroups(columns, labels, p, np.arange(400), positive=1, threshold=0.5, draws=100)
+    rows = subgroups.subgroups(
+        columns, labels, p, np.arange(400), classes=("a", "b"), positive=1, threshold=0.5, draws=100
+    )
     assert [r["value"] for r in rows if r["column"] == "machine"] == ["bad film", "good film"]
     assert not [r for r in rows if r["column"] == "one" or r["value"] == "z"]
-    overall = evaluation.evaluate(labels, p, np.arange(400), classes=("a", "b"), positive=1, draws=100)
-    words = evaluation.worst_subgroup(rows, overall["overall"]["accuracy"])
+    words = subgroups.worst_subgroup(rows)
     assert "machine = bad film" in words
     assert "clearly below" in words
+    assert subgroups.worst_subgroup([]) == "No subgroup is large enough to be judged by itself."
+
+
+def test_a_group_of_healthy_films_only_is_judged_by_its_specificity_beside_the_other_healthy_ones() -> None:
+    labels = np.repeat([0, 1], [120, 200])
+    answers = np.concatenate([np.arange(120) % 5 == 0, np.ones(200, dtype=bool)])  # 0.80 of the healthy, all of the ill
+    series = np.concatenate([np.where(np.arange(120) % 2, "NORMAL2-IM", "IM"), np.full(200, "person")]).tolist()
+    p = np.stack([1 - answers, answers], axis=1).astype(float)
+
+    def of(classes: tuple[str, ...], positive: int | None) -> list[dict]:
+        return subgroups.subgroups(
+            {"series": series}, labels, p, np.arange(320), classes=classes, positive=positive, threshold=0.5, draws=200
+        )
+
+    rows = {row["value"]: row for row in of(("NORMAL", "PNEUMONIA"), 1)}
+    assert rows["IM"]["figure"] == rows["NORMAL2-IM"]["figure"] == "specificity"
+    assert rows["IM"]["everywhere"] == pytest.approx(0.8)
+    value, low, high = rows["IM"]["difference"]
+    assert value == pytest.approx(0.0, abs=1e-9)
+    assert low < 0 < high
+    assert rows["person"]["figure"] == "sensitivity"
+    assert rows["person"]["difference"] == [None, None, None]  # nobody ill is outside
+    assert "none shares a class" in subgroups.worst_subgroup([rows["person"]])
+    words = subgroups.worst_subgroup(list(rows.values()))
+    assert "specificity 0.80" in words
+    assert "within chance of the rest" in words
+    by_class = {row["value"]: row["figure"] for row in of(("a", "b"), None)}
+    assert by_class == {"IM": "recall of a", "NORMAL2-IM": "recall of a", "person": "recall of b"}
+
+
+SAME = {"auc": [0.95, 0.9, 0.99], "sensitivity": [0.9, 0.8, 0.97], "specificity": [0.9, 0.8, 0.97]}
+BEFORE = {"auc": [0.96, 0.95, 0.97], "sensitivity": [0.92, 0.9, 0.94], "specificity": [0.98, 0.97, 0.99]}
 
 
 def test_the_gap_is_said_in_words_only_where_it_is_more_than_chance() -> None:
-    same = {"auc": [0.95, 0.9, 0.99], "sensitivity": [0.9, 0.8, 0.97], "specificity": [0.9, 0.8, 0.97]}
-    before = {"auc": 0.96, "sensitivity": 0.92, "specificity": 0.93}
-    assert "No figure changed by more than chance" in " ".join(evaluation.gap_in_words(before, same))
-    fell = {**same, "specificity": [0.71, 0.66, 0.76]}
-    words = " ".join(evaluation.gap_in_words({**before, "specificity": 0.98}, fell, "NORMAL"))
+    assert "No figure changed by more than chance" in " ".join(
+        gap.in_words({**BEFORE, "specificity": [0.93, 0.9, 0.95]}, SAME)
+    )
+    fell = {**SAME, "specificity": [0.71, 0.66, 0.76]}
+    words = " ".join(gap.in_words(BEFORE, fell, "NORMAL", shift="The films are wider."))
     assert "specificity 0.98 on validation, 0.71 on test" in words
-    assert "the NORMAL films of the test set look different" in words
+    assert "Specificity fell by 0.27 [0.22, 0.32]" in words
+    assert (
+        "the NORMAL films of the test set look different from those that it learned from. The films are wider." in words
+    )
     assert "one of the operating threshold" in words
+
+
+def test_a_validation_figure_in_doubt_itself_makes_no_gap() -> None:
+    unsure = {**BEFORE, "specificity": [0.99, 0.85, 1.0]}
+    fell = {**SAME, "specificity": [0.90, 0.84, 0.95]}
+    assert "Specificity fell" in " ".join(gap.in_words({**unsure, "specificity": [0.99, 0.98, 1.0]}, fell))
+    assert "Specificity fell" not in " ".join(gap.in_words(unsure, fell))
+
+
+def test_scores_that_differ_between_folds_are_warned_of() -> None:
+    assert gap.alignment(0.96, [0.96, 0.95, 0.97]) == ""
+    assert "pooled over the folds the ROC AUC is 0.900, within folds it is 0.960" in gap.alignment(
+        0.90, [0.96, 0.95, 0.97]
+    )
+    assert gap.alignment(0.955, [0.96, 0.96, 0.96]) == ""
+    assert gap.alignment(float("nan"), [0.9, 0.9]) == ""
+
+
+def test_brier_and_calibration_error_out_of_fold_are_of_probabilities_calibrated_on_other_folds() -> None:
+    labels, p = predictions(300)
+    own = np.where(labels[:, None] == np.arange(2), 0.99, 0.01)  # as if the calibration had seen the truth
+    found = evaluation.evaluate(labels, own, np.arange(300), classes=("a", "b"), positive=1, crossed=p, draws=50)
+    honest = evaluation.evaluate(labels, p, np.arange(300), classes=("a", "b"), positive=1, draws=50)
+    for name in ("brier", "calibration_error"):
+        assert found["overall"][name] == pytest.approx(honest["overall"][name])
+    assert found["overall"]["accuracy"][0] == 1.0
 
 
 def test_published_figures_belong_to_the_official_test_set_only() -> None:
@@ -231,6 +295,24 @@ def test_published_figures_belong_to_the_official_test_set_only() -> None:
     labels = np.repeat([0, 1], [234, 390])
     assert evaluation.is_official_test(names, labels, ("NORMAL", "PNEUMONIA"))
     assert not evaluation.is_official_test(names[::2], labels[::2], ("NORMAL", "PNEUMONIA"))
+
+
+def test_pneumoniamnist_s_test_set_is_the_official_one_though_its_files_have_no_names() -> None:
+    names = [f"{i:03d}.pgm" for i in range(624)]
+    labels = np.repeat([0, 1], [234, 390])
+    classes = ("normal", "pneumonia")
+    assert evaluation.is_official_test(names, labels, classes, "pneumoniamnist:64")
+    assert evaluation.is_official_test(names, labels, classes, "/data/pneumoniamnist_128.npz")
+    assert not evaluation.is_official_test(names, labels, classes, "/data/mine.npz")
+    assert not evaluation.is_official_test(names[1:], labels[1:], classes, "pneumoniamnist")
+
+
+def test_whom_the_films_show_is_said_only_where_the_official_files_are_recognised() -> None:
+    names = [f"IM-{i:04d}-0001.jpeg" for i in range(600)] + [f"person{i}_virus_{i}.jpeg" for i in range(600)]
+    assert "Guangzhou" in evaluation.population(names)
+    assert evaluation.population(names[:50]) == ""
+    assert evaluation.population([*names, "film.jpeg"]) == ""
+    assert "Guangzhou" in evaluation.population(["000.pgm"], "pneumoniamnist")
 
 
 def test_a_film_unlike_the_training_images_is_flagged_and_a_like_one_is_not() -> None:

@@ -75,14 +75,58 @@ def test_images_of_one_patient_are_drawn_together_and_widen_the_interval() -> No
 
 
 def test_all_right_is_no_certainty() -> None:
-    perfect = intervals.Interval(1.0, 1.0, 1.0)
-    found = intervals.exact_at_an_end(perfect, 36)
+    perfect = intervals.Interval(1.0, 1.0, 1.0, 0.0)
+    found = intervals.of_share(perfect, 36)
     assert found.low == pytest.approx(stats.binomtest(36, 36).proportion_ci(method="exact").low)
-    none = intervals.exact_at_an_end(intervals.Interval(0.0, 0.0, 0.0), 36)
+    assert found.high == 1.0
+    none = intervals.of_share(intervals.Interval(0.0, 0.0, 0.0, 0.0), 36)
     assert none.high == pytest.approx(stats.binomtest(0, 36).proportion_ci(method="exact").high)
-    doubtful = intervals.Interval(1.0, 0.97, 1.0)
-    assert intervals.exact_at_an_end(doubtful, 36) is doubtful
-    assert intervals.exact_at_an_end(perfect, 0) is perfect
+    assert none.low == 0.0
+    assert intervals.of_share(perfect, 0) is perfect
+
+
+def test_a_share_s_interval_is_the_exact_binomial_one_of_as_many_patients_as_spread_alike() -> None:
+    labels = np.arange(200) < 190
+    found = intervals.bootstrap(accuracy(labels), np.arange(200))["share"]
+    assert isinstance(found, intervals.Interval)
+    share = intervals.of_share(found, 200)
+    exact = stats.binomtest(190, 200).proportion_ci(method="exact")
+    assert [share.low, share.high] == pytest.approx([exact.low, exact.high], abs=0.005)
+    twice = intervals.bootstrap(accuracy(np.repeat(labels, 2)), np.repeat(np.arange(200), 2))["share"]
+    assert isinstance(twice, intervals.Interval)
+    again = intervals.of_share(twice, 200)  # a second film of each patient says nothing new
+    assert [again.low, again.high] == pytest.approx([exact.low, exact.high], abs=0.005)
+
+
+@pytest.mark.parametrize("patients", [np.arange(73), np.arange(73) * 56 // 73, np.arange(73) // 8])
+def test_more_right_never_reads_worse(patients: np.ndarray) -> None:
+    n = len(np.unique(patients))
+    ends = []
+    for right in (66, 69, 70, 71, 72, 73):
+        found = intervals.bootstrap(accuracy(np.arange(73) < right), patients)["share"]
+        assert isinstance(found, intervals.Interval)
+        share = intervals.of_share(found, n)
+        ends.append((share.low, share.high))
+        assert share.low < right / 73 <= share.high
+        assert share.high < 1 or right == 73 or share.high == pytest.approx(1, abs=0.01)
+    assert max(low for low, _ in ends) == ends[-1][0]
+    assert ends[-2][0] < ends[-1][0]
+
+
+def test_a_calibration_error_s_interval_is_moved_by_what_resampling_adds() -> None:
+    found = intervals.reflected(intervals.Interval(0.08, 0.06, 0.12))
+    assert [found.low, found.high] == pytest.approx([0.04, 0.10])
+    assert intervals.reflected(intervals.Interval(0.02, 0.03, 0.07)) == intervals.Interval(0.02, 0.0, 0.02)
+
+
+def test_two_shares_of_different_patients_apart_as_newcombe_computes_it() -> None:
+    # Newcombe 1998, example (a): 56/70 - 48/80 with Wilson's intervals: 0.2, 0.0524 to 0.3339
+    first, second = (
+        intervals.Interval(k / n, *stats.binomtest(k, n).proportion_ci(method="wilson"))
+        for k, n in ((56, 70), (48, 80))
+    )
+    found = intervals.apart(first, second)
+    assert [found.value, found.low, found.high] == pytest.approx([0.2, 0.0524, 0.3339], abs=1e-4)
 
 
 def test_undefined_draws_are_left_out() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from search import ledger, predict, report
@@ -124,6 +125,10 @@ def test_the_opening_is_in_the_ledger_with_the_model_s_sha256(retrained: tuple[P
     entries = ledger.read(folder.parent)
     assert entries[0]["what"] == "retrain best"
     assert entries[0]["sha256"] == [m["sha256"] for m in read_card(folder).members]
+    figures = artifacts.read_json(folder / "metrics.json")
+    kept = entries[0]["figures"]
+    assert kept["accuracy"] == pytest.approx(figures["test"]["overall"]["accuracy"], abs=1e-4)
+    assert set(kept) == set(ledger.FIGURES)
     assert not list(folder.parent.glob(".winner*"))
 
 
@@ -210,7 +215,14 @@ def test_the_report_stands_alone_and_tells_the_figures(retrained: tuple[Path, An
         assert f'id="{section}"' in page
     assert "Not a medical device" in page
     card = (folder / "MODEL_CARD.md").read_text()
-    assert card.startswith("---\nlicense:")
+    head = yaml.safe_load(card.split("---\n")[1])
+    assert (head["license"], head["license_name"]) == ("other", "not-stated")
+    assert head["model-index"][0]["results"][0]["dataset"]["name"] == "films"
+    assert str(folder.parents[2]) not in card  # no path of this machine
+    assert "24 NORMAL, 24 PNEUMONIA images of train and validation together" in card
+    assert "people shown: not known." in card
+    assert "The model is one network: " in page
+    assert "within each fold it is" in page
     assert "Not a medical device" in card
     figures = artifacts.read_json(folder / "metrics.json")
     assert f"{figures['test']['overall']['auc'][0]:.3f}" in page

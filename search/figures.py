@@ -1,0 +1,74 @@
+"""Parts of `metrics.json`: how the finalists fared, and the audit of the data set. Called by `search.final`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from search import printing
+from search.confirm import Confirmed, Plan
+from search.storage import StudyView
+from search.winner import Choice
+from xraytune import data
+from xraytune.data.dataset import Dataset
+from xraytune.errors import InputError
+
+
+def confirmation(confirmed: Sequence[Confirmed], choice: Choice, plan: Plan, study: StudyView) -> dict[str, Any]:
+    """How each finalist fared on the folds, as plain values.
+
+    Args:
+        confirmed: best first.
+        choice: what the final model is made of.
+        plan: what was to be confirmed.
+        study: where the finalists come from.
+    """
+    best = study.best().number if any(t.state == "COMPLETE" for t in study.trials()) else None
+    return {
+        "folds": plan.folds,
+        "seeds": len({r.repeat for r in choice.winner.results}),
+        "best_of_study": best,
+        "winner": choice.winner.trial.number,
+        "objective": study.spec.objective,
+        "cut": choice.winner.cut,
+        "finalists": [
+            {
+                "trial": c.trial.number,
+                "family": c.trial.family,
+                "searched": c.trial.value,
+                "confirmed": c.mean,
+                "standard_error": c.error,
+                "epochs": c.epochs,
+                "values": c.values,
+                "clean": c.measured("val_f_beta"),
+                "robust": c.measured("robust"),
+                "auc": c.measured("val_auc"),
+                "by_view": c.by_view(),
+                "curves": [list(r.result.curve) for r in c.results if r.repeat == 0],
+            }
+            for c in confirmed
+        ],
+        "weights": {str(c.trial.number): w for c, w in choice.finalists},
+    }
+
+
+def audit(dataset: Dataset) -> dict[str, Any] | None:
+    """The shortcut audit with the test set beside it, class by class: the set is open by now."""
+    with printing.progress() as progress:
+        try:
+            return data.audit(dataset, compare_test=True, by_class=True, progress=progress).to_json()
+        except InputError:  # too few patients to cross-validate
+            return None
+
+
+def finite(value: Any) -> Any:
+    """The same with None for what is not a finite number: JSON knows no NaN."""
+    if isinstance(value, Mapping):
+        return {str(k): finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    return value

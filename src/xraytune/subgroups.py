@@ -1,0 +1,207 @@
+"""A model by subgroup of the test images: which groups there are, how each fares, and which is the worst.
+
+A group that holds one class only has no accuracy of its own, but a sensitivity or a specificity; each group is compared
+with the other images of the classes that it holds. Called by the retraining.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from xraytune import intervals, metrics
+from xraytune.evaluation import patients_behind, triple
+from xraytune.intervals import Interval
+from xraytune.metrics import Floats
+
+FEWEST = 10
+"""Images below which a subgroup's figures say nothing: an interval would span most of 0 to 1."""
+
+THIRDS_FROM = 6
+"""Different numbers in a column above which they are a measurement (an age) and are grouped in thirds."""
+
+MOST_VALUES = 30
+"""Different texts in a column above which they are no groups."""
+
+FIGURES = ("accuracy", "sensitivity", "specificity", "auc")
+"""Of each subgroup."""
+
+
+def grouped(values: Sequence[str]) -> list[str]:
+    """A column's values as subgroups: thirds of many different numbers, the values themselves where they are few.
+
+    Args:
+        values: one an image, empty where there is none.
+
+    Returns:
+        the subgroup of each image; all empty where there are more than `MOST_VALUES` texts (a report, a date).
+    """
+    present = {v for v in values if v}
+    numbers: dict[str, float] = {}
+    with suppress(ValueError):
+        numbers = {v: float(v) for v in present}
+    if len(present) > THIRDS_FROM and numbers and np.isfinite(list(numbers.values())).all():
+        low, high = np.quantile([numbers[v] for v in values if v], [1 / 3, 2 / 3])
+        names = {v: f"up to {low:g}" if x <= low else f"over {high:g}" if x > high else f"over {low:g} to {high:g}"
+                 for v, x in numbers.items()}  # fmt: skip
+        return [names.get(v, "") for v in values]
+    return list(values) if len(present) <= MOST_VALUES else [""] * len(values)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Some of the images, and what they are judged by."""
+
+    column: str
+    value: str
+    chosen: NDArray[np.bool_]
+    figure: str
+    """accuracy, or sensitivity, specificity or `recall of CLASS` where only that can be told."""
+    comparable: NDArray[np.bool_]
+    """The images of which the figure is: all, or those of the group's class."""
+
+
+def subgroups(
+    columns: Mapping[str, Sequence[str]],
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    patients: ArrayLike,
+    *,
+    classes: Sequence[str],
+    positive: int | None,
+    threshold: float,
+    beta: float = 2.0,
+    draws: int = 500,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Accuracy, sensitivity, specificity and AUC of every subgroup, the worst first.
+
+    Args:
+        columns: name of a column → one value an image, e.g. `{"kind": ["bacterial", …]}`; an empty value is none.
+        labels: class indices `(n,)`.
+        probabilities: `(n, k)`.
+        patients: `(n,)`.
+        classes: their names.
+        positive: the positive class or None.
+        threshold: operating threshold.
+        beta: of F-beta.
+        draws: bootstrap resamples.
+        seed: of the draws.
+
+    Returns:
+        rows of column, value, images, patients, [value, low, high] a figure; `figure`, by which the group is judged,
+        `judged` its [value, low, high], `everywhere` its value of all images, `difference` from the images outside
+        the group as [value, low, high] under draws of patients. Groups clearly below the rest come first, then by the
+        difference. Subgroups of fewer than `FEWEST` images and columns with one value only are left out.
+    """
+    truth, p, who = np.asarray(labels), np.asarray(probabilities, dtype=np.float64), np.asarray(patients)
+    decided = metrics.decide(p, positive, threshold)
+    groups = _groups(columns, truth, classes, positive)
+    if not groups:
+        return []
+    right = decided == truth if positive is None else (decided == positive) == (truth == positive)
+
+    def differences(weights: Floats) -> dict[str, Floats]:
+        out = {}
+        for i, group in enumerate(groups):
+            hits = right if group.figure != "accuracy" else decided == truth
+            inside, outside = group.chosen, group.comparable & ~group.chosen
+            with np.errstate(invalid="ignore"):
+                share = weights @ (hits & inside) / (weights @ inside)
+                out[str(i)] = share - weights @ (hits & outside) / (weights @ outside)
+        return out
+
+    found = intervals.bootstrap(differences, who, draws=draws, seed=seed)
+    rows = []
+    for i, group in enumerate(groups):
+        chosen, difference = group.chosen, found[str(i)]
+        assert isinstance(difference, Interval)
+        figures = _figures(truth[chosen], p[chosen], who[chosen], decided[chosen], positive, threshold, beta, draws)
+        hits = right if group.figure != "accuracy" else decided == truth
+        rows.append(
+            {
+                "column": group.column,
+                "value": group.value,
+                "images": int(chosen.sum()),
+                "patients": len(np.unique(who[chosen])),
+                **figures,
+                "figure": group.figure,
+                "judged": figures[group.figure if group.figure in FIGURES else "accuracy"],
+                "everywhere": float(hits[group.comparable].mean()),
+                "difference": triple(difference),
+            }
+        )
+    return sorted(rows, key=_badness)
+
+
+def _groups(
+    columns: Mapping[str, Sequence[str]], truth: NDArray[Any], classes: Sequence[str], positive: int | None
+) -> list[_Group]:
+    out = []
+    for column, values in columns.items():
+        array = np.asarray(values, dtype=str)
+        kinds = [v for v in np.unique(array) if v]
+        for kind in kinds if len(kinds) > 1 else []:
+            chosen = array == kind
+            if chosen.sum() < FEWEST:
+                continue
+            figure, comparable = "accuracy", np.ones(len(truth), dtype=bool)
+            held = set(truth[chosen].tolist())
+            if positive is not None and (held == {positive} or positive not in held):
+                figure = "sensitivity" if positive in held else "specificity"
+                comparable = (truth == positive) == (positive in held)
+            elif len(held) == 1:
+                (only,) = held
+                figure, comparable = f"recall of {classes[only]}", truth == only
+            out.append(_Group(column, str(kind), chosen, figure, comparable))
+    return out
+
+
+def _figures(
+    truth: NDArray[Any], p: Floats, who: NDArray[Any], decided: NDArray[Any],
+    positive: int | None, threshold: float, beta: float, draws: int,
+) -> dict[str, list[float | None]]:  # fmt: skip
+    """[value, low, high] of `FIGURES` on the images of one group."""
+    found = intervals.bootstrap(
+        lambda weights: metrics.figures(truth, p, positive, threshold, beta, weights, brief=True), who, draws=draws
+    )
+    behind = patients_behind(truth, decided, who, None)
+    if positive is not None:
+        behind |= patients_behind(truth, decided, who, positive)
+    return {
+        name: triple(intervals.of_share(v, behind.get(name, 0)))
+        for name in FIGURES
+        if isinstance(v := found[name], Interval)
+    }
+
+
+def _badness(row: Mapping[str, Any]) -> tuple[bool, float]:
+    value, _, high = row["difference"]
+    return not (high is not None and high < 0), 0.0 if value is None else value
+
+
+def worst_subgroup(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One sentence that names the subgroup that fares worst beside the other images of its classes.
+
+    Args:
+        rows: of `subgroups`.
+    """
+    if not rows:
+        return "No subgroup is large enough to be judged by itself."
+    compared = [row for row in rows if row["difference"][1] is not None]
+    if not compared:
+        return "No subgroup can be compared: none shares a class with images outside it."
+    row = compared[0]
+    (value, low, high), (difference, least, most) = row["judged"], row["difference"]
+    text = (
+        f"The worst subgroup is {row['column']} = {row['value']} ({row['images']} images): {row['figure']} {value:.2f} "
+        f"[{low:.2f}, {high:.2f}] where all images have {row['everywhere']:.2f}"
+    )
+    doubt = "clearly below" if most < 0 else "within chance of"
+    signed = f"{difference:+.2f} [{least:+.2f}, {most:+.2f}]".replace("-", "−")
+    return f"{text}; {doubt} the rest ({signed})."
