@@ -2,8 +2,8 @@
 
 A store is a folder: `features.npy`, `done.npy` (a byte a block), `about.json`, the locks of its groups, and `used`,
 which everyone who works with it holds a shared kernel lock of: a store that a running trial uses is never evicted, and
-a killed process holds nothing. Both arrays are sparse files: a row takes disk when it is computed. Called by
-`xraytune.features`.
+a killed process holds nothing. Both arrays are sparse files: a row takes disk when it is computed, so a store in use
+counts with the whole length that it may grow to. Called by `xraytune.features`.
 """
 
 from __future__ import annotations
@@ -60,9 +60,10 @@ class Store:
         """
         folder.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(folder.parent / "lock"):
+            if not _in_use(folder):  # else its room was taken by whoever uses it
+                _make_room(folder, 2 * int(np.prod(shape)), limit)
             if not (folder / "about.json").is_file():
                 shutil.rmtree(folder, ignore_errors=True)
-                _make_room(folder.parent, 2 * int(np.prod(shape)), limit)
                 folder.mkdir()
                 np.lib.format.open_memmap(folder / "features.npy", "w+", np.float16, shape).flush()
                 blocks = -(-shape[0] // BLOCK)
@@ -134,24 +135,43 @@ def limit_bytes(folder: Path) -> int:
 
 def used_bytes(folder: Path) -> int:
     """What the stores take on disk now (blocks, not lengths: the files are sparse)."""
-    return sum(f.stat().st_blocks * 512 for f in folder.glob("*/*.npy"))
+    return sum(_on_disk(store) for store in folder.iterdir() if store.is_dir())
 
 
-def _make_room(folder: Path, needed: int, limit: int) -> None:
-    """Remove the least recently used stores that nobody uses until `needed` more bytes fit."""
+def _make_room(wanted: Path, needed: int, limit: int) -> None:
+    """Remove the least recently used stores that nobody uses until the store `wanted` may take `needed` bytes.
+
+    What is in use counts with its whole length, the rest with what it takes on the disk: it grows when it is next
+    opened, and then comes here.
+    """
+    folder = wanted.parent
     limit = limit or limit_bytes(folder)
-    for store in sorted((s for s in folder.iterdir() if s.is_dir()), key=lambda s: s.stat().st_mtime):
-        if used_bytes(folder) + needed <= limit:
+    others = sorted((s for s in folder.iterdir() if s.is_dir() and s != wanted), key=lambda s: s.stat().st_mtime)
+    used = {store: _in_use(store) for store in others}
+    taken = {store: _length(store) if used[store] else _on_disk(store) for store in others}
+    for store in others:
+        if sum(taken.values()) + needed <= limit:
             return
-        if not _in_use(store):
+        if not used[store]:
             shutil.rmtree(store, ignore_errors=True)
-    if (taken := used_bytes(folder)) + needed > limit:
-        beside = f"beside the {taken / 1e9:.3g} GB that running trials use " if taken else ""
+            del taken[store]
+    if (held := sum(taken.values())) + needed > limit:
+        beside = f"beside the {held / 1e9:.3g} GB that running trials use " if held else ""
         raise TrialError(
             FailureCause.BAD_CONFIG,
             f"a kept prefix of {needed / 1e9:.3g} GB does not fit {beside}into the {limit / 1e9:.3g} GB that "
             "--cache-limit allows",
         )
+
+
+def _length(store: Path) -> int:
+    """The bytes of a store when all of it is computed."""
+    return sum(f.stat().st_size for f in store.glob("*.npy"))
+
+
+def _on_disk(store: Path) -> int:
+    """The bytes that a store takes on the disk now."""
+    return sum(f.stat().st_blocks * 512 for f in store.glob("*.npy"))
 
 
 def _in_use(store: Path) -> bool:
