@@ -17,7 +17,7 @@ from search.storage import exists, made, open_database, taken
 from search.study import Study
 from search.suggest import Declaration
 from xraytune import artifacts
-from xraytune.data import compare
+from xraytune.data import compare, keep_lists
 from xraytune.errors import FatalError, StudyError
 from xraytune.records import StudySpec
 
@@ -76,6 +76,7 @@ def create(
         )
         if found is None:
             folder.mkdir(parents=True, exist_ok=True)
+            keep_lists(filter(None, (spec.train_fingerprint, spec.test_fingerprint)), folder)
             artifacts.write_json(folder / "study.json", spec.to_json())
             study.set_user_attr("spec", spec.to_json())
             with warnings.catch_warnings():  # Optuna calls the names experimental; the dashboard shows them
@@ -133,7 +134,7 @@ def _check(found: Any, spec: StudySpec, folder: Path, resume: bool, directions: 
                 (False, stored.train_fingerprint, spec.train_fingerprint),
                 (True, stored.test_fingerprint, spec.test_fingerprint),
             )
-            if then and now and (said := compare(then, now, test=test))
+            if then and now and (said := compare(then, now, test=test, kept=folder))
         ]
         listed = "\n".join(f"  {line}" for line in differences)
         raise StudyError(

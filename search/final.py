@@ -109,7 +109,10 @@ class Retraining:
         }
         with printing.progress() as progress:
             dataset = data.load(where, fit=spec.fit, positive=positive, seed=spec.seed, progress=progress, **extra)
-        changed = difference(dataset, spec.train_fingerprint) or difference(dataset, spec.test_fingerprint, test=True)
+        kept = self.study.folder
+        changed = difference(dataset, spec.train_fingerprint, kept=kept) or difference(
+            dataset, spec.test_fingerprint, test=True, kept=kept
+        )
         if changed:
             raise StudyError(
                 f"The data are not those that study {spec.name!r} was made with. {changed} Bring them back, or search "

@@ -5,7 +5,7 @@
 
 from xraytune.data import arrays
 from xraytune.data.audit import Audit, Finding, audit
-from xraytune.data.dataset import Dataset, compare, difference
+from xraytune.data.dataset import Dataset, compare, difference, keep_lists
 from xraytune.data.images import ImageRecord, Images
 from xraytune.data.problems import Problem, Progress
 from xraytune.data.reading import Unreadable, read_image
@@ -28,6 +28,7 @@ __all__ = [
     "difference",
     "examine",
     "folds",
+    "keep_lists",
     "load",
     "read_image",
 ]

@@ -33,7 +33,7 @@ MOST_RATIO = 200
 """Unpacked over packed size of a member above 1 MiB: radiographs compress by 2 at most, zip bombs by 1,000."""
 
 _BLOCK = 1 << 20
-_LITTER = ("__MACOSX/", ".DS_Store")
+_LITTER = ("__MACOSX", ".DS_Store")
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,8 @@ def _write(path: Path, root: Path, members: list[_Member], opener: object, progr
         for number, (name, member) in enumerate(targets.items()):
             if progress and number % 64 == 0:
                 progress(done >> 10, total >> 10, f"unpacking {path.name} (KiB)")
-            if name.startswith(_LITTER[0]) or name.endswith(_LITTER[1]):
+            if litter := _litter(name):
+                (temporary / litter).mkdir(parents=True, exist_ok=True)
                 continue
             target = temporary / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -147,6 +148,16 @@ def _write(path: Path, root: Path, members: list[_Member], opener: object, progr
             done += member.size
         if progress:
             progress(total >> 10, total >> 10, f"unpacking {path.name} (KiB)")
+
+
+def _litter(name: str) -> str:
+    """The part of a member's path that ends in litter, empty where it is none.
+
+    Its content is not unpacked; an empty folder of that name is, for which `folder` says that it was left out.
+    """
+    parts = PurePosixPath(name).parts
+    ends = [place for place, part in enumerate(parts, 1) if part in _LITTER]
+    return "/".join(parts[: ends[0]]) if ends else ""
 
 
 def _copy(path: Path, member: _Member, source: IO[bytes], sink: IO[bytes]) -> None:

@@ -181,7 +181,8 @@ def audit(
     """Measure what the make-up of the training and validation files gives away.
 
     Args:
-        dataset: a verified data set; its files were measured when it was verified, so this reads none again.
+        dataset: a verified data set; its files were measured when it was verified, so this reads none again (a data
+            set that came from another process is measured by what is kept of its files).
         compare_test: also compare train with test, property by property, without labels. It reads test images: what
             is learned from it must not be used to tune a model.
         by_class: do so within each class, which reads the test labels: only where the set is open. Pooled, a shift of
@@ -190,7 +191,7 @@ def audit(
     """
     images = dataset.images.where(dataset.images.splits != "test")
     everything = images + dataset.select("test") if compare_test else images
-    seen = inspect(dataset.root, _all_keys(dataset), progress=progress)
+    seen = dataset.inspection or inspect(dataset.root, dataset.images.keys.tolist(), progress=progress)
     table = _properties(everything, seen)
     labels, patients = images.labels, images.patients.tolist()
     values = {name: column[: len(images)] for name, column in table.items()}
@@ -205,11 +206,6 @@ def audit(
         shifts = tuple(sorted((_shift(name, column, sealed, within) for name, column in table.items()),
                               key=lambda s: -s.auc))  # fmt: skip
     return Audit(together, len(images), tuple(findings), _summary(together, findings, dataset), shifts)
-
-
-def _all_keys(dataset: Dataset) -> list[str]:
-    """Every key that was verified, so that the kept table is found as it is; sorted as the sources list them."""
-    return sorted({*dataset.images.keys, *dataset.quarantined})
 
 
 def _properties(images: Images, seen: Inspection) -> dict[str, NDArray[np.float64]]:

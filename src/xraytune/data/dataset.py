@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,10 @@ from xraytune import artifacts
 from xraytune.data import cache
 from xraytune.data.films import Films
 from xraytune.data.images import ImageRecord, Images
+from xraytune.data.inspection import Inspection
+
+_LISTS = "fingerprints"
+"""The folder of lists, in the cache and in a study's folder."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,9 @@ class Dataset:
     films: Films | None = field(default=None, compare=False, repr=False)
     """Where this process decoded the images for the first time: their films, until the arrays are made."""
 
+    inspection: Inspection | None = field(default=None, compare=False, repr=False)
+    """What every listed file turned out to be, where this process verified them: the audit measures no file again."""
+
     def select(self, split: str) -> Images:
         """The images of `train`, `val` or `test`, sorted by key."""
         return self.images.where(self.images.splits == split)
@@ -88,8 +96,8 @@ class Dataset:
         return dict(zip(self.classes, np.bincount(labels, minlength=len(self.classes)).tolist(), strict=True))
 
     def __getstate__(self) -> dict[str, Any]:
-        """What travels to workers: no films, which are an open file."""
-        return self.__dict__ | {"films": None}
+        """What travels to workers: no films, which are an open file, and nothing of the files that were looked at."""
+        return self.__dict__ | {"films": None, "inspection": None}
 
 
 def fingerprint(classes: Iterable[str], fit: str, channels: int, images: Iterable[ImageRecord]) -> str:
@@ -124,39 +132,59 @@ def remember(dataset: Dataset) -> None:
                     file.write(json.dumps([image.key, dataset.classes[image.label], image.sha256]) + "\n")
 
 
-def _recall(fingerprint: str) -> tuple[dict[str, Any], dict[str, list[str]]]:
-    """What `remember` kept: how the images were read, and class and content by key."""
-    with _list(fingerprint).open(encoding="utf-8") as file:
+def keep_lists(fingerprints: Iterable[str], folder: Path) -> None:
+    """Copy the lists behind fingerprints out of the cache, which may be emptied at any time, into a study's folder.
+
+    Args:
+        fingerprints: of data that were loaded on this machine; one whose list is not there is passed over.
+        folder: the study's; they lie in `fingerprints/` below it, for `difference` and `compare`.
+    """
+    for print_ in fingerprints:
+        with suppress(FileNotFoundError):
+            content = _list(print_).read_bytes()
+            (folder / _LISTS).mkdir(parents=True, exist_ok=True)
+            with artifacts.atomic_write(folder / _LISTS / f"{print_}.jsonl") as temporary:
+                temporary.write_bytes(content)
+
+
+def _recall(fingerprint: str, kept: Path | None = None) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """What `remember` or `keep_lists` kept: how the images were read, and class and content by key."""
+    path = kept / _LISTS / f"{fingerprint}.jsonl" if kept else _list(fingerprint)
+    if not path.is_file():
+        path = _list(fingerprint)
+    with path.open(encoding="utf-8") as file:
         head = json.loads(next(file, ""))
         return head, {key: about for key, *about in map(json.loads, file)}
 
 
 def _list(fingerprint: str) -> Path:
-    return cache.folder("fingerprints") / f"{fingerprint}.jsonl"
+    return cache.folder(_LISTS) / f"{fingerprint}.jsonl"
 
 
-def difference(dataset: Dataset, recorded: str, *, test: bool = False) -> str | None:
+def difference(dataset: Dataset, recorded: str, *, test: bool = False, kept: Path | None = None) -> str | None:
     """Say how the data differ from those that a study was made with, naming the first file.
 
     Args:
         dataset: the data as they are now.
         recorded: the study's train fingerprint (or its test fingerprint).
         test: whether `recorded` is the test fingerprint.
+        kept: the study's folder, where `keep_lists` kept what the cache may no longer have.
 
     Returns:
         None if they are the same, else one sentence.
     """
-    return compare(recorded, dataset.test_fingerprint if test else dataset.train_fingerprint, test=test)
+    now = dataset.test_fingerprint if test else dataset.train_fingerprint
+    return compare(recorded, now, test=test, kept=kept)
 
 
-def compare(recorded: str, now: str, *, test: bool = False) -> str | None:
-    """Like `difference`, for two fingerprints of data that were loaded on this machine."""
+def compare(recorded: str, now: str, *, test: bool = False, kept: Path | None = None) -> str | None:
+    """Like `difference`, for two fingerprints; `now` is of data that were loaded on this machine."""
     if now == recorded:
         return None
     what = "test images" if test else "training images"
     try:
-        (then, old), (present, new) = _recall(recorded), _recall(now)
-    except (OSError, ValueError):  # the cache was emptied, or the study was made on another machine
+        (then, old), (present, new) = _recall(recorded, kept), _recall(now)
+    except (OSError, ValueError):  # the lists are gone from both places
         return f"The {what} are not those of the study (fingerprint {now[:12]}, recorded {recorded[:12]})."
     for name in ("fit", "channels", "classes"):
         if then[name] != present[name]:

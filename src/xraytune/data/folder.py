@@ -37,8 +37,8 @@ def read_layout(root: Path) -> Listing:
     Returns:
         The items sorted by key, with what is wrong with the layout.
     """
-    root = _descend(root)
-    listing = Listing(root, demonstration=(root / MARKER).exists())
+    root, litter = _descend(root)
+    listing = Listing(root, demonstration=(root / MARKER).exists(), litter=litter)
     folders, files = _entries(root, listing, "")
     splits = {name: SPLITS[name.lower()] for name in folders if name.lower() in SPLITS}
     if "train" in splits.values():
@@ -56,17 +56,24 @@ def read_layout(root: Path) -> Listing:
     return listing
 
 
-def _descend(root: Path) -> Path:
-    """The folder itself, or the only one in it, as archives wrap them (at most three deep)."""
+def _descend(root: Path) -> tuple[Path, list[str]]:
+    """The folder itself, or the only one in it, as archives wrap them (at most three deep); litter beside that one."""
+    litter: list[str] = []
     for _ in range(3):
-        inner = [e for e in root.iterdir() if e.name.lower() not in _LITTER and not e.name.startswith(".")]
+        entries = list(root.iterdir())
+        inner = [e for e in entries if not _is_litter(e.name)]
         names = {e.name.lower() for e in inner}
         if len(inner) != 1 or not inner[0].is_dir() or names & set(SPLITS):
-            return root
+            break
         if not any(e.is_dir() for e in inner[0].iterdir()):
-            return root  # one class folder with its images: the message should say so
+            break  # one class folder with its images: the message should say so
+        litter += sorted(_shown(e.name) for e in entries if e != inner[0])
         root = inner[0]
-    return root
+    return root, litter
+
+
+def _is_litter(name: str) -> bool:
+    return name.lower() in _LITTER or name.startswith(".")
 
 
 def _entries(folder: Path, listing: Listing, prefix: str) -> tuple[list[str], list[str]]:
@@ -74,7 +81,7 @@ def _entries(folder: Path, listing: Listing, prefix: str) -> tuple[list[str], li
     folders, files = [], []
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.lower() in _LITTER or entry.name.startswith("."):
+            if _is_litter(entry.name):
                 listing.litter.append(prefix + _shown(entry.name))
             elif _shown(entry.name) != entry.name:
                 listing.error("name", prefix + _shown(entry.name), "its name is no UTF-8: rename it")

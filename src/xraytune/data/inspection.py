@@ -5,7 +5,7 @@ the time it was read, it is not read again (a start takes a fraction of a second
 a program, so a file that is edited, replaced or given an old date is read again; damage below the file system (a bad
 disk) is not seen by this, which is what `rehash` is for. A file changed in the last two seconds before it was read
 is not trusted either, since a second change could carry the same time (git calls such entries racily clean).
-Called by verify and audit.
+Of several starts on the same data one reads, the others wait for it. Called by verify and audit.
 """
 
 from __future__ import annotations
@@ -86,15 +86,30 @@ def inspect(root: Path, keys: Sequence[str], *, rehash: bool = False, progress: 
         The findings in the order of `keys`. Files that can't be read are findings too, not errors.
     """
     home = cache.folder("inspected", hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:24])
-    known = None if rehash else _load(home)
+    if not rehash and (found := _as_kept(root, keys, _load(home))) is not None:
+        return found
+    with cache.lock(home / "lock"):  # another start on the same data waits here, and finds what was kept
+        known = None if rehash else _load(home)
+        return _as_kept(root, keys, known) or _read_all(home, root, keys, known, progress)
+
+
+def _as_kept(root: Path, keys: Sequence[str], known: Inspection | None) -> Inspection | None:
+    """What is kept, where it is of these very files and all of them are as they were."""
+    if known is None or len(known.keys) != len(keys):
+        return None
+    return replace(known, keys=keys) if np.array_equal(_unchanged(root, keys, known), np.arange(len(keys))) else None
+
+
+def _read_all(
+    home: Path, root: Path, keys: Sequence[str], known: Inspection | None, progress: Progress | None
+) -> Inspection:
+    """Read the files that are not known, and keep what is known now; the caller holds the lock of `home`."""
     rows, problems = np.zeros(len(keys), ROW), dict[int, str]()
     began = time.time_ns()
     if known is None:
         old = np.full(len(keys), -1)
     else:
         old = _unchanged(root, keys, known)
-        if len(known.keys) == len(keys) and np.array_equal(old, np.arange(len(keys))):
-            return replace(known, keys=keys)
         adopted = np.flatnonzero(old >= 0)
         rows[adopted] = known.rows[old[adopted]]
         pairs = zip(adopted.tolist(), old[adopted].tolist(), strict=True)

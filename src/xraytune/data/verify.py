@@ -299,6 +299,7 @@ def _build(
         notes=tuple(draft.notes),
         columns={name: tuple(of.get(key, "") for key in images.keys) for name, of in listing.columns.items()},
         films=inspection.films,
+        inspection=inspection,
     )
 
 

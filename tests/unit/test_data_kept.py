@@ -1,0 +1,110 @@
+"""What the data room keeps between starts: made once by several processes, rewritten only when something changed."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from tests.made_films import encoded, film, kaggle, write
+from xraytune import data
+from xraytune.data import inspection
+
+START = """
+import sys, time
+from pathlib import Path
+from xraytune.data import inspection, verify
+
+inspection._RACY_NS = -1  # files just written are normally read twice
+read = inspection._read
+def slowly(path):
+    time.sleep(0.02)
+    return read(path)
+inspection._read = slowly
+Path(sys.argv[2]).touch()
+while not all(Path(name).exists() for name in sys.argv[3:]):
+    time.sleep(0.01)
+found = verify.examine(sys.argv[1])
+print(found.inspection.read, found.inspection.thumbnails.shape[0], found.dataset.train_fingerprint)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XRAYTUNE_CACHE", str(tmp_path / "cache"))
+
+
+def kept(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name != "lock"}
+
+
+def test_two_first_starts_at_the_same_time_read_every_file_once_between_them(tmp_path):
+    root = kaggle(tmp_path / "d")
+    ready = [str(tmp_path / name) for name in ("one", "two")]
+    started = [
+        subprocess.Popen([sys.executable, "-c", START, root, own, *ready], stdout=subprocess.PIPE, text=True)
+        for own in ready
+    ]
+    said = [process.communicate(timeout=120)[0].split() for process in started]
+    assert [process.returncode for process in started] == [0, 0]
+    assert sorted(int(read) for read, _, _ in said) == [0, 56]
+    assert {tuple(rest) for _, *rest in said} == {("56", said[0][2])}
+
+
+def test_a_second_start_with_files_left_out_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(inspection, "_RACY_NS", -1)
+    root = kaggle(tmp_path / "d")
+    write(root / "train/NORMAL/x.tiff", b"II*\0")
+    write(root / "train/NORMAL/IM-0400-0001.jpeg", b"")
+
+    def start():
+        dataset = data.load(str(root), quarantine=True)
+        assert len(dataset.quarantined) == 2
+        return data.audit(dataset, compare_test=True)
+
+    first = start()
+    before = kept(tmp_path / "cache")
+    assert start() == first
+    assert kept(tmp_path / "cache") == before
+
+
+def test_an_audit_in_another_process_finds_the_same(tmp_path):
+    import pickle
+
+    dataset = data.load(str(kaggle(tmp_path / "d")))
+    assert data.audit(pickle.loads(pickle.dumps(dataset))) == data.audit(dataset)
+
+
+def test_a_changed_file_is_named_after_the_cache_was_emptied(tmp_path):
+    root, study = kaggle(tmp_path / "d"), tmp_path / "results" / "mine"
+    then = data.load(str(root))
+    data.keep_lists([then.train_fingerprint, then.test_fingerprint], study)
+    for path, test in (("train/NORMAL/IM-0000-0000.png", False), ("test/NORMAL/IM-1000-0000.png", True)):
+        content = encoded(film(9999))
+        shutil.rmtree(tmp_path / "cache")
+        recorded = then.test_fingerprint if test else then.train_fingerprint
+        before = (root / path).read_bytes()
+        write(root / path, content)
+        now = data.load(str(root))
+        assert "has other content" in data.difference(now, recorded, test=test, kept=study)
+        assert data.difference(now, recorded, test=test, kept=study).startswith(path)
+        assert "fingerprint" in data.difference(now, recorded, test=test)
+        write(root / path, before)
+
+
+@pytest.mark.parametrize("top", ["", "chest_xray/"])
+def test_litter_in_an_archive_is_not_unpacked_and_said(tmp_path, top):
+    films = kaggle(tmp_path / "films")
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for path in films.rglob("*.png"):
+            archive.write(path, f"chest_xray/{path.relative_to(films)}")
+        archive.writestr(f"{top}__MACOSX/chest_xray/train/NORMAL/._IM-0000-0000.png", b"litter")
+        archive.writestr("chest_xray/train/NORMAL/.DS_Store", b"litter")
+    for _ in range(2):  # unpacked anew, and found unpacked
+        found = data.examine(str(tmp_path / "set.zip"))
+        [said] = [problem for problem in found.warnings if problem.kind == "skipped"]
+        assert said.where == "__MACOSX"
+        assert said.what == "left out, with 1 more of that kind"
+        assert found.listed == 56
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.read_bytes() == b"litter"]
