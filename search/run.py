@@ -86,7 +86,7 @@ def main(
     objectives: Annotated[str, typer.Option(help="f_beta, or with a second: f_beta,inference_ms")] = "f_beta",
     positive: Annotated[str | None, typer.Option(help="The positive class's name")] = None,
     fit: Annotated[str, typer.Option(help="How a film becomes a square: crop, pad or squash")] = "crop",
-    sampler: Annotated[str | None, typer.Option(help="tpe, bo, qmc, random or gp [default: tpe]")] = None,
+    sampler: Annotated[str | None, typer.Option(help="bo, tpe, qmc, random or gp [default: bo]")] = None,
     pruner: Annotated[str, typer.Option(help="asha, hyperband, median or none")] = "asha",
     concurrency: Annotated[int | None, typer.Option(help="Trials at once [default: as many as fit]")] = None,
     gpus_per_trial: Annotated[float | None, typer.Option(help="GPUs a trial; 0.25: four share one")] = None,

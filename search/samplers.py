@@ -57,7 +57,7 @@ def make_sampler(
         return _QuasiRandomStart(tpe, seed) if name == "qmc" else tpe
     if name == "gp":
         if is_conditional(declared(declaration)):
-            raise InputError("--sampler gp works on flat spaces only; this one has branches. Use tpe.")
+            raise InputError("--sampler gp works on flat spaces only; this one has branches. Use bo.")
         try:
             importlib.import_module("torch")
         except ImportError:

@@ -1,16 +1,15 @@
 """A Gaussian process over a space with branches: the sampler that asks what is most likely to beat the best so far.
 
-Every configuration is one point: a number is its place in its range, a choice that is no number a corner of its own, a
-parameter that its branch does not have lies outside all ranges. So branches share what they have in common and differ
-by what they have not (the idea of Hutter & Osborne 2013, "A Kernel for Hierarchical Parameter Spaces", in the plainest
-of embeddings). The next configuration is that of the largest expected improvement among random ones and small changes
-to the best ones. The process is scikit-learn's; what it knows is kept here, so that suggesting reads no database.
+All branches are modelled by one process (`search.process`), each configuration as one point (`search.embedding`): so
+branches share what they have in common and differ by what they have not (the idea of Hutter & Osborne 2013, "A Kernel
+for Hierarchical Parameter Spaces", in a plain embedding). The next configuration is that of the largest expected
+improvement among random ones, changes to the best ones, and mixtures of these. What is known is kept here, so that
+suggesting reads no database.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,20 +19,21 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from search.embedding import Embedding
+from search.process import Process
 from search.suggest import Parameter
 from xraytune.records import FailureCause, Value
 
 MOST = 200
 """Trials the process is fitted to: half the best, half the latest (the time of a fit grows with their cube)."""
-RANDOM, BEST, CHANGES = 300, 8, 30
-"""Candidates: so many at random, and so many small changes to each of the best trials."""
-OUTSIDE = -0.5
-"""Where a number lies that its branch does not have; ranges are 0 to 1."""
-ASTRAY = 8
-"""One in so many trials is random: what keeps a process that has settled on the wrong branch from staying there (as
-SMAC interleaves random configurations, Hutter et al. 2011)."""
-REFIT = 1.1
-"""The kernel's parameters are fitted again when the trials have grown by this factor."""
+RANDOM, BEST, CHANGES, MIXTURES = 300, 8, 15, 150
+"""Candidates: so many at random, so many small changes to each of the best trials and to the best of each branch, and
+so many mixtures of two of these."""
+ROUNDS, NEAR, FINER = 2, 5, 20
+"""Times that the most promising candidates are changed again, how many of them, and how often each."""
+ASIDE = 8
+"""One in so many trials looks aside: at another branch than the best (a process that has settled on the wrong branch
+would stay there), or in a flat space at random (as SMAC interleaves random configurations, Hutter et al. 2011)."""
 
 
 class Surrogate(BaseSampler):
@@ -46,16 +46,15 @@ class Surrogate(BaseSampler):
     """
 
     def __init__(self, parameters: Sequence[Parameter], seed: int, startup: int = 10) -> None:
-        self._space = _Embedding(parameters)
+        self._space = Embedding(parameters)
         self._rng = np.random.default_rng(seed)
         self._random = optuna.samplers.RandomSampler(seed=seed)
         self._startup = startup
+        self._process = Process()
         self._genes: list[np.ndarray] = []
         self._values: list[float] = []
         self._pending: dict[int, np.ndarray] = {}
         self._decided: dict[int, Mapping[str, Value]] = {}
-        self._kernel: Any = None
-        self._fitted = 0
         self._loaded = False
 
     # -- Optuna's interface ------------------------------------------------------------------------------------------
@@ -77,7 +76,7 @@ class Surrogate(BaseSampler):
         if not self._loaded:
             self._load(study)
         if trial.number not in self._decided:
-            genes = self._next(trial.system_attrs.get("fixed_params", {}))
+            genes = self._next(trial.number, trial.system_attrs.get("fixed_params", {}))
             self._pending[trial.number] = genes
             self._decided[trial.number] = self._space.values(genes)
         value = self._decided[trial.number].get(param_name)
@@ -118,21 +117,29 @@ class Surrogate(BaseSampler):
 
     # -- what is next ------------------------------------------------------------------------------------------------
 
-    def _next(self, fixed: Mapping[str, Value]) -> np.ndarray:
-        known = np.array(self._values)
-        if np.isfinite(known).sum() < self._startup or len(known) % ASTRAY == 0:
+    def _next(self, number: int, fixed: Mapping[str, Value]) -> np.ndarray:
+        known, aside = np.array(self._values), number % ASIDE == 0
+        if np.isfinite(known).sum() < self._startup or (aside and self._space.root is None):
             return self._space.genes(fixed, self._rng)
         chosen = self._chosen(known)
+        genes = np.array([self._genes[i] for i in chosen])
         values = np.nan_to_num(known[chosen], nan=float(np.nanmin(known)))
         values = np.maximum(values, 3 * np.median(values) - 2 * values.max())  # how bad a bad one was says little
-        mean, spread = values.mean(), values.std() or 1.0
-        genes = np.array([self._genes[i] for i in chosen])
-        candidates = self._space.hold(self._candidates(genes[np.argsort(-values)[:BEST]]), fixed)
-        expected, doubt = self._predict(genes, (values - mean) / spread, candidates)
-        chosen_row: np.ndarray = candidates[
-            int(np.argmax(_improvement(expected, doubt, (values.max() - mean) / spread)))
-        ]
-        return chosen_row
+        points, branch = self._space.points(genes), self._space.branch(genes)
+        active = float(self._space.active(genes).sum(axis=1).mean())
+        self._process.fit(points, (values - values.mean()) / (values.std() or 1.0), active, len(known))
+        expected = self._process.mean(points)
+        if self._pending:
+            self._process.believe(self._space.points(np.array(list(self._pending.values()))))
+        best = float(expected.max())
+        if aside and (other := self._other(branch, expected, fixed)) is not None:
+            fixed = {**fixed, **other}
+            there = self._space.branch(self._space.hold(genes[:1].copy(), fixed))[0]
+            best = float(expected[branch == there].max(initial=-math.inf))
+            best = best if math.isfinite(best) else float(expected.max())
+        order = np.argsort(-expected)
+        firsts = order[np.unique(branch[order], return_index=True)[1]]
+        return self._most_promising(genes[np.concatenate([order[:BEST], firsts])], best, fixed)
 
     def _chosen(self, known: np.ndarray) -> np.ndarray:
         if len(known) <= MOST:
@@ -140,98 +147,42 @@ class Surrogate(BaseSampler):
         best = np.argsort(-np.nan_to_num(known, nan=-np.inf))[: MOST // 2]
         return np.union1d(best, np.arange(len(known) - MOST // 2, len(known)))
 
-    def _candidates(self, best: np.ndarray) -> np.ndarray:
-        """Random points, and the best with some genes moved a little or drawn anew."""
-        changed = np.repeat(best, CHANGES, axis=0)
-        step = self._rng.choice([0.05, 0.15, 0.3], (len(changed), 1))
-        moved = changed + step * self._rng.standard_normal(changed.shape)
-        drawn = self._rng.random(changed.shape)
-        category = self._space.categorical[None, :]
-        change = self._rng.random(changed.shape) < np.where(category, 0.25, 0.7)
-        changed = np.where(change, np.where(category, drawn, np.clip(moved, 0.0, 1.0 - 1e-9)), changed)
-        return np.vstack([self._rng.random((RANDOM, changed.shape[1])), changed])
+    def _other(self, branch: np.ndarray, expected: np.ndarray, fixed: Mapping[str, Value]) -> dict[str, Value] | None:
+        """A branch that is not the best, by the root's name and value: each half as often as the one before it."""
+        if self._space.root is None or (root := self._space.parameters[self._space.root]).name in fixed:
+            return None
+        reached = [expected[branch == k].max(initial=-math.inf) for k in range(root.count)]
+        others = np.argsort(-np.array(reached), kind="stable")[1:]
+        weight = 0.5 ** np.arange(len(others))
+        return {root.name: root.choices[self._rng.choice(others, p=weight / weight.sum())]}
 
-    def _predict(self, genes: np.ndarray, values: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation at `at`; trials that run count with what is expected of them."""
-        from sklearn.gaussian_process import GaussianProcessRegressor
-        from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
-        from threadpoolctl import threadpool_limits  # scikit-learn's own
-
-        x, new = self._space.points(genes), self._space.points(at)
-        again = self._kernel is None or len(self._values) >= REFIT * self._fitted
-        if again:
-            width = 0.5 * math.sqrt(x.shape[1] / 4)
-            self._fitted = len(self._values)
-            self._kernel = ConstantKernel(1.0) * Matern(width, (0.1, 20.0), nu=2.5) + WhiteKernel(0.05, (1e-3, 1.0))
-        # trials have all the cores: more threads than one would wait for each other, for seconds
-        with threadpool_limits(1), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a parameter at its bound
-            process = GaussianProcessRegressor(self._kernel, optimizer="fmin_l_bfgs_b" if again else None)
-            process.fit(x, values)
-            self._kernel = process.kernel_
-            if self._pending:
-                running = self._space.points(np.array(list(self._pending.values())))
-                believed = np.concatenate([values, process.predict(running)])
-                process = GaussianProcessRegressor(self._kernel, optimizer=None).fit(np.vstack([x, running]), believed)
-            mean, deviation = process.predict(new, return_std=True)
-        return mean, deviation
-
-
-def _improvement(mean: np.ndarray, deviation: np.ndarray, best: float) -> np.ndarray:
-    """Expected improvement over `best` (Jones et al. 1998)."""
-    from scipy.stats import norm
-
-    z = (mean - best) / np.maximum(deviation, 1e-9)
-    improvement: np.ndarray = (mean - best) * norm.cdf(z) + deviation * norm.pdf(z)
-    return improvement
-
-
-class _Embedding:
-    """Configurations as genes (one number in [0, 1) a parameter, active or not) and as points of the process."""
-
-    def __init__(self, parameters: Sequence[Parameter]) -> None:
-        self.parameters = tuple(parameters)
-        self.width = len(self.parameters)
-        self.categorical = np.array([not p.ordered for p in self.parameters])
-        self._column = {p.name: i for i, p in enumerate(self.parameters)}
-
-    def hold(self, genes: np.ndarray, fixed: Mapping[str, Value]) -> np.ndarray:
-        """`genes` with what is fixed (by the study's names) in place."""
-        for name, value in fixed.items():
-            if name in self._column:
-                genes[:, self._column[name]] = self.parameters[self._column[name]].share(value)
+    def _most_promising(self, tops: np.ndarray, best: float, fixed: Mapping[str, Value]) -> np.ndarray:
+        """The genes of the largest expected improvement over `best` among candidates drawn around `tops`."""
+        first, second = tops[self._rng.integers(0, len(tops), (2, MIXTURES))]
+        mixed = np.where(self._rng.random(first.shape) < 0.5, first, second)
+        candidates = np.vstack(
+            [
+                self._rng.random((RANDOM, self._space.width)),
+                self._changed(tops, CHANGES, 0.7),
+                self._changed(mixed, 1, 0.15),
+            ]
+        )
+        candidates = self._space.hold(candidates, fixed)
+        improvement = self._process.improvement(self._space.points(candidates), best)
+        for _ in range(ROUNDS):
+            near = candidates[np.argsort(-improvement)[:NEAR]]
+            finer = self._space.hold(self._changed(near, FINER, 0.25), fixed)
+            candidates = np.vstack([candidates, finer])
+            improvement = np.concatenate([improvement, self._process.improvement(self._space.points(finer), best)])
+        genes: np.ndarray = candidates[int(np.argmax(improvement))]
         return genes
 
-    def genes(self, values: Mapping[str, Value], rng: np.random.Generator) -> np.ndarray:
-        """The genes of a configuration; those of parameters it does not have are drawn."""
-        row: np.ndarray = self.hold(rng.random((1, self.width)), values)[0]
-        return row
-
-    def values(self, genes: np.ndarray) -> dict[str, Value]:
-        """The configuration of one row of genes: active parameters by the study's names."""
-        active = self._active(genes[None, :])[0]
-        return {p.name: p.at(genes[i]) for i, p in enumerate(self.parameters) if active[i]}
-
-    def points(self, genes: np.ndarray) -> np.ndarray:
-        """`(n, parameters)` genes as `(n, columns)` points."""
-        active = self._active(genes)
-        columns = []
-        for i, parameter in enumerate(self.parameters):
-            place = parameter.place(genes[:, i])
-            if parameter.ordered:
-                columns.append(np.where(active[:, i], place, OUTSIDE))
-            else:
-                columns += [active[:, i] & (place == k) for k in range(parameter.count)]
-        return np.array(columns, float).T
-
-    def _active(self, genes: np.ndarray) -> np.ndarray:
-        """Which parameters each row has: those all of whose conditions hold."""
-        active = np.ones(genes.shape, bool)
-        for i, parameter in enumerate(self.parameters):
-            for parent, allowed in parameter.conditions:
-                holds = np.zeros(len(genes), bool)
-                for j, other in enumerate(self.parameters[:i]):
-                    if other.declared == parent:
-                        holds |= active[:, j] & other.one_of(genes[:, j], allowed)
-                active[:, i] &= holds
-        return active
+    def _changed(self, genes: np.ndarray, times: int, share: float) -> np.ndarray:
+        """Each of `genes` so often: of its numbers a share moved a little, of its categories as many drawn anew."""
+        changed = np.repeat(genes, times, axis=0)
+        step = self._rng.choice([0.05, 0.15, 0.3], (len(changed), 1))
+        moved = np.clip(changed + step * self._rng.standard_normal(changed.shape), 0.0, 1.0 - 1e-9)
+        category = self._space.categorical[None, :]
+        change = self._rng.random(changed.shape) < np.where(category, min(share, 0.25), share)
+        new: np.ndarray = np.where(change, np.where(category, self._rng.random(changed.shape), moved), changed)
+        return new

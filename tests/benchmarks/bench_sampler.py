@@ -3,11 +3,12 @@
     python -m tests.benchmarks.bench_sampler                       # 30 seeds, 80 trials, every sampler
     python -m tests.benchmarks.bench_sampler --seeds 10 --samplers bo,stock
 
-Two problems, each drawn anew by its seed: five branches of different size and shape whose optima, and which of the
+Three problems, each drawn anew by its seed: five branches of different size and shape whose optima, and which of the
 branches is the best, the seed decides. `own`: nearly every parameter is a branch's own. `shared`: seven parameters are
-shared by all, as learning rate and batch size are, with an optimum that differs a little from branch to branch. What a
-trial reports has noise (standard deviation 0.01). Regret: the best value there is less the true value of the trial
-with the best report. Every sampler begins with one trial of each branch, as a search does; all get the same noise.
+shared by all, as learning rate and batch size are, with an optimum that differs a little from branch to branch.
+`chest`: the parameters of real searches, of which the other two have neither the number nor the ordered choices. What a
+trial reports has noise (standard deviation 0.01). Regret: the best value there is less the true value of the trial with
+the best report. Every sampler begins with one trial of each branch, as a search does; all get the same noise.
 
 Runs are kept in a file, one line each; what is there is not run again.
 """
@@ -30,9 +31,12 @@ import optuna
 
 from search import samplers
 from search.curves import BRANCHES, branch_value
-from search.suggest import SuggestedHyperParameters
+from search.suggest import SuggestedHyperParameters, parameters
 from search.synthetic import Branches
+from spaces.chest_xray import ChestXRay
+from spaces.context import SpaceContext
 from tests.benchmarks.harness import ROOT, Benchmark
+from xraytune.models.weight_files import DENSENET_BLOCKS, VGG_CONVOLUTIONS
 
 NOISE = 0.01
 SHOWN = (20, 40, 60, 80)
@@ -93,7 +97,58 @@ class Shared(Own):
         return float(self.tops[family]) - loss
 
 
-PROBLEMS: Mapping[str, type[Own]] = {"own": Own, "shared": Shared}
+class Chest(Own):
+    """The space of real searches, `chest_xray`: mostly ordered choices, half of them shared, a branch within a branch.
+
+    What each parameter costs where it is wrong is drawn from an exponential distribution, for most parameters matter
+    little and a few much; a branch's weights and optima differ a little from what all share; two pairs of parameters
+    interact; a learning rate too high costs three times as much as one too low.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        weights = dict.fromkeys((*VGG_CONVOLUTIONS, *DENSENET_BLOCKS), "")
+        self.space = ChestXRay(SpaceContext(weights=weights))
+        rng = np.random.default_rng((seed, 79))
+        self.tops = dict(zip(self.space.families, self.tops.values(), strict=True))
+        self.parameters = {p.declared: p for p in parameters(self.space.declare_hyperparameters) if p.count != 1}
+        names = [name for name in self.parameters if name != "family"]
+        size, families = len(names), len(self.space.families)
+        optima = rng.random(size) + 0.1 * rng.standard_normal((families, size))
+        costs = rng.exponential(1.0, size) * np.exp(0.3 * rng.standard_normal((families, size)))
+        levels = rng.random((families, size, 8))
+        self.optimum = dict(zip(self.space.families, np.clip(optima, 0.0, 1.0 - 1e-9), strict=True))
+        self.cost = dict(zip(self.space.families, costs, strict=True))
+        self.level = dict(zip(self.space.families, levels, strict=True))
+        self.pairs = rng.permutation(size)[:4].reshape(2, 2)
+        self.names = names
+
+    def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
+        self.space.declare_hyperparameters(hp)
+
+    def value(self, values: Mapping[str, Any]) -> float:
+        family = str(values["family"])
+        wrong, cost = np.full(len(self.names), np.nan), self.cost[family]
+        for i, name in enumerate(self.names):
+            if name not in values:
+                continue
+            parameter, best = self.parameters[name], self.optimum[family][i]
+            share = np.array([parameter.share(values[name]), best])
+            if parameter.choices and not parameter.ordered:
+                at, optimum = parameter.place(share)
+                wrong[i] = 0.0 if at == optimum else self.level[family][i, at]
+            else:
+                at, optimum = parameter.place(share)
+                wrong[i] = abs(at - optimum) * (3.0 if name == "learning_rate" and at > optimum else 1.0)
+        active = np.isfinite(wrong)
+        loss = float(wrong[active] @ cost[active])
+        for i, j in self.pairs:
+            if active[i] and active[j]:
+                loss += 2 * float(wrong[i] * wrong[j])
+        return float(self.tops[family]) - 0.5 * loss / float(cost[active].sum())
+
+
+PROBLEMS: Mapping[str, type[Own]] = {"own": Own, "shared": Shared, "chest": Chest}
 
 
 def _ours(name: str) -> Callable[[int, Own], optuna.samplers.BaseSampler]:
@@ -113,7 +168,7 @@ def regrets(problem: str, sampler: str, seed: int, trials: int) -> list[float]:
     """Regret after each trial of one search."""
     space, rng = PROBLEMS[problem](seed), np.random.default_rng((seed, 99))
     study = optuna.create_study(direction="maximize", sampler=SAMPLERS[sampler](seed, space))
-    for family in FAMILIES:
+    for family in space.tops:
         study.enqueue_trial({"family": family})
     true: list[float] = []
     reported: list[float] = []
@@ -161,24 +216,24 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 def show(found: Mapping[tuple[str, str, int], list[float]], names: list[str], seeds: list[int], trials: int) -> None:
     """Mean regret of every sampler, and the first one's difference to each of the others, paired by seed."""
     shown = [n for n in SHOWN if n <= trials]
-    for problem in PROBLEMS:
+    tables = {
+        (p, n): np.array([[found[p, n, s][k - 1] for k in shown] for s in seeds]) for p in PROBLEMS for n in names
+    }
+    together = "all together"
+    tables |= {(together, n): np.mean([tables[p, n] for p in PROBLEMS], axis=0) for n in names}
+    for problem in (*PROBLEMS, together):
         print(f"\n{problem}: mean regret × 1000 after {', '.join(map(str, shown))} trials, {len(seeds)} seeds")
-        table = {n: np.array([[found[problem, n, s][k - 1] for k in shown] for s in seeds]) for n in names}
         for name in names:
-            cells = [
-                f"{1000 * table[name][:, j].mean():6.1f} ({1000 * low:.0f} to {1000 * high:.0f})"
-                for j in range(len(shown))
-                for low, high in [interval(table[name][:, j])]
-            ]
-            print(f"  {name:<8}" + "   ".join(cells))
+            print(f"  {name:<8}" + _cells(tables[problem, name], "6.1f", ".0f"))
         for name in names[1:]:
-            difference = table[names[0]] - table[name]
-            cells = [
-                f"{1000 * difference[:, j].mean():+6.1f} ({1000 * low:+.0f} to {1000 * high:+.0f})"
-                for j in range(len(shown))
-                for low, high in [interval(difference[:, j])]
-            ]
-            print(f"  {names[0]} − {name:<8}" + "   ".join(cells))
+            difference = tables[problem, names[0]] - tables[problem, name]
+            print(f"  {names[0]} − {name:<8}" + _cells(difference, "+6.1f", "+.0f"))
+
+
+def _cells(regret: np.ndarray, mean: str, bound: str) -> str:
+    """Each column's mean × 1000 with its interval over seeds."""
+    columns = [(1000 * column.mean(), *(1000 * b for b in interval(column))) for column in regret.T]
+    return "   ".join(f"{m:{mean}} ({low:{bound}} to {high:{bound}})" for m, low, high in columns)
 
 
 def main() -> None:

@@ -42,7 +42,7 @@ def test_a_message_and_no_traceback_and_exit_code_2(tmp_path):
         ({"trials": -1}, "--trials must be 1 or more, not -1"),
         ({"beta": 0.0}, "--beta must be above 0"),
         ({"study": "a/b"}, "can't name a study"),
-        ({"sampler": "magic"}, "tpe, bo, qmc, random, gp"),
+        ({"sampler": "magic"}, "bo, tpe, qmc, random, gp"),
         ({"pruner": "median", "objectives": ("f_beta", "parameters")}, "Optuna's and can't prune with two objectives"),
         ({"space": "chest"}, "unknown space 'chest'"),
         ({"families": ("resnet",)}, "There are: dense, cnn"),
