@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from xraytune import artifacts
+
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -63,6 +65,10 @@ def test_the_page_fits_its_width_asks_for_nothing_and_has_no_error(browser: Any,
     broken = "Array.from(document.images).filter(i => !i.naturalWidth).length"
     assert page.locator("figure img").count() >= 4
     assert page.evaluate(broken) == 0
+    hints = page.locator(".hint")
+    assert hints.count() >= 4
+    assert hints.first.is_visible() == (width < 640)
+    assert not page.locator("details").first.evaluate("e => e.open")
     page.close()
 
 
@@ -84,6 +90,9 @@ def test_the_slider_counts_as_the_confusion_matrix_does(browser: Any, report: Pa
     rows = page.locator("#figures tbody").nth(1).locator("tr")
     matrix = [[int(cell) for cell in rows.nth(i).locator("td").all_inner_texts()[1:]] for i in range(2)]
     threshold = page.locator("#threshold").get_attribute("value")
+    page.reload()
+    kept = artifacts.read_json(report.parent / "metrics.json")["test"]["threshold"]
+    assert float(page.locator("#threshold").input_value()) == pytest.approx(kept, abs=1e-9)  # not snapped to a step
     used = at(float(threshold))
     assert used["sens"] == pytest.approx(matrix[1][1] / sum(matrix[1]), abs=0.001)
     assert used["spec"] == pytest.approx(matrix[0][0] / sum(matrix[0]), abs=0.001)
@@ -96,6 +105,9 @@ def test_it_prints_without_the_slider(browser: Any, report: Path, tmp_path: Path
     page.emulate_media(media="print")
     assert not page.locator("#threshold").is_visible()
     assert page.get_by_text("Not a medical device").first.is_visible()
+    assert page.locator("details .mono").first.is_visible()
+    colours = page.locator("ul.bars b").first.evaluate("e => getComputedStyle(e).printColorAdjust")
+    assert colours == "exact"
     page.pdf(path=tmp_path / "report.pdf", format="A4")
     assert (tmp_path / "report.pdf").stat().st_size > 20_000
     page.close()
