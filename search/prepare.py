@@ -141,7 +141,7 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
     )
     audit = data_room.audit(dataset, progress=progress)
     context, narrowed, notes = _narrow(space_name, context, options, stored, audit)
-    space = spaces.get(space_name, context)
+    space = spaces.to_search(space_name, context, progress)
     families = tuple(getattr(space, "families", ()))
     space_parameters = declared(space.declare_hyperparameters)
     fixed = _parse_fixed(options.fix)

@@ -1,9 +1,13 @@
-"""Search spaces: what may vary. `get` finds one by name, by `module:name`, or by `file.py:name`."""
+"""Search spaces: what may vary. `get` finds one by name, by `module:name`, or by `file.py:name`.
+
+`to_search` gives the driver the same with everything declared, which a user's own need not do by itself.
+"""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -11,15 +15,17 @@ from typing import Any
 
 import keras_tuner
 
+from spaces import discovery
 from spaces.chest_xray import ChestXRay, image_sizes
 from spaces.context import SpaceContext
 from spaces.smoke import Smoke
+from xraytune.data import Progress
 from xraytune.errors import InputError
 from xraytune.models import FAMILIES
 
 SPACES: dict[str, type[ChestXRay]] = {space.name: space for space in (ChestXRay, Smoke)}
 
-__all__ = ["SPACES", "SpaceContext", "get", "image_sizes"]
+__all__ = ["SPACES", "SpaceContext", "get", "image_sizes", "to_search"]
 
 
 def get(name: str, context: SpaceContext) -> keras_tuner.HyperModel:
@@ -27,7 +33,7 @@ def get(name: str, context: SpaceContext) -> keras_tuner.HyperModel:
 
     Args:
         name: `chest_xray`, `smoke`, `package.module:Name` or `path/to/file.py:Name`; `Name` is a HyperModel, a class of
-            one (called with the context if it takes an argument), or KerasTuner's plain `build(hp)` function.
+            one (called with the context if it takes one), or KerasTuner's plain `build(hp)` function.
         context: what the space needs to know.
 
     Raises:
@@ -44,6 +50,21 @@ def get(name: str, context: SpaceContext) -> keras_tuner.HyperModel:
             "it has others, or their weights are not at hand (docs/weights.md)"
         )
     return space
+
+
+def to_search(name: str, context: SpaceContext, progress: Progress | None = None) -> keras_tuner.HyperModel:
+    """Like `get`, for the driver: all parameters are declared, and an image size for every network.
+
+    Ours, and those that declare an `image_size`, are as they are. Networks of the others are built in a process of
+    their own, which takes seconds to minutes, and what is seen there is declared. Workers need no more than `get`.
+
+    Raises:
+        InputError: as `get`, or no network of the space can be built and trained on such images.
+    """
+    space = get(name, context)
+    if name in SPACES or hasattr(space, "job"):
+        return space
+    return discovery.completed(space, name, context, progress)
 
 
 def _foreign(name: str, context: SpaceContext) -> keras_tuner.HyperModel:
@@ -83,9 +104,9 @@ def _module(name: str) -> ModuleType:
 def _hypermodel(found: Any, name: str, context: SpaceContext) -> keras_tuner.HyperModel:
     if isinstance(found, type) and issubclass(found, keras_tuner.HyperModel):
         try:
-            found = found(context)
-        except TypeError:
-            found = found()
+            found = found(context) if _takes_context(found) else found()
+        except Exception as error:
+            raise InputError(f"space {name!r} can't be made: {type(error).__name__}: {error}") from error
     if isinstance(found, keras_tuner.HyperModel):
         return found
     if callable(found):
@@ -93,3 +114,12 @@ def _hypermodel(found: Any, name: str, context: SpaceContext) -> keras_tuner.Hyp
 
         return DefaultHyperModel(found)
     raise InputError(f"space {name!r} is a {type(found).__name__}, neither a HyperModel nor a function build(hp)")
+
+
+def _takes_context(space: type[keras_tuner.HyperModel]) -> bool:
+    """Whether its constructor asks for a `context`, or for anything at all that has no default."""
+    parameters = inspect.signature(space).parameters.values()
+    return any(
+        p.name == "context" or (p.default is p.empty and p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD})
+        for p in parameters
+    )
