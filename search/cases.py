@@ -20,7 +20,7 @@ from xraytune.model_file import read_card
 EACH = 4
 """Films a row of the report."""
 
-EDGE = 200
+EDGE = 300
 """Pixels of a film in the report: enough to see where the heat lies, small enough for one file."""
 
 KINDS = {
@@ -75,28 +75,35 @@ class HeatTask:
     folder: Path
     """The model's."""
     arrays: Mapping[int, Path]
-    """Decoded test images by edge."""
+    """Decoded test images by edge, for the networks."""
+    films: Sequence[Path]
+    """The files themselves, for the eye."""
     rows: Sequence[int]
     classes: Sequence[int]
-    """Whose logit is explained, by row."""
+    """Which class is explained, by row."""
 
-    def __call__(self, report: Report) -> list[bytes]:
-        """One JPEG a row. Runs in a worker."""
+    def __call__(self, report: Report) -> list[tuple[bytes, bool]]:
+        """One JPEG a row, and whether its map is blank. Runs in a worker."""
         from PIL import Image
 
         from xraytune import explain
+        from xraytune.data.reading import read_image
         from xraytune.model_file import load_model
 
         model = load_model(self.folder)
-        images = np.asarray(np.load(self.arrays[model.members[0].image_size], mmap_mode="r")[np.asarray(self.rows)])
-        network: Any = model.networks[0]
+        rows = np.asarray(self.rows)
+        squares = {size: np.asarray(np.load(self.arrays[size], mmap_mode="r")[rows]) for size in model.sizes}
         out = []
-        for image, heat in zip(images, explain.heat_maps(network.model, images, np.asarray(self.classes)), strict=True):
-            film = image if image.shape[-1] == 3 else image.repeat(3, axis=-1)
-            pair = np.concatenate([film, explain.overlay(image, heat)], axis=1)
+        heats = model.heat_maps(squares, np.asarray(self.classes), EDGE)
+        for path, heat, answer in zip(self.films, heats, self.classes, strict=True):
+            film = read_image(path, EDGE, fit=model.card.fit)
+            pair = np.concatenate([film.repeat(3, axis=-1), explain.overlay(film, heat)], axis=1)
+            empty = explain.blank(heat)
+            if empty:
+                pair = explain.captioned(pair, [explain.caption(heat, model.card.classes[answer])])
             stream = io.BytesIO()
-            Image.fromarray(pair).resize((2 * EDGE, EDGE), Image.Resampling.BICUBIC).save(stream, "JPEG", quality=82)
-            out.append(stream.getvalue())
+            Image.fromarray(pair).save(stream, "JPEG", quality=82)
+            out.append((stream.getvalue(), empty))
         return out
 
 
@@ -122,13 +129,14 @@ def write(
     decided = metrics.decide(p, card.positive, card.threshold)
     chosen = choose(labels, p, decided, card.positive, card.threshold)
     rows = [c.row for c in chosen]
-    outcome = next(pool.run([HeatTask(folder, arrays, rows, [int(decided[r]) for r in rows])]))
+    images = dataset.select("test")
+    films = [dataset.path(images[row]) for row in rows]
+    outcome = next(pool.run([HeatTask(folder, arrays, films, rows, [int(decided[r]) for r in rows])]))
     if outcome.error:
         console.err.print(f"[yellow]No Grad-CAM in the report: {outcome.error}[/]", soft_wrap=True)
         return
-    images = dataset.select("test")
     listing = []
-    for i, (case, jpeg) in enumerate(zip(chosen, outcome.value, strict=True)):
+    for i, (case, (jpeg, empty)) in enumerate(zip(chosen, outcome.value, strict=True)):
         artifacts.write_bytes(folder / "gradcam" / f"{i:02d}.jpg", jpeg)
         answer = int(decided[case.row])
         listing.append(
@@ -139,6 +147,8 @@ def write(
                 "truth": dataset.classes[images[case.row].label],
                 "decision": dataset.classes[answer],
                 "probability": float(p[case.row, answer]),
+                "probability_of": dataset.classes[answer],
+                "blank": empty,
             }
         )
     artifacts.write_json(folder / "gradcam" / "cases.json", listing)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from search import console
+from xraytune.errors import InputError
 
 EXAMPLES = """
 python -m search.export results/mine/winner
@@ -23,20 +26,32 @@ def main(
 
     Preprocessing, calibration and threshold stay in model.json: load_model("…/model.onnx") uses them.
     """
-    import numpy as np
-    from PIL import Image
-
     from search.predict import find
     from xraytune.model_file import read_card
     from xraytune.onnx_export import CHECKED, export
 
-    read_card(model if model.is_dir() else model.parent)  # refuses at once what is no model
-    images = None
-    if films:
-        images = [np.asarray(Image.open(path).convert("L")) for path in find([films])[:CHECKED]]
+    card = read_card(model if model.is_dir() else model.parent)  # refuses at once what is no model
+    largest = max(int(member["image_size"]) for member in card.members)
+    images = [decoded(path, card.channels, largest) for path in find([films])[:CHECKED]] if films else None
     files, worst = export(model, images)
     for path in files:
         console.out.print(f"{path}  (differs from Keras by at most {worst:.1e})", soft_wrap=True)
+
+
+def decoded(path: Path, channels: int, size: int) -> NDArray[np.uint8]:
+    """A film as `Classifier.predict` takes it, `(height, width)` or `(height, width, 3)`, `size` pixels or more.
+
+    Raises:
+        InputError: it can't be read.
+    """
+    from xraytune.data.reading import Unreadable, bucket, decode, silenced
+
+    try:
+        with silenced():
+            return np.asarray(decode(path.read_bytes(), channels, bucket(size)).image)
+    except (Unreadable, OSError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{path} can't be compared on: {why}. Take it away or give other films.") from None
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,6 +30,12 @@ AHEAD = 4
 SUFFIXES = {".jpeg", ".jpg", ".png", ".pgm", ".ppm", ".dcm", ".dicom"}
 """Files of these are taken from a folder; a file that is named is always tried."""
 
+FOREIGN = {".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2", ".j2k", ".jxl", ".heic", ".heif", ".avif", ".nii", ".mha"}
+"""Image files that can't be read: taken from a folder too, so that they are listed as skipped and not lost."""
+
+MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*")
+"""What image files begin with, whatever they are called."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -51,7 +58,8 @@ def main(
     ],
     films: Annotated[list[Path], typer.Argument(help="Image files (JPEG, PNG, PGM, DICOM) or folders of them.")],
     csv_file: Annotated[
-        Path | None, typer.Option("--csv", help="Write path, probability, decision to this file.")
+        Path | None,
+        typer.Option("--csv", help="Write path, probability, decision (and flag: in what a film is unusual)."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON instead of a table.")] = False,
     overlays: Annotated[
@@ -67,6 +75,8 @@ def main(
 
     paths = find(films)
     loaded = load_model(model)
+    if overlays and not loaded.explainable:
+        raise InputError("Overlays need the Keras model (gradients): give the folder, not the .onnx file.")
     if loaded.card.demonstration:
         console.err.print("[bold yellow]DEMONSTRATION MODEL, TRAINED ON PHANTOMS, NOT ON X-RAYS[/]")
     answers: list[Answer] = []
@@ -87,6 +97,12 @@ def main(
         _table(answers, loaded)
     else:
         console.err.print(f"{len(answers)} films classified: {csv_file}")
+    _warn(answers, skipped)
+    return 1 if skipped else 0
+
+
+def _warn(answers: Sequence[Answer], skipped: Sequence[tuple[str, str]]) -> None:
+    """On stderr: which films are unusual, and which files could not be read."""
     if odd := [a for a in answers if a.unusual]:
         console.err.print(f"[yellow]{len(odd)} unlike the training images; don't trust the answer:[/]")
         for answer in odd:
@@ -95,11 +111,13 @@ def main(
         console.err.print(f"[red]{len(skipped)} could not be read and were skipped:[/]")
         for where, why in skipped:
             console.err.print(f"  {where}: {why}", markup=False, soft_wrap=True)
-    return 1 if skipped else 0
 
 
 def find(films: Sequence[Path]) -> list[Path]:
-    """The files named and those in the folders named, each once, folders sorted.
+    """The files named and the images in the folders named, each once, folders sorted.
+
+    What is an image in a folder its name or its first bytes tell: DICOM files often have no suffix. Images of kinds
+    that can't be read are among them, so that whoever reads them can say so.
 
     Raises:
         InputError: a path does not exist, or a folder holds no image.
@@ -110,18 +128,34 @@ def find(films: Sequence[Path]) -> list[Path]:
             inside = sorted(
                 p
                 for p in film.rglob("*")
-                if p.suffix.lower() in SUFFIXES
-                and p.is_file()
+                if p.is_file()
                 and not any(part.startswith(".") or part == "__MACOSX" for part in p.relative_to(film).parts)
+                and _image(p)
             )
             if not inside:
-                raise InputError(f"{film} holds no image ({', '.join(sorted(SUFFIXES))}).")
+                raise InputError(f"{film} holds no image ({', '.join(sorted(SUFFIXES))}, or DICOM by content).")
             out.update(dict.fromkeys(inside))
         elif film.exists():
             out[film] = None
         else:
             raise InputError(f"{film} does not exist.")
     return list(out)
+
+
+def _image(path: Path) -> bool:
+    """Whether a file of a folder is an image by its name or its first bytes."""
+    from xraytune.data.dicom import is_dicom
+
+    if path.suffix.lower() in SUFFIXES | FOREIGN:
+        return True
+    if path.name.upper() == "DICOMDIR":  # a disc's table of contents
+        return False
+    try:
+        with path.open("rb") as file:
+            head = file.read(132)
+    except OSError:
+        return False
+    return is_dicom(head) or head.startswith(MAGIC)
 
 
 def classify(
@@ -147,6 +181,7 @@ def classify(
         except Unreadable as error:
             return str(error)
 
+    pictures = dict(zip(paths, picture_names(paths), strict=True))
     batches = [list(paths[i : i + BATCH]) for i in range(0, len(paths), BATCH)]
     with ThreadPoolExecutor(cores()) as pool:
         waiting: list[list[Future[Any]]] = []
@@ -160,51 +195,83 @@ def classify(
             if good:
                 squares = {size: np.stack([g[size] for g in good]) for size in model.sizes}
                 names = [path for path, r in zip(batch, read_now, strict=True) if not isinstance(r, str)]
-                answers = iter(_answers(model, names, squares, overlays))
+                targets = [overlays / pictures[path] for path in names] if overlays else []
+                answers = iter(_answers(model, names, squares, targets))
             for path, result in zip(batch, read_now, strict=True):
                 yield (None, path, result) if isinstance(result, str) else (next(answers), path, "")
 
 
-def _answers(model: Any, paths: Sequence[Path], squares: Any, overlays: Path | None) -> list[Answer]:
+def _answers(model: Any, paths: Sequence[Path], squares: Any, overlays: Sequence[Path]) -> list[Answer]:
     card = model.card
     probabilities = model.predict_squares(squares)
     decided = model.decide(probabilities)
     unusual = model.unusual(squares)
-    if overlays:
-        _write_overlays(model, paths, squares, decided, overlays)
     out = []
     for path, p, answer, odd in zip(paths, probabilities, decided, unusual, strict=True):
         shown = card.positive if card.positive is not None else int(answer)
         out.append(Answer(str(path), tuple(float(v) for v in p), float(p[shown]), card.classes[int(answer)], odd))
+    if overlays:
+        _write_overlays(model, paths, squares, decided, out, overlays)
     return out
 
 
-def _write_overlays(model: Any, paths: Sequence[Path], squares: Any, decided: Any, folder: Path) -> None:
+def picture_names(paths: Sequence[Path]) -> list[str]:
+    """A file name for each film's overlay, no two alike even where capitals don't count: `folder-film.png`.
+
+    Films of equal names get their suffix, and then a number, into it.
+    """
+    taken: set[str] = set()
+    out = []
+    for path in paths:
+        folders = [part for part in path.parts[-3:-1] if part.strip("/.\\")]
+        stem = "-".join([*folders, path.stem])
+        tries = itertools.chain(
+            (stem, "-".join([*folders, path.name])), (f"{stem}-{number}" for number in itertools.count(2))
+        )
+        name = next(name for name in tries if name.lower() not in taken)
+        taken.add(name.lower())
+        out.append(f"{name}.png")
+    return out
+
+
+def _write_overlays(
+    model: Any, paths: Sequence[Path], squares: Any, decided: Any, answers: Sequence[Answer], targets: Sequence[Path]
+) -> None:
+    """Each film in its own resolution with its heat map over it, and under it what the numbers are of."""
     from PIL import Image
 
     from xraytune import artifacts, explain
+    from xraytune.data.reading import read_image
 
-    network = getattr(model.networks[0], "model", None)
-    if network is None:
-        raise InputError("Overlays need the Keras model (gradients): give the folder, not the .onnx file.")
-    images = squares[model.members[0].image_size]
-    for path, image, heat in zip(paths, images, explain.heat_maps(network, images, decided), strict=True):
-        name = "-".join([*path.parts[-3:-1], path.stem]).strip("/-") + ".png"
-        with artifacts.atomic_write(folder / name) as temporary:
-            Image.fromarray(explain.overlay(image, heat)).save(temporary)
+    card = model.card
+    heats = model.heat_maps(squares, decided, explain.EDGE)
+    for path, heat, answer, target in zip(paths, heats, answers, targets, strict=True):
+        shown = answer.decision if card.positive is None else card.classes[card.positive]
+        lines = [
+            f"probability of {shown} {answer.probability:.3f}, decided {answer.decision}",
+            explain.caption(heat, answer.decision),
+        ]
+        film = read_image(path, explain.EDGE, fit=card.fit)
+        with artifacts.atomic_write(target) as temporary:
+            Image.fromarray(explain.captioned(explain.overlay(film, heat), lines)).save(temporary, "PNG")
 
 
 def write_csv(path: Path, answers: Sequence[Answer], classes: Sequence[str]) -> None:
-    """`path, probability, decision`, and one probability a class where there are more than two."""
+    """`path, probability, decision`, one probability a class where there are more than two, and last `flag`.
+
+    `flag` is empty, or in what the film is unlike the training images.
+    """
     from xraytune import artifacts
 
     several = len(classes) > 2
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "probability", "decision", *([f"probability_{c}" for c in classes] if several else [])])
+    writer.writerow(
+        ["path", "probability", "decision", *([f"probability_{c}" for c in classes] if several else []), "flag"]
+    )
     for answer in answers:
         more = [f"{p:.6f}" for p in answer.probabilities] if several else []
-        writer.writerow([answer.path, f"{answer.probability:.6f}", answer.decision, *more])
+        writer.writerow([answer.path, f"{answer.probability:.6f}", answer.decision, *more, answer.unusual])
     try:
         artifacts.write_text(path, text.getvalue())
     except OSError as error:

@@ -26,7 +26,7 @@ from xraytune import artifacts, metrics
 from xraytune.calibration import Calibration
 from xraytune.data.reading import read_image, square
 from xraytune.ensembles import average
-from xraytune.errors import ArtifactError
+from xraytune.errors import ArtifactError, InputError
 from xraytune.makeup import MakeUp
 from xraytune.records import Record
 
@@ -128,6 +128,30 @@ class _Onnx:
         return metrics.two_columns(np.concatenate(parts).astype(np.float32))
 
 
+def _pixels(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """Pixel values as uint8.
+
+    Values that only the caller can place are refused: clipped or taken as they are, 16-bit films would be white and
+    films in 0–1 black, and the answer would look like any other.
+
+    Raises:
+        ValueError: neither uint8 nor floats in 0–255.
+    """
+    if image.dtype == np.uint8:
+        return np.asarray(image, dtype=np.uint8)
+    asked = "pixel values must be uint8, or float in 0–255"
+    if image.dtype.kind != "f":
+        raise ValueError(f"{asked}, not {image.dtype}: scale the film to 8 bit first")
+    if not image.size:
+        return np.asarray(image, dtype=np.uint8)
+    low, high = float(image.min()), float(image.max())
+    if not (low >= -0.5 and high <= 255.5):  # written so that NaN is refused too
+        raise ValueError(f"{asked}, not {image.dtype} from {low:g} to {high:g}")
+    if 0 < high <= 1:
+        raise ValueError(f"{asked}, not {image.dtype} in 0–1 (from {low:g} to {high:g}): multiply by 255")
+    return np.asarray(np.clip(np.rint(image), 0, 255), dtype=np.uint8)
+
+
 class Classifier:
     """A loaded model: numpy in, numpy out.
 
@@ -141,11 +165,7 @@ class Classifier:
         self.networks = tuple(networks)
         self.members = tuple(Member.from_json(m) for m in card.members)
         self.calibration = Calibration.from_json(card.calibration)
-        self.makeup = (
-            MakeUp.from_json({**card.makeup, "precision": tuple(tuple(r) for r in card.makeup["precision"])})
-            if card.makeup
-            else None
-        )
+        self.makeup = MakeUp.from_json(card.makeup) if card.makeup else None
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -156,9 +176,9 @@ class Classifier:
         """One film `(height, width)` or `(height, width, 1 or 3)` of pixel values 0–255 as squares, by edge.
 
         Raises:
-            ValueError: it has another shape.
+            ValueError: it has another shape, or its values are neither uint8 nor floats in 0–255.
         """
-        array = np.clip(np.rint(np.asarray(image, dtype=np.float32)), 0, 255).astype(np.uint8)
+        array = _pixels(np.asarray(image))
         if array.ndim == 3 and array.shape[2] == 1:
             array = array[..., 0]
         if array.ndim not in {2, 3} or (array.ndim == 3 and array.shape[2] != 3):
@@ -192,10 +212,13 @@ class Classifier:
 
         Args:
             images: `(n, height, width)`, `(n, height, width, 1 or 3)`, or a sequence of films of differing sizes;
-                pixel values 0–255.
+                pixel values 0–255, uint8 or float.
 
         Returns:
             float32 `(n, k)`, columns in the order of `card.classes`.
+
+        Raises:
+            ValueError: a film has another shape, or its values are neither uint8 nor floats in 0–255.
         """
         prepared = [self.prepare(image) for image in images]
         if not prepared:
@@ -210,6 +233,30 @@ class Classifier:
         """For each prepared film in what it is unlike the training images; empty where it is like them."""
         images = squares[self.sizes[0]]
         return self.makeup.far(images) if self.makeup else [""] * len(images)
+
+    @property
+    def explainable(self) -> bool:
+        """Whether the networks have gradients: they are Keras's and not exported ones."""
+        return all(isinstance(network, _Keras) for network in self.networks)
+
+    def heat_maps(
+        self, squares: Mapping[int, NDArray[np.uint8]], classes: NDArray[np.integer], edge: int
+    ) -> NDArray[np.float32]:
+        """Grad-CAM of prepared films for a class each, averaged over the networks by their weights.
+
+        Returns:
+            float32 `(n, edge, edge)`, 0 to 1 within each film; all 0 where nothing speaks for the class.
+
+        Raises:
+            InputError: the model runs in ONNX Runtime, which has no gradients.
+        """
+        from xraytune.explain import ensemble_heat_maps
+
+        models = [network.model for network in self.networks if isinstance(network, _Keras)]
+        if len(models) < len(self.networks):
+            raise InputError("Grad-CAM needs the Keras model (gradients): give the folder, not the .onnx file.")
+        images = [squares[m.image_size] for m in self.members]
+        return ensemble_heat_maps(models, [m.weight for m in self.members], images, classes, edge)
 
 
 def over_shifts(network: Network, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -276,6 +323,8 @@ def load_model(path: str | Path) -> Classifier:
         ArtifactError: a file is missing, cut off or was changed by as much as a byte, or can't be loaded.
     """
     given = Path(path)
+    if not given.exists() and given.suffix == ".onnx" and (given.parent / CARD).exists():
+        raise ArtifactError(f"{given} was not exported yet. Export it: python -m search.export {given.parent}")
     if not given.exists():
         raise ArtifactError(f"{given} does not exist. Give a model's folder, e.g. results/<study>/winner.")
     folder = given if given.is_dir() else given.parent

@@ -165,7 +165,7 @@ def test_prediction_lists_what_it_can_not_read_and_marks_what_is_unusual(
     assert "zz-black.png" in err
     with (tmp_path / "out.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["path", "probability", "decision"]
+    assert list(rows[0]) == ["path", "probability", "decision", "flag"]
     assert len(rows) == 13
     assert len(list((tmp_path / "heat").glob("*.png"))) == 13
     assert predict.main(folder, [home / "films" / "test" / "NORMAL"], as_json=True) == 0

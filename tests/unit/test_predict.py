@@ -1,0 +1,186 @@
+"""What `search.predict` takes from folders, writes and says, with a tiny model of two networks made here."""
+
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from search import export, predict
+from xraytune import artifacts, calibration, makeup
+from xraytune.errors import ArtifactError, InputError
+from xraytune.model_file import Member, ModelCard, load_model, write_card
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, when it saves
+
+
+def network(path, size):
+    start = keras.Input((size, size, 1))
+    x = keras.layers.Rescaling(1 / 255)(start)
+    x = keras.layers.ReLU()(keras.layers.Conv2D(2, 3, padding="same")(x))
+    out = keras.layers.Dense(2, activation="softmax")(keras.layers.GlobalAveragePooling2D()(x))
+    keras.Model(start, out).save(path)
+    return Member(path.name, artifacts.sha256(path), size, 0.5).to_json()
+
+
+def drawn(rng, size=200):
+    y = np.linspace(60, 200, size)[:, None]
+    return np.clip(y + rng.normal(0, 6, (size, size)) + rng.normal(0, 5), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A model of two networks of 28 and 32 px, whose training films are bright below."""
+    folder = tmp_path_factory.mktemp("winner")
+    keras.utils.set_random_seed(3)
+    members = tuple(network(folder / f"model-{i}.keras", size) for i, size in enumerate((28, 32)))
+    rng = np.random.default_rng(0)
+    films = [Image.fromarray(drawn(rng)).resize((28, 28), Image.Resampling.BILINEAR) for _ in range(100)]
+    known = makeup.fit(np.stack([np.asarray(film)[..., None] for film in films]))
+    card = ModelCard(
+        ("NORMAL", "PNEUMONIA"), 1, 1, "crop", 0.5, "0.5", calibration.none(2).to_json(), known.to_json(), members
+    )
+    write_card(folder, card)
+    return folder
+
+
+@pytest.fixture
+def films(tmp_path):
+    folder = tmp_path / "films"
+    folder.mkdir()
+    for i in range(2):
+        Image.fromarray(drawn(np.random.default_rng(i))).save(folder / f"{i}.png")
+    return folder
+
+
+def write_dicom(path, pixels):
+    pydicom = pytest.importorskip("pydicom")
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
+
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
+    meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+    film = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    film.Rows, film.Columns = pixels.shape
+    film.SamplesPerPixel, film.PhotometricInterpretation = 1, "MONOCHROME2"
+    film.BitsAllocated = film.BitsStored = 8
+    film.HighBit, film.PixelRepresentation = 7, 0
+    film.PixelData = pixels.tobytes()
+    film.save_as(path, enforce_file_format=True)
+
+
+def test_dicom_files_without_a_suffix_are_found_in_folders_and_read(model, films, capsys):
+    write_dicom(films / "IM000001", drawn(np.random.default_rng(7)))
+    (films / "notes").write_text("nothing")
+    (films / "list.csv").write_text("a,b\n")
+    assert [p.name for p in predict.find([films])] == ["0.png", "1.png", "IM000001"]
+    assert predict.main(model, [films], as_json=True) == 0
+    assert len(json.loads(capsys.readouterr().out)["films"]) == 3
+
+
+def test_images_that_can_not_be_read_are_listed_as_skipped_and_end_with_1(model, films, capsys):
+    film = Image.fromarray(drawn(np.random.default_rng(7)))
+    for name in ("scan.tif", "scan.bmp", "scan.webp"):
+        film.save(films / name)
+    film.save(films / "unnamed", "TIFF")
+    assert predict.main(model, [films]) == 1
+    err = " ".join(capsys.readouterr().err.split())
+    assert "4 could not be read" in err
+    for name, why in (
+        ("scan.tif", "a TIFF picture"),
+        ("scan.bmp", "a BMP picture"),
+        ("scan.webp", ""),
+        ("unnamed", ""),
+    ):
+        assert f"{name}: {why}" in err
+
+
+def test_the_flag_is_the_last_column_of_the_csv_and_in_table_json_and_stderr(model, films, tmp_path, capsys):
+    Image.fromarray(255 - drawn(np.random.default_rng(9))).save(films / "inverted.png")
+    target = tmp_path / "out.csv"
+    assert predict.main(model, [films], csv_file=target) == 0
+    assert "inverted.png: " in " ".join(capsys.readouterr().err.split())
+    with target.open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["path", "probability", "decision", "flag"]
+    assert [bool(row["flag"]) for row in rows] == [False, False, True]
+    predict.main(model, [films], as_json=True)
+    assert [bool(film["unusual"]) for film in json.loads(capsys.readouterr().out)["films"]] == [False, False, True]
+
+
+def test_two_films_of_one_name_get_two_overlays(model, tmp_path):
+    paths = []
+    for i, suffix in enumerate((".png", ".jpeg")):
+        for folder in ("x/a/b", "y/a/b"):
+            (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+            paths.append(tmp_path / folder / f"film{suffix}")
+            Image.fromarray(drawn(np.random.default_rng(i))).save(paths[-1])
+    names = predict.picture_names(paths)
+    assert len({name.lower() for name in names}) == 4
+    assert all(name.endswith(".png") and not name.startswith((".", "-")) for name in names)
+    assert predict.main(model, paths, csv_file=tmp_path / "o.csv", overlays=tmp_path / "heat") == 0
+    assert sorted(p.name for p in (tmp_path / "heat").iterdir()) == sorted(names)
+
+
+def test_an_overlay_is_drawn_on_the_film_itself_and_says_what_its_numbers_are_of(model, films, tmp_path, monkeypatch):
+    from xraytune import explain
+
+    said = []
+    monkeypatch.setattr(explain, "captioned", lambda picture, lines: said.append(lines) or picture)
+    assert predict.main(model, [films / "0.png"], csv_file=tmp_path / "o.csv", overlays=tmp_path / "heat") == 0
+    (picture,) = (tmp_path / "heat").iterdir()
+    with Image.open(picture) as drawing:
+        assert drawing.size == (explain.EDGE, explain.EDGE)
+    answers, where = said[0]
+    assert answers.startswith("probability of PNEUMONIA 0.")
+    assert "decided " in answers
+    assert where.startswith("Grad-CAM for ")
+
+
+def test_every_network_of_an_ensemble_is_explained(model):
+    loaded = load_model(model)
+    film = loaded.prepare(drawn(np.random.default_rng(0)))
+    squares = {size: square[None] for size, square in film.items()}
+    assert set(squares) == {28, 32}
+    assert loaded.heat_maps(squares, np.array([1]), 100).shape == (1, 100, 100)
+
+
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        (lambda f: f.astype(np.uint16) * 257, "uint16"),
+        (lambda f: f.astype(np.int64), "int64"),
+        (lambda f: f > 100, "bool"),
+        (lambda f: (f / 255).astype(np.float32), r"in 0–1"),
+        (lambda f: f * 16.0, r"from .* to"),
+        (lambda f: f - 128.0, r"from -"),
+        (lambda f: np.where(f > 100, np.nan, f), "nan"),
+    ],
+)
+def test_pixel_values_that_are_not_0_to_255_are_refused_with_what_was_given(model, made, says):
+    film = drawn(np.random.default_rng(0))
+    with pytest.raises(ValueError, match=f"uint8, or float in 0–255.*{says}"):
+        load_model(model).predict([made(film)])
+
+
+def test_floats_in_0_to_255_answer_as_their_bytes_do(model):
+    film, loaded = drawn(np.random.default_rng(0)), load_model(model)
+    assert (loaded.predict([film.astype(np.float64)]) == loaded.predict([film])).all()
+    assert loaded.predict([np.zeros((40, 40), np.float32)]).shape == (1, 2)
+
+
+def test_loading_an_export_that_was_not_made_says_how_to_make_it(model):
+    with pytest.raises(ArtifactError, match=r"python -m search\.export"):
+        load_model(model / "model.onnx")
+
+
+def test_films_to_compare_an_export_on_are_read_as_prediction_reads_them(tmp_path):
+    write_dicom(tmp_path / "film.dcm", drawn(np.random.default_rng(0)))
+    assert export.decoded(tmp_path / "film.dcm", 1, 64).shape == (200, 200)
+    (tmp_path / "film.jpeg").write_bytes(b"\xff\xd8\xff damaged")
+    with pytest.raises(InputError, match=r"film\.jpeg can't be compared on: "):
+        export.decoded(tmp_path / "film.jpeg", 1, 64)
