@@ -10,6 +10,7 @@ import datetime
 import functools
 import sqlite3
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -265,15 +266,19 @@ class StudyView:
         return trials[number]
 
     def importances(self) -> dict[str, float]:
-        """Share of the first objective's variation by hyperparameter, largest first (PED-ANOVA: handles conditions).
+        """How much each hyperparameter tells the best tenth of the trials from the others, largest first, summing to 1.
+
+        PED-ANOVA (Watanabe et al. 2023), by the first objective; it handles conditions.
 
         Raises:
             ValueError: too few complete trials, or all of one value.
         """
-        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-        found = optuna.importance.get_param_importances(
-            self._study, evaluator=evaluator, target=(lambda t: t.values[0]) if len(self.directions) > 1 else None
-        )
+        # of several objectives one must be named, and a named one is taken as better where it is lower
+        target = (lambda t: -t.values[0]) if len(self.directions) > 1 else None
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*to achieve low `target` values")
+            evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+            found = optuna.importance.get_param_importances(self._study, evaluator=evaluator, target=target)
         return dict(found)
 
     def pareto(self) -> list[TrialRecord]:

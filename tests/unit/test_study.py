@@ -481,3 +481,19 @@ def test_optunas_pruners_stop_what_is_far_behind_after_its_grace(make, pruner):
         study.pruned(number, result(0.1))
     assert "slow" not in stopped
     assert stopped["quick"]
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("second", [(), ("minimize",)])
+def test_what_matters_is_what_the_best_trials_have_in_common_with_one_objective_or_two(make, tmp_path, second):
+    """The best trials lie together in `shared`; the worst, all alike but for noise, lie anywhere."""
+    options = {"options": {"objectives": "f_beta,parameters"}} if second else {}
+    study = make(directions=("maximize", *second), **options)
+    for _ in range(60):
+        asked = study.ask()
+        noise = asked.number * 37 % 61 / 6100
+        value = max(0.0, 0.9 - 4 * abs(float(asked.config.values["shared"]) - 0.8)) + noise
+        study.complete(asked.number, result(value))
+    found = open_study("mine", tmp_path).importances()
+    assert next(iter(found)) == "shared"
+    assert sum(found.values()) == pytest.approx(1)
