@@ -59,6 +59,46 @@ MARKED = 1 / 200
 
 
 @dataclass(frozen=True)
+class _Seen:
+    """What is computed of some films once, whatever they are compared with."""
+
+    plain: Floats
+    """`(n, 7)`: the quantities that need no comparison, in the order of `QUANTITIES`."""
+    small: Floats
+    """`(n, t²)`: thumbnails."""
+
+    @classmethod
+    def of(cls, images: NDArray[np.uint8]) -> Self:
+        """Of images `(n, s, s, c)`; skewed quantities as logarithms, correlations by Fisher's z."""
+        gray = images.mean(axis=-1, dtype=np.float32)
+        flat = gray.reshape(len(gray), -1)
+        small = _thumbnails(gray)
+        dark, light = np.percentile(flat, [10, 90], axis=1)
+        spread = np.log(flat.std(axis=1) + 1)
+        symmetric = _fisher((small * _flipped(small, 2)).sum(axis=1))
+        columns = [flat.mean(axis=1), spread, dark, light, gradient_ratio(gray), sharpness(gray), symmetric]
+        return cls(np.stack(columns, axis=1), small)
+
+    def where(self, chosen: NDArray[Any]) -> Self:
+        """Those that a mask names."""
+        return type(self)(self.plain[chosen], self.small[chosen])
+
+    def quantities(self, thumbnail: Floats, upright: Floats) -> Floats:
+        """`QUANTITIES`, `(n, 9)`.
+
+        Args:
+            thumbnail: the mean training image, `(t²,)`.
+            upright: weights of a thumbnail's log odds of being upright, `(t²,)`.
+        """
+        like = _fisher(self.small @ thumbnail)
+        return np.column_stack([self.plain[:, :6], like, self.plain[:, 6], self.small @ upright])
+
+
+def _fisher(correlation: Floats) -> Floats:
+    return np.asarray(np.arctanh(np.clip(correlation, -0.999, 0.999)))
+
+
+@dataclass(frozen=True)
 class _Fit:
     """Centre and spread of some films, without limits."""
 
@@ -73,14 +113,14 @@ class _Fit:
     upright: Floats
     """Weights `(t²,)` of a thumbnail's log odds of being upright and not upside down."""
 
-    def scores(self, images: NDArray[np.uint8]) -> tuple[Floats, Floats]:
-        """How far images `(n, s, s, c)` are, and each quantity's deviation.
+    def scores(self, seen: _Seen) -> tuple[Floats, Floats]:
+        """How far `n` films are, and each quantity's deviation.
 
         Returns:
             `(n, 3)`: Mahalanobis distance, largest deviation of one quantity, how turned it looks; and `(n, 9)`:
             standard deviations from the centre.
         """
-        x = quantities(images, self.thumbnail, self.upright) - self.location
+        x = seen.quantities(self.thumbnail, self.upright) - self.location
         distance = np.sqrt(np.einsum("ij,jk,ik->i", x, self.precision, x))
         z = x / self.spread
         return np.stack([distance, np.abs(z).max(axis=1), -z[:, -1]], axis=1), z
@@ -115,7 +155,7 @@ class MakeUp(Record):
         if not self.limits or not len(images):
             return [""] * len(images)
         fitted = _Fit(*(np.asarray(getattr(self, name)) for name in _Fit.__dataclass_fields__))
-        scores, z = fitted.scores(images)
+        scores, z = fitted.scores(_Seen.of(images))
         over = scores / np.asarray(self.limits)
         out = []
         for row, deviations in zip(over, np.abs(z), strict=True):
@@ -142,48 +182,18 @@ def _flipped(small: Floats, axis: int) -> Floats:
     return np.flip(small.reshape(-1, edge, edge), axis).reshape(small.shape)
 
 
-def quantities(images: NDArray[np.uint8], thumbnail: Floats, upright: Floats) -> Floats:
-    """`QUANTITIES` of each image, `(n, 9)`, skewed ones as logarithms, correlations by Fisher's z.
-
-    Args:
-        images: `(n, s, s, c)` uint8.
-        thumbnail: the mean training image, `(t²,)`.
-        upright: weights of a thumbnail's log odds of being upright, `(t²,)`.
-    """
-    gray = images.mean(axis=-1, dtype=np.float32)
-    flat = gray.reshape(len(gray), -1)
-    small = _thumbnails(gray)
-    dark, light = np.percentile(flat, [10, 90], axis=1)
-    correlations = np.stack([small @ thumbnail, (small * _flipped(small, 2)).sum(axis=1)])
-    like, symmetric = np.arctanh(np.clip(correlations, -0.999, 0.999))
-    return np.stack(
-        [
-            flat.mean(axis=1),
-            np.log(flat.std(axis=1) + 1),
-            dark,
-            light,
-            gradient_ratio(gray),
-            sharpness(gray),
-            like,
-            symmetric,
-            small @ upright,
-        ],
-        axis=1,
-    )
-
-
-def _fit(images: NDArray[np.uint8], rng: np.random.Generator) -> _Fit:
+def _fit(seen: _Seen, rng: np.random.Generator) -> _Fit:
     from sklearn.covariance import OAS, MinCovDet
     from sklearn.linear_model import LogisticRegression
 
-    small = _thumbnails(images.mean(axis=-1, dtype=np.float32))
+    small = seen.small
     mean = small.mean(axis=0)
     thumbnail = mean / (np.linalg.norm(mean) + 1e-9)
     # upright or upside down, mirrored or not; without an intercept, since turning a film turns the sign of its answer
     ways = np.concatenate([small, _flipped(small, 2), _flipped(small, 1), _flipped(_flipped(small, 1), 2)])
     up = np.repeat([1, 0], 2 * len(small))
     upright = LogisticRegression(C=10, fit_intercept=False, max_iter=1000).fit(ways, up).coef_[0]
-    values = quantities(images, thumbnail, upright)
+    values = seen.quantities(thumbnail, upright)
     values = values + rng.normal(0, 1, values.shape) * GRAIN
     several = len(values) >= 5 * values.shape[1]
     with warnings.catch_warnings():
@@ -203,9 +213,10 @@ def fit(images: NDArray[np.uint8], seed: int = 0) -> MakeUp:
     sample = np.asarray(images[chosen])
     if len(sample) < FEWEST:
         return MakeUp((), (), (), (), (), ())
-    fitted = _fit(sample, rng)
+    seen = _Seen.of(sample)
+    fitted = _fit(seen, rng)
     fold = rng.permutation(len(sample)) % FOLDS
-    held = np.concatenate([_fit(sample[fold != k], rng).scores(sample[fold == k])[0] for k in range(FOLDS)])
+    held = np.concatenate([_fit(seen.where(fold != k), rng).scores(seen.where(fold == k))[0] for k in range(FOLDS)])
     each = np.maximum(np.quantile(held, 1 - MARKED, axis=0, method="higher"), 1.0)
     widened = np.quantile((held / each).max(axis=1), 1 - MARKED, method="higher")
     return MakeUp(
