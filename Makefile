@@ -117,6 +117,10 @@ test: lint ## lint, types and the first tier of tests (needs nothing outside the
 test-faults: $(VENV)/.ready-dev ## every fault caused for real: kills, full disks, lost nodes (ONLY=file for one)
 	$(PYTEST) $(or $(ONLY),tests/faults)
 
+.PHONY: test-whole
+test-whole: $(VENV)/.ready-dev ## whole searches: what each option does, a space of one's own
+	$(PYTEST) tests/whole
+
 .PHONY: test-slow
 test-slow: $(VENV)/.ready-dev ## many draws of the space, large networks
 	$(PYTEST) tests/slow
