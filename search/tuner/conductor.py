@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from search.study import Asked, Study
-from xraytune.errors import TrialError
+from xraytune.errors import FatalError, TrialError
 from xraytune.records import EpochReport, FailureCause, TrialConfig, TrialResult
 
 if TYPE_CHECKING:
@@ -31,6 +33,19 @@ RETRIES = 2
 
 class SearchEnded(BaseException):
     """Raised at a safe point between two events of Tune to leave its loop at once."""
+
+
+@contextmanager
+def past_tune() -> Iterator[None]:
+    """Let what ends the search past Tune, which makes of any other error in its callbacks a trial's and a traceback.
+
+    Raises:
+        SearchEnded: with the `FatalError` as its cause.
+    """
+    try:
+        yield
+    except FatalError as error:
+        raise SearchEnded from error
 
 
 class View(Protocol):

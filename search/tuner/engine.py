@@ -90,11 +90,12 @@ def run(
         conductor.rule = _rule(pruner, study, max_epochs, earlier or [])
         try:
             _tune(conductor, job, resources, cluster, asked_to_end, memory=trial_memory)
-        except SearchEnded:
-            pass
+        except SearchEnded as ended:
+            if isinstance(ended.__cause__, FatalError):
+                _abandon(conductor, ended.__cause__)
+                raise ended.__cause__ from None
         except BaseException as error:
-            with contextlib.suppress(FatalError):  # a full disk can't take this either; resume sorts it out
-                conductor.leave(f"interrupted: the search stopped ({type(error).__name__})")
+            _abandon(conductor, error)
             raise
         if asked_to_end:
             interrupted = conductor.leave("interrupted by the user")
@@ -103,6 +104,12 @@ def run(
         conductor.over()
         conductor.leave("the time was up before its first epoch ended")
     return conductor
+
+
+def _abandon(conductor: Conductor, error: BaseException) -> None:
+    """Record running trials as interrupted, if the database takes it: a full disk can't; resume sorts it out then."""
+    with contextlib.suppress(FatalError):
+        conductor.leave(f"interrupted: the search stopped ({type(error).__name__})")
 
 
 def _farewell(study: Study, interrupted: int, where: str) -> str:

@@ -14,7 +14,7 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from search.tuner.conductor import Conductor, SearchEnded
+from search.tuner.conductor import Conductor, SearchEnded, past_tune
 from xraytune.records import FailureCause
 
 
@@ -34,7 +34,8 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Report, decide."""
-        decision = self._conductor.heard(self.numbers[trial.trial_id], result.pop("outcome"))
+        with past_tune():
+            decision = self._conductor.heard(self.numbers[trial.trial_id], result.pop("outcome"))
         if decision == "conclude":
             trial.temporary_state.ray_actor.conclude.remote()
         return str(TrialScheduler.STOP if decision == "stop" else TrialScheduler.CONTINUE)
@@ -83,11 +84,14 @@ class Heartbeat(Callback):  # type: ignore[misc]
         """Leave if asked to; kill the workers of trials that hang."""
         if self._asked_to_end:
             raise SearchEnded
-        for number in self._conductor.tick():
+        with past_tune():
+            hanging = self._conductor.tick()
+        for number in hanging:
             for trial in trials:
                 if self._scheduler.numbers.get(trial.trial_id) == number and trial.temporary_state.ray_actor:
                     ray.kill(trial.temporary_state.ray_actor)
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Tell that a worker took the trial."""
-        self._conductor.started(self._scheduler.numbers[trial.trial_id])
+        with past_tune():
+            self._conductor.started(self._scheduler.numbers[trial.trial_id])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray.tune.search import Searcher
 
-from search.tuner.conductor import Conductor
+from search.tuner.conductor import Conductor, past_tune
 
 if TYPE_CHECKING:
     from search.tuner.scheduler import StudyScheduler
@@ -31,7 +31,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """The next trial's configuration, `FINISHED` when there is none."""
         if self._most and len(self._conductor.running) >= self._most and not self._conductor.waiting:
             return None
-        asked = self._conductor.next()
+        with past_tune():
+            asked = self._conductor.next()
         if asked is None:  # while trials run, one of them may lose its worker and come back
             return None if self._conductor.running else str(Searcher.FINISHED)
         self._scheduler.numbers[trial_id] = asked.number
@@ -41,7 +42,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """A trial's worker is gone for good; trials that end otherwise are told by the scheduler."""
         number = self._scheduler.numbers.get(trial_id)
         if error and number is not None:
-            self._conductor.lost(number, *self._scheduler.causes.pop(number, self._scheduler.unknown))
+            with past_tune():
+                self._conductor.lost(number, *self._scheduler.causes.pop(number, self._scheduler.unknown))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the study is the only record."""

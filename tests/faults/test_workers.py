@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import psutil
 import pytest
@@ -12,10 +13,6 @@ from tests import made_films
 pytestmark = pytest.mark.timeout(1200)
 
 
-def running(trials: list[dict]) -> list[dict]:
-    return [t for t in trials if t["state"] == "RUNNING"]
-
-
 def failures(trials: list[dict], cause: str) -> list[dict]:
     return [t for t in trials if t["state"] == "FAIL" and t["cause"] == cause]
 
@@ -23,7 +20,8 @@ def failures(trials: list[dict], cause: str) -> list[dict]:
 def test_a_killed_worker_loses_at_most_one_epoch_and_no_other_trial(search):
     search.start("--trials", "6", "--pruner", "none", XRAYTUNE_EPOCH_SECONDS="1.5")
     search.until(lambda: len(search.workers()) == 2)
-    search.until(lambda: len(under_way := running(search.trials())) == 2 and all(t["curve"] for t in under_way))
+    search.until_said(" complete ")
+    time.sleep(2.5)  # each worker has saved an epoch of the trial it has now
     psutil.Process(search.workers()[0].pid).kill()
     assert search.wait() == 0, search.text
     trials = search.trials()
@@ -68,7 +66,7 @@ class Explosive(keras_tuner.HyperModel):
         hp.Choice("epochs", [2])
 
     def build(self, hp):
-        rate = 2.0 if hp.get("family") == "explosive" else 1e-3  # each step then makes every weight 3 times larger
+        rate = 1.02 if hp.get("family") == "explosive" else 1e-3  # weights then grow by 4 % a step, turning their sign
         decay = keras.regularizers.L2(1.0)
         model = keras.Sequential([
             keras.layers.Input((28, 28, 1)),
