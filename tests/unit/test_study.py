@@ -4,111 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
-import threading
-import time
-from dataclasses import replace
 
 import numpy as np
 import optuna
 import pytest
-import sqlalchemy
 
-from search import creation, first_trials, samplers, storage
 from search import lock as locks
-from search.prepare import Prepared
+from search import samplers
 from search.storage import open_study
-from search.suggest import Narrowing
 from search.summary import leaderboard
-from search.synthetic import Branches
-from search.tuner.conductor import Budget, Conductor
 from search.tuner.pruning import OptunaRule
-from search.tuner.trainable import Outcome
+from tests.made_studies import SPACE, report, result, trials
 from xraytune.errors import FatalError, InputError, StudyError
-from xraytune.records import EpochReport, FailureCause, StudySpec, TrialResult
-
-SPACE = Branches()
-
-
-def spec(name="mine", **changes):
-    fields = {
-        "name": name,
-        "data": "none",
-        "train_fingerprint": "a",
-        "test_fingerprint": "b",
-        "classes": ("low", "high"),
-        "positive": 1,
-        "space": "branches",
-        "space_signature": "s",
-        "families": SPACE.families,
-    }
-    return StudySpec(**{**fields, **changes})
-
-
-def result(value, epochs=1, **changes):
-    curve = tuple({"epoch": float(i + 1), "value": value} for i in range(epochs))
-    fields = {
-        "value": value,
-        "best_epoch": 1,
-        "epochs": epochs,
-        "metrics": {"f_beta": value},
-        "curve": curve,
-        "seconds": {"train": 1.0},
-        "parameters": 10,
-        "peak_memory_mb": 1.0,
-        "versions": {},
-        "device": "cpu",
-        "host": "here",
-    }
-    return TrialResult(**{**fields, **changes})
-
-
-def prepared(space=SPACE, **changes):
-    return Prepared(spec(**changes), space.declare_hyperparameters, space.families, (), (), None, ())
-
-
-class Silent:
-    def __getattr__(self, name):
-        return lambda *arguments: None
-
-
-def report(epoch, value):
-    return EpochReport(epoch=epoch, value=value, metrics={}, seconds={})
-
-
-@pytest.fixture
-def make(tmp_path):
-    opened = []
-
-    def one(resume=False, directions=("maximize",), seed=0, sampler="random", pruner="none", **changes):
-        lock, asked = locks.StudyLock(tmp_path, "mine"), spec(**changes)
-        narrowing = Narrowing(asked.fixed, asked.narrowed)
-        try:
-            made = creation.create(
-                asked,
-                SPACE.declare_hyperparameters,
-                tmp_path,
-                lock,
-                resume=resume,
-                sampler=samplers.make_sampler(
-                    sampler, seed, declaration=SPACE.declare_hyperparameters, narrowing=narrowing
-                ),
-                pruner=samplers.make_pruner(pruner),
-                directions=directions,
-            )
-        except BaseException:
-            lock.release()
-            raise
-        opened.append(made)
-        return made
-
-    return one
-
-
-def trials(tmp_path):
-    return open_study("mine", tmp_path).trials()
+from xraytune.records import FailureCause
 
 
 def test_states_values_and_curves_are_told_truly(make, tmp_path):
@@ -160,16 +70,6 @@ def test_an_epoch_repeated_after_a_lost_worker_is_recorded_once(make, tmp_path):
     study.report(number, report(1, 0.9))
     study.complete(number, result(0.2))
     assert dict(trials(tmp_path)[0].curve) == {1: 0.2}
-
-
-def test_first_trials_are_queued_once_over_all_resumes(make):
-    study = make()
-    assert study.enqueue({"family": "valley"}, "family valley")
-    assert not study.enqueue({"family": "valley"}, "family valley")
-    assert study.ask().config.family == "valley"
-    study.close()
-    again = make(resume=True)
-    assert not again.enqueue({"family": "valley"}, "family valley")
 
 
 def test_half_of_the_trials_failing_after_five_stops_a_search(make):
@@ -240,74 +140,6 @@ def test_a_lock_that_came_to_nothing_leaves_nothing(tmp_path):
     results = tmp_path / "results"
     locks.StudyLock(results, "mine").release(remove=True)
     assert not results.exists()
-
-
-def test_a_locked_database_is_waited_for(tmp_path):
-    database = tmp_path / "x.db"
-    holder = sqlite3.connect(database, isolation_level=None, check_same_thread=False)
-    holder.execute("CREATE TABLE t (x)")
-    holder.execute("BEGIN EXCLUSIVE")
-    threading.Timer(0.5, lambda: holder.execute("COMMIT")).start()
-    writer = sqlite3.connect(database, timeout=0)
-    begun = time.monotonic()
-    storage.patiently(lambda: writer.execute("INSERT INTO t VALUES (1)"), "x.db")
-    assert time.monotonic() - begun > 0.3
-    writer.close()
-    holder.close()
-
-
-@pytest.mark.filterwarnings("ignore")  # Optuna's own, about options of its sampler; commands silence them
-def test_an_ask_that_the_database_fails_in_the_middle_leaves_no_trial_that_nobody_runs(make):
-    study = make(sampler="tpe")
-    for _ in range(samplers.STARTUP + 2):
-        asked = study.ask()
-        study.complete(asked.number, result(SPACE.value(asked.config.values)))
-    made, failed = [], []
-
-    def execute(connection, cursor, statement, *rest):
-        if statement.startswith("INSERT INTO trials "):
-            made.append("trial")
-        elif made[-1:] == ["commit"] and not failed:  # what the sampler reads once the trial is there
-            failed.append(statement)
-            raise sqlite3.OperationalError("database is locked")
-
-    engine = study._study._storage._backend.engine
-    sqlalchemy.event.listen(engine, "before_cursor_execute", execute)
-    sqlalchemy.event.listen(engine, "commit", lambda connection: made and made.append("commit"))
-    asked = study.ask()
-    assert failed
-    assert [t.number for t in study._study.get_trials() if not t.state.is_finished()] == [asked.number]
-
-
-@pytest.mark.parametrize(
-    ("cause", "words"),
-    [
-        ("database or disk is full", "The disk is full"),
-        ("attempt to write a readonly database", "can't be written"),
-        ("database is locked", "did not answer"),
-    ],
-)
-def test_what_the_database_can_do_wrong_is_one_message(monkeypatch, cause, words):
-    monkeypatch.setattr(storage, "PATIENCE", 0.2)
-
-    def fail():
-        raise sqlite3.OperationalError(cause)
-
-    with pytest.raises(FatalError, match=words):
-        storage.patiently(fail, "studies.db")
-
-
-def test_two_objectives_keep_their_curves_and_their_front(make, tmp_path):
-    study = make(directions=("maximize", "minimize"), options={"objectives": "f_beta,parameters"})
-    assert study._study.metric_names == ["F2", "parameters"]
-    for value, parameters in ((0.9, 100), (0.8, 10), (0.7, 50)):
-        number = study.ask().number
-        study.report(number, report(1, value))
-        study.complete(number, result(value, parameters=parameters))
-    view = open_study("mine", tmp_path)
-    assert [(t.value, t.values[1]) for t in view.pareto()] == [(0.9, 100.0), (0.8, 10.0)]
-    assert view.best().value == 0.9
-    assert dict(view.trial(0).curve) == {1: 0.9}
 
 
 def test_missing_studies_and_trials_are_said(make, tmp_path):
@@ -395,71 +227,6 @@ def test_the_process_over_all_branches_repeats_itself_from_the_same_seed_and_kno
     assert len(resumed._study.sampler._values) == 14
 
 
-def test_a_warm_start_tries_the_best_of_an_earlier_study_first(make, tmp_path):
-    earlier, values = make(), (0.3, 0.9, 0.5, 0.8, 0.1, 0.7, 0.6, 0.4)
-    configs = []
-    for value in values:
-        asked = earlier.ask()
-        configs.append((value, asked.config.values))
-        earlier.complete(asked.number, result(value))
-    earlier.close()
-    warm = first_trials.warm(prepared(), "mine", tmp_path)
-    later = make(name="later", train_fingerprint="other data")
-    for origin, config in warm:
-        later.enqueue(config, origin)
-    tried = [later.ask().config.values for _ in range(6)]
-    assert tried == [config for _, config in sorted(configs, key=lambda c: -c[0])[:6]]
-
-
-def test_a_warm_start_from_nothing_is_refused(make, tmp_path):
-    make()
-    with pytest.raises(StudyError, match="has no complete trial"):
-        first_trials.warm(prepared(), "mine", tmp_path)
-
-
-def test_a_warm_start_takes_what_fits_a_narrower_space_and_passes_other_families_over(make, tmp_path):
-    earlier = make()
-    for family in SPACE.families:
-        earlier.enqueue({"family": family}, family)
-    for n in range(len(SPACE.families)):
-        earlier.complete(earlier.ask().number, result(0.5 + n / 100))
-    earlier.close()
-    warm = first_trials.warm(prepared(narrowed={"family": ("wide", "steps")}), "mine", tmp_path)
-    assert [values["family"] for _, values in warm] == ["steps", "wide"]
-    assert [origin for origin, _ in warm] == ["study mine #3", "study mine #1"]
-    with pytest.raises(StudyError, match="none of its configurations fits"):
-        first_trials.warm(replace(prepared(), declaration=lambda hp: hp.Int("units", 1, 9)), "mine", tmp_path)
-
-
-def test_a_second_objective_is_minimised_or_maximised_by_what_it_is():
-    assert creation.directions(["f_beta"]) == ["maximize"]
-    assert creation.directions(["f_beta", "parameters"]) == ["maximize", "minimize"]
-    assert creation.directions(["f_beta", "val_auc"]) == ["maximize", "maximize"]
-    assert creation.directions(["f_beta", "val_brier"]) == ["maximize", "minimize"]
-
-
-def test_a_result_without_the_second_objective_is_a_failure_that_names_what_there_is(make, tmp_path):
-    study = make(directions=("maximize", "maximize"), options={"objectives": "f_beta,val_acu"})
-    decides = Conductor(study, Silent(), Budget())
-    asked = decides.next()
-    decides.heard(asked.number, Outcome(report=report(1, 0.5), result=result(0.5, metrics={"val_auc": 0.7})))
-    trial = open_study("mine", tmp_path).trial(asked.number)
-    assert (trial.state, trial.cause) == ("FAIL", "bad_config")
-    assert trial.message == "the result has no 'val_acu'; it has parameters, val_auc"
-
-
-def test_with_two_objectives_the_curve_of_a_trial_without_result_is_kept_too(make, tmp_path):
-    study = make(directions=("maximize", "minimize"), options={"objectives": "f_beta,parameters"})
-    for end in (
-        lambda number: study.failed(number, FailureCause.NAN, "loss is nan"),
-        lambda number: study.pruned(number, None),
-    ):
-        number = study.ask().number
-        study.report(number, report(1, 0.25))
-        end(number)
-        assert dict(open_study("mine", tmp_path).trial(number).curve) == {1: 0.25}
-
-
 @pytest.mark.parametrize("pruner", ["median", "hyperband"])
 def test_optunas_pruners_stop_what_is_far_behind_after_its_grace(make, pruner):
     study = make(pruner=pruner)
@@ -481,19 +248,3 @@ def test_optunas_pruners_stop_what_is_far_behind_after_its_grace(make, pruner):
         study.pruned(number, result(0.1))
     assert "slow" not in stopped
     assert stopped["quick"]
-
-
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-@pytest.mark.parametrize("second", [(), ("minimize",)])
-def test_what_matters_is_what_the_best_trials_have_in_common_with_one_objective_or_two(make, tmp_path, second):
-    """The best trials lie together in `shared`; the worst, all alike but for noise, lie anywhere."""
-    options = {"options": {"objectives": "f_beta,parameters"}} if second else {}
-    study = make(directions=("maximize", *second), **options)
-    for _ in range(60):
-        asked = study.ask()
-        noise = asked.number * 37 % 61 / 6100
-        value = max(0.0, 0.9 - 4 * abs(float(asked.config.values["shared"]) - 0.8)) + noise
-        study.complete(asked.number, result(value))
-    found = open_study("mine", tmp_path).importances()
-    assert next(iter(found)) == "shared"
-    assert sum(found.values()) == pytest.approx(1)

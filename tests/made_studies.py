@@ -1,0 +1,60 @@
+"""Specifications, results and studies for the tests of what owns them."""
+
+from __future__ import annotations
+
+from search.prepare import Prepared
+from search.storage import open_study
+from search.synthetic import Branches
+from xraytune.records import EpochReport, StudySpec, TrialResult
+
+SPACE = Branches()
+
+
+def spec(name="mine", **changes):
+    fields = {
+        "name": name,
+        "data": "none",
+        "train_fingerprint": "a",
+        "test_fingerprint": "b",
+        "classes": ("low", "high"),
+        "positive": 1,
+        "space": "branches",
+        "space_signature": "s",
+        "families": SPACE.families,
+    }
+    return StudySpec(**{**fields, **changes})
+
+
+def result(value, epochs=1, **changes):
+    curve = tuple({"epoch": float(i + 1), "value": value} for i in range(epochs))
+    fields = {
+        "value": value,
+        "best_epoch": 1,
+        "epochs": epochs,
+        "metrics": {"f_beta": value},
+        "curve": curve,
+        "seconds": {"train": 1.0},
+        "parameters": 10,
+        "peak_memory_mb": 1.0,
+        "versions": {},
+        "device": "cpu",
+        "host": "here",
+    }
+    return TrialResult(**{**fields, **changes})
+
+
+def prepared(space=SPACE, **changes):
+    return Prepared(spec(**changes), space.declare_hyperparameters, space.families, (), (), None, ())
+
+
+class Silent:
+    def __getattr__(self, name):
+        return lambda *arguments: None
+
+
+def report(epoch, value):
+    return EpochReport(epoch=epoch, value=value, metrics={}, seconds={})
+
+
+def trials(tmp_path):
+    return open_study("mine", tmp_path).trials()

@@ -1,0 +1,39 @@
+"""The fixture `make`: studies in the test's own folder."""
+
+from __future__ import annotations
+
+import pytest
+
+from search import creation, samplers
+from search import lock as locks
+from search.suggest import Narrowing
+from tests.made_studies import SPACE, spec
+
+
+@pytest.fixture
+def make(tmp_path):
+    opened = []
+
+    def one(resume=False, directions=("maximize",), seed=0, sampler="random", pruner="none", **changes):
+        lock, asked = locks.StudyLock(tmp_path, "mine"), spec(**changes)
+        narrowing = Narrowing(asked.fixed, asked.narrowed)
+        try:
+            made = creation.create(
+                asked,
+                SPACE.declare_hyperparameters,
+                tmp_path,
+                lock,
+                resume=resume,
+                sampler=samplers.make_sampler(
+                    sampler, seed, declaration=SPACE.declare_hyperparameters, narrowing=narrowing
+                ),
+                pruner=samplers.make_pruner(pruner),
+                directions=directions,
+            )
+        except BaseException:
+            lock.release()
+            raise
+        opened.append(made)
+        return made
+
+    return one

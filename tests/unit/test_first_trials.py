@@ -1,0 +1,57 @@
+"""What is tried before the sampler is asked: once over all resumes, and from an earlier study."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from search import first_trials
+from tests.made_studies import SPACE, prepared, result
+from xraytune.errors import StudyError
+
+
+def test_first_trials_are_queued_once_over_all_resumes(make):
+    study = make()
+    assert study.enqueue({"family": "valley"}, "family valley")
+    assert not study.enqueue({"family": "valley"}, "family valley")
+    assert study.ask().config.family == "valley"
+    study.close()
+    again = make(resume=True)
+    assert not again.enqueue({"family": "valley"}, "family valley")
+
+
+def test_a_warm_start_tries_the_best_of_an_earlier_study_first(make, tmp_path):
+    earlier, values = make(), (0.3, 0.9, 0.5, 0.8, 0.1, 0.7, 0.6, 0.4)
+    configs = []
+    for value in values:
+        asked = earlier.ask()
+        configs.append((value, asked.config.values))
+        earlier.complete(asked.number, result(value))
+    earlier.close()
+    warm = first_trials.warm(prepared(), "mine", tmp_path)
+    later = make(name="later", train_fingerprint="other data")
+    for origin, config in warm:
+        later.enqueue(config, origin)
+    tried = [later.ask().config.values for _ in range(6)]
+    assert tried == [config for _, config in sorted(configs, key=lambda c: -c[0])[:6]]
+
+
+def test_a_warm_start_from_nothing_is_refused(make, tmp_path):
+    make()
+    with pytest.raises(StudyError, match="has no complete trial"):
+        first_trials.warm(prepared(), "mine", tmp_path)
+
+
+def test_a_warm_start_takes_what_fits_a_narrower_space_and_passes_other_families_over(make, tmp_path):
+    earlier = make()
+    for family in SPACE.families:
+        earlier.enqueue({"family": family}, family)
+    for n in range(len(SPACE.families)):
+        earlier.complete(earlier.ask().number, result(0.5 + n / 100))
+    earlier.close()
+    warm = first_trials.warm(prepared(narrowed={"family": ("wide", "steps")}), "mine", tmp_path)
+    assert [values["family"] for _, values in warm] == ["steps", "wide"]
+    assert [origin for origin, _ in warm] == ["study mine #3", "study mine #1"]
+    with pytest.raises(StudyError, match="none of its configurations fits"):
+        first_trials.warm(replace(prepared(), declaration=lambda hp: hp.Int("units", 1, 9)), "mine", tmp_path)

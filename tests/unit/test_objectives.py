@@ -1,0 +1,70 @@
+"""Two objectives: which way is better, curves and front, what matters; and the first objective alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from search import creation
+from search.storage import open_study
+from search.tuner.conductor import Budget, Conductor
+from search.tuner.trainable import Outcome
+from tests.made_studies import Silent, report, result
+from xraytune.records import FailureCause
+
+
+def test_two_objectives_keep_their_curves_and_their_front(make, tmp_path):
+    study = make(directions=("maximize", "minimize"), options={"objectives": "f_beta,parameters"})
+    assert study._study.metric_names == ["F2", "parameters"]
+    for value, parameters in ((0.9, 100), (0.8, 10), (0.7, 50)):
+        number = study.ask().number
+        study.report(number, report(1, value))
+        study.complete(number, result(value, parameters=parameters))
+    view = open_study("mine", tmp_path)
+    assert [(t.value, t.values[1]) for t in view.pareto()] == [(0.9, 100.0), (0.8, 10.0)]
+    assert view.best().value == 0.9
+    assert dict(view.trial(0).curve) == {1: 0.9}
+
+
+def test_a_second_objective_is_minimised_or_maximised_by_what_it_is():
+    assert creation.directions(["f_beta"]) == ["maximize"]
+    assert creation.directions(["f_beta", "parameters"]) == ["maximize", "minimize"]
+    assert creation.directions(["f_beta", "val_auc"]) == ["maximize", "maximize"]
+    assert creation.directions(["f_beta", "val_brier"]) == ["maximize", "minimize"]
+
+
+def test_a_result_without_the_second_objective_is_a_failure_that_names_what_there_is(make, tmp_path):
+    study = make(directions=("maximize", "maximize"), options={"objectives": "f_beta,val_acu"})
+    decides = Conductor(study, Silent(), Budget())
+    asked = decides.next()
+    decides.heard(asked.number, Outcome(report=report(1, 0.5), result=result(0.5, metrics={"val_auc": 0.7})))
+    trial = open_study("mine", tmp_path).trial(asked.number)
+    assert (trial.state, trial.cause) == ("FAIL", "bad_config")
+    assert trial.message == "the result has no 'val_acu'; it has parameters, val_auc"
+
+
+def test_with_two_objectives_the_curve_of_a_trial_without_result_is_kept_too(make, tmp_path):
+    study = make(directions=("maximize", "minimize"), options={"objectives": "f_beta,parameters"})
+    for end in (
+        lambda number: study.failed(number, FailureCause.NAN, "loss is nan"),
+        lambda number: study.pruned(number, None),
+    ):
+        number = study.ask().number
+        study.report(number, report(1, 0.25))
+        end(number)
+        assert dict(open_study("mine", tmp_path).trial(number).curve) == {1: 0.25}
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("second", [(), ("minimize",)])
+def test_what_matters_is_what_the_best_trials_have_in_common_with_one_objective_or_two(make, tmp_path, second):
+    """The best trials lie together in `shared`; the worst, all alike but for noise, lie anywhere."""
+    options = {"options": {"objectives": "f_beta,parameters"}} if second else {}
+    study = make(directions=("maximize", *second), **options)
+    for _ in range(60):
+        asked = study.ask()
+        noise = asked.number * 37 % 61 / 6100
+        value = max(0.0, 0.9 - 4 * abs(float(asked.config.values["shared"]) - 0.8)) + noise
+        study.complete(asked.number, result(value))
+    found = open_study("mine", tmp_path).importances()
+    assert next(iter(found)) == "shared"
+    assert sum(found.values()) == pytest.approx(1)
