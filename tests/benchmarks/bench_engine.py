@@ -3,47 +3,44 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Literal
 
 from tests.benchmarks.harness import Benchmark, in_process
 
 SIDE = "import sys; from tests.benchmarks import engine_side; getattr(engine_side, sys.argv[1])(*sys.argv[2:])"
 
 
+def _benchmark(name: str, unit: str, what: str, *arguments: str, target: float | None = None) -> Benchmark:
+    """Both sides of `engine_side`'s function: its name, `ours` or `stock`, what else it takes."""
+    function, *others = arguments
+    ours, stock = (partial(in_process, SIDE, function, side, *others) for side in ("ours", "stock"))
+    better: Literal["higher", "lower"] = "higher" if unit == "trials/s" else "lower"
+    return Benchmark(f"engine.{name}", unit, better, ours, stock, what, target=target)
+
+
 def benchmarks() -> list[Benchmark]:
     """Overhead a trial at three sizes of the study, what a suggestion costs, and trivial trials a second."""
-    found = [
-        Benchmark(
-            f"engine.overhead_{trials}",
+    overhead = [
+        _benchmark(
+            f"overhead_{trials}",
             "s/trial",
-            "lower",
-            partial(in_process, SIDE, "overhead", "ours", str(trials)),
-            partial(in_process, SIDE, "overhead", "stock", str(trials)),
             f"50 trivial trials in a study of {trials:,}: wall seconds a trial without the sampler's own, against "
             "OptunaSearch with the same sampler",
+            "overhead",
+            str(trials),
             target=2.0 if trials >= 10_000 else 1.0,
         )
         for trials in (100, 1_000, 10_000)
     ]
-    found += [
-        Benchmark(
-            f"engine.suggestion_{trials}",
+    suggestion = [
+        _benchmark(
+            f"suggestion_{trials}",
             "s",
-            "lower",
-            partial(in_process, SIDE, "suggestion", "ours", str(trials)),
-            partial(in_process, SIDE, "suggestion", "stock", str(trials)),
             f"one suggestion in a study of {trials:,}, by the default sampler, against TPESampler()",
+            "suggestion",
+            str(trials),
         )
         for trials in (1_000, 10_000)
     ]
-    return [
-        *found,
-        Benchmark(
-            "engine.trials_per_second",
-            "trials/s",
-            "higher",
-            partial(in_process, SIDE, "rate", "ours"),
-            partial(in_process, SIDE, "rate", "stock"),
-            "200 trivial trials on two workers, random suggestions, against OptunaSearch",
-            target=1.0,
-        ),
-    ]
+    what = "200 trivial trials on two workers, random suggestions, against OptunaSearch"
+    return [*overhead, *suggestion, _benchmark("trials_per_second", "trials/s", what, "rate", target=1.0)]
