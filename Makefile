@@ -13,7 +13,7 @@ FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2
 VALUES := DATA:data SPACE:space TRIALS:trials TIME:time STUDY:study BETA:beta SEED:seed FAMILIES:families \
   OBJECTIVE:objective OBJECTIVES:objectives POSITIVE:positive FIT:fit SAMPLER:sampler PRUNER:pruner CONCURRENCY:concurrency \
   GPUS_PER_TRIAL:gpus-per-trial CPUS_PER_TRIAL:cpus-per-trial TRIAL_TIMEOUT:trial-timeout TRIAL_MEMORY:trial-memory WEIGHTS_DIR:weights-dir \
-  RESULTS:results CACHE:cache CACHE_LIMIT:cache-limit PRECISION:precision STORAGE:storage ADDRESS:address WARM_START:warm-start PATIENCE:patience TARGET:target \
+  RESULTS:results CACHE:cache CACHE_LIMIT:cache-limit PRECISION:precision STORAGE:storage ADDRESS:address WARM_START:warm-start PATIENCE:patience TARGET:target FAILURES:failures \
   RECIPES:recipes PATIENT_REGEX:patient-regex MAX_EPOCHS:max-epochs
 SWITCHES := RESUME:resume RAY_DASHBOARD:ray-dashboard XLA:xla DETERMINISTIC:deterministic QUARANTINE:quarantine
 # FIX="cnn/blocks=3 dropout=0.2" holds hyperparameters at one value.

@@ -127,6 +127,7 @@ def _context(study: StudyView, folder: Path, figures: Mapping[str, Any]) -> dict
         "reliability": Markup(_reliability(figures)),
         "history": Markup(_history(trials)),
         "families": _families(trials),
+        "front": Markup(_front(study, trials)),
         "importance": Markup(_importance(study)),
         "seconds": Markup(_where_time_went(trials)),
         "learning": Markup(_learning(figures)),
@@ -307,6 +308,30 @@ def _history(trials: Sequence[TrialRecord]) -> str:
     return chart(
         series, x="trial", y="objective", title="Objective by trial", whole_x=True,
         x_range=(0, max(t.number for t in valued)), y_range=(low, min(1.0, max(values) + 0.02)),
+    )  # fmt: skip
+
+
+def _front(study: StudyView, trials: Sequence[TrialRecord]) -> str:
+    """Two objectives against each other, the trials that no other beats in both joined; empty for one objective."""
+    if len(study.directions) < 2:
+        return ""
+    other = str(study.spec.options["objectives"]).split(",")[1]
+    pairs = {t.number: (t.values[1], t.values[0]) for t in trials if len(t.values) > 1}
+    if not pairs:
+        return ""
+    front = [t.number for t in study.pareto() if t.number in pairs]
+    everything = np.array(list(pairs.values()))
+    (left, low), (right, high) = everything.min(axis=0), everything.max(axis=0)
+    wide, tall = 0.04 * (right - left), 0.04 * (high - low)
+    return chart(
+        [
+            Series(sorted(pairs[n] for n in front), "beaten by no other", "faint", "line"),
+            Series([p for n, p in pairs.items() if n not in front], "beaten in both", "c7", "dots",
+                   [f"trial {n}" for n in pairs if n not in front]),
+            Series([pairs[n] for n in front], "Pareto front", "c0", "dots", [f"trial {n}" for n in front]),
+        ],
+        x=other.replace("_", " "), y="objective", title=f"Objective against {other}",
+        x_range=(float(left - wide), float(right + wide)), y_range=(float(low - tall), float(high + tall)),
     )  # fmt: skip
 
 

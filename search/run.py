@@ -59,6 +59,7 @@ class Running:
     warm_start: str | None = None
     patience: int | None = None
     target: float | None = None
+    failures: float | None = None
     begun: float = field(default_factory=time.time)
 
     @property
@@ -106,6 +107,9 @@ def main(
     warm_start: Annotated[str | None, typer.Option(help="Try the best of an earlier study first")] = None,
     patience: Annotated[int | None, typer.Option(help="Stop when so many trials brought no better one")] = None,
     target: Annotated[float | None, typer.Option(help="Stop when the objective reaches this")] = None,
+    failures: Annotated[
+        float | None, typer.Option(help="Stop when this share of five or more trials failed [default: 0.5]")
+    ] = None,
     recipes: Annotated[str, typer.Option(help="Published configurations to try first: fitting, all, none, names")] = (
         "fitting"
     ),
@@ -160,6 +164,7 @@ def main(
         warm_start=warm_start,
         patience=patience,
         target=target,
+        failures=failures,
     )
     search(options, running)
 
@@ -194,6 +199,8 @@ def check(options: Options, running: Running) -> None:
     for option, number in (("--trials", options.trials), ("--patience", running.patience)):
         if number is not None and number < 1:
             raise InputError(f"{option} must be 1 or more, not {number}.")
+    if running.failures is not None and not 0 < running.failures <= 1:
+        raise InputError(f"--failures must be a share above 0 and up to 1, not {running.failures:g}: 0.5 is half.")
     if not options.beta > 0:
         raise InputError(f"--beta must be above 0, not {options.beta:g}: 2 counts recall twice, 1 is plain F1.")
     if options.seed < 0 or options.max_epochs < 0:
@@ -355,6 +362,7 @@ def _run(
     cluster: Cluster,
     plan: Resources,
 ) -> Conductor:
+    from search.study import FAILURE_SHARE
     from search.tuner import engine
     from search.tuner.conductor import Budget
 
@@ -374,7 +382,14 @@ def _run(
         progress,
         cluster=cluster,
         resources=plan,
-        budget=Budget(options.trials, end, running.patience, running.target, running.trial_timeout),
+        budget=Budget(
+            options.trials,
+            end,
+            running.patience,
+            running.target,
+            running.trial_timeout,
+            FAILURE_SHARE if running.failures is None else running.failures,
+        ),
         begun=running.begun,
         pruner=options.pruner,
         max_epochs=options.max_epochs,

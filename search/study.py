@@ -222,11 +222,14 @@ class Study:
         """Trials that count against the budget."""
         return self.counts.total()
 
-    @property
-    def failing(self) -> str | None:
-        """Why the search must stop for its failures, None while it may go on."""
+    def failing(self, share: float) -> str | None:
+        """Why the search must stop for its failures, None while it may go on.
+
+        Args:
+            share: of the ended trials, once there are `FAILURE_LEAST`, from which on too many have failed.
+        """
         failed, ended = self.counts["FAIL"], self.ended
-        if ended < FAILURE_LEAST or failed < FAILURE_SHARE * ended:
+        if ended < FAILURE_LEAST or not failed or failed < share * ended:
             return None
         causes = "\n".join(f"  {n} × {cause}: {self.messages[cause]}" for cause, n in self.causes.most_common())
         return f"{failed} of {ended} trials failed:\n{causes}"

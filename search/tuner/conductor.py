@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from search.study import Asked, Study
+from search.study import FAILURE_SHARE, Asked, Study
 from xraytune.errors import FatalError, TrialError
 from xraytune.records import EpochReport, FailureCause, TrialConfig, TrialResult
 
@@ -89,6 +89,8 @@ class Budget:
     """An objective that is good enough."""
     trial_timeout: float | None = None
     """Seconds a trial may take."""
+    failures: float = FAILURE_SHARE
+    """Share of the ended trials that may fail, of at least `study.FAILURE_LEAST`."""
 
 
 @dataclass
@@ -144,7 +146,7 @@ class Conductor:
         if self.why_over:
             return self.why_over
         budget, study = self.budget, self.study
-        if failing := study.failing:
+        if failing := study.failing(budget.failures):
             self.why_over, self.failed = failing, True
         elif budget.trials is not None and study.ended >= budget.trials:
             self.why_over = f"all {budget.trials} trials are done"

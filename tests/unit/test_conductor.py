@@ -22,7 +22,10 @@ class Told:
     """A study that notes what it is told."""
 
     def __init__(self):
-        self.said, self.ended, self.running, self.best, self.since_best, self.failing = [], 0, 0, None, 0, None
+        self.said, self.ended, self.running, self.best, self.since_best, self.failed_of_all = [], 0, 0, None, 0, 0.0
+
+    def failing(self, share):
+        return f"{self.failed_of_all:.0%} failed" if self.failed_of_all >= share else None
 
     def ask(self):
         self.running += 1
@@ -103,7 +106,8 @@ def test_a_trial_that_the_deadline_cut_short_is_pruned_not_complete():
         ({"end": 1.0}, {}, "the time is up"),
         ({"target": 0.9}, {"best": (0, 0.91)}, "the target 0.9 is reached"),
         ({"plateau": 3}, {"best": (0, 0.5), "since_best": 3}, "no better trial in the last 3"),
-        ({}, {"failing": "5 of 6 trials failed"}, "5 of 6 trials failed"),
+        ({}, {"failed_of_all": 0.5}, "50% failed"),
+        ({"failures": 0.2}, {"failed_of_all": 0.25}, "25% failed"),
     ],
 )
 def test_why_a_search_is_over(budget, state, why):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
 import pytest
 
 from search import creation
+from search import report as reports
 from search.storage import open_study
 from search.tuner.conductor import Budget, Conductor
 from search.tuner.trainable import Outcome
@@ -23,6 +26,29 @@ def test_two_objectives_keep_their_curves_and_their_front(make, tmp_path):
     assert [(t.value, t.values[1]) for t in view.pareto()] == [(0.9, 100.0), (0.8, 10.0)]
     assert view.best().value == 0.9
     assert dict(view.trial(0).curve) == {1: 0.9}
+
+
+def test_the_report_draws_the_front_of_two_objectives_and_says_which_trial_a_point_is(make, tmp_path):
+    study = make(directions=("maximize", "minimize"), options={"objectives": "f_beta,parameters"})
+    for value, parameters in ((0.9, 100), (0.8, 10), (0.7, 50)):
+        study.complete(study.ask().number, result(value, parameters=parameters))
+    view = open_study("mine", tmp_path)
+    page = ElementTree.fromstring(str(f"<page>{reports._front(view, view.trials())}</page>"))
+    said = {circle.get("class"): [] for circle in page.iter("circle")}
+    for circle in page.iter("circle"):
+        said[circle.get("class")].append((circle.findtext("title"), float(circle.get("cx")), float(circle.get("cy"))))
+    assert [name for name, *_ in said["c7"]] == ["trial 2"]
+    (best, small) = said["c0"]
+    assert (best[0], small[0]) == ("trial 0", "trial 1")
+    assert best[1] > small[1]  # more parameters lie further right
+    assert best[2] < small[2]  # and a higher objective higher up
+
+
+def test_the_report_of_one_objective_has_no_front(make, tmp_path):
+    study = make()
+    study.complete(study.ask().number, result(0.9))
+    view = open_study("mine", tmp_path)
+    assert reports._front(view, view.trials()) == ""
 
 
 def test_a_second_objective_is_minimised_or_maximised_by_what_it_is():

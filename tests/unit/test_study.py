@@ -76,18 +76,28 @@ def test_half_of_the_trials_failing_after_five_stops_a_search(make):
     study = make()
     for i in range(4):
         study.failed(study.ask().number, FailureCause.NAN if i else FailureCause.OOM, f"message {i}")
-    assert study.failing is None
+    assert study.failing(0.5) is None
     study.failed(study.ask().number, FailureCause.NAN, "message 4")
-    assert study.failing is not None
-    assert "4 × nan: message 4" in study.failing
-    assert "1 × oom: message 0" in study.failing
+    said = study.failing(0.5)
+    assert said is not None
+    assert "4 × nan: message 4" in said
+    assert "1 × oom: message 0" in said
+
+
+@pytest.mark.parametrize(("share", "stops"), [(0.2, True), (0.3, False), (1.0, False)])
+def test_the_share_of_failures_that_stops_a_search_can_be_chosen(make, share, stops):
+    study = make()
+    study.failed(study.ask().number, FailureCause.NAN, "message")
+    for _ in range(4):
+        study.complete(study.ask().number, result(0.2))
+    assert bool(study.failing(share)) is stops
 
 
 def test_interrupted_trials_are_no_failures(make):
     study = make()
     for _ in range(9):
         study.failed(study.ask().number, FailureCause.INTERRUPTED, "")
-    assert study.failing is None
+    assert study.failing(0.5) is None
 
 
 def test_a_study_that_exists_names_both_ways_out(make):
