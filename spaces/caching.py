@@ -58,7 +58,7 @@ def _prefixes(space: str, context: SpaceContext) -> dict[str, float]:
     found: dict[str, float] = {}
     for family in map(str, offered["family"]):
         own = {n: v for n, v in offered.items() if n.startswith(f"{family}/")} | {"family": (family,)}
-        for point in points(own, (*(n for n in GIVES_WAY if n != "augmentation_copies"), "trained_blocks")):
+        for point in points(own, (*GIVES_WAY, "image_size", "trained_blocks")):
             if each := (drawn := cost(point)).kept:
                 backbone, size, how = (point[f"{family}/{n}"] for n in ("backbone", "image_size", "normalization"))
                 found[f"{backbone} at {size} px, {how} ({drawn.prefix / 1e9:.2g} GFLOP)"] = each

@@ -14,6 +14,7 @@ KerasTuner's hook, so that KerasTuner's own tuners run this class unchanged. Our
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import keras
@@ -21,8 +22,7 @@ import keras_tuner
 import numpy as np
 
 from spaces.context import SpaceContext
-from xraytune import models
-from xraytune.augmentation import REMEDIES, STRENGTHS
+from xraytune import augmentation, models
 from xraytune.models import densenet, heads, vgg
 from xraytune.models.compiling import compile_network, computing_in
 from xraytune.models.fitting import fit_plainly
@@ -157,10 +157,19 @@ class ChestXRay(keras_tuner.HyperModel):  # type: ignore[misc]  # KerasTuner has
         self._precision(hp)
         choice(hp, "imbalance", ("none", "class_weights", "focal"))
         choice(hp, "label_smoothing", (0.0, 0.05, 0.1))
-        choice(hp, "augmentation", STRENGTHS, "light")
-        choice(hp, "flip", (False, True))
-        for name, values in REMEDIES.items():
-            choice(hp, name, values, "light" if name == "shape_jitter" else "none")
+        self._augmentation(hp)
+
+    def _augmentation(self, hp: keras_tuner.HyperParameters) -> None:
+        """Shared by all families, but where narrowing gave the kept copies of one family an augmentation of its own."""
+        usual = {"augmentation": "light", "shape_jitter": "light"}
+        for name, values in augmentation.CHOICES.items():
+            own = [f for f in self.families if f"{f}/{name}" in self.context.narrowed]
+            for family in own:
+                with hp.conditional_scope("family", [family]):
+                    self.context.choice(hp, f"{family}/{name}", values)
+            if sharing := [f for f in self.families if f not in own]:
+                with hp.conditional_scope("family", sharing) if own else nullcontext():
+                    self.context.choice(hp, name, values, usual.get(name))
 
     def _precision(self, hp: keras_tuner.HyperParameters) -> None:
         """Declared only where it was asked for: float32 is what a trial has without."""

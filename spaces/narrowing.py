@@ -4,8 +4,11 @@ A search of so many seconds on so many workers wants some forty trials (more whe
 are stopped early, so that a trial that runs to its end may cost twice its share of the time. That gives what an epoch
 may cost, in operations: `epoch_gflop`. A network whose epoch of all images costs more trains on a share of them an
 epoch, cycling through all in a seeded order, so that the epochs of all families, and with them ASHA's rungs, come in
-comparable time. Choices whose share would be too small to learn from are taken away, the dearest first. Kept prefixes
-may take a tenth of the time for each family that uses them, all of its prefixes together.
+comparable time. Choices whose share would be too small to learn from are taken away, the dearest first.
+
+Kept prefixes may take a fifth of the time, those of all families together, and no single array more than a tenth.
+Every augmentation of a prefix is an array of its own, so that a family whose copies are kept gets one augmentation for
+all of its trials where more can't be afforded: the one that hides what the shortcut audit found.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import keras_tuner
 
@@ -37,11 +41,22 @@ TRACED = 0.8
 MEASURED_FROM = 600.0
 """Seconds of TIME from which on backbones are timed before prefixes are offered; once a host, some ten seconds each."""
 
-PREFIX_SHARE = 0.1
-"""Of the time, for one family's kept prefixes."""
+PREFIX_SHARE, ARRAY_SHARE = 0.2, 0.1
+"""Of the time, for all kept prefixes together, and for a single array."""
 
-GIVES_WAY = ("augmentation_copies", "normalization", "backbone", "image_size", "cut")
-"""Which parameter of a kept prefix loses choices first: each combination is another array to compute."""
+GIVES_WAY = ("normalization", "backbone", "cut")
+"""Which parameter of a kept prefix loses choices first: each combination is another array to compute. Before these, the
+augmentation's own parameters become one choice each, in the order of `ALIKE`; after these, one size is left."""
+
+ALIKE = {
+    "flip": False,
+    "exposure_jitter": "none",
+    "focus_jitter": "none",
+    "hiding": "none",
+    "augmentation": "medium",
+    "shape_jitter": "light",
+}
+"""What all kept copies have in common, where the audit asks for nothing else."""
 
 DEAR = ("image_size", "width", "growth", "convolutions", "blocks", "units", "variant", "cut", "trained_blocks", "mode")
 """Which parameters a step's cost depends on."""
@@ -50,17 +65,17 @@ STEPS_GIVE_WAY = (
     ("image_size", 4),
     ("width", 3),
     ("trained_blocks", 1),
+    ("cut", 1),
     ("variant", 2),
     ("image_size", 3),
     ("width", 2),
     ("variant", 1),
     ("convolutions", 1),
     ("image_size", 1),
-    ("cut", 1),
 )
 """What a family gives up, in order, and how many choices stay at that point: large images first, breadth last."""
 
-USUAL_SHARE = 1 / 5
+USUAL_SHARE = 1 / 8
 """Of all images, what an epoch of a family's median network should have at least."""
 
 Choices = dict[str, tuple[Value, ...]]
@@ -74,6 +89,8 @@ def narrow(
     seconds: float | None,
     trials: int | None = None,
     machine: Machine | None = None,
+    remedies: Sequence[str] = (),
+    fixed: Collection[str] = (),
 ) -> tuple[SpaceContext, list[str]]:
     """The context with the choices that fit, and a line a family that says what went.
 
@@ -83,6 +100,8 @@ def narrow(
         seconds: how long the search may take; None narrows nothing.
         trials: how many trials it may do.
         machine: how fast; measured where not given.
+        remedies: the augmentation's hyperparameters that hide what the audit found.
+        fixed: hyperparameters that the user holds at one value.
     """
     if space not in spaces.SPACES or space == "smoke" or not seconds or not context.images:
         return context, []
@@ -93,21 +112,21 @@ def narrow(
     narrowed: Choices = {} if machine.accelerator else _epochs(seconds)
     epochs = max(int(e) for e in narrowed.get("epochs", (30,)))
     lines: list[str] = []
-    paid: set[PrefixKey] = set()
+    prefixes = _Prefixes(ARRAY_SHARE * seconds * machine.workers, PREFIX_SHARE * seconds * machine.workers)
     operations = afforded / epochs * machine.rate * TRACED
     narrowed["epoch_gflop"] = (max(int(operations / 1e9), 1),)
     offered = declared(space, context)
     for family in (str(f) for f in offered["family"]):
         own = {n: v for n, v in offered.items() if n.startswith(f"{family}/")} | {"family": (family,)}
+        if f"{family}/augmentation_copies" in own:
+            own |= {f"{family}/{n}": offered[n] for n in ALIKE if n not in fixed and len(offered[n]) > 1}
         before = dict(own)
-        prefixes = seconds * machine.workers * PREFIX_SHARE
-        paid |= _cut_prefixes(own, family, context.images, prefixes, machine, paid)
         _cut_steps(own, family, epoch_size(context.images, 0), operations)
+        _cut_prefixes(own, family, context.images, machine, prefixes, remedies)
         gone = {n: v for n, v in own.items() if n != "family" and v != before[n]}
         narrowed |= gone
         if gone:
-            what = "; ".join(f"{n.partition('/')[2]} {_range(v)}" for n, v in gone.items())
-            lines.append(f"{family}: {what}")
+            lines.append(f"{family}: {_what_went(gone)}")
     return dataclasses.replace(context, narrowed={**narrowed, **context.narrowed}), lines
 
 
@@ -164,31 +183,76 @@ def points(own: Mapping[str, tuple[Value, ...]], names: tuple[str, ...]) -> Iter
         yield dict(zip(own, combination, strict=True))
 
 
+@dataclass
+class _Prefixes:
+    """What may be spent on kept prefixes, and what has been."""
+
+    single: float
+    """Worker seconds for one array."""
+    left: float
+    """Worker seconds for all that are still to come."""
+    paid: set[PrefixKey] = field(default_factory=set)
+    """What a family before this one computes: VGG's block 4 is the same array under a head and under block 5."""
+
+
 def _cut_prefixes(
-    own: Choices, family: str, images: int, budget: float, machine: Machine, paid: set[PrefixKey]
-) -> set[PrefixKey]:
-    """Take choices away until all prefixes left can be computed in `budget` worker seconds; the prefixes left.
+    own: Choices, family: str, images: int, machine: Machine, prefixes: _Prefixes, remedies: Sequence[str]
+) -> None:
+    """Take choices away until the family's prefixes can be computed in what is left, and take it."""
+    offered, copies = dict(own), f"{family}/augmentation_copies"
 
-    What another family has `paid` for costs nothing: VGG's block 4 is the same array under a head and under block 5.
-    """
-
-    def kept() -> dict[PrefixKey, float]:
-        seconds: dict[PrefixKey, float] = {}
-        for point in points(own, (*GIVES_WAY, "trained_blocks")):
+    def kept() -> dict[PrefixKey, tuple[float, float]]:
+        """Seconds of each prefix: of one array, and of all its arrays."""
+        alike = tuple(own[n] for name in ALIKE if (n := f"{family}/{name}") in own)
+        most = int(max(own.get(copies, (0,))))
+        # the copies and, for the validation images, a fifth of the plain array
+        arrays = most * math.prod(map(len, alike)) + (1.0 if 0 in own.get(copies, (0,)) else 0.2)
+        found: dict[PrefixKey, tuple[float, float]] = {}
+        for point in points(own, (*GIVES_WAY, "image_size", "trained_blocks")):
             cost = costs.cost(point)
-            copies = int(point.get(f"{family}/augmentation_copies", 0))
             names = ("backbone", "image_size", "normalization")
-            key = (*(point.get(f"{family}/{n}", "") for n in names), cost.prefix, copies)
-            # the copies and, for the validation images, a fifth of the plain array
-            seconds[key] = cost.prefix_seconds(machine, images) * (copies + 0.2 if copies else 1.0)
-        return seconds
+            key = (*(point.get(f"{family}/{n}", "") for n in names), cost.prefix, most, str(alike))
+            each = cost.prefix_seconds(machine, images)
+            found[key] = each, each * arrays
+        return found
 
+    def needed() -> tuple[float, float]:
+        """Seconds of the dearest array that is not paid for, and of all of them."""
+        left = [s for key, s in kept().items() if key not in prefixes.paid]
+        return max((one for one, _ in left), default=0.0), sum(together for _, together in left)
+
+    def affordable() -> bool:
+        single, together = needed()
+        return single <= prefixes.single and together <= prefixes.left
+
+    def free(name: str) -> tuple[Value, ...]:
+        """The choices whose arrays are all paid for."""
+        before, found = own[name], []
+        for value in before:
+            own[name] = (value,)
+            found += [value] if needed()[1] == 0 else []
+        own[name] = before
+        return tuple(found)
+
+    for name, usual in ALIKE.items():
+        full = f"{family}/{name}"
+        if full in own and not affordable():
+            own[full] = (own[full][-1] if name in remedies else usual if usual in own[full] else own[full][0],)
     for name in GIVES_WAY:
         full = f"{family}/{name}"
-        while full in own and len(own[full]) > 1 and sum(s for k, s in kept().items() if k not in paid) > budget:
-            # sizes lose the largest; the rest is declared with the usual choice first
-            own[full] = own[full][:-1]
-    return set(kept())
+        while full in own and len(own[full]) > 1 and not affordable():
+            own[full] = free(full) or own[full][:-1]  # the usual choice is declared first
+    size = f"{family}/image_size"
+    if copies in own and not affordable():  # one size: the largest that the most copies can be had of
+        counts, edges = (sorted((int(v) for v in own[name]), reverse=True) for name in (copies, size))
+        for most, edge in itertools.product(counts, edges):
+            own |= {size: (edge,), copies: tuple(c for c in offered[copies] if int(c) <= most)}
+            if affordable():
+                break
+    if not max(own.get(copies, (0,))):  # nothing is copied, so nothing is copied alike
+        own |= {name: offered[name] for name in own if name.rpartition("/")[2] in ALIKE}
+    prefixes.left = max(prefixes.left - needed()[1], 0.0)
+    prefixes.paid |= set(kept())
 
 
 def _cut_steps(own: Choices, family: str, images: int, budget: float) -> None:
@@ -212,5 +276,11 @@ def _without_dearest(own: Choices, name: str) -> tuple[Value, ...]:
     return tuple(v for i, v in enumerate(own[name]) if i != dearest)
 
 
-def _range(values: tuple[Value, ...]) -> str:
-    return ", ".join(map(str, values))
+def _what_went(gone: Choices) -> str:
+    """`image_size 48, 64; copies all with shape_jitter strong, hiding strong`."""
+    by_name = {name.partition("/")[2]: values for name, values in gone.items()}
+    parts = [f"{name} {', '.join(map(str, values))}" for name, values in by_name.items() if name not in ALIKE]
+    alike = [f"{name} {values[0]}" for name, values in by_name.items() if name in ALIKE and values[0] != ALIKE["flip"]]
+    if any(name in ALIKE for name in by_name):
+        parts.append(f"kept copies all with {', '.join(alike) or 'no flip'}")
+    return "; ".join(parts)

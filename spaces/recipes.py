@@ -234,7 +234,8 @@ def point(recipe: Recipe, space: keras_tuner.HyperModel) -> tuple[dict[str, Valu
     values: dict[str, Value] = {p.name: hp.values[p.name] for p in hp.space if hp.is_active(p)}
     adapted = []
     for name, value in recipe.values.items():
-        declared = [p for p in hp.space if p.name == name and hp.is_active(p)]
+        names = {name, f"{recipe.values['family']}/{name}"}  # kept copies may have an augmentation of their own
+        declared = [p for p in hp.space if p.name in names and hp.is_active(p)]
         if not declared:
             return {}, f"the space has no {name}"
         if type(declared[0]).__name__ != "Choice" or value in (choices := declared[0].values):
@@ -248,6 +249,10 @@ def point(recipe: Recipe, space: keras_tuner.HyperModel) -> tuple[dict[str, Valu
         elif name.endswith("normalization"):
             values[name] = choices[0]
             adapted.append(f"normalization {value} → {choices[0]}")
+        elif (own := declared[0].name) != name:
+            values[own] = choices[0]
+            if any(n.endswith("augmentation_copies") and v for n, v in recipe.values.items()):
+                adapted.append(f"{name} {value} → {choices[0]}")
         else:
             return {}, f"{name} {value}: {_why_gone(recipe, space)}"
     return values, ", ".join(adapted)

@@ -37,11 +37,12 @@ def against_shortcuts(
             values[copies] = max(int(v) for p in active if p.name == copies for v in p.values)
             if not values[copies]:  # a kept prefix that no augmented copy of can be afforded
                 continue
-        values |= {p.name: _strongest(p) for p in active if p.name in remedies}
+        values |= {p.name: _strongest(p) for p in active if p.name.rpartition("/")[2] in remedies}
         points.append((f"against shortcuts, {family}", values))
     return points
 
 
 def _strongest(parameter: keras_tuner.engine.hyperparameters.HyperParameter) -> Value:
     """The last of the remedy's values that is still offered."""
-    return next(value for value in reversed(REMEDIES[parameter.name]) if value in parameter.values)
+    strongest_first = reversed(REMEDIES[parameter.name.rpartition("/")[2]])
+    return next(value for value in strongest_first if value in parameter.values)

@@ -54,6 +54,9 @@ REMEDIES: dict[str, tuple[str, ...]] = {
 }
 """The hyperparameters that each make a network blind to one kind of shortcut, and their values."""
 
+CHOICES: dict[str, tuple[Any, ...]] = {"augmentation": STRENGTHS, "flip": (False, True), **REMEDIES}
+"""Every hyperparameter of an augmentation, and its values."""
+
 BLUR = 1 / 48
 """Deviation of the focus jitter's blur as a fraction of the edge: a little more than the view `blurred` comes to on
 Kermany's films (1/66, `views.plan`), so that training meets what validation will show."""

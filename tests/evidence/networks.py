@@ -49,7 +49,7 @@ def path(name: str, number: int) -> Path:
 
 def draw(space: keras_tuner.HyperModel, family: str, remedies: tuple[str, ...] | None, seed: int) -> dict[str, Any]:
     """A random point of one family, with these remedies for certain; None switches all of them off."""
-    from xraytune.augmentation import REMEDIES
+    from xraytune.augmentation import CHOICES, REMEDIES
 
     rng = np.random.default_rng([seed, 77])
     declared = keras_tuner.HyperParameters()
@@ -60,7 +60,8 @@ def draw(space: keras_tuner.HyperModel, family: str, remedies: tuple[str, ...] |
         if drawn.is_active(parameter):
             value = parameter.random_sample(seed=int(rng.integers(2**31)))
             drawn.values[parameter.name] = family if parameter.name == "family" else value
-    values = dict(space.active(drawn)) | dict.fromkeys(REMEDIES, "none")
+    shared = {n: v for n, v in space.active(drawn).items() if n.partition("/")[2] not in CHOICES}
+    values = shared | dict.fromkeys(REMEDIES, "none")
     for name, choices in REMEDIES.items() if remedies is not None else ():
         if name in remedies or rng.random() < OTHERS:
             values[name] = str(rng.choice(choices[1:]))

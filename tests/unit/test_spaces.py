@@ -163,11 +163,50 @@ class TestNarrowing:
         bare = cost({**values, "head/layers": 0, "head/pool": "avg"}).train
         assert cost(values).train - bare == pytest.approx(3 * operations, rel=0.02)
 
+    def test_all_kept_prefixes_together_take_a_fifth_of_the_time_whatever_augmentation_is_drawn(self):
+        machine = Machine(CORE, 2)
+        for seconds in (600, 1800, 7200):
+            left = spaces.get("chest_xray", self.narrowed(seconds)[0])
+            arrays = {}
+            for seed in range(400):
+                values = draw(left, seed)
+                found, plan = cost(values), models.plan.Plan.of(values)
+                if found.prefix:
+                    prefix = (plan.image_size, values[f"{values['family']}/normalization"], found.prefix)
+                    copies = range(plan.copies if plan.augmentation else 0)
+                    for drawn in [(None, 0), *((plan.augmentation, copy) for copy in copies)]:
+                        arrays[prefix, drawn] = found.prefix_seconds(machine, 4400)
+            assert arrays
+            assert sum(arrays.values()) <= 0.2 * seconds * 2
+            assert max(arrays.values()) <= 0.1 * seconds * 2
+
+    def test_kept_copies_hide_what_the_audit_found_and_the_other_families_keep_their_choices(self):
+        context = spaces.SpaceContext(weights=WEIGHTS, images=4400)
+        asked = {"seconds": 1800, "machine": Machine(CORE, 2), "remedies": ("hiding",)}
+        narrowed, lines = narrowing.narrow("chest_xray", context, **asked)
+        left = spaces.get("chest_xray", narrowed)
+        for seed in range(200):
+            values = draw(left, seed)
+            plan = models.plan.Plan.of(values)
+            if values["family"].startswith("vgg"):
+                assert (plan.augmentation.hiding, plan.augmentation.shape_jitter) == ("strong", "light")
+                assert "hiding" not in values
+        assert offered(narrowed, "hiding") == REMEDIES["hiding"]
+        assert any("kept copies all with" in line and "hiding strong" in line for line in lines)
+
+    def test_what_the_user_holds_holds_for_kept_copies_too(self):
+        context = spaces.SpaceContext(weights=WEIGHTS, images=4400, families=("vgg_frozen",))
+        asked = {"seconds": 1800, "machine": Machine(CORE, 2), "remedies": ("hiding",), "fixed": ("hiding",)}
+        narrowed, _ = narrowing.narrow("chest_xray", context, **asked)
+        assert "vgg_frozen/hiding" not in narrowed.narrowed
+        assert offered(narrowed, "hiding") == REMEDIES["hiding"]
+
     def test_more_time_leaves_more(self):
         def size(seconds):
             return sum(len(v) for v in self.narrowed(seconds)[0].narrowed.values() if len(v) > 1)
 
         assert max(self.narrowed(7200)[0].narrowed["vgg_frozen/image_size"]) > 48
+        assert self.narrowed(300)[0].narrowed["vgg_frozen/augmentation_copies"] == (0,)
         assert self.narrowed(300)[0].narrowed["vgg_frozen/image_size"] == (48,)
         assert size(7200) > size(300)
 
