@@ -86,10 +86,15 @@ def make_plan(
 
 
 def training_seconds(trial: TrialRecord) -> float:
-    """What one training of this configuration took in the search; a pruned one's to its last epoch, unpruned."""
+    """What one training of this configuration took in the search; a pruned one's to its last epoch, unpruned.
+
+    Without the time in which it computed a frozen prefix: what it kept is there for the folds.
+    """
     from xraytune.models.plan import Plan as TrainingPlan
 
     seconds = trial.seconds or 60.0
+    if trial.result:
+        seconds -= trial.result.seconds.get("prefix", 0.0)
     if trial.state == "PRUNED" and trial.config and trial.result:
         seconds *= max(1.0, TrainingPlan.of(trial.config.values).epochs / trial.result.epochs)
     return max(1.0, seconds)

@@ -9,10 +9,11 @@ import pytest
 
 import spaces
 from search import trainings
-from search.confirm import Confirmed, Plan, Schedule
+from search.confirm import Confirmed, Plan, Schedule, training_seconds
 from search.storage import TrialRecord
 from search.trainings import FoldResult, FoldTask, Recipe, load_fold
 from tests.made_networks import config, space, trial_data
+from tests.made_studies import result
 from xraytune.errors import TrialError
 from xraytune.model_file import load_network, predict_network, predict_shifted
 from xraytune.models.plan import PLATEAU_FACTOR
@@ -53,6 +54,15 @@ def test_a_refit_lowers_its_rate_where_the_folds_did(tmp_path):
         rates.append(float(training.shell.optimizer.learning_rate) / 1e-3)
     assert rates == pytest.approx([1, PLATEAU_FACTOR, PLATEAU_FACTOR, PLATEAU_FACTOR**2], rel=1e-4)
     assert [row["rate_drops"] for row in training.curve] == [0, 1, 1, 2]
+
+
+@pytest.mark.parametrize(("state", "expected"), [("COMPLETE", 50.0), ("PRUNED", 100.0)])
+def test_a_folds_price_is_its_training_not_the_prefix_that_the_search_computed_before_it(state, expected):
+    seconds = {"prefix": 300.0, "train": 40.0, "validate": 10.0}
+    found = result(0.9, epochs=2, seconds=seconds)
+    point = TrialConfig("cnn", {"family": "cnn", "epochs": 4}, 0)
+    trial = TrialRecord(0, state, (0.9,), point, found, "", "", {}, None, None, {})
+    assert training_seconds(trial) == expected
 
 
 @pytest.fixture
