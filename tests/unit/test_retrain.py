@@ -74,6 +74,19 @@ def test_finalists_by_every_way_of_asking() -> None:
     assert numbers(finalists.choose(study, "kermany", 5)) == [4]
 
 
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(1, [0]), (2, [0, 3]), (3, [0, 1, 3]), (9, [0, 1, 2, 3, 4])],
+)
+def test_the_best_of_each_family_that_comes_close_is_among_the_finalists(count: int, expected: list[int]) -> None:
+    tried = [("cnn", 0.980), ("cnn", 0.979), ("cnn", 0.978), ("vgg_frozen", 0.972), ("dense", 0.96)]
+    made = [trial(number, value) for number, (_, value) in enumerate(tried)]
+    configs = [TrialConfig(family, {"family": family, "n": n}, n) for n, (family, _) in enumerate(tried)]
+    study: Any = FakeStudy(*(dataclasses.replace(t, config=c) for t, c in zip(made, configs, strict=True)))
+    assert numbers(finalists.choose(study, "best", count)) == expected
+    assert numbers(finalists.choose(study, f"top:{count}", 1)) == list(range(min(count, 5)))
+
+
 def test_the_same_configuration_twice_is_one_finalist() -> None:
     twin = trial(0, 0.8)
     study: Any = FakeStudy(
