@@ -19,8 +19,8 @@ from search.confirm import Confirmed, Plan
 from search.networks import Trained
 from search.storage import StudyView, TrialRecord
 from search.trainings import FoldTask, NetworkTask, PredictTask, Recipe, RefitTask
-from search.workers import Workers, cores, gpus
-from xraytune import artifacts, data, makeup, metrics, thresholds
+from search.workers import Workers
+from xraytune import artifacts, data, hardware, makeup, metrics, thresholds
 from xraytune.data import arrays, cache
 from xraytune.data.dataset import Dataset, difference
 from xraytune.errors import FatalError, InputError, StudyError, WeightsError
@@ -68,7 +68,7 @@ class Retraining:
         from search.retrain import search_seconds
 
         budget = self.options.time or max(60.0, search_seconds(self.study))
-        workers = self.options.workers or min(MOST_WORKERS, max(1, gpus()) if gpus() else cores())
+        workers = self.options.workers or min(MOST_WORKERS, hardware.gpus() or hardware.cores())
         dataset = self._data()
         recipe = self._recipe(dataset)
         labels, patients = np.asarray(recipe.data.labels), np.asarray(recipe.data.patients)
@@ -77,7 +77,7 @@ class Retraining:
         printing.plan(self.study, plan, self.finalists, self.options, budget, dataset, [t for _, t, _ in rivals])
         folds = data.folds(labels.tolist(), patients.tolist(), plan.folds, self.spec.seed)
         target = self.study.folder / "winner"
-        with Workers(min(workers, plan.trainings), max(1, cores() // workers)) as pool:
+        with Workers(min(workers, plan.trainings), max(1, hardware.cores() // workers)) as pool:
             confirmed = self._confirm(plan, recipe, folds, pool, budget)
             choice = winner.choose(
                 confirmed, self.options.final, labels,

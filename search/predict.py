@@ -172,8 +172,8 @@ def classify(
     """
     import numpy as np
 
-    from xraytune.data.cache import cores
     from xraytune.data.reading import Unreadable
+    from xraytune.hardware import cores
 
     def read(path: Path) -> Any:
         try:

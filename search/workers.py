@@ -19,9 +19,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from pathlib import Path
 from typing import Any
 
+from xraytune import hardware
 from xraytune.errors import FatalError, TrialError
 from xraytune.records import FailureCause
 
@@ -41,22 +41,6 @@ class Outcome:
     index: int
     value: Any = None
     error: TrialError | FatalError | None = None
-
-
-def gpus() -> int:
-    """NVIDIA GPUs of this machine that `CUDA_VISIBLE_DEVICES` leaves visible, without starting CUDA."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    found = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
-    return (
-        min(found, len([d for d in visible.split(",") if d.strip() and d.strip() != "-1"]))
-        if visible is not None
-        else found
-    )
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _work(pipe: Connection, environment: dict[str, str], parent: int) -> None:
@@ -120,7 +104,7 @@ class Workers:
     def __init__(self, count: int, threads: int) -> None:
         self._context = multiprocessing.get_context("spawn")
         self._threads = threads
-        self._gpus = gpus()
+        self._gpus = hardware.gpus()
         self._slots: list[tuple[SpawnProcess, Connection]] = [self._start(i) for i in range(count)]
 
     def _start(self, slot: int) -> tuple[SpawnProcess, Connection]:

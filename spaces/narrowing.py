@@ -58,6 +58,9 @@ ALIKE = {
 }
 """What all kept copies have in common, where the audit asks for nothing else."""
 
+OFF = ("none", False)
+"""What a part of an augmentation is called that is not applied."""
+
 DEAR = ("image_size", "width", "growth", "convolutions", "blocks", "units", "variant", "cut", "trained_blocks", "mode")
 """Which parameters a step's cost depends on."""
 
@@ -280,7 +283,7 @@ def _what_went(gone: Choices) -> str:
     """`image_size 48, 64; copies all with shape_jitter strong, hiding strong`."""
     by_name = {name.partition("/")[2]: values for name, values in gone.items()}
     parts = [f"{name} {', '.join(map(str, values))}" for name, values in by_name.items() if name not in ALIKE]
-    alike = [f"{name} {values[0]}" for name, values in by_name.items() if name in ALIKE and values[0] != ALIKE["flip"]]
     if any(name in ALIKE for name in by_name):
-        parts.append(f"kept copies all with {', '.join(alike) or 'no flip'}")
+        alike = [f"{name} {values[0]}" for name, values in by_name.items() if name in ALIKE and values[0] not in OFF]
+        parts.append(f"kept copies all with {', '.join(alike) or 'no augmentation'}")
     return "; ".join(parts)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 import psutil
 
+from xraytune import hardware
 from xraytune.errors import InputError
 
 WORKER_MEMORY = 1.5 * 2**30
@@ -65,7 +65,7 @@ def plan(
     Raises:
         InputError: a number is not above zero, or more is asked than there is.
     """
-    cores = cores or len(os.sched_getaffinity(0))
+    cores = cores or hardware.cores()
     gpus = count_gpus() if gpus is None else gpus
     memory = psutil.virtual_memory().available if memory is None else memory
     for option, value in (("--concurrency", concurrency), ("--cpus-per-trial", cpus_per_trial)):
@@ -90,7 +90,7 @@ def plan(
 
 
 def count_gpus() -> int:
-    """NVIDIA GPUs that this process may see, without importing a framework."""
+    """GPUs as Ray counts them, who hands them out."""
     from ray._private.accelerators import NvidiaGPUAcceleratorManager
 
     visible = NvidiaGPUAcceleratorManager.get_current_process_visible_accelerator_ids()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import platformdirs
 
+from xraytune import hardware
 from xraytune.data import reading
 from xraytune.data.problems import Progress
 from xraytune.errors import FatalError, InputError
@@ -69,11 +70,6 @@ def mapped(path: Path, shape: tuple[int, ...]) -> np.memmap[tuple[int, ...], np.
     return array
 
 
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def spread(work: Callable[[range], None], count: int, what: str, progress: Progress | None) -> None:
     """Call `work` on consecutive ranges below `count`, in threads, with progress.
 
@@ -85,7 +81,8 @@ def spread(work: Callable[[range], None], count: int, what: str, progress: Progr
     done = 0
     if progress:
         progress(0, count, what)
-    pool = ThreadPoolExecutor(max_workers=min(cores(), max(1, len(batches))), thread_name_prefix="xraytune-data")
+    threads = min(hardware.cores(), max(1, len(batches)))
+    pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="xraytune-data")
     try:
         with reading.silenced():
             for future in as_completed({pool.submit(_sized, work, batch) for batch in batches}):

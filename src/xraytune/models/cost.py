@@ -9,15 +9,14 @@ needs; a prefix's rate is measured on 64 images (`measured`).
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 
+from xraytune import hardware
 from xraytune.models import FAMILIES
 from xraytune.models.cnn import widths
 from xraytune.models.densenet import GROWTH, VARIANTS
@@ -66,9 +65,7 @@ class Machine:
 @cache
 def measure_machine() -> Machine:
     """Time a small matrix multiplication on one core (a tenth of a second), once a process."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    gpus = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
-    if gpus:
+    if gpus := hardware.gpus():
         return Machine(GPU_RATE, gpus, accelerator=True)
     import threadpoolctl  # scikit-learn brings it
 
@@ -81,7 +78,7 @@ def measure_machine() -> Machine:
             start = time.perf_counter()
             a @ a
             times.append(time.perf_counter() - start)
-    return Machine(2 * n**3 / min(times), cores)
+    return Machine(2 * n**3 / min(times), hardware.cores())
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,42 @@
+"""What a process may use of the machine."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from xraytune import hardware
+from xraytune.models import cost
+
+
+@pytest.fixture
+def two_gpus(tmp_path, monkeypatch):
+    for name in ("0000:01:00.0", "0000:02:00.0"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(hardware, "_NVIDIA", tmp_path)
+
+
+@pytest.mark.parametrize(("visible", "count"), [(None, 2), ("0", 1), ("0,1", 2), ("", 0), ("-1", 0), ("0,1,2", 2)])
+def test_gpus_are_those_that_are_there_and_visible(two_gpus, monkeypatch, visible, count):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert hardware.gpus() == count
+
+
+def test_a_machine_whose_gpus_are_hidden_is_priced_by_its_cores(two_gpus, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    machine = cost.measure_machine.__wrapped__()
+    assert not machine.accelerator
+    assert machine.workers == hardware.cores()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    machine = cost.measure_machine.__wrapped__()
+    assert machine.accelerator
+    assert machine.workers == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no affinity")
+def test_cores_are_those_that_this_process_may_use(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5})
+    assert hardware.cores() == 2
