@@ -353,6 +353,7 @@ class Retraining:
             "data": dataset.name,
             "grouped_by": dataset.grouped_by,
             "opened": opened,
+            "openings": ledger.openings(self.study.folder.parent, dataset.test_fingerprint),
             "model": {"policy": card.policy, "threshold": card.threshold, **dict(card.made)},
             **judged,
             "comparisons": compared,

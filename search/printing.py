@@ -254,6 +254,13 @@ def whose(figures: Mapping[str, Any]) -> str:
     return "(no patients known: each image is taken alone)"
 
 
+def opened(figures: Mapping[str, Any]) -> str:
+    """How often the test set was opened, by the other studies of the results folder too."""
+    studies = figures["openings"]
+    together = f", {sum(studies.values())}× by {len(studies)} studies of this folder" if len(studies) > 1 else ""
+    return f"opened {figures['opened']}×{together}"
+
+
 def results(figures: Mapping[str, Any], folder: Path) -> None:
     """The final metrics: overall beside the trivial answer, by class, confusion matrix, gap, what to do next."""
     test = figures["test"]
@@ -261,7 +268,7 @@ def results(figures: Mapping[str, Any], folder: Path) -> None:
     if figures["demonstration"]:
         out.print(BANNER)
     table = Table(
-        title=f"Sealed test set: {test['images']} images {whose(figures)}, opened {figures['opened']}×",
+        title=f"Sealed test set: {test['images']} images {whose(figures)}, {opened(figures)}",
         title_justify="left",
         header_style="bold",
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from search import report
+from search import printing, report
 
 
 def network(family: str, size: int) -> dict[str, Any]:
@@ -43,3 +43,11 @@ def test_hyperparameters_that_only_some_trials_have_are_counted() -> None:
 def test_the_final_model_s_images_are_those_of_train_and_validation() -> None:
     counts = {"train": {"a": 3, "b": 4}, "val": {"a": 1, "b": 2}, "test": {"a": 9, "b": 9}}
     assert report._pool_counts({"data_card": {"counts": counts}, "test": {"classes": ["a", "b"]}}) == {"a": 4, "b": 6}
+
+
+@pytest.mark.parametrize(
+    ("openings", "says"),
+    [({"mine": 2}, "opened 2×"), ({"mine": 2, "other": 3}, "opened 2×, 5× by 2 studies of this folder")],
+)
+def test_the_terminal_counts_the_openings_of_other_studies_too(openings: dict[str, int], says: str) -> None:
+    assert printing.opened({"opened": 2, "openings": openings}) == says
