@@ -42,7 +42,7 @@ class Case:
 def choose(
     labels: NDArray[Any], p: NDArray[Any], decided: NDArray[Any], positive: int | None, threshold: float
 ) -> list[Case]:
-    """Up to `EACH` films of each kind, every class among the surest.
+    """Up to `EACH` films of each kind, every class among the surest, however many there are.
 
     Args:
         labels: `(n,)`.
@@ -63,7 +63,7 @@ def choose(
     wrong = np.flatnonzero(~right)
     # with a threshold far from a half the certainty of a wrong answer is its distance from the threshold
     badness = np.abs(p[wrong, positive] - threshold) if positive is not None else certainty[wrong]
-    chosen = [Case("surest", row) for row in surest[:EACH]]
+    chosen = [Case("surest", row) for row in surest]
     chosen += [Case("doubtful", int(row)) for row in np.argsort(doubt, kind="stable")[:EACH]]
     return chosen + [Case("wrong", int(row)) for row in wrong[np.argsort(-badness, kind="stable")][:EACH]]
 
@@ -82,8 +82,8 @@ class HeatTask:
     classes: Sequence[int]
     """Which class is explained, by row."""
 
-    def __call__(self, report: Report) -> list[tuple[bytes, bool]]:
-        """One JPEG a row, and whether its map is blank. Runs in a worker."""
+    def __call__(self, report: Report) -> tuple[str, list[tuple[bytes, bool]]]:
+        """What the maps are called; one JPEG a row, and whether its map is blank. Runs in a worker."""
         from PIL import Image
 
         from xraytune import explain
@@ -100,11 +100,11 @@ class HeatTask:
             pair = np.concatenate([film.repeat(3, axis=-1), explain.overlay(film, heat)], axis=1)
             empty = explain.blank(heat)
             if empty:
-                pair = explain.captioned(pair, [explain.caption(heat, model.card.classes[answer])])
+                pair = explain.captioned(pair, [explain.caption(heat, model.card.classes[answer], model.heat_method)])
             stream = io.BytesIO()
             Image.fromarray(pair).save(stream, "JPEG", quality=82)
             out.append((stream.getvalue(), empty))
-        return out
+        return model.heat_method, out
 
 
 def write(
@@ -135,8 +135,9 @@ def write(
     if outcome.error:
         console.err.print(f"[yellow]No Grad-CAM in the report: {outcome.error}[/]", soft_wrap=True)
         return
+    method, pictures = outcome.value
     listing = []
-    for i, (case, (jpeg, empty)) in enumerate(zip(chosen, outcome.value, strict=True)):
+    for i, (case, (jpeg, empty)) in enumerate(zip(chosen, pictures, strict=True)):
         artifacts.write_bytes(folder / "gradcam" / f"{i:02d}.jpg", jpeg)
         answer = int(decided[case.row])
         listing.append(
@@ -149,6 +150,7 @@ def write(
                 "probability": float(p[case.row, answer]),
                 "probability_of": dataset.classes[answer],
                 "blank": empty,
+                "method": method,
             }
         )
     artifacts.write_json(folder / "gradcam" / "cases.json", listing)

@@ -7,6 +7,8 @@ Called by `search.final`; shown by `search.report`.
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -130,9 +132,10 @@ def on_validation(bench: Bench, study: StudyView, winner: TrialRecord) -> list[d
 def _predictions(study: StudyView, trial: TrialRecord) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
     """Indices and probabilities of the validation images that a trial of the search kept."""
     try:
-        with np.load(study.trial_folder(trial.number) / "predictions.npz", allow_pickle=False) as kept:
+        path = study.trial_folder(trial.number) / "predictions.npz"
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
             return kept["indices"], kept["probabilities"]
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):  # missing, or damaged
         return None
 
 

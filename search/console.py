@@ -12,6 +12,7 @@ Importing this module sets the environment variables that quiet TensorFlow, absl
 from __future__ import annotations
 
 import datetime
+import errno
 import logging
 import os
 import re
@@ -46,6 +47,11 @@ from xraytune.errors import FatalError, InputError, TrialError
 INTERRUPTED = 128 + signal.SIGINT
 """What a command interrupted by Ctrl-C ends with (the shell's convention: 128 + signal)."""
 TERMINATED = 128 + signal.SIGTERM
+
+_UNWRITABLE = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR
+}  # fmt: skip
+"""What the system says of a full disk, a spent quota, a read-only or forbidden place, a file in a folder's place."""
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 """Results: what a pipe should get."""
@@ -101,6 +107,12 @@ def _exit_code(program: Callable[[], Any]) -> int:
         code = INTERRUPTED
     except BrokenPipeError:  # `… | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        where = f"{error.filename} can't be written" if error.filename else "Something can't be written"
+        fail(f"{where}: {error.strerror}. Make room or choose another place, and call the same command again.")
+        code = 1
     return code if isinstance(code, int) else 0
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from search import printing
 from search.confirm import Confirmed, Plan
@@ -13,7 +11,6 @@ from search.storage import StudyView
 from search.winner import Choice
 from xraytune import data
 from xraytune.data.dataset import Dataset
-from xraytune.errors import InputError
 
 
 def confirmation(confirmed: Sequence[Confirmed], choice: Choice, plan: Plan, study: StudyView) -> dict[str, Any]:
@@ -54,21 +51,7 @@ def confirmation(confirmed: Sequence[Confirmed], choice: Choice, plan: Plan, stu
     }
 
 
-def audit(dataset: Dataset) -> dict[str, Any] | None:
+def audit(dataset: Dataset) -> dict[str, Any]:
     """The shortcut audit with the test set beside it, class by class: the set is open by now."""
     with printing.progress() as progress:
-        try:
-            return data.audit(dataset, compare_test=True, by_class=True, progress=progress).to_json()
-        except InputError:  # too few patients to cross-validate
-            return None
-
-
-def finite(value: Any) -> Any:
-    """The same with None for what is not a finite number: JSON knows no NaN."""
-    if isinstance(value, Mapping):
-        return {str(k): finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(v) for v in value]
-    if isinstance(value, float | np.floating):
-        return float(value) if np.isfinite(value) else None
-    return value
+        return data.audit(dataset, compare_test=True, by_class=True, progress=progress).to_json()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import shutil
 import time
@@ -18,6 +19,7 @@ from search.comparison import Bench
 from search.confirm import Confirmed, Plan
 from search.networks import Trained
 from search.storage import StudyView, TrialRecord
+from search.suggest import declared, signature
 from search.trainings import FoldTask, NetworkTask, PredictTask, Recipe, RefitTask
 from search.workers import Workers
 from xraytune import artifacts, data, hardware, makeup, metrics, thresholds
@@ -142,12 +144,13 @@ class Retraining:
         context = spaces.SpaceContext(
             classes=len(spec.classes),
             channels=dataset.channels,
-            counts=tuple(np.bincount(labels, minlength=len(spec.classes)).tolist()),
+            counts=tuple(dataset.counts("train").values()),
             families=spec.families,
             weights={name: str(path) for name, path in files.items()},
             narrowed=spec.narrowed,
             images=len(dataset.select("train")),
         )
+        self._check_space(context)
         sizes = {self._size(t) for t in trained}
         with printing.progress() as progress:
             pools = arrays.pools(dataset, sizes, progress)
@@ -164,7 +167,25 @@ class Retraining:
             cache=cache.folder(),
             weights_dir=self.options.weights_dir,
         )
-        return Recipe(spec.space, context, trial_data, spec.objective, spec.beta, spec.max_epochs)
+        return Recipe(
+            spec.space, context, trial_data, spec.objective, spec.beta, spec.max_epochs, spaces.fingerprint(spec.space)
+        )
+
+    def _check_space(self, context: spaces.SpaceContext) -> None:
+        """Refuse a space that declares something else than the study's did.
+
+        Raises:
+            StudyError: it does.
+        """
+        spec = self.spec
+        whole = dataclasses.replace(context, weights=dict.fromkeys(spec.weights, ""))  # at hand or not: it names them
+        with printing.progress() as progress:
+            space = spaces.to_search(spec.space, whole, progress)
+        if signature(declared(space.declare_hyperparameters)) != spec.space_signature:
+            raise StudyError(
+                f"The space {spec.space!r} is not the one that study {spec.name!r} was searched with: it declares "
+                "other hyperparameters, ranges or defaults now. Bring it back, or search anew: python -m search.run"
+            )
 
     @staticmethod
     def _size(trial: TrialRecord) -> int:
@@ -303,6 +324,7 @@ class Retraining:
         """Open the test set; every figure of it, kept as `metrics.json` and `predictions.csv`."""
         card = read_card(folder)
         members = [Member.from_json(m) for m in card.members]
+        self._try(folder, pool, {m.image_size: recipe.data.pools[m.image_size] for m in members})
         opened = ledger.append(
             self.study.folder,
             {
@@ -368,10 +390,22 @@ class Retraining:
             "seconds": {**self.phases, "all": time.monotonic() - self.started},
         }
         decided = metrics.decide(probabilities, card.positive, card.threshold)
-        artifacts.write_json(folder / "metrics.json", figures.finite(full))
+        artifacts.write_json(folder / "metrics.json", artifacts.finite(full))
         cases.write(folder, pool, squares, dataset, labels, probabilities)
         winner.write_predictions(folder / "predictions.csv", dataset, labels, probabilities, decided)
         return full
+
+    @staticmethod
+    def _try(folder: Path, pool: Workers, pools: Mapping[int, Any]) -> None:
+        """Load the saved model and let it answer on a few films that it was trained on.
+
+        Raises:
+            FatalError: it can't be loaded, or does not answer with probabilities.
+        """
+        outcome = next(pool.run([PredictTask(folder, pools, first=4)]))
+        if outcome.error or not np.isfinite(outcome.value).all():
+            why = outcome.error or "its probabilities are not finite"
+            raise FatalError(f"The saved model can't be used, so the test set stays closed: {why}")
 
     def _answers_of(
         self, rivals: Sequence[_Retrained], pool: Workers, squares: Mapping[int, Path]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from search import console
+from xraytune import artifacts
 
 EXAMPLES = """
 python -m search.leaderboard
@@ -68,18 +68,8 @@ def plain_trial(trial: Any) -> dict[str, Any]:
         "result": trial.result.to_json() if trial.result else None,
         "curve": {str(epoch): value for epoch, value in trial.curve.items()},
     }
-    cleaned: dict[str, Any] = _finite(plain)
+    cleaned: dict[str, Any] = artifacts.finite(plain)
     return cleaned
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return value
 
 
 if __name__ == "__main__":

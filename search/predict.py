@@ -23,6 +23,8 @@ python -m search.predict results/mine/winner folder/ --csv answers.csv
 python -m search.predict results/mine/winner folder/ --overlays heat/ --json
 """
 
+NOTICE = "Not a medical device: for research, no diagnosis may rest on it."
+
 BATCH = 32
 AHEAD = 4
 """Batches decoded before the network asks for them."""
@@ -96,7 +98,7 @@ def main(
     elif not csv_file:
         _table(answers, loaded)
     else:
-        console.err.print(f"{len(answers)} films classified: {csv_file}")
+        console.err.print(f"{len(answers)} films classified: {csv_file}. {NOTICE}")
     _warn(answers, skipped)
     return 1 if skipped else 0
 
@@ -249,7 +251,7 @@ def _write_overlays(
         shown = answer.decision if card.positive is None else card.classes[card.positive]
         lines = [
             f"probability of {shown} {answer.probability:.3f}, decided {answer.decision}",
-            explain.caption(heat, answer.decision),
+            explain.caption(heat, answer.decision, model.heat_method),
         ]
         film = read_image(path, explain.EDGE, fit=card.fit)
         with artifacts.atomic_write(target) as temporary:
@@ -285,6 +287,7 @@ def _plain(answers: Sequence[Answer], skipped: Sequence[tuple[str, str]], model:
         "positive": None if card.positive is None else card.classes[card.positive],
         "threshold": None if card.positive is None else card.threshold,
         "demonstration": card.demonstration,
+        "notice": NOTICE,
         "films": [
             {
                 "path": a.path,
@@ -311,8 +314,8 @@ def _table(answers: Sequence[Answer], model: Any) -> None:
     for a in answers:
         table.add_row(Text(a.path), f"{a.probability:.3f}", a.decision, f"unusual: {a.unusual}" if a.unusual else "")
     console.out.print(table)
-    if card.positive is not None:
-        console.out.print(f"[dim]Decided at {card.threshold:.3f} ({card.policy}). Not a medical device.[/]")
+    how = "The likeliest class." if card.positive is None else f"Decided at {card.threshold:.3f} ({card.policy})."
+    console.out.print(f"[dim]{how} {NOTICE}[/]")
 
 
 def _progress() -> Any:

@@ -318,5 +318,6 @@ def results(figures: Mapping[str, Any], folder: Path) -> None:
         say(f"[yellow]{figures['folds_auc']['warning']}[/]")
     say(figures["worst_subgroup"])
     _rivals(figures)
+    say("Not a medical device: for research, no diagnosis may rest on it.")
     say(f"\nSaved in {folder}: {', '.join(path.name for path in sorted(folder.iterdir()))}")
     say(f"Use it: python -m search.predict {folder} FILE-OR-FOLDER")

@@ -19,7 +19,7 @@ from search import cases, console, ledger, printing
 from search.charts import Series, bars, chart
 from search.storage import StudyView, TrialRecord, open_study
 from xraytune import artifacts, intervals, robust
-from xraytune.errors import StudyError
+from xraytune.errors import ArtifactError, StudyError
 from xraytune.evaluation import NAMES
 
 EXAMPLES = """
@@ -61,7 +61,17 @@ def write(study: StudyView, folder: Path) -> None:
     Raises:
         ArtifactError: one of them is missing or was changed.
     """
-    figures = artifacts.read_json(folder / "metrics.json")
+    try:
+        _write(study, folder, artifacts.read_json(folder / "metrics.json"))
+    except (KeyError, ValueError, TypeError, FileNotFoundError, jinja2.UndefinedError) as error:
+        raise ArtifactError(
+            f"The report of {folder} can't be made: metrics.json, predictions.csv or gradcam/ are not what the "
+            f"retraining wrote there ({type(error).__name__}: {error}). Retrain: python -m search.retrain best --study "
+            f"{study.name}"
+        ) from None
+
+
+def _write(study: StudyView, folder: Path, figures: Mapping[str, Any]) -> None:
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=jinja2.select_autoescape(["html"]),
@@ -134,6 +144,7 @@ def _context(study: StudyView, folder: Path, figures: Mapping[str, Any]) -> dict
         "views": _views(figures),
         "trivial_robust": robust.trivial(len(figures["test"]["classes"]), positive, figures["test"]["beta"]),
         "cases": _cases(folder),
+        "heat_method": _heat_method(folder),
         "ledger": ledger.read(study.folder),
         "ledger_names": {name: NAMES[name] for name in ledger.FIGURES},
         "openings": ledger.openings(study.folder.parent, study.spec.test_fingerprint),
@@ -409,6 +420,13 @@ def _cases(folder: Path) -> list[dict[str, Any]]:
         own = [{**row, "src": _data_uri(listing.parent / row["file"])} for row in rows if row["kind"] == kind]
         out.append({"title": title, "films": own})
     return out
+
+
+def _heat_method(folder: Path) -> str:
+    """What the heat maps beside the films are called; empty without any."""
+    listing = folder / "gradcam" / "cases.json"
+    rows = artifacts.read_json(listing) if listing.exists() else []
+    return str(rows[0]["method"]) if rows else ""
 
 
 def _data_uri(path: Path) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,8 @@ class Recipe:
     objective: str
     beta: float
     max_epochs: int
+    space_fingerprint: str = ""
+    """Of the space's source, where it is the user's own: a network of another source is trained again."""
 
 
 @dataclass(frozen=True)
@@ -190,12 +193,14 @@ class PredictTask:
     """The model's."""
     arrays: Mapping[int, Path]
     """Decoded images by edge."""
+    first: int | None = None
+    """Only so many of them."""
 
     def __call__(self, report: Report) -> NDArray[np.float32]:
         """Probabilities `(n, k)` before calibration. Runs in a worker."""
         from xraytune.model_file import load_model
 
-        squares = {size: np.load(path, mmap_mode="r") for size, path in self.arrays.items()}
+        squares = {size: np.load(path, mmap_mode="r")[: self.first] for size, path in self.arrays.items()}
         return load_model(self.folder).raw_squares(squares)
 
 
@@ -240,14 +245,14 @@ def load_fold(task: FoldTask, *, cut: bool = False) -> FoldResult | None:
         cut: whether one that was cut short will do.
     """
     try:
-        with np.load(task.path, allow_pickle=False) as kept:
+        with task.path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
             result = TrialResult.from_json(json.loads(str(kept["result"])))
             views = {name.removeprefix("view:"): kept[name] for name in kept.files if name.startswith("view:")}
             found = FoldResult(
                 task.fold, task.repeat, kept["indices"], kept["probabilities"], kept["view_indices"], views, result,
                 task.path, bool(kept["cut"]),
             )  # fmt: skip
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error):
         return None
     if task.keep_model and not task.path.with_suffix(".keras").exists():
         return None
@@ -259,8 +264,9 @@ def fold_digest(recipe: Recipe, config: TrialConfig, fold: int, folds: int, shif
     data = recipe.data
     return _digest(
         [
-            config.to_json(), fold, folds, shifts, recipe.space, recipe.objective, recipe.beta, recipe.max_epochs,
-            data.fingerprint, list(data.classes), data.positive, data.channels, __version__,
+            config.to_json(), fold, folds, shifts, recipe.space, recipe.space_fingerprint, recipe.objective,
+            recipe.beta, recipe.max_epochs, data.fingerprint, list(data.classes), data.positive, data.channels,
+            __version__,
             hashlib.sha256(np.ascontiguousarray(data.validation, dtype=np.int64).tobytes()).hexdigest(),
         ]
     )  # fmt: skip
@@ -271,8 +277,8 @@ def refit_digest(task: RefitTask) -> str:
     data = task.recipe.data
     return _digest(
         [
-            task.config.to_json(), task.epochs, list(task.rate_drops), task.recipe.space, task.recipe.max_epochs,
-            data.fingerprint, list(data.classes), data.channels, __version__,
+            task.config.to_json(), task.epochs, list(task.rate_drops), task.recipe.space, task.recipe.space_fingerprint,
+            task.recipe.max_epochs, data.fingerprint, list(data.classes), data.channels, __version__,
         ]
     )  # fmt: skip
 

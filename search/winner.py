@@ -175,26 +175,17 @@ def fit(
     column = {name: scale.apply(p)[:, positive] for name, p in views.items()}
     names = list(dict.fromkeys([*thresholds.STANDARD, thresholds.SHARED, policy]))
     names = [n for n in names if n != thresholds.AUTOMATIC]
+    everything = thresholds.Everything(event, calibrated[:, positive], folds)
     if len(column) > 1 and "clean" in column:
         where = {int(image): row for row, image in enumerate(indices)}
         inner = [
             tuple(np.array([where[int(i)] for i in part if int(i) in where], dtype=np.int64) for part in fold)
             for fold in folds
         ]
-        judged = thresholds.compare(names, event[indices], column, [(a, b) for a, b in inner], beta)
+        policies = thresholds.compare(names, event[indices], column, [(a, b) for a, b in inner], beta, everything)
     else:
         column = {"clean": calibrated[:, positive]}
-        judged = thresholds.compare(names, event, column, folds, beta)
-    # thresholds of the clean policies come from all images, evidence from those that have views
-    everything = {"clean": calibrated[:, positive]}
-    policies = tuple(
-        p
-        if p.name == thresholds.SHARED
-        else Policy(
-            p.name, thresholds.fit(p.name, event, everything, beta), p.evidence, p.error, p.sensitivity, p.specificity
-        )
-        for p in judged
-    )
+        policies = thresholds.compare(names, event, column, folds, beta)
     if policy == thresholds.AUTOMATIC:
         used = thresholds.automatic([p for p in policies if not p.name.startswith("sensitivity")], beta)
     else:

@@ -143,7 +143,7 @@ class Workers:
                     index = waiting.pop(0)
                     task = start(index) if start else tasks[index]
                     if task is not None:
-                        self._slots[slot][1].send(task)
+                        self._send(slot, task)
                         running[slot] = index
             if not running:
                 return
@@ -166,6 +166,15 @@ class Workers:
                     continue
                 del running[slot]
                 yield Outcome(index, payload) if kind == "done" else Outcome(index, error=payload)
+
+    def _send(self, slot: int, task: Task) -> None:
+        """Give a worker a task; another worker, where it died while it had none."""
+        try:
+            self._slots[slot][1].send(task)
+        except OSError:
+            self._slots[slot][0].join(5)
+            self._slots[slot] = self._start(slot)
+            self._slots[slot][1].send(task)
 
     def close(self) -> None:
         """End the processes: idle ones at once, busy ones by a kill."""

@@ -19,13 +19,14 @@ from spaces import discovery
 from spaces.chest_xray import ChestXRay, image_sizes
 from spaces.context import SpaceContext
 from spaces.smoke import Smoke
+from xraytune import artifacts
 from xraytune.data import Progress
 from xraytune.errors import InputError
 from xraytune.models import FAMILIES
 
 SPACES: dict[str, type[ChestXRay]] = {space.name: space for space in (ChestXRay, Smoke)}
 
-__all__ = ["SPACES", "SpaceContext", "get", "image_sizes", "to_search"]
+__all__ = ["SPACES", "SpaceContext", "fingerprint", "get", "image_sizes", "to_search"]
 
 
 def get(name: str, context: SpaceContext) -> keras_tuner.HyperModel:
@@ -65,6 +66,18 @@ def to_search(name: str, context: SpaceContext, progress: Progress | None = None
     if name in SPACES or hasattr(space, "job"):
         return space
     return discovery.completed(space, name, context, progress)
+
+
+def fingerprint(name: str) -> str:
+    """sha256 of the file that a space of the user's own is in; empty for ours, which have the package's version.
+
+    Raises:
+        InputError: its module can't be imported.
+    """
+    if name in SPACES:
+        return ""
+    file = _module(name.rpartition(":")[0]).__file__
+    return artifacts.sha256(file) if file else ""
 
 
 def _foreign(name: str, context: SpaceContext) -> keras_tuner.HyperModel:

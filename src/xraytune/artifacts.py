@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import numbers
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,17 @@ def write_json(path: str | os.PathLike[str], plain: Any) -> None:
         TypeError: a value is no plain JSON value; nothing is written then.
     """
     write_text(path, json.dumps(plain, indent=2, ensure_ascii=False, default=_plain) + "\n")
+
+
+def finite(value: Any) -> Any:
+    """The same plain value with None for what is not a finite number: JSON knows no NaN."""
+    if isinstance(value, Mapping):
+        return {str(k): finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in value]
+    if isinstance(value, numbers.Real) and not isinstance(value, numbers.Integral):
+        return float(value) if math.isfinite(value) else None
+    return value
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:

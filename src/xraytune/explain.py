@@ -18,6 +18,9 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from xraytune.errors import FatalError
 
+GRAD_CAM, PIXELS = "Grad-CAM", "Gradient of the pixels"
+"""What a map is made of; the second, of networks without convolutions, shows what moves the answer either way."""
+
 SMOOTH = 1 / 24
 """Of the edge: blur of the plain gradient where a network has no feature maps."""
 
@@ -101,11 +104,21 @@ def blank(heat: NDArray[np.float32]) -> bool:
     return not float(heat.max(initial=0.0)) > 0
 
 
-def caption(heat: NDArray[np.float32], name: str) -> str:
-    """What a map shows, in words: for which class it was made, and whether it is blank."""
-    if blank(heat):
-        return f"Grad-CAM for {name}: blank, nothing in the film speaks for it"
-    return f"Grad-CAM for {name}"
+def method(models: Sequence[keras.Model]) -> str:
+    """What the maps of these networks are called: a network without convolutions has no feature maps to weight."""
+    plain = [_feature(model) is None for model in models]
+    return PIXELS if all(plain) else f"{GRAD_CAM} and {PIXELS[0].lower()}{PIXELS[1:]}" if any(plain) else GRAD_CAM
+
+
+def caption(heat: NDArray[np.float32], name: str, method: str = GRAD_CAM) -> str:
+    """What a map shows, in words: how and for which class it was made, and whether it is blank.
+
+    Args:
+        heat: the map.
+        name: the class.
+        method: of `method`.
+    """
+    return f"{method} for {name}" + (": blank, nothing in the film speaks for it" if blank(heat) else "")
 
 
 def _feature(model: keras.Model) -> Any | None:

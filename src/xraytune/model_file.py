@@ -239,6 +239,13 @@ class Classifier:
         """Whether the networks have gradients: they are Keras's and not exported ones."""
         return all(isinstance(network, _Keras) for network in self.networks)
 
+    @property
+    def heat_method(self) -> str:
+        """What its heat maps are called."""
+        from xraytune.explain import method
+
+        return method([network.model for network in self.networks if isinstance(network, _Keras)])
+
     def heat_maps(
         self, squares: Mapping[int, NDArray[np.uint8]], classes: NDArray[np.integer], edge: int
     ) -> NDArray[np.float32]:

@@ -99,8 +99,25 @@ def _shared(labels01: ArrayLike, scores: Mapping[str, ArrayLike], beta: float) -
     return robust.score(truth, stacked, 1, beta=beta).threshold
 
 
+@dataclass(frozen=True)
+class Everything:
+    """All clean out-of-fold predictions, where only some images have views."""
+
+    labels01: NDArray[np.bool_]
+    """`(N,)`."""
+    scores: Floats
+    """The positive class's probability, `(N,)`."""
+    folds: Folds
+    """Of these."""
+
+
 def compare(
-    names: Sequence[str], labels01: ArrayLike, views: Mapping[str, ArrayLike], folds: Folds, beta: float
+    names: Sequence[str],
+    labels01: ArrayLike,
+    views: Mapping[str, ArrayLike],
+    folds: Folds,
+    beta: float,
+    everything: Everything | None = None,
 ) -> tuple[Policy, ...]:
     """Every policy, fitted on all and judged on held-out folds over all views.
 
@@ -110,32 +127,37 @@ def compare(
         views: the positive class's out-of-fold probability by view, each `(n,)`; `clean` is there.
         folds: patient-grouped (train, validation) indices.
         beta: of F-beta.
+        everything: what all policies but the views' shared threshold are fitted on, where that is more than the images
+            that have views (an F-beta's best threshold depends on how frequent the classes are); its folds are the same
+            patients' as `folds`, in the same order.
     """
     truth = np.asarray(labels01).astype(bool)
     scores = {name: np.asarray(v, dtype=np.float64) for name, v in views.items()}
+    whole = everything or Everything(truth, scores["clean"], folds)
     out = []
     for name in names:
-        held_out = np.array([_judge(name, truth, scores, train, held, beta) for train, held in folds])
+        if name == SHARED:
+            fitted = [fit(name, truth[rows], {v: s[rows] for v, s in scores.items()}, beta) for rows, _ in folds]
+            final = fit(name, truth, scores, beta)
+        else:
+            fitted = [fit(name, whole.labels01[r], {"clean": whole.scores[r]}, beta) for r, _ in whole.folds]
+            final = fit(name, whole.labels01, {"clean": whole.scores}, beta)
+        parts = zip(fitted, folds, strict=True)
+        held_out = np.array([_judge(threshold, truth, scores, held, beta) for threshold, (_, held) in parts])
         mean = np.nanmean(held_out, axis=0)
         known = held_out[np.isfinite(held_out[:, 0]), 0]
         error = float(np.std(known, ddof=1) / np.sqrt(len(known))) if len(known) > 1 else 0.0
-        out.append(Policy(name, fit(name, truth, scores, beta), float(mean[0]), error, float(mean[1]), float(mean[2])))
+        out.append(Policy(name, final, float(mean[0]), error, float(mean[1]), float(mean[2])))
     return tuple(out)
 
 
 def _judge(
-    name: str,
-    truth: NDArray[np.bool_],
-    scores: Mapping[str, Floats],
-    train: NDArray[np.integer],
-    held: NDArray[np.integer],
-    beta: float,
+    threshold: float, truth: NDArray[np.bool_], scores: Mapping[str, Floats], held: NDArray[np.integer], beta: float
 ) -> tuple[float, float, float]:
-    """What a policy is worth on one held-out fold: F-beta as `robust` aggregates it, mean sensitivity and specificity.
+    """What a threshold is worth on one held-out fold: F-beta as `robust` aggregates it, mean sensitivity, specificity.
 
     Classes weigh equally, since F2 with three quarters positives forgives a threshold that calls everybody ill.
     """
-    threshold = fit(name, truth[train], {view: s[train] for view, s in scores.items()}, beta)
     event = truth[held]
     share = event.mean()
     if not 0 < share < 1:

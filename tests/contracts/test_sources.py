@@ -197,6 +197,17 @@ def test_another_layout_is_refused_in_words(tmp_path, arrays, why):
         data.load(str(tmp_path / "made.npz"))
 
 
+def test_a_compressed_npz_with_a_changed_byte_is_refused_in_words(tmp_path):
+    images = np.random.default_rng(0).integers(0, 255, (40, 28, 28), dtype=np.uint8)
+    np.savez_compressed(tmp_path / "made.npz", train_images=images, train_labels=np.arange(40)[:, None] % 2)
+    content = bytearray((tmp_path / "made.npz").read_bytes())
+    for place in range(len(content) // 3, len(content) // 3 + 40):
+        content[place] ^= 0xFF
+    (tmp_path / "made.npz").write_bytes(content)
+    with pytest.raises(DataError, match=r"no \.npz file of images"):
+        data.load(str(tmp_path / "made.npz"))
+
+
 # -- manifests --
 
 

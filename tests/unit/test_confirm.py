@@ -90,6 +90,20 @@ def test_when_the_time_is_up_a_needed_fold_keeps_its_first_epoch_and_any_other_l
     assert "darker" in kept.views  # the threshold is fitted on them
 
 
+def test_a_damaged_fold_runs_again(fold):
+    fold(lambda event: None)
+    whole, kept = fold.path.read_bytes(), load_fold(fold)
+    refused = 0
+    for start in range(0, len(whole), len(whole) // 25):
+        fold.path.write_bytes(whole[:start] + bytes(b ^ 0xFF for b in whole[start : start + 40]) + whole[start + 40 :])
+        found = load_fold(fold)
+        refused += found is None
+        assert found is None or np.array_equal(found.probabilities, kept.probabilities)  # a date in the archive
+        fold.path.write_bytes(whole[:start])
+        assert load_fold(fold) is None
+    assert refused > 15
+
+
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras 3.15 when it saves
 def test_with_shifts_a_fold_s_answers_are_those_that_the_saved_model_will_give(fold):
     task = dataclasses.replace(fold, keep_model=True, shifts=True)

@@ -1,9 +1,11 @@
 """The audit finds the shortcut that is planted, names it, and finds none where there is none."""
 
 import dataclasses
+import math
 
 import pytest
 
+from tests import made_films
 from xraytune import data
 from xraytune.data import demo, phantoms
 from xraytune.data.audit import NOTABLE, Audit
@@ -38,6 +40,23 @@ def test_every_planted_shortcut_is_found_named_first_and_what_hides_it_too(tmp_p
     assert "a network can learn it instead of the lungs" in found.summary
     assert found.findings[0].label == "PNEUMONIA"
     assert found.remedies[0] == remedy
+
+
+def test_of_what_no_network_is_shown_it_is_not_said_that_one_can_learn_it(tmp_path):
+    found = {finding.name: finding.sentence for finding in audited(tmp_path, "blur", 0.9).findings}
+    assert "No network sees the file's size" in found["bytes"]
+    assert "a network can learn it" not in found["bytes"]
+    assert "a network can learn it" in found["sharpness"]
+
+
+def test_a_class_of_one_patient_leaves_the_audit_unmeasured_and_it_says_so(tmp_path):
+    made_films.kaggle(tmp_path / "films", train=24, test=6)
+    dataset = data.load(str(tmp_path / "films"), patient_regex=r"(\w+/(?:NORMAL|PNEUMONIA))")
+    found = data.audit(dataset)
+    assert math.isnan(found.auc)
+    assert found.level == "none"
+    assert "could not be measured" in found.summary
+    assert "0.50" not in found.summary
 
 
 def test_where_nothing_is_planted_none_is_reported(tmp_path):

@@ -101,6 +101,24 @@ def test_views_move_the_evidence() -> None:
     assert both[1].evidence >= both[0].evidence - both[0].error
 
 
+def test_the_threshold_that_is_judged_is_the_one_that_is_deployed_though_few_images_have_views() -> None:
+    labels, p = predictions(2000)
+    often = np.flatnonzero((labels == 1) | (np.arange(2000) % 4 == 0))  # four in five are positive
+    labels, scores = labels[often], p[often, 1]
+    rows = np.sort(np.concatenate([np.flatnonzero(labels == c)[:100] for c in (0, 1)]))  # those with views: half
+    folds = split(labels)
+    place = {int(row): i for i, row in enumerate(rows)}
+    inner = [tuple(np.array([place[int(i)] for i in part if int(i) in place]) for part in fold) for fold in folds]
+    views = {"clean": scores[rows], "darker": np.clip(scores[rows] - 0.1, 0, 1)}
+    everything = thresholds.Everything(labels == 1, scores, folds)
+    found = {q.name: q for q in thresholds.compare(("f-beta", "shared"), labels[rows], views, inner, 2.0, everything)}
+    of_few = thresholds.compare(("f-beta", "shared"), labels[rows], views, inner, 2.0)
+    assert found["f-beta"].threshold == thresholds.fit("f-beta", labels, {"clean": scores}, 2.0)
+    assert found["f-beta"].threshold < of_few[0].threshold  # where nearly all are ill, F2 calls all of them ill
+    assert found["f-beta"].specificity < of_few[0].specificity - 0.02
+    assert found["shared"] == of_few[1]
+
+
 @pytest.mark.parametrize("bad", ["1.5", "0", "sensitivity", "sensitivity:2", "best", ""])
 def test_an_unknown_policy_is_refused_with_those_there_are(bad: str) -> None:
     with pytest.raises(InputError, match="youden"):

@@ -54,6 +54,16 @@ def test_a_network_without_convolutions_has_no_maps_and_is_explained_by_its_pixe
     assert heat.max() == 1
 
 
+def test_maps_are_called_what_they_are_made_of():
+    start = keras.Input((28, 28, 1))
+    dense = keras.Model(start, heads.predictions(keras.layers.Flatten()(start), 2))
+    assert explain.method([bright(1.0)]) == "Grad-CAM"
+    assert explain.method([dense]) == "Gradient of the pixels"
+    assert explain.method([dense, bright(1.0)]) == "Grad-CAM and gradient of the pixels"
+    heat = np.ones((4, 4), np.float32)
+    assert explain.caption(heat, "NORMAL", explain.PIXELS) == "Gradient of the pixels for NORMAL"
+
+
 def bright(scale, size=32):
     """A network to which brightness speaks for class 1, and how sure that makes it."""
     start = keras.Input((size, size, 1))

@@ -112,6 +112,15 @@ def test_the_flag_is_the_last_column_of_the_csv_and_in_table_json_and_stderr(mod
     assert [bool(film["unusual"]) for film in json.loads(capsys.readouterr().out)["films"]] == [False, False, True]
 
 
+def test_every_way_to_predict_says_that_it_is_no_medical_device(model, films, tmp_path, capsys):
+    predict.main(model, [films])
+    assert "Not a medical device" in capsys.readouterr().out
+    predict.main(model, [films], as_json=True)
+    assert "Not a medical device" in json.loads(capsys.readouterr().out)["notice"]
+    predict.main(model, [films], csv_file=tmp_path / "out.csv")
+    assert "Not a medical device" in " ".join(capsys.readouterr().err.split())
+
+
 def test_two_films_of_one_name_get_two_overlays(model, tmp_path):
     paths = []
     for i, suffix in enumerate((".png", ".jpeg")):

@@ -9,6 +9,7 @@ cross-validated by patient, on numbers that hold no anatomy. Test images are not
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -133,7 +134,8 @@ class Audit(Record):
     """What a file's make-up gives away about its class."""
 
     auc: float
-    """Of all properties together, cross-validated by patient (one-vs-rest mean for three classes or more)."""
+    """Of all properties together, cross-validated by patient (one-vs-rest mean for three classes or more); NaN where a
+    class has fewer than two patients."""
 
     images: int
     """Training and validation images that were measured."""
@@ -242,7 +244,8 @@ def _finding(name: str, values: NDArray[np.float64], labels: Labels, dataset: Da
     sentence = f"{known.title[0].upper()}{known.title[1:]} alone {between} with AUC {auc:.2f} ({known.why})"
     if auc >= NOTABLE:
         side = "higher" if higher else "lower"
-        sentence += f", {side} for {label}: a network can learn it instead of the lungs. {known.cure}"
+        learns = "" if name in _UNSEEN else ": a network can learn it instead of the lungs"
+        sentence += f", {side} for {label}{learns}. {known.cure}"
     else:
         sentence += "."
     return Finding(name, float(auc), label, higher, sentence)
@@ -261,7 +264,8 @@ def _together(table: NDArray[np.float64], labels: Labels, patients: Sequence[str
         return float(artifacts.read_json(path)["auc"])
     except (ArtifactError, TypeError, KeyError, ValueError):  # not there, or no longer what was written
         auc = _cross_validated(table, labels, patients)
-    artifacts.write_json(path, {"auc": auc})
+    if math.isfinite(auc):
+        artifacts.write_json(path, {"auc": auc})
     return auc
 
 
@@ -275,7 +279,7 @@ def _cross_validated(table: NDArray[np.float64], labels: Labels, patients: Seque
         len({p for p, label in zip(patients, labels, strict=True) if label == c}) for c in set(labels.tolist())
     )
     if fewest < 2:
-        return 0.5
+        return math.nan
     k = min(_FOLDS, fewest)
     scores = np.zeros((len(labels), int(labels.max()) + 1))
     with threadpoolctl.threadpool_limits(1):  # a seventh of the time, where threads wait for each other
@@ -314,12 +318,18 @@ def _shift(
 def _summary(together: float, findings: Sequence[Finding], dataset: Dataset) -> str:
     """The audit in a few sentences, made from what was found."""
     by = "patient" if dataset.grouped_by == "patient" else "image"
-    text = "From the files' make-up alone, no lungs, a small model tells the classes apart"
-    text += f" with AUC {together:.2f} (cross-validated by {by})."
+    if math.isfinite(together):
+        text = "From the files' make-up alone, no lungs, a small model tells the classes apart"
+        text += f" with AUC {together:.2f} (cross-validated by {by})."
+    else:
+        text = (
+            f"How far a small model tells the classes apart from the files' make-up alone could not be measured: a "
+            f"class has fewer than two {by}s."
+        )
     notable = [finding for finding in findings if finding.auc >= NOTABLE]
     notable.sort(key=lambda finding: finding.name in _UNSEEN)  # what a network can see comes first
-    if not notable and together < NOTABLE:
-        return text + " No shortcut of a known kind stands out."
+    if not notable and not together >= NOTABLE:
+        return text + (" No shortcut of a known kind stands out." if math.isfinite(together) else "")
     if not notable:
         text += " No single property carries it; together they do."
     text = " ".join([text, *(finding.sentence for finding in notable[:3])])

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,7 @@ def open_arrays(path: Path, progress: Progress | None = None) -> Listing:
                 try:
                     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                         _write(path, dict(arrays), root, progress)
-                except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+                except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
                     raise DataError(f"{path} is no .npz file of images: {error}.") from None
     return folder.read_layout(root)
 

@@ -12,6 +12,7 @@ import numpy as np
 import spaces
 from search import creation
 from search.lock import StudyLock
+from search.suggest import declared, signature
 from xraytune import data
 from xraytune.records import StudySpec, TrialResult
 
@@ -59,7 +60,8 @@ def make(results: Path, films: Path, name: str = "made", *, complete: bool = Tru
     spec = StudySpec(
         name=name, data=str(films), train_fingerprint=dataset.train_fingerprint,
         test_fingerprint=dataset.test_fingerprint, classes=dataset.classes, positive=dataset.positive, space="smoke",
-        space_signature="x", families=("dense", "cnn"), seed=SEED, demonstration=dataset.demonstration,
+        space_signature=signature(declared(space.declare_hyperparameters)), families=("dense", "cnn"), seed=SEED,
+        demonstration=dataset.demonstration,
     )  # fmt: skip
     lock = StudyLock(results, name)
     study = creation.create(spec, space.declare_hyperparameters, results, lock, resume=False)

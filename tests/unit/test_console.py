@@ -1,0 +1,36 @@
+"""What every command makes of an error."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from search import console
+
+
+def failing(number, name=None):
+    def program():
+        raise OSError(number, os.strerror(number), name)
+
+    return program
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_place_that_can_not_be_written_is_one_message_and_exit_code_1(capsys, number):
+    assert console._exit_code(failing(number, "/results/film.json")) == 1
+    said = capsys.readouterr().err
+    assert said.count("error:") == 1
+    assert "/results/film.json can't be written" in said
+    assert os.strerror(number) in said
+
+
+def test_another_failure_of_the_system_is_our_mistake_and_shows():
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        console._exit_code(failing(errno.EBADF))
+
+
+def test_a_pipe_that_has_seen_enough_is_no_failure(monkeypatch):
+    monkeypatch.setattr(os, "dup2", lambda *_: None)
+    assert console._exit_code(failing(errno.EPIPE)) == 0
