@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from xraytune.errors import TrialError
+from xraytune.errors import TrialError, WeightsError
 from xraytune.records import EpochReport, FailureCause, TrialConfig, TrialResult
 
 EPOCHS = 9
@@ -77,6 +77,8 @@ class SyntheticTrial:
             raise TrialError(FailureCause.NAN, "the loss is not a number")
         if self.fault == "error":
             raise RuntimeError("a synthetic mistake")
+        if self.fault == "fatal":
+            raise WeightsError("what every trial needs is gone")
         if self.fault == "hang":
             time.sleep(3600)
         if self.fault == "memory":
@@ -159,8 +161,8 @@ class SyntheticJob:
         seed: of the problem.
         seconds: wall time of an epoch.
         epochs: epochs of a trial.
-        faulty: whether environment variables say what goes wrong: `XRAYTUNE_FAULT=nan|error|hang|memory|kill` breaks a
-            share of the trials (`XRAYTUNE_FAULT_EVERY`, one in so many, default all); `XRAYTUNE_EPOCH_SECONDS` is an
+        faulty: whether environment variables say what goes wrong: `XRAYTUNE_FAULT=nan|error|fatal|hang|memory|kill`
+            breaks a share of the trials (`XRAYTUNE_FAULT_EVERY`, one in so many, default all); `XRAYTUNE_EPOCH_SECONDS` is an
             epoch's wall time.
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -185,6 +185,9 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
     )
     own = space_name in spaces.SPACES and space_name != "smoke"
     begin_with = starts.against_shortcuts(space, families, audit.remedies) if own else []
+    begin_held, _ = _as_held(begin_with, fixed)
+    recipes_held, held_notes = _as_held(found, fixed)
+    all_notes = (*dataset.notes, *_shortcuts(audit, dataset), *notes, *recipe_notes, *held_notes)
 
     def make_job(report: Progress) -> Job:
         return _keras_job(options, dataset, space, space_name, context, cache, report)
@@ -193,10 +196,10 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
         spec=spec,
         declaration=space.declare_hyperparameters,
         families=families,
-        recipes=found,
-        starts=tuple(begin_with),
+        recipes=tuple(recipes_held),
+        starts=tuple(begin_held),
         make_job=make_job,
-        notes=(*dataset.notes, *_shortcuts(audit, dataset), *notes, *recipe_notes, *([caches] if caches else [])),
+        notes=(*all_notes, *([caches] if caches else [])),
     )
 
 
@@ -358,6 +361,23 @@ def _recipes(
     except ValueError as error:
         raise InputError(f"--recipes: {error}") from None
     return tuple(found), tuple(lines)
+
+
+def _as_held(
+    points: Sequence[tuple[str, Mapping[str, Value]]], fixed: Mapping[str, Value]
+) -> tuple[list[tuple[str, Mapping[str, Value]]], list[str]]:
+    """Points of the space under what the user holds: left out where that is another family, and a line on each."""
+    kept: list[tuple[str, Mapping[str, Value]]] = []
+    lines = []
+    for name, values in points:
+        other = {n: v for n, v in fixed.items() if n in values and values[n] != v}
+        if "family" in other:
+            lines.append(f"recipe {name} skipped: --fix holds the family at {other['family']}")
+            continue
+        if other:
+            lines.append(f"recipe {name} adapted to --fix: {', '.join(f'{n} {values[n]} → {other[n]}' for n in other)}")
+        kept.append((name, {**values, **other}))
+    return kept, lines
 
 
 def _keras_job(

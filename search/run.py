@@ -285,14 +285,24 @@ def search(options: Options, running: Running | None = None) -> StudyView:
         if not made:
             lock.release(remove=True)
         raise
+    return _ended(study, conductor, running)
+
+
+def _ended(study: Study, conductor: Conductor, running: Running) -> StudyView:
+    """Close the study and sum up.
+
+    Raises:
+        FatalError: too many of its trials failed, or all that there were.
+    """
     from search.summary import summarize
 
+    failing = conductor.why_over if conductor.failed else study.failing(1.0, least=1)
     study.note(stopped=conductor.why_over)
     view = study.view()
     study.close()
     summarize(view, conductor.why_over, running.where)
-    if conductor.failed:
-        raise FatalError(f"Stopped: {conductor.why_over}\nWhat workers printed: {study.folder / 'logs'}")
+    if failing:
+        raise FatalError(f"Stopped: {failing}\nWhat workers printed: {study.folder / 'logs'}")
     return view
 
 

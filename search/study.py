@@ -222,14 +222,15 @@ class Study:
         """Trials that count against the budget."""
         return self.counts.total()
 
-    def failing(self, share: float) -> str | None:
+    def failing(self, share: float, least: int = FAILURE_LEAST) -> str | None:
         """Why the search must stop for its failures, None while it may go on.
 
         Args:
-            share: of the ended trials, once there are `FAILURE_LEAST`, from which on too many have failed.
+            share: of the ended trials, once there are `least`, from which on too many have failed.
+            least: ended trials.
         """
         failed, ended = self.counts["FAIL"], self.ended
-        if ended < FAILURE_LEAST or not failed or failed < share * ended:
+        if ended < least or not failed or failed < share * ended:
             return None
         causes = "\n".join(f"  {n} × {cause}: {self.messages[cause]}" for cause, n in self.causes.most_common())
         return f"{failed} of {ended} trials failed:\n{causes}"

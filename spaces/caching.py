@@ -6,8 +6,9 @@ import shutil
 from pathlib import Path
 
 import spaces
+from spaces.choices import points
 from spaces.context import SpaceContext
-from spaces.narrowing import GIVES_WAY, declared, points
+from spaces.narrowing import declared
 from xraytune import prefix_store
 from xraytune.errors import InputError
 from xraytune.models.cost import cost
@@ -35,7 +36,8 @@ def plan(
     folder.mkdir(parents=True, exist_ok=True)
     allowed = limit or prefix_store.limit_bytes(folder)
     decoded = sum(images * size**2 * context.channels for size in sizes)
-    kept = {name: images * each for name, each in _prefixes(space, context).items()}
+    found = _prefixes(space, context)
+    kept = {name: images * each for name, (each, _) in found.items()}
     line = f"cache {cache}: decoded images {_gb(decoded)}"
     if kept:
         name, largest = max(kept.items(), key=lambda item: item[1])
@@ -46,22 +48,23 @@ def plan(
                 "leave such choices out with --fix or --families."
             )
         line += (
-            f"; kept prefixes {_gb(sum(kept.values()))} for one copy of each, {_gb(allowed)} at most (the least "
-            "recently used give way)"
+            f"; kept prefixes {_gb(sum(kept[name] * (1 + copies) for name, (_, copies) in found.items()))} with their "
+            f"copies under one augmentation, {_gb(allowed)} at most (the least recently used give way)"
         )
     return f"{line}; {_gb(shutil.disk_usage(cache).free)} of the disk are free"
 
 
-def _prefixes(space: str, context: SpaceContext) -> dict[str, float]:
-    """Bytes an image of every prefix that the space may draw, by what it is."""
+def _prefixes(space: str, context: SpaceContext) -> dict[str, tuple[float, int]]:
+    """Bytes an image of every prefix that the space may draw, and the most copies it has, by what it is."""
     offered = declared(space, context)
-    found: dict[str, float] = {}
+    found: dict[str, tuple[float, int]] = {}
     for family in map(str, offered["family"]):
         own = {n: v for n, v in offered.items() if n.startswith(f"{family}/")} | {"family": (family,)}
-        for point in points(own, (*GIVES_WAY, "image_size", "trained_blocks")):
+        for point in points(own, ("normalization", "backbone", "cut", "image_size", "trained_blocks")):
             if each := (drawn := cost(point)).kept:
                 backbone, size, how = (point[f"{family}/{n}"] for n in ("backbone", "image_size", "normalization"))
-                found[f"{backbone} at {size} px, {how} ({drawn.prefix / 1e9:.2g} GFLOP)"] = each
+                copies = max(map(int, offered.get(f"{family}/augmentation_copies", (0,))))
+                found[f"{backbone} at {size} px, {how} ({drawn.prefix / 1e9:.2g} GFLOP)"] = each, copies
     return found
 
 

@@ -32,6 +32,8 @@ from xraytune.records import Value
 
 OWN_NORMALIZATIONS = ("unit", "centered", "standardized")
 BACKBONE_NORMALIZATIONS = ("imagenet", "unit", "standardized")
+COPIES = (0, 1, 2, 4)
+"""Augmented copies of a kept prefix, cycled over epochs; 0 trains on the images as they are."""
 
 
 class ChestXRay(keras_tuner.HyperModel):  # type: ignore[misc]  # KerasTuner has no types
@@ -53,7 +55,8 @@ class ChestXRay(keras_tuner.HyperModel):  # type: ignore[misc]  # KerasTuner has
     def families(self) -> tuple[str, ...]:
         """The families that take part: those asked for, without those whose weights are not at hand."""
         asked = self.context.families or models.FAMILIES
-        return tuple(f for f in models.FAMILIES if f in asked and (self.vggs or not f.startswith("vgg")))
+        able = [f for f in models.FAMILIES if f in asked and (self.vggs or not f.startswith("vgg"))]
+        return tuple(self.context.choices("family", able))
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
         """Everything that may vary; conditional parameters under their parent."""
@@ -109,25 +112,25 @@ class ChestXRay(keras_tuner.HyperModel):  # type: ignore[misc]  # KerasTuner has
                 choice(hp, f"{family}/trained_blocks", (1, 2))
                 choice(hp, f"{family}/head_epochs", (1, 2, 3), 2)
                 choice(hp, f"{family}/rate_factor", (0.3, 0.1, 0.03, 0.01), 0.1)
-            choice(hp, f"{family}/augmentation_copies", (0, 1, 2, 4))
+            choice(hp, f"{family}/augmentation_copies", COPIES)
 
     def _densenet(self, hp: keras_tuner.HyperParameters) -> None:
         if "densenet" not in self.families:
             return
         choice = self.context.choice
-        modes = ["frozen", "last_block", "scratch"] if self.densenets else ["scratch"]
+        modes = self._densenet_modes
         with hp.conditional_scope("family", ["densenet"]):
             choice(hp, "densenet/mode", modes)
             choice(hp, "densenet/image_size", models.SIZES["densenet"], 64)
             with hp.conditional_scope("densenet/mode", ["scratch"]):
                 choice(hp, "densenet/variant", tuple(densenet.VARIANTS))
                 choice(hp, "densenet/own_normalization", OWN_NORMALIZATIONS)
-            if not self.densenets:
+            if modes == ["scratch"]:
                 return
             with hp.conditional_scope("densenet/mode", ["frozen", "last_block"]):
                 choice(hp, "densenet/backbone", self.densenets)
                 choice(hp, "densenet/normalization", BACKBONE_NORMALIZATIONS)
-                choice(hp, "densenet/augmentation_copies", (0, 1, 2, 4))
+                choice(hp, "densenet/augmentation_copies", COPIES)
             with hp.conditional_scope("densenet/mode", ["frozen"]):
                 choice(hp, "densenet/cut", tuple(densenet.CUTS), "pool4")
             with hp.conditional_scope("densenet/mode", ["last_block"]):
@@ -165,11 +168,31 @@ class ChestXRay(keras_tuner.HyperModel):  # type: ignore[misc]  # KerasTuner has
         for name, values in augmentation.CHOICES.items():
             own = [f for f in self.families if f"{f}/{name}" in self.context.narrowed]
             for family in own:
-                with hp.conditional_scope("family", [family]):
-                    self.context.choice(hp, f"{family}/{name}", values)
-            if sharing := [f for f in self.families if f not in own]:
+                self._of_copies(hp, family, name, values)
+            # a DenseNet from scratch keeps no copies
+            sharing = [f for f in self.families if f not in own or f == "densenet"]
+            if sharing:
                 with hp.conditional_scope("family", sharing) if own else nullcontext():
                     self.context.choice(hp, name, values, usual.get(name))
+
+    def _of_copies(self, hp: keras_tuner.HyperParameters, family: str, name: str, values: tuple[Any, ...]) -> None:
+        """A part of the augmentation that a family's kept copies have, where a trial has copies."""
+        copies = [n for n in self.context.choices(f"{family}/augmentation_copies", COPIES) if n]
+        pretrained = [mode for mode in self._densenet_modes if mode != "scratch"]
+        with (
+            hp.conditional_scope("family", [family]),
+            hp.conditional_scope("densenet/mode", pretrained) if family == "densenet" else nullcontext(),
+            hp.conditional_scope(f"{family}/augmentation_copies", copies),
+        ):
+            self.context.choice(hp, f"{family}/{name}", values)
+
+    @property
+    def _densenet_modes(self) -> list[str]:
+        return (
+            self.context.choices("densenet/mode", ["frozen", "last_block", "scratch"])
+            if self.densenets
+            else ["scratch"]
+        )
 
     def _precision(self, hp: keras_tuner.HyperParameters) -> None:
         """Declared only where it was asked for: float32 is what a trial has without."""

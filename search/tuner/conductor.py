@@ -176,10 +176,15 @@ class Conductor:
 
         Returns:
             `continue`, `conclude` (ask the worker to wrap the trial up, then continue) or `stop`.
+
+        Raises:
+            FatalError: the worker met what every other would meet too.
         """
         trial = self.running.get(number)
         if trial is None:  # told already: its worker was too late
             return "stop"
+        if outcome.fatal:
+            raise FatalError(outcome.fatal)
         if outcome.failure:
             self._failure(number, *outcome.failure)
             return "stop"

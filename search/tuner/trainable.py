@@ -23,7 +23,7 @@ import ray
 from ray.tune import Trainable
 
 from search.job import Job, RunningTrial
-from xraytune.errors import TrialError
+from xraytune.errors import FatalError, TrialError
 from xraytune.records import EpochReport, FailureCause, TrialConfig, TrialResult
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class Outcome:
     result: TrialResult | None = None
     predictions: Mapping[str, np.ndarray] | None = None
     failure: tuple[FailureCause, str] | None = None
+    fatal: str = ""
+    """What every trial of the search would meet: it ends."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,8 @@ class TrialTrainable(Trainable):  # type: ignore[misc]
             return Outcome(report=report)
         except TrialError as error:
             failure = error.cause, error.message
+        except FatalError as error:
+            return Outcome(fatal=str(error))
         except MemoryError as error:
             failure = FailureCause.OOM, f"out of memory: {error}"
         except Exception as error:

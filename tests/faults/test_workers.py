@@ -118,3 +118,20 @@ def test_a_search_in_which_everything_fails_stops_and_groups_the_causes(search):
     assert "Traceback" not in search.text
     assert 5 <= len(failures(search.trials(), "error")) < 12
     assert "Traceback" in search.logs  # the whole story is kept for diagnosis
+
+
+def test_a_short_search_in_which_all_trials_fail_ends_as_a_failure_too(search):
+    assert search.run("--trials", "3", XRAYTUNE_FAULT="error") == 1
+    assert "3 of 3 trials failed" in search.text
+    assert "3 × error: RuntimeError: a synthetic mistake" in search.text
+    assert "Traceback" not in search.text
+
+
+def test_what_every_trial_would_meet_ends_the_search_in_one_message_and_it_can_go_on(search):
+    assert search.run("--trials", "6", XRAYTUNE_FAULT="fatal", XRAYTUNE_FAULT_EVERY="3") == 2, search.text
+    assert search.text.count("what every trial needs is gone") == 1
+    assert "Traceback" not in search.text
+    assert not [t for t in search.trials() if t["state"] == "FAIL" and not t["interrupted"]]
+    assert search.gone_within(20)
+    assert search.run("--trials", "6", "--resume") == 0, search.text
+    assert sum(t["state"] in {"COMPLETE", "PRUNED"} for t in search.trials()) == 6

@@ -12,7 +12,7 @@ from search.tuner.conductor import Budget, Conductor, SearchEnded
 from search.tuner.pruning import AshaRule
 from search.tuner.resources import plan
 from search.tuner.trainable import Outcome, classify, share_gpu
-from xraytune.errors import InputError
+from xraytune.errors import FatalError, InputError
 from xraytune.records import EpochReport, FailureCause, TrialConfig
 
 GIB = 2**30
@@ -116,6 +116,14 @@ def test_why_a_search_is_over(budget, state, why):
     vars(c.study).update(state)
     assert c.over() == why
     assert c.next() is None
+
+
+def test_what_every_worker_would_meet_ends_the_search():
+    c = conductor()
+    number = c.next().number
+    with pytest.raises(FatalError, match="weights are gone"):
+        c.heard(number, Outcome(fatal="the weights are gone"))
+    assert not c.study.said  # the trial is asked for again when the search goes on
 
 
 def test_running_trials_wrap_up_when_the_search_is_over():

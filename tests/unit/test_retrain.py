@@ -215,6 +215,18 @@ def test_an_adapted_recipe_shows_what_it_really_was() -> None:
     assert comparison.adapted("somebody's", whole) == ""
 
 
+@pytest.mark.parametrize(
+    ("copies", "says"), [(4, "augmentation strong → medium, hiding none → strong"), (0, "augmentation_copies 4 → 0")]
+)
+def test_an_augmentation_of_kept_copies_that_differs_from_the_recipe_s_is_shown(copies: int, says: str) -> None:
+    published = RECIPES["vgg16_gap128"]
+    own = {"vgg_frozen/augmentation": "medium", "vgg_frozen/hiding": "strong"} if copies else {}
+    shared = {n: v for n, v in published.values.items() if n not in {"augmentation", "hiding"}}
+    tried = trial(0)
+    config = TrialConfig("vgg_frozen", {**shared, "vgg_frozen/augmentation_copies": copies, **own}, 1)
+    assert comparison.adapted("vgg16_gap128", dataclasses.replace(tried, config=config)) == says
+
+
 def test_an_ensemble_s_winner_is_the_confirmed_best_whatever_the_weights() -> None:
     labels = np.repeat([0, 1], 20).astype(np.int32)
     sharp = np.where(labels, 0.95, 0.05)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import spaces
+from search.suggest import Narrowing, check_narrowing, declared
 from spaces import SpaceContext, caching, narrowing, recipes, starts
 from tests.made_networks import config, space
 from xraytune import models
@@ -189,25 +190,68 @@ class TestNarrowing:
             values = draw(left, seed)
             plan = models.plan.Plan.of(values)
             if values["family"].startswith("vgg"):
-                assert (plan.augmentation.hiding, plan.augmentation.shape_jitter) == ("strong", "light")
+                assert plan.augmentation.hiding == ("strong" if plan.copies else "none")
+                assert plan.augmentation.shape_jitter == ("light" if plan.copies else "none")
                 assert "hiding" not in values
         assert offered(narrowed, "hiding") == REMEDIES["hiding"]
         assert any("kept copies all with" in line and "hiding strong" in line for line in lines)
 
     def test_what_the_user_holds_holds_for_kept_copies_too(self):
         context = spaces.SpaceContext(weights=WEIGHTS, images=4400, families=("vgg_frozen",))
-        asked = {"seconds": 1800, "machine": Machine(CORE, 2), "remedies": ("hiding",), "fixed": ("hiding",)}
+        asked = {"seconds": 1800, "machine": Machine(CORE, 2), "remedies": ("hiding",), "fixed": {"hiding": "light"}}
         narrowed, _ = narrowing.narrow("chest_xray", context, **asked)
         assert "vgg_frozen/hiding" not in narrowed.narrowed
         assert offered(narrowed, "hiding") == REMEDIES["hiding"]
 
+    def test_what_the_user_holds_is_never_narrowed_away(self):
+        context = spaces.SpaceContext(weights=WEIGHTS, images=4400)
+        held = {"cnn/image_size": "160", "vgg_frozen/cut": "block5_pool", "vgg_frozen/shape_jitter": "strong"}
+        asked = {"seconds": 1800, "machine": Machine(CORE, 2)}
+        narrowed, _ = narrowing.narrow("chest_xray", context, **asked)
+        assert 160 not in offered(narrowed, "cnn/image_size")
+        narrowed, _ = narrowing.narrow("chest_xray", context, fixed=held, **asked)
+        assert 160 in offered(narrowed, "cnn/image_size")
+        assert "block5_pool" in offered(narrowed, "vgg_frozen/cut")
+        check_narrowing(declared(spaces.get("chest_xray", narrowed).declare_hyperparameters), Narrowing(held))
+
+    def test_size_counts_before_copies_and_two_copies_before_none(self):
+        def of(seconds):
+            left = self.narrowed(seconds)[0]
+            return [max(offered(left, f"vgg_frozen/{name}")) for name in ("image_size", "augmentation_copies")]
+
+        assert [of(seconds) for seconds in (900, 1300, 1800)] == [[48, 2], [64, 2], [64, 4]]
+
+    def test_what_one_family_computes_another_takes(self):
+        left = self.narrowed(1800)[0]
+        for name in ("image_size", "augmentation_copies"):
+            assert offered(left, f"vgg_finetuned/{name}") == offered(left, f"vgg_frozen/{name}")
+        assert offered(left, "vgg_frozen/cut") == ("block4_pool",)
+        assert (offered(left, "vgg_finetuned/cut"), offered(left, "vgg_finetuned/trained_blocks")) == (
+            ("block5_pool",),
+            (1,),
+        )
+
+    def test_a_densenet_from_scratch_stays_where_a_pretrained_one_can_not_be_afforded(self):
+        weights = dict.fromkeys(("densenet121", "densenet201"), "x")
+        context = spaces.SpaceContext(weights=weights, images=4400, families=("densenet",))
+        narrowed, _ = narrowing.narrow("chest_xray", context, seconds=120, machine=Machine(CORE, 2))
+        assert offered(narrowed, "densenet/mode") == ("scratch",)
+        longer, _ = narrowing.narrow("chest_xray", context, seconds=14400, machine=Machine(CORE, 2))
+        assert "frozen" in offered(longer, "densenet/mode")
+        for seed in range(100):
+            values = draw(spaces.get("chest_xray", longer), seed)
+            kept = int(values.get("densenet/augmentation_copies", 0))
+            assert ("densenet/augmentation" in values) == bool(kept)
+            assert "augmentation" in values  # of a network from scratch
+
     def test_more_time_leaves_more(self):
         def size(seconds):
-            return sum(len(v) for v in self.narrowed(seconds)[0].narrowed.values() if len(v) > 1)
+            return sum(map(len, narrowing.declared("chest_xray", self.narrowed(seconds)[0]).values()))
 
         assert max(self.narrowed(7200)[0].narrowed["vgg_frozen/image_size"]) > 48
-        assert self.narrowed(300)[0].narrowed["vgg_frozen/augmentation_copies"] == (0,)
-        assert self.narrowed(300)[0].narrowed["vgg_frozen/image_size"] == (48,)
+        short, lines = self.narrowed(300)
+        assert not {"vgg_frozen", "vgg_finetuned"} & set(spaces.get("chest_xray", short).families)
+        assert any(line.startswith("vgg_frozen: left out") for line in lines)
         assert size(7200) > size(300)
 
 
