@@ -162,8 +162,8 @@ class SyntheticJob:
         seconds: wall time of an epoch.
         epochs: epochs of a trial.
         faulty: whether environment variables say what goes wrong: `XRAYTUNE_FAULT=nan|error|fatal|hang|memory|kill`
-            breaks a share of the trials (`XRAYTUNE_FAULT_EVERY`, one in so many, default all); `XRAYTUNE_EPOCH_SECONDS` is an
-            epoch's wall time.
+            breaks a share of the trials (`XRAYTUNE_FAULT_EVERY`, one in so many, default all), and
+            `XRAYTUNE_EPOCH_SECONDS` is an epoch's wall time.
     """
 
     seed: int = 0

@@ -1,0 +1,80 @@
+"""Retraining in its other ways, whole: three classes, an ensemble, the folds' networks, shifts of each film."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from search import ledger
+from search.storage import open_study
+from tests.searching import ROOT
+
+CLASSES = ("Covid", "Normal", "Viral")
+
+
+def command(module: str, *arguments: object, home: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "XRAYTUNE_CACHE": str(home / "cache"), "COLUMNS": "200", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("finals")
+    done = command("tests.e2e.retraining.made_study", home, ",".join(CLASSES), home=home)
+    assert done.returncode == 0, done.stderr
+    return home
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "networks"),
+    [(("--final", "ensemble", "--tta"), "ensemble", {1, 2}), (("--final", "folds"), "folds", {3})],
+)
+def test_three_classes_go_through_every_final_model(
+    home: Path, options: tuple[str, ...], kind: str, networks: set[int]
+):
+    asked = ("best", "--results", home / "results", "--folds", 3, "--seeds", 1, "--time", "4m")
+    done = command("search.retrain", *asked, *options, home=home)
+    assert done.returncode == 0, done.stderr
+    winner = home / "results" / "made" / "winner"
+    figures = json.loads((winner / "metrics.json").read_text())
+    assert figures["model"]["final"] == kind
+    assert len(list(winner.glob("model*.keras"))) in networks
+    assert figures["test"]["positive"] is None
+    with (winner / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == figures["test"]["images"] == 36
+    for row in rows:
+        p = [float(row[f"probability_{name}"]) for name in CLASSES]
+        assert sum(p) == pytest.approx(1, abs=1e-5)
+        assert row["decision"] == CLASSES[p.index(max(p))]
+    page = (winner / "report.html").read_text()
+    assert all(name in page for name in CLASSES)
+    assert ledger.read(home / "results" / "made")[-1]["final"] == kind
+
+    films = sorted((home / "films" / "test" / "Viral").iterdir())[:3]
+    broken = home / "broken.jpeg"
+    broken.write_bytes(films[0].read_bytes()[:200])
+    said = command("search.predict", winner, *films, broken, "--csv", home / "answers.csv", home=home)
+    assert said.returncode == 1, said.stderr
+    assert "broken.jpeg" in said.stderr
+    with (home / "answers.csv").open() as file:
+        answers = list(csv.DictReader(file))
+    known = {Path(row["path"]).name: row["decision"] for row in rows}
+    assert [answer["decision"] for answer in answers] == [known[Path(answer["path"]).name] for answer in answers]
+    assert set(answers[0]) >= {f"probability_{name}" for name in CLASSES}
+
+
+def test_every_opening_of_both_is_in_the_ledger(home: Path) -> None:
+    entries = ledger.read(home / "results" / "made")
+    assert [entry["final"] for entry in entries] == ["ensemble", "folds"]
+    assert open_study("made", home / "results").name == "made"
+    assert all("figures" in entry for entry in entries)
