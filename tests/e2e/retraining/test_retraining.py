@@ -239,6 +239,20 @@ def test_the_report_is_made_again_without_opening_the_test_set(
     assert len(ledger.read(folder.parent)) == before
 
 
+@pytest.mark.parametrize("victim", ["predictions.csv", "metrics.json", "gradcam/00.jpg"])
+def test_a_report_of_files_that_are_not_what_was_written_is_refused_in_words(
+    winner: Path, home: Path, victim: str
+) -> None:
+    study = open_study("made", home / "results")
+    (winner / victim).unlink()
+    with pytest.raises(ArtifactError, match=r"metrics\.json"):
+        report.write(study, winner)
+    if victim != "gradcam/00.jpg":
+        (winner / victim).write_text("{}")
+        with pytest.raises(ArtifactError, match="Retrain"):
+            report.write(study, winner)
+
+
 def test_onnx_says_the_same_and_runs_without_keras(winner: Path) -> None:
     pytest.importorskip("tf2onnx")
     from xraytune.onnx_export import TOLERANCE, export, films
