@@ -290,13 +290,17 @@ def results(figures: Mapping[str, Any], folder: Path) -> None:
             "over the classes.[/]"
         )
     classes = Table(title="By class", title_justify="left", header_style="bold")
-    for name in ("class", "precision", "recall", "F1", "support"):
+    shown = {"precision": "precision", "recall": "recall", "f1": "F1"}
+    if len(test["classes"]) > 2:  # of two classes one's specificity is the other's recall
+        shown |= {"specificity": "specificity", "auc": "AUC against the rest"}
+    for name in ("class", *shown.values(), "support"):
         classes.add_column(name, justify="left" if name == "class" else "right")
     for name, row in test["by_class"].items():
-        cells = [interval(row[figure], 2) for figure in ("precision", "recall", "f1")]
+        cells = [interval(row[figure], 2) for figure in shown]
         classes.add_row(name, *cells, str(row["support"]))
     for kind in ("macro", "weighted"):
-        cells = [interval(test["averages"][f"{kind}/{figure}"], 2) for figure in ("precision", "recall", "f1")]
+        averages = (test["averages"].get(f"{kind}/{figure}") for figure in shown)
+        cells = [interval(found, 2) if found else "" for found in averages]
         classes.add_row(kind, *cells, str(test["images"]))
     out.print(classes)
     matrix = Table(title="Confusion matrix", title_justify="left", header_style="bold")

@@ -58,6 +58,10 @@ def test_three_classes_go_through_every_final_model(
         assert row["decision"] == CLASSES[p.index(max(p))]
     page = (winner / "report.html").read_text()
     assert all(name in page for name in CLASSES)
+    for shown in (page, done.stdout):
+        assert "AUC against the rest" in shown
+        value, low, high = (f"{v:.2f}" for v in figures["test"]["by_class"]["Viral"]["auc"])
+        assert f"{value} [{low}, {high}]" in shown or f"{value} ({low} – {high})" in shown
     assert ledger.read(home / "results" / "made")[-1]["final"] == kind
 
     films = sorted((home / "films" / "test" / "Viral").iterdir())[:3]
