@@ -261,6 +261,24 @@ def opened(figures: Mapping[str, Any]) -> str:
     return f"opened {figures['opened']}×{together}"
 
 
+def _by_class(test: Mapping[str, Any]) -> Table:
+    """Precision, recall and F1 of each class and their averages; of three and more also each one against the rest."""
+    classes = Table(title="By class", title_justify="left", header_style="bold")
+    shown = {"precision": "precision", "recall": "recall", "f1": "F1"}
+    if len(test["classes"]) > 2:  # of two classes one's specificity is the other's recall
+        shown |= {"specificity": "specificity", "auc": "AUC against the rest"}
+    for name in ("class", *shown.values(), "support"):
+        classes.add_column(name, justify="left" if name == "class" else "right")
+    for name, row in test["by_class"].items():
+        cells = [interval(row[figure], 2) for figure in shown]
+        classes.add_row(name, *cells, str(row["support"]))
+    for kind in ("macro", "weighted"):
+        averages = (test["averages"].get(f"{kind}/{figure}") for figure in shown)
+        cells = [interval(found, 2) if found else "" for found in averages]
+        classes.add_row(kind, *cells, str(test["images"]))
+    return classes
+
+
 def results(figures: Mapping[str, Any], folder: Path) -> None:
     """The final metrics: overall beside the trivial answer, by class, confusion matrix, gap, what to do next."""
     test = figures["test"]
@@ -289,20 +307,7 @@ def results(figures: Mapping[str, Any], folder: Path) -> None:
             "[dim]The likeliest class is the answer; all but accuracy, Brier score and calibration error are averages "
             "over the classes.[/]"
         )
-    classes = Table(title="By class", title_justify="left", header_style="bold")
-    shown = {"precision": "precision", "recall": "recall", "f1": "F1"}
-    if len(test["classes"]) > 2:  # of two classes one's specificity is the other's recall
-        shown |= {"specificity": "specificity", "auc": "AUC against the rest"}
-    for name in ("class", *shown.values(), "support"):
-        classes.add_column(name, justify="left" if name == "class" else "right")
-    for name, row in test["by_class"].items():
-        cells = [interval(row[figure], 2) for figure in shown]
-        classes.add_row(name, *cells, str(row["support"]))
-    for kind in ("macro", "weighted"):
-        averages = (test["averages"].get(f"{kind}/{figure}") for figure in shown)
-        cells = [interval(found, 2) if found else "" for found in averages]
-        classes.add_row(kind, *cells, str(test["images"]))
-    out.print(classes)
+    out.print(_by_class(test))
     matrix = Table(title="Confusion matrix", title_justify="left", header_style="bold")
     matrix.add_column("truth")
     for name in test["classes"]:
