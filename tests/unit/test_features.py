@@ -12,10 +12,13 @@ import keras
 import numpy as np
 import pytest
 
+import spaces
+from spaces import narrowing
 from tests.made_networks import config, space, trial_data, write_weights
 from xraytune import features, prefix_store, session
 from xraytune.augmentation import Augmentation
 from xraytune.errors import TrialError
+from xraytune.models.cost import Machine
 from xraytune.records import FailureCause
 from xraytune.training import Training
 
@@ -237,6 +240,30 @@ def test_augmented_copies_cycle_and_are_shared(weights, tmp_path):
     again = Training(full, dataclasses.replace(point, seed=9), data, max_epochs=1)
     again.step()
     assert again.seconds["prefix"] < training.seconds["prefix"]
+
+
+def test_trials_of_a_narrowed_space_share_the_copies_whatever_is_drawn(weights, tmp_path, monkeypatch):
+    asked = spaces.SpaceContext(weights=weights, images=4400)
+    machine = Machine(8e10, 2)
+    context, _ = narrowing.narrow("chest_xray", asked, seconds=1800, machine=machine, remedies=("hiding",))
+    narrowed = spaces.get("chest_xray", context)
+    seen = []
+    real = features.Prefix.features
+
+    def spied(self, *arguments, augment=None, copy=0, **options):
+        seen.append((augment, copy) if augment else None)
+        return real(self, *arguments, augment=augment, copy=copy, **options)
+
+    monkeypatch.setattr(features.Prefix, "features", spied)
+    data = trial_data(tmp_path, sizes=(64,))
+    for seed, copies in enumerate((2, 4, 0)):
+        point = config(narrowed, seed, family="vgg_frozen", vgg_frozen__augmentation_copies=copies, batch_size=64)
+        training = Training(narrowed, point, data, max_epochs=1)
+        training.step()
+    alike = Augmentation("medium", shape_jitter="light", hiding="strong")
+    assert {found for found in seen if found} == {(alike, 0)}
+    assert None in seen  # validation images, and the trial without copies
+    assert len([path for path in (tmp_path / "prefixes").iterdir() if path.is_dir()]) == 2  # plain, and one copy
 
 
 def test_time_that_is_up_while_a_prefix_is_built_is_an_interruption(weights, tmp_path):
