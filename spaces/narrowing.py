@@ -24,8 +24,8 @@ from spaces.context import SpaceContext
 from xraytune.augmentation import REMEDIES
 from xraytune.batches import epoch_size
 from xraytune.data import Audit, cache
+from xraytune.models import FAMILIES, measured
 from xraytune.models import cost as costs
-from xraytune.models import measured
 from xraytune.models.cost import Machine, measure_machine
 from xraytune.records import Objective, Value
 
@@ -134,7 +134,9 @@ def this_machine(context: SpaceContext, seconds: float | None) -> Machine:
     machine = measure_machine()
     if machine.accelerator or not seconds or seconds < MEASURED_FROM:
         return machine
-    rates = measured.prefix_rates(context.weights, cache.folder("measured"))
+    families = context.families or FAMILIES
+    wanted = {name: path for name, path in context.weights.items() if any(f[:3] == name[:3] for f in families)}
+    rates = measured.prefix_rates(wanted, cache.folder("measured"))
     return dataclasses.replace(machine, prefix_rates=rates)
 
 
