@@ -89,6 +89,7 @@ class Retraining:
             fitted = winner.fit(
                 choice, labels, patients, folds,
                 positive=dataset.positive, beta=self.spec.beta, policy=thresholds.check(self.options.threshold),
+                objective=self.spec.objective,
             )  # fmt: skip
             members = self._networks(choice, recipe, pool, budget)
             retrained = self._rivals(rivals, pool)

@@ -122,6 +122,8 @@ class Fitted:
     calibration: Calibration
     losses: Mapping[str, float]
     """Cross-validated cross-entropy by calibration."""
+    shifted: bool
+    """Whether it was fitted and chosen over the shifted views."""
     policies: tuple[Policy, ...]
     policy: Policy | None
     """The one in use; None without a positive class."""
@@ -149,6 +151,7 @@ def fit(
     positive: int | None,
     beta: float,
     policy: str,
+    objective: str = Objective.CLEAN,
 ) -> Fitted:
     """Calibration and operating threshold, fitted on out-of-fold predictions alone.
 
@@ -160,29 +163,33 @@ def fit(
         positive: the positive class or None.
         beta: of F-beta.
         policy: a checked threshold policy.
+        objective: under `robust` the calibration is fitted and chosen over all views, as the finalists were.
     """
     raw = choice.out_of_fold()
-    scale, losses = calibration.choose(labels, raw, folds)
+    indices, views = choice.views()
+    where = {int(image): row for row, image in enumerate(indices)}
+    inner = [(rows_of(train, where), rows_of(held, where)) for train, held in folds]  # of the images that have views
+    shifted = objective == Objective.ROBUST and len(views) > 1
+    if shifted:
+        shares = {int(label): float(np.mean(labels == label)) for label in np.unique(labels)}
+        sample = calibration.over_views(labels[indices], views, inner, shares)
+    else:
+        sample = calibration.Sample(np.asarray(labels, np.int64), np.asarray(raw, np.float64), folds)
+    scale, losses, without = calibration.choose(sample)
     calibrated = scale.apply(raw)
     crossed = calibrated.copy()
-    for train, held in folds:
-        crossed[held] = calibration.fit(labels[train], raw[train], scale.method).apply(raw[held])
+    for other, (_, held) in zip(without, folds, strict=True):
+        crossed[held] = other.apply(raw[held])
     areas = tuple(float(metrics.figures(labels[i], raw[i], positive, brief=True)["auc"][0]) for _, i in folds)
     if positive is None:
-        return Fitted(scale, losses, (), None, calibrated, crossed, areas, ())
+        return Fitted(scale, losses, shifted, (), None, calibrated, crossed, areas, ())
     event = np.asarray(labels) == positive
-    indices, views = choice.views()
     column = {name: scale.apply(p)[:, positive] for name, p in views.items()}
     names = list(dict.fromkeys([*thresholds.STANDARD, thresholds.SHARED, policy]))
     names = [n for n in names if n != thresholds.AUTOMATIC]
     everything = thresholds.Everything(event, calibrated[:, positive], folds)
     if len(column) > 1 and "clean" in column:
-        where = {int(image): row for row, image in enumerate(indices)}
-        inner = [
-            tuple(np.array([where[int(i)] for i in part if int(i) in where], dtype=np.int64) for part in fold)
-            for fold in folds
-        ]
-        policies = thresholds.compare(names, event[indices], column, [(a, b) for a, b in inner], beta, everything)
+        policies = thresholds.compare(names, event[indices], column, inner, beta, everything)
     else:
         column = {"clean": calibrated[:, positive]}
         policies = thresholds.compare(names, event, column, folds, beta)
@@ -190,7 +197,12 @@ def fit(
         used = thresholds.automatic([p for p in policies if not p.name.startswith("sensitivity")], beta)
     else:
         used = next(p for p in policies if p.name == policy)
-    return Fitted(scale, losses, policies, used, calibrated, crossed, areas, tuple(column))
+    return Fitted(scale, losses, shifted, policies, used, calibrated, crossed, areas, tuple(column))
+
+
+def rows_of(images: NDArray[np.integer], where: Mapping[int, int]) -> NDArray[np.int64]:
+    """Rows `where` says that those of the images are in which it knows."""
+    return np.array([where[int(i)] for i in images if int(i) in where], dtype=np.int64)
 
 
 @contextmanager
@@ -314,6 +326,7 @@ def judge(
         },
         "calibration": {
             "method": fitted.calibration.method,
+            "over_views": fitted.shifted,
             "cross_entropy_out_of_fold": dict(fitted.losses),
             "test_error_with": test["overall"]["calibration_error"][0],
             "test_error_without": metrics.summary(labels, raw, positive, fitted.threshold, beta)["calibration_error"],

@@ -7,7 +7,7 @@ al. 2020). Three numbers in JSON, so a kept model needs no pickle.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,8 @@ from scipy import optimize, special
 
 from xraytune.metrics import CALIBRATION_BINS, Floats
 from xraytune.records import Record
+
+Folds = Sequence[tuple[NDArray[np.integer], NDArray[np.integer]]]
 
 _FLOOR = 1e-7  # float32 softmax reaches 0; its logarithm must not
 SLOPES = (0.05, 20.0)
@@ -56,7 +58,42 @@ def _logits(p: Floats) -> Floats:
     return np.asarray(np.log(np.clip(p, _FLOOR, 1.0)))
 
 
-def fit(labels: ArrayLike, probabilities: ArrayLike, method: str) -> Calibration:
+@dataclass(frozen=True)
+class Sample:
+    """Out-of-fold predictions that a calibration is fitted on, and how its methods are told apart."""
+
+    labels: NDArray[np.int64]
+    """Class indices `(n,)`."""
+    probabilities: Floats
+    """`(n, k)`."""
+    folds: Folds
+    """Patient-grouped (train, validation) indices."""
+    weights: Floats | None = None
+    """`(n,)`; None weighs all alike."""
+
+
+def over_views(labels: ArrayLike, views: Mapping[str, ArrayLike], folds: Folds, shares: Mapping[int, float]) -> Sample:
+    """All views of some images as one sample, each class weighted to its share of all images.
+
+    A calibration fitted on the images as they are holds where films look as they did; fitted on shifted ones it gives
+    up a little there and holds better elsewhere (Tomani et al. 2021, "Post-hoc uncertainty calibration for domain drift
+    scenarios").
+
+    Args:
+        labels: of the images, `(m,)`.
+        views: out-of-fold probabilities `(m, k)` by view.
+        folds: of the images.
+        shares: of all images, by class.
+    """
+    truth = np.asarray(labels, dtype=np.int64)
+    m, v = len(truth), len(views)
+    each = np.array([shares[int(label)] / np.mean(truth == label) for label in truth])
+    rows = [tuple(np.concatenate([part + i * m for i in range(v)]) for part in fold) for fold in folds]
+    stacked = np.concatenate([np.asarray(p, dtype=np.float64) for p in views.values()])
+    return Sample(np.tile(truth, v), stacked, [(a, b) for a, b in rows], np.tile(each, v))
+
+
+def fit(labels: ArrayLike, probabilities: ArrayLike, method: str, weights: ArrayLike | None = None) -> Calibration:
     """The calibration of least cross-entropy.
 
     Targets are Platt's smoothed ones, (N + 1) / (N + 2), so that separable predictions don't end in certainty.
@@ -65,10 +102,12 @@ def fit(labels: ArrayLike, probabilities: ArrayLike, method: str) -> Calibration
         labels: class indices `(n,)`.
         probabilities: out-of-fold predictions `(n, k)`.
         method: none, temperature or platt.
+        weights: of the predictions, `(n,)`.
     """
     truth = np.asarray(labels, dtype=np.int64)
     p = np.asarray(probabilities, dtype=np.float64)
     k = p.shape[1]
+    share = _shares(weights, len(truth))
     if method == "none" or len(truth) < 2:
         return none(k)
     logits = _logits(p)
@@ -81,9 +120,9 @@ def fit(labels: ArrayLike, probabilities: ArrayLike, method: str) -> Calibration
         slope = np.exp(x[0])
         z = logits * slope + (np.concatenate([[0.0], x[1:]]) if biased else 0.0)
         error = special.softmax(z, axis=1) - targets
-        value = -(targets * special.log_softmax(z, axis=1)).sum() / len(truth)
-        by_slope = (error * logits).sum() * slope / len(truth)
-        return float(value), np.concatenate([[by_slope], error.mean(axis=0)[1:] if biased else []])
+        value = -share @ (targets * special.log_softmax(z, axis=1)).sum(axis=1)
+        by_slope = share @ (error * logits).sum(axis=1) * slope
+        return float(value), np.concatenate([[by_slope], (share @ error)[1:] if biased else []])
 
     start = np.zeros(k if biased else 1)
     bounds = [(np.log(SLOPES[0]), np.log(SLOPES[1]))] + [(-10.0, 10.0)] * (len(start) - 1)
@@ -92,35 +131,37 @@ def fit(labels: ArrayLike, probabilities: ArrayLike, method: str) -> Calibration
     return Calibration(method, float(np.exp(x[0])), bias)
 
 
-def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
+def _shares(weights: ArrayLike | None, n: int) -> Floats:
+    """Weights `(n,)` that sum to 1."""
+    given = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
+    return np.asarray(given / given.sum())
+
+
+def log_loss(labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Mean cross-entropy in nats."""
     truth = np.asarray(labels, dtype=np.int64)
-    return float(-_logits(np.asarray(probabilities, dtype=np.float64))[np.arange(len(truth)), truth].mean())
+    each = _logits(np.asarray(probabilities, dtype=np.float64))[np.arange(len(truth)), truth]
+    return float(-_shares(weights, len(truth)) @ each)
 
 
-def choose(
-    labels: ArrayLike, probabilities: ArrayLike, folds: Sequence[tuple[NDArray[np.integer], NDArray[np.integer]]]
-) -> tuple[Calibration, dict[str, float]]:
+def choose(sample: Sample) -> tuple[Calibration, dict[str, float], list[Calibration]]:
     """The calibration whose cross-entropy on folds that it was not fitted on is least.
 
-    Args:
-        labels: class indices `(n,)`.
-        probabilities: out-of-fold predictions `(n, k)`.
-        folds: patient-grouped (train, validation) indices.
-
     Returns:
-        the chosen one fitted on everything, and each method's cross-validated cross-entropy.
+        the chosen one fitted on everything, each method's cross-validated cross-entropy, and the chosen one fitted
+        without each fold.
     """
-    truth = np.asarray(labels, dtype=np.int64)
-    p = np.asarray(probabilities, dtype=np.float64)
-    losses = {}
+    truth, p = sample.labels, sample.probabilities
+    weights = np.ones(len(truth)) if sample.weights is None else sample.weights
+    losses, without = {}, {}
     for method in ("none", "temperature", "platt"):
+        without[method] = [fit(truth[train], p[train], method, weights[train]) for train, _ in sample.folds]
         held_out = np.array(p)
-        for train, validation in folds:
-            held_out[validation] = fit(truth[train], p[train], method).apply(p[validation])
-        losses[method] = log_loss(truth, held_out)
+        for scale, (_, validation) in zip(without[method], sample.folds, strict=True):
+            held_out[validation] = scale.apply(p[validation])
+        losses[method] = log_loss(truth, held_out, weights)
     chosen = min(losses, key=losses.__getitem__)
-    return fit(truth, p, chosen), losses
+    return fit(truth, p, chosen, weights), losses, without[chosen]
 
 
 def reliability(happened: ArrayLike, probability: ArrayLike) -> list[dict[str, float]]:
