@@ -75,7 +75,7 @@ def in_words(
     if fell and shift:
         out.append(shift)
     if "auc" in fell:
-        out.append("The ranking itself became worse (ROC AUC), so no other threshold would close the gap.")
+        out.append("The ranking itself became worse too (ROC AUC): another threshold closes the gap in part at most.")
     elif positive and changed and "auc" not in changed:
         out.append("The ranking (ROC AUC) held: the gap is one of the operating threshold.")
     if not changed:
