@@ -59,13 +59,3 @@ def test_three_kills_of_the_driver_cost_nothing_that_had_ended(search):
     assert search.run("--trials", "12", "--resume", XRAYTUNE_EPOCH_SECONDS="0") == 0, search.text
     assert len(counted(search.trials())) == 12
     assert not [t for t in search.trials() if t["state"] in {"RUNNING", "WAITING"}]
-
-
-def test_four_trials_on_two_gpus_at_half_of_one_each_see_their_own(search):
-    """Two GPUs by name alone, which Ray hands out like real ones."""
-    shares = ("--concurrency", "4", "--gpus-per-trial", "0.5")
-    search.start("--trials", "4", *shares, CUDA_VISIBLE_DEVICES="0,1", XRAYTUNE_EPOCH_SECONDS="5")
-    assert search.wait() == 0, search.text
-    assert "4 trials at once" in search.text
-    seen = [t["result"]["device"] for t in counted(search.trials())]
-    assert sorted(seen) == ["gpu 0", "gpu 0", "gpu 1", "gpu 1"]

@@ -169,7 +169,7 @@ class TestNarrowing:
         for seconds in (600, 1800, 7200):
             left = spaces.get("chest_xray", self.narrowed(seconds)[0])
             arrays = {}
-            for seed in range(400):
+            for seed in range(150):
                 values = draw(left, seed)
                 found, plan = cost(values), models.plan.Plan.of(values)
                 if found.prefix:
