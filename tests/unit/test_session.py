@@ -19,7 +19,7 @@ def test_a_worker_keeps_nothing_of_its_trials(tmp_path, monkeypatch):
     data = trial_data(tmp_path, n=48)
     smoke = space("smoke")
     objects, used = [], []
-    for seed in range(9):
+    for seed in range(7):
         training = Training(smoke, config(smoke, family=("dense", "cnn")[seed % 2], seed=seed), data, max_epochs=1)
         training.step()
         network = weakref.ref(training.model)
