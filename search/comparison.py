@@ -51,15 +51,14 @@ def adapted(name: str, trial: TrialRecord, max_epochs: int = 0) -> str:
     tried = dict(trial.config.values)
     if max_epochs and int(tried.get("epochs", 0)) > max_epochs:
         tried["epochs"] = max_epochs
-    copied = any(name.endswith("augmentation_copies") and count for name, count in tried.items())
     pairs = []
     for key, value in recipe.values.items():
         own = f"{recipe.values['family']}/{key}"  # kept copies may have an augmentation of their own
-        if own in tried and copied:
+        if own in tried:
             pairs.append((key, value, tried[own]))
         elif key in tried:
             pairs.append((key.rpartition("/")[2], value, tried[key]))
-    return ", ".join(f"{key} {value} → {now}" for key, value, now in pairs if now != value)
+    return ", ".join(f"{key} {value} → {type(value)(now)}" for key, value, now in pairs if now != value)
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ def _exit_code(program: Callable[[], Any]) -> int:
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise
-        where = f"{error.filename} can't be written" if error.filename else "Something can't be written"
+        where = f"{error.filename} can't be read or written" if error.filename else "A file can't be written"
         fail(f"{where}: {error.strerror}. Make room or choose another place, and call the same command again.")
         code = 1
     return code if isinstance(code, int) else 0

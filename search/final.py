@@ -34,9 +34,6 @@ from xraytune.trial_data import TrialData
 if TYPE_CHECKING:
     from search.retrain import Options
 
-MOST_WORKERS = 8
-"""Trainings at once without being asked: the memory of one is counted in GB."""
-
 
 @dataclass(frozen=True)
 class _Retrained:
@@ -70,7 +67,7 @@ class Retraining:
         from search.retrain import search_seconds
 
         budget = self.options.time or max(60.0, search_seconds(self.study))
-        workers = self.options.workers or min(MOST_WORKERS, hardware.gpus() or hardware.cores())
+        workers = self.options.workers or min(hardware.MOST_WORKERS, hardware.gpus() or hardware.cores())
         dataset = self._data()
         recipe = self._recipe(dataset)
         labels, patients = np.asarray(recipe.data.labels), np.asarray(recipe.data.patients)

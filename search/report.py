@@ -47,8 +47,24 @@ def main(
     folder = view.folder / "winner"
     if not (folder / "metrics.json").exists():
         raise StudyError(f"Study {view.name!r} has no winner yet: python -m search.retrain best --study {view.name}")
-    write(view, folder)
+    again(view, folder)
     console.out.print(f"{folder / 'report.html'}\n{folder / 'MODEL_CARD.md'}", soft_wrap=True)
+
+
+def again(study: StudyView, folder: Path) -> None:
+    """`write`, of files that may not be what the retraining left.
+
+    Raises:
+        ArtifactError: they are not.
+    """
+    try:
+        write(study, folder)
+    except (KeyError, ValueError, TypeError, FileNotFoundError, jinja2.UndefinedError) as error:
+        raise ArtifactError(
+            f"The report of {folder} can't be made: metrics.json, predictions.csv or gradcam/ are not what the "
+            f"retraining wrote there ({type(error).__name__}: {error}). Retrain: python -m search.retrain best --study "
+            f"{study.name}"
+        ) from None
 
 
 def write(study: StudyView, folder: Path) -> None:
@@ -61,17 +77,7 @@ def write(study: StudyView, folder: Path) -> None:
     Raises:
         ArtifactError: one of them is missing or was changed.
     """
-    try:
-        _write(study, folder, artifacts.read_json(folder / "metrics.json"))
-    except (KeyError, ValueError, TypeError, FileNotFoundError, jinja2.UndefinedError) as error:
-        raise ArtifactError(
-            f"The report of {folder} can't be made: metrics.json, predictions.csv or gradcam/ are not what the "
-            f"retraining wrote there ({type(error).__name__}: {error}). Retrain: python -m search.retrain best --study "
-            f"{study.name}"
-        ) from None
-
-
-def _write(study: StudyView, folder: Path, figures: Mapping[str, Any]) -> None:
+    figures = artifacts.read_json(folder / "metrics.json")
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=jinja2.select_autoescape(["html"]),
@@ -123,6 +129,7 @@ def _p_value(p: float | None) -> str:
 def _context(study: StudyView, folder: Path, figures: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that the templates show."""
     labels, p, patients = read_predictions(folder / "predictions.csv", figures["test"]["classes"])
+    films = _films(folder)
     trials = [t for t in study.trials() if t.counts]
     positive = figures["test"]["positive"]
     shown = positive if positive is not None else None
@@ -143,8 +150,8 @@ def _context(study: StudyView, folder: Path, figures: Mapping[str, Any]) -> dict
         "learning": Markup(_learning(figures)),
         "views": _views(figures),
         "trivial_robust": robust.trivial(len(figures["test"]["classes"]), positive, figures["test"]["beta"]),
-        "cases": _cases(folder),
-        "heat_method": _heat_method(folder),
+        "cases": _cases(folder, films),
+        "heat_method": films[0]["method"] if films else "",
         "ledger": ledger.read(study.folder),
         "ledger_names": {name: NAMES[name] for name in ledger.FIGURES},
         "openings": ledger.openings(study.folder.parent, study.spec.test_fingerprint),
@@ -409,24 +416,19 @@ def _views(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _cases(folder: Path) -> list[dict[str, Any]]:
-    """Films with their Grad-CAM as data URIs, by kind."""
+def _films(folder: Path) -> list[dict[str, Any]]:
+    """What `cases` listed of the films that are shown; nothing where there are no maps."""
     listing = folder / "gradcam" / "cases.json"
-    if not listing.exists():
-        return []
-    rows = artifacts.read_json(listing)
+    return list(artifacts.read_json(listing)) if listing.exists() else []
+
+
+def _cases(folder: Path, films: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Films with their heat maps as data URIs, by kind."""
     out = []
-    for kind, title in cases.KINDS.items():
-        own = [{**row, "src": _data_uri(listing.parent / row["file"])} for row in rows if row["kind"] == kind]
+    for kind, title in cases.KINDS.items() if films else ():
+        own = [{**row, "src": _data_uri(folder / "gradcam" / row["file"])} for row in films if row["kind"] == kind]
         out.append({"title": title, "films": own})
     return out
-
-
-def _heat_method(folder: Path) -> str:
-    """What the heat maps beside the films are called; empty without any."""
-    listing = folder / "gradcam" / "cases.json"
-    rows = artifacts.read_json(listing) if listing.exists() else []
-    return str(rows[0]["method"]) if rows else ""
 
 
 def _data_uri(path: Path) -> str:

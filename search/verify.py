@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search import console
-from xraytune import data
+from xraytune import artifacts, data
 from xraytune.data.audit import NOTABLE
 from xraytune.data.sources import KINDS
 
@@ -71,7 +71,7 @@ def main(
         )
         audit = data.audit(found.dataset, compare_test=compare_test) if found.dataset else None
     if as_json:
-        console.out.print_json(json.dumps(_plain(found, audit)), indent=2, highlight=False)
+        console.out.print_json(json.dumps(artifacts.finite(_plain(found, audit))), indent=2, highlight=False)
     else:
         _show(found, audit)
     raise typer.Exit(1 if found.errors else 0)

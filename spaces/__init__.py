@@ -69,14 +69,12 @@ def to_search(name: str, context: SpaceContext, progress: Progress | None = None
 
 
 def fingerprint(name: str) -> str:
-    """sha256 of the file that a space of the user's own is in; empty for ours, which have the package's version.
-
-    Raises:
-        InputError: its module can't be imported.
-    """
+    """sha256 of the file that a space of the user's own is in; empty for ours, which have the package's version."""
     if name in SPACES:
         return ""
-    file = _module(name.rpartition(":")[0]).__file__
+    module = name.rpartition(":")[0]
+    found = None if module.endswith(".py") else importlib.util.find_spec(module)
+    file = found.origin if found else module
     return artifacts.sha256(file) if file else ""
 
 

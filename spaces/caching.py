@@ -9,6 +9,7 @@ import spaces
 from spaces.choices import points
 from spaces.context import SpaceContext
 from spaces.narrowing import declared
+from spaces.prefixes import ARRAY
 from xraytune import prefix_store
 from xraytune.errors import InputError
 from xraytune.models.cost import cost
@@ -60,7 +61,7 @@ def _prefixes(space: str, context: SpaceContext) -> dict[str, tuple[float, int]]
     found: dict[str, tuple[float, int]] = {}
     for family in map(str, offered["family"]):
         own = {n: v for n, v in offered.items() if n.startswith(f"{family}/")} | {"family": (family,)}
-        for point in points(own, ("normalization", "backbone", "cut", "image_size", "trained_blocks")):
+        for point in points(own, ARRAY):
             if each := (drawn := cost(point)).kept:
                 backbone, size, how = (point[f"{family}/{n}"] for n in ("backbone", "image_size", "normalization"))
                 copies = max(map(int, offered.get(f"{family}/augmentation_copies", (0,))))

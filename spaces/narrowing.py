@@ -21,6 +21,7 @@ import spaces
 from spaces import prefixes
 from spaces.choices import Choices, points
 from spaces.context import SpaceContext
+from xraytune import hardware
 from xraytune.augmentation import REMEDIES
 from xraytune.batches import epoch_size
 from xraytune.data import Audit, cache
@@ -41,9 +42,6 @@ MEASURED_FROM = 600.0
 
 OFF = ("none", False)
 """What a part of an augmentation is called that is not applied."""
-
-MOST_WORKERS = 8
-"""Trials at once on CPUs (`search.tuner.resources`): with more cores each trial has more threads."""
 
 DEAR = ("image_size", "width", "growth", "convolutions", "blocks", "units", "variant", "cut", "trained_blocks", "mode")
 """Which parameters a step's cost depends on."""
@@ -96,7 +94,7 @@ def narrow(
     narrowed: Choices = {} if machine.accelerator else _epochs(seconds)
     epochs = max(int(e) for e in narrowed.get("epochs", (30,)))
     lines: list[str] = []
-    budget = prefixes.Budget.of(seconds, machine, max(1, machine.workers // MOST_WORKERS))
+    budget = prefixes.Budget.of(seconds, machine, max(1, machine.workers // hardware.MOST_WORKERS))
     operations = afforded / epochs * machine.rate * TRACED
     narrowed["epoch_gflop"] = (max(int(operations / 1e9), 1),)
     fixed = fixed or {}

@@ -42,7 +42,7 @@ ALIKE = {
 GIVEN_BACK = ("cut", "backbone", "normalization")
 """Which parameters get choices back, in order, where time remains."""
 
-_ARRAY = ("normalization", "backbone", "cut", "image_size", "trained_blocks")
+ARRAY = ("normalization", "backbone", "cut", "image_size", "trained_blocks")
 """What makes a prefix another one, beside its augmentation."""
 
 PrefixKey = tuple[Value, ...]
@@ -91,7 +91,7 @@ class Family:
         alike = tuple(self.at(name) for name in ALIKE if self.at(name))
         arrays = max(copies) * math.prod(map(len, alike)) + (0 in copies) + BESIDES
         found: dict[PrefixKey, tuple[float, float]] = {}
-        for point in points(self.own, _ARRAY):
+        for point in points(self.own, ARRAY):
             cost = costs.cost(point)
             if cost.prefix:
                 names = ("backbone", "image_size", "normalization")

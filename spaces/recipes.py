@@ -8,12 +8,12 @@ left stands in and a line says so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import keras_tuner
 
-from xraytune.augmentation import REMEDIES
+from xraytune.augmentation import CHOICES, REMEDIES
 from xraytune.batches import epoch_size
 from xraytune.models.cost import Machine, cost, measure_machine
 from xraytune.models.plan import Plan
@@ -228,14 +228,18 @@ RECIPES: dict[str, Recipe] = {
 
 def point(recipe: Recipe, space: keras_tuner.HyperModel) -> tuple[dict[str, Value], str]:
     """The recipe's point of a space and what had to be adapted; an empty point and the reason where it has none."""
-    hp = keras_tuner.HyperParameters()
-    hp.values = dict(recipe.values)
-    space.declare_hyperparameters(hp)
-    values: dict[str, Value] = {p.name: hp.values[p.name] for p in hp.space if hp.is_active(p)}
+    family, wanted = recipe.values["family"], dict(recipe.values)
+    copies = f"{family}/augmentation_copies"
+    active = _active(space, wanted)
+    if copies in wanted and copies in active:  # first, since the augmentation of kept copies hangs on there being some
+        wanted[copies] = _nearest(wanted[copies], active[copies].values)
+        active = _active(space, wanted)
+    values: dict[str, Value] = {name: wanted.get(name, p.default) for name, p in active.items()}
     adapted = []
     for name, value in recipe.values.items():
-        names = {name, f"{recipe.values['family']}/{name}"}  # kept copies may have an augmentation of their own
-        declared = [p for p in hp.space if p.name in names and hp.is_active(p)]
+        declared = [active[n] for n in (name, f"{family}/{name}") if n in active]
+        if not declared and name in CHOICES and not wanted.get(copies, 1):
+            continue  # without copies nothing is augmented
         if not declared:
             return {}, f"the space has no {name}"
         if type(declared[0]).__name__ != "Choice" or value in (choices := declared[0].values):
@@ -243,19 +247,31 @@ def point(recipe: Recipe, space: keras_tuner.HyperModel) -> tuple[dict[str, Valu
         if name.endswith("augmentation_copies") and max(choices) == 0:
             return {}, "too dear: no augmented copy of its kept prefix can be afforded"
         if name.endswith(("image_size", "epochs", "augmentation_copies", "width")):
-            nearest = min(choices, key=lambda c: abs(float(c) - float(value)))
-            values[name] = nearest
-            adapted.append(f"{name.rpartition('/')[2]} {value} → {nearest}")
+            values[name] = _nearest(value, choices)
+            adapted.append(f"{name.rpartition('/')[2]} {value} → {values[name]}")
         elif name.endswith("normalization"):
             values[name] = choices[0]
             adapted.append(f"normalization {value} → {choices[0]}")
         elif (own := declared[0].name) != name:
             values[own] = choices[0]
-            if any(n.endswith("augmentation_copies") and v for n, v in recipe.values.items()):
-                adapted.append(f"{name} {value} → {choices[0]}")
+            adapted.append(f"{name} {value} → {type(value)(choices[0])}")  # KerasTuner keeps False as 0
         else:
             return {}, f"{name} {value}: {_why_gone(recipe, space)}"
     return values, ", ".join(adapted)
+
+
+def _active(
+    space: keras_tuner.HyperModel, values: Mapping[str, Value]
+) -> dict[str, keras_tuner.engine.hyperparameters.HyperParameter]:
+    """The parameters that a point with these values has, by name."""
+    hp = keras_tuner.HyperParameters()
+    hp.values = dict(values)
+    space.declare_hyperparameters(hp)
+    return {p.name: p for p in hp.space if hp.is_active(p)}
+
+
+def _nearest(value: Value, choices: Sequence[Value]) -> Value:
+    return min(choices, key=lambda choice: abs(float(choice) - float(value)))
 
 
 def _why_gone(recipe: Recipe, space: keras_tuner.HyperModel) -> str:

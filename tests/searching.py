@@ -18,6 +18,15 @@ ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 400.0  # seconds for anything that should happen; generous, since it only bounds a failure
 
 
+def command(module: str, *arguments: object, home: Path) -> subprocess.CompletedProcess[str]:
+    """`python -m module` to its end, its cache under `home`."""
+    environment = {**os.environ, "XRAYTUNE_CACHE": str(home / "cache"), "COLUMNS": "200", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280, check=False,
+    )  # fmt: skip
+
+
 class Search:
     """One study's searches on the synthetic space, in folders of the test's own."""
 

@@ -12,10 +12,6 @@ from xraytune.errors import InputError
 WORKER_MEMORY = 1.5 * 2**30
 """Bytes a worker needs with TensorFlow loaded and a mid-sized network in training (0.9 to 1.6 GiB measured)."""
 
-MOST_WORKERS = 8
-"""CPU trials at once by default: beyond, threads per trial grow instead, since every worker costs memory and the
-sampler learns nothing from trials that run together."""
-
 
 @dataclass(frozen=True)
 class Resources:
@@ -83,8 +79,8 @@ def plan(
     if concurrency is None:
         by_memory = max(1, int(memory // WORKER_MEMORY))
         by_cores = max(1, int(cores // (cpus_per_trial or 1)))
-        by_gpus = int(gpus / share + 1e-9) if share else MOST_WORKERS
-        concurrency = max(1, min(by_memory, by_cores, by_gpus, MOST_WORKERS if not share else by_gpus))
+        by_gpus = int(gpus / share + 1e-9) if share else hardware.MOST_WORKERS
+        concurrency = max(1, min(by_memory, by_cores, by_gpus, hardware.MOST_WORKERS if not share else by_gpus))
     cpus = cpus_per_trial or max(1.0, float(cores // concurrency))
     return Resources(concurrency, cpus, share, max(cores, int(-(-concurrency * cpus // 1))), gpus)
 

@@ -22,7 +22,7 @@ def test_a_place_that_can_not_be_written_is_one_message_and_exit_code_1(capsys, 
     assert console._exit_code(failing(number, "/results/film.json")) == 1
     said = capsys.readouterr().err
     assert said.count("error:") == 1
-    assert "/results/film.json can't be written" in said
+    assert "/results/film.json can't be read or written" in said
     assert os.strerror(number) in said
 
 

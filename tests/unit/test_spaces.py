@@ -276,6 +276,27 @@ class TestRecipes:
         assert "recipe densenet201_mlp5 skipped: densenet/mode frozen: weights of densenet201 not reachable" in skipped
         assert "of a quarter of TIME are left" in skipped
 
+    def test_recipes_keep_their_place_where_kept_copies_are_augmented_alike(self):
+        weights = dict.fromkeys(("vgg16", "vgg19"), "x")
+        narrowed = {
+            "vgg_frozen/augmentation_copies": (0, 1, 2),
+            "vgg_frozen/augmentation": ("medium",),
+            "vgg_frozen/flip": (False,),
+        }
+        left = space(weights=weights, narrowed=narrowed)
+        values, remark = recipes.point(recipes.RECIPES["vgg16_gap128"], left)
+        assert values["vgg_frozen/augmentation_copies"] == 2
+        assert (values["vgg_frozen/augmentation"], values["vgg_frozen/flip"]) == ("medium", False)
+        assert "augmentation" not in values
+        assert remark == "augmentation strong → medium, flip True → False, augmentation_copies 4 → 2"
+        values, remark = recipes.point(recipes.RECIPES["vgg19_frozen_cnn"], left)  # it had no copies
+        assert values["vgg_frozen/augmentation_copies"] == 0
+        assert remark == ""
+        for point in (values, recipes.point(recipes.RECIPES["vgg16_gap128"], left)[0]):
+            hp = keras_tuner.HyperParameters()
+            hp.values = dict(point)
+            assert left.active(hp) == point
+
     def test_names_all_and_none(self):
         assert [n for n, _ in recipes.select("one_conv,mlp5", space())[0]] == ["mlp5", "one_conv"]
         no_copies = space(weights=WEIGHTS, narrowed={"vgg_frozen/augmentation_copies": (0,)})

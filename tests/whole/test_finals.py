@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from search import ledger
 from search.storage import open_study
-from tests.searching import ROOT
+from tests.searching import command
 
 CLASSES = ("Covid", "Normal", "Viral")
-
-
-def command(module: str, *arguments: object, home: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "XRAYTUNE_CACHE": str(home / "cache"), "COLUMNS": "200", "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280, check=False,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 from tests import made_films
-from tests.searching import ROOT
+from tests.searching import ROOT, command
 
 
 def test_the_plain_hypermodel_of_the_documentation_is_searched(search, tmp_path):
@@ -27,9 +24,8 @@ def test_the_plain_hypermodel_of_the_documentation_is_searched(search, tmp_path)
         assert trial["config"]["values"]["image_size"] == 64
 
     plain.write_text(plain.read_text().replace('hp.Int("blocks", 1, 3)', 'hp.Int("blocks", 1, 2)'))
-    asked = [sys.executable, "-m", "search.retrain", "best", "--study", search.study, "--results", str(search.results)]
-    environment = {**os.environ, "XRAYTUNE_CACHE": str(search.cache)}
-    refused = subprocess.run(asked, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200, check=False)
+    asked = ("best", "--study", search.study, "--results", search.results)
+    refused = command("search.retrain", *asked, home=tmp_path)
     assert refused.returncode == 2, refused.stderr
     assert "is not the one that study" in refused.stderr
     assert "Traceback" not in refused.stderr

@@ -92,7 +92,7 @@ def _unpack(path: Path, root: Path, progress: Progress | None) -> None:
             with tarfile.open(path) as tar:
                 members = [_from_tar(path, info) for info in tar if not info.isdir()]
                 _write(path, root, members, lambda member: tar.extractfile(member.handle), progress)
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, UnicodeError) as error:
         raise DataError(f"{path} is damaged: {error}. Get it again.") from None
     except (RuntimeError, NotImplementedError) as error:  # a password, a method that zipfile lacks
         raise DataError(f"{path} can't be unpacked: {error}.") from None

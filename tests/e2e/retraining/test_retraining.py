@@ -22,6 +22,7 @@ from search.final import Retraining
 from search.retrain import Options, retrain
 from search.storage import open_study
 from tests.e2e.retraining import made_study
+from tests.searching import command
 from xraytune import artifacts, metrics
 from xraytune.data.items import MARKER
 from xraytune.errors import ArtifactError, InputError, StudyError
@@ -29,14 +30,6 @@ from xraytune.model_file import load_model, read_card
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
-
-
-def command(module: str, *arguments: object, home: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "XRAYTUNE_CACHE": str(home / "cache"), "COLUMNS": "200"}
-    return subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280, check=False,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -246,11 +239,11 @@ def test_a_report_of_files_that_are_not_what_was_written_is_refused_in_words(
     study = open_study("made", home / "results")
     (winner / victim).unlink()
     with pytest.raises(ArtifactError, match=r"metrics\.json"):
-        report.write(study, winner)
+        report.again(study, winner)
     if victim != "gradcam/00.jpg":
         (winner / victim).write_text("{}")
         with pytest.raises(ArtifactError, match="Retrain"):
-            report.write(study, winner)
+            report.again(study, winner)
 
 
 def test_onnx_says_the_same_and_runs_without_keras(winner: Path) -> None:
