@@ -197,6 +197,29 @@ def test_another_layout_is_refused_in_words(tmp_path, arrays, why):
         data.load(str(tmp_path / "made.npz"))
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_an_archive_damaged_inside_is_refused_in_words_however_it_is_packed(tmp_path, method):
+    path = tmp_path / "x.zip"
+    kaggle(tmp_path / "films")
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for file in sorted((tmp_path / "films").rglob("*.jpeg")):
+            archive.write(file, f"films/{file.relative_to(tmp_path / 'films')}")
+    whole = path.read_bytes()
+    for start in range(200, len(whole) // 2, len(whole) // 12):
+        path.write_bytes(whole[:start] + bytes(b ^ 0xFF for b in whole[start : start + 60]) + whole[start + 60 :])
+        with pytest.raises(DataError, match=r"x\.zip (is damaged|can't be unpacked)"):
+            data.load(str(path))
+
+
+def test_a_name_in_an_archive_that_is_no_text_is_refused_in_words(tmp_path):
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("train/NORMAL/f\u00e9.png", encoded(film(0)))
+    path.write_bytes(path.read_bytes().replace("\u00e9".encode(), b"\xff\xfe"))  # the flag for UTF-8 stays
+    with pytest.raises(DataError, match="is damaged"):
+        data.load(str(path))
+
+
 def test_a_compressed_npz_with_a_changed_byte_is_refused_in_words(tmp_path):
     images = np.random.default_rng(0).integers(0, 255, (40, 28, 28), dtype=np.uint8)
     np.savez_compressed(tmp_path / "made.npz", train_images=images, train_labels=np.arange(40)[:, None] % 2)

@@ -329,6 +329,8 @@ def test_the_command_says_all_of_it_and_ends_with_0_1_or_2(tmp_path):
     assert plain["usable"] is True
     assert plain["positive"] == "PNEUMONIA"
     assert plain["audit"]["findings"]
+    one = run(good, "--json", "--patient-regex", r"(\w+/(?:NORMAL|PNEUMONIA))")  # one patient a class: not measured
+    assert json.loads(one.stdout, parse_constant=pytest.fail)["audit"]["auc"] is None
     broken = run(bad)
     assert broken.returncode == 1
     assert "the file is empty" in broken.stdout
