@@ -98,20 +98,21 @@ class Workers:
         count: how many.
         threads: CPU threads for each.
 
-    On a machine with GPUs worker i sees GPU i modulo their number.
+    On a machine with GPUs each worker sees one of those that `CUDA_VISIBLE_DEVICES` leaves, by the name it has there,
+    in turn.
     """
 
     def __init__(self, count: int, threads: int) -> None:
         self._context = multiprocessing.get_context("spawn")
         self._threads = threads
-        self._gpus = hardware.gpus()
+        self._gpus = hardware.gpu_names()
         self._slots: list[tuple[SpawnProcess, Connection]] = [self._start(i) for i in range(count)]
 
     def _start(self, slot: int) -> tuple[SpawnProcess, Connection]:
         threads = str(self._threads)
         environment = {"OMP_NUM_THREADS": threads, "TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": "1"}
         if self._gpus:
-            environment = {"CUDA_VISIBLE_DEVICES": str(slot % self._gpus)}
+            environment = {"CUDA_VISIBLE_DEVICES": self._gpus[slot % len(self._gpus)]}
         here, there = self._context.Pipe()
         process = self._context.Process(target=_work, args=(there, environment, os.getpid()), daemon=True)
         with _nothing_to_import():

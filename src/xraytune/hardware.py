@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import takewhile
 from pathlib import Path
 
 MOST_WORKERS = 8
@@ -10,6 +11,7 @@ MOST_WORKERS = 8
 1.6 GiB with TensorFlow) and a sampler learns nothing from trials that run together."""
 
 _NVIDIA = Path("/proc/driver/nvidia/gpus")
+_IDENTIFIERS = ("GPU-", "MIG-")
 
 
 def cores() -> int:
@@ -17,10 +19,20 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def gpus() -> int:
-    """NVIDIA GPUs of this machine that `CUDA_VISIBLE_DEVICES` leaves visible, without starting CUDA."""
+def gpu_names() -> tuple[str, ...]:
+    """NVIDIA GPUs of this machine that `CUDA_VISIBLE_DEVICES` leaves visible, as it names them, without starting CUDA.
+
+    As CUDA has it: a number that no GPU has, or what is no name, ends the list; identifiers are taken at their word.
+    """
     found = len(list(_NVIDIA.glob("*")))
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
-        return found
-    return min(found, len([device for device in visible.split(",") if device.strip() not in {"", "-1"}]))
+        return tuple(map(str, range(found)))
+    named = (name.strip() for name in visible.split(","))
+    there = takewhile(lambda name: int(name) < found if name.isdecimal() else name.startswith(_IDENTIFIERS), named)
+    return tuple(there) if found else ()
+
+
+def gpus() -> int:
+    """How many `gpu_names` there are."""
+    return len(gpu_names())

@@ -25,6 +25,32 @@ def test_gpus_are_those_that_are_there_and_visible(two_gpus, monkeypatch, visibl
     assert hardware.gpus() == count
 
 
+@pytest.mark.parametrize(
+    ("visible", "names"),
+    [
+        (None, ("0", "1")),
+        ("1,0", ("1", "0")),
+        (" 1 ,", ("1",)),
+        ("0,-1,1", ("0",)),
+        ("0,2,1", ("0",)),  # there is no third one: as in CUDA the list ends there
+        ("GPU-8932f937,1", ("GPU-8932f937", "1")),
+        ("MIG-1,MIG-2,MIG-3", ("MIG-1", "MIG-2", "MIG-3")),  # parts of one
+        ("NoDevFiles", ()),
+    ],
+)
+def test_gpus_keep_the_names_that_the_user_gave_them(two_gpus, monkeypatch, visible, names):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert hardware.gpu_names() == names
+
+
+def test_a_machine_without_gpus_has_none_whatever_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(hardware, "_NVIDIA", tmp_path / "none")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,GPU-8932f937")
+    assert hardware.gpu_names() == ()
+
+
 def test_a_machine_whose_gpus_are_hidden_is_priced_by_its_cores(two_gpus, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     machine = cost.measure_machine.__wrapped__()

@@ -1,4 +1,4 @@
-"""The processes of a retraining: what happens to one that dies."""
+"""The processes of a retraining: what happens to one that dies, which GPU each of them sees."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import os
 import signal
 from dataclasses import dataclass
 
+import pytest
+
 from search.workers import Workers
+from xraytune import hardware
 from xraytune.records import FailureCause
 
 
@@ -36,3 +39,30 @@ def test_a_worker_that_dies_at_its_task_loses_that_task_alone():
         found = {outcome.index: outcome for outcome in pool.run([Answer(1), Answer(2, kill=True), Answer(3)])}
     assert found[1].error.cause is FailureCause.WORKER_LOST
     assert (found[0].value[0], found[2].value[0]) == (1, 3)
+
+
+@dataclass(frozen=True)
+class Seen:
+    def __call__(self, report):
+        return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+@pytest.mark.parametrize(
+    ("visible", "seen"),
+    [
+        ("2,3", ["2", "3", "2"]),
+        ("GPU-8932f937,GPU-11e0ab52", ["GPU-8932f937", "GPU-11e0ab52", "GPU-8932f937"]),
+        (None, ["0", "1", "2"]),
+        ("-1", ["-1", "-1", "-1"]),
+    ],
+)
+def test_each_worker_sees_a_gpu_that_the_user_named(tmp_path, monkeypatch, visible, seen):
+    for number in range(4):
+        (tmp_path / f"0000:0{number}:00.0").mkdir()
+    monkeypatch.setattr(hardware, "_NVIDIA", tmp_path)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with Workers(3, 1) as pool:
+        found = {outcome.index: outcome.value for outcome in pool.run([Seen(), Seen(), Seen()])}
+    assert [found[i] for i in range(3)] == seen
