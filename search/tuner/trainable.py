@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import shutil
 import signal
 import sys
 import time
@@ -23,14 +22,12 @@ import ray
 from ray.tune import Trainable
 
 from search.job import Job, RunningTrial
+from search.tuner.checkpoint import Checkpoint
 from xraytune.errors import FatalError, TrialError
 from xraytune.records import EpochReport, FailureCause, TrialConfig, TrialResult
 
 if TYPE_CHECKING:
     import numpy as np
-
-SAVE_SHARE = 0.2
-"""The most of a trial's time that its checkpoints may take. Until it is used up every epoch is saved."""
 
 _PR_SET_PDEATHSIG = 1
 
@@ -93,7 +90,7 @@ class TrialTrainable(Trainable):  # type: ignore[misc]
         self._number = int(config["number"])
         self._running: RunningTrial | None = None
         self._concluding = False
-        self._trained = self._saved = 0.0
+        self._checkpoint = Checkpoint(Path(self._given.scratch) / f"{self._number:04d}")
 
     def conclude(self) -> None:
         """The next call of `step` ends the trial with what it has."""
@@ -114,10 +111,10 @@ class TrialTrainable(Trainable):  # type: ignore[misc]
                 return self._finish(None)
             begun = time.monotonic()
             report = self._running.step()
-            self._trained += time.monotonic() - begun
+            seconds = time.monotonic() - begun
             if report.done:
                 return self._finish(report)
-            self._save(report.epoch)
+            self._checkpoint.after(report.epoch, seconds, self._running)
             return Outcome(report=report)
         except TrialError as error:
             failure = error.cause, error.message
@@ -129,7 +126,7 @@ class TrialTrainable(Trainable):  # type: ignore[misc]
             traceback.print_exc()
             failure = classify(error)
         self._running = None
-        self._forget()
+        self._checkpoint.forget()
         return Outcome(failure=failure)
 
     def _start(self) -> RunningTrial:
@@ -142,10 +139,9 @@ class TrialTrainable(Trainable):  # type: ignore[misc]
         if self._given.deadline is not None:
             deadline = time.monotonic() + self._given.deadline - time.time()
         running = self._job.start(self._config, deadline)
-        kept = sorted(self._folder.glob("epoch-*"))
-        if kept:
-            print(f"trial {self._number}: going on after {kept[-1].name}", flush=True)
-            running.restore(kept[-1])
+        if kept := self._checkpoint.last():
+            print(f"trial {self._number}: going on after {kept.name}", flush=True)
+            running.restore(kept)
         return running
 
     def _finish(self, report: EpochReport | None) -> Outcome:
@@ -153,31 +149,8 @@ class TrialTrainable(Trainable):  # type: ignore[misc]
         result = self._running.finish()
         predictions = self._running.predictions()
         self._running = None
-        self._forget()
+        self._checkpoint.forget()
         return Outcome(report=report, result=result, predictions=predictions)
-
-    @property
-    def _folder(self) -> Path:
-        return Path(self._given.scratch) / f"{self._number:04d}"
-
-    def _save(self, epoch: int) -> None:
-        """Keep the last epoch for a successor of this process, unless saving takes too much of the trial's time."""
-        assert self._running is not None
-        if self._saved > SAVE_SHARE * self._trained:
-            return
-        begun = time.monotonic()
-        unfinished = self._folder / "unfinished"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        self._running.save(unfinished)
-        older = list(self._folder.glob("epoch-*"))
-        unfinished.rename(self._folder / f"epoch-{epoch:06d}")
-        for folder in older:
-            shutil.rmtree(folder, ignore_errors=True)
-        self._saved += time.monotonic() - begun
-
-    def _forget(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def classify(error: BaseException) -> tuple[FailureCause, str]:
