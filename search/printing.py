@@ -15,6 +15,7 @@ from rich.table import Table
 from search import console
 from search.confirm import Confirmed, Plan, training_seconds
 from search.storage import StudyView, TrialRecord
+from xraytune import evaluation
 from xraytune.data.dataset import Dataset
 from xraytune.evaluation import NAMES
 from xraytune.records import Objective
@@ -221,6 +222,12 @@ def interval(triple: Sequence[float | None], digits: int = 3) -> str:
     return value if triple[1] is None else f"{value} [{low}, {high}]"
 
 
+def difference(triple: Sequence[float | None]) -> str:
+    """`+0.031 [-0.004, +0.066]`, without brackets where there is no interval."""
+    value, *ends = ("–" if v is None else f"{v:+.3f}" for v in triple)
+    return value if triple[1] is None else f"{value} [{', '.join(ends)}]"
+
+
 def say(text: str) -> None:
     """A line that the terminal may wrap and a pipe gets whole."""
     console.out.print(text, soft_wrap=True)
@@ -238,11 +245,7 @@ def _rivals(figures: Mapping[str, Any]) -> None:
     for where, row in rows:
         found = row["difference"]
         names = {"f_beta": f"F{beta:g}", "balanced_accuracy": "balanced accuracy", "auc": "AUC"}
-        parts = [
-            f"{words} {value:+.3f} [{low:+.3f}, {high:+.3f}]"
-            for words, (value, low, high) in ((words, found[name]) for name, words in names.items())
-            if value is not None and low is not None
-        ]
+        parts = [f"{words} {difference(found[name])}" for name, words in names.items() if found[name][0] is not None]
         p = "" if row["delong_p"] is None else f" (DeLong's p {_p(row['delong_p'])})"
         say(f"Against {row['with']} {where}: {', '.join(parts)}{p}.")
 
@@ -302,6 +305,8 @@ def results(figures: Mapping[str, Any], folder: Path) -> None:
         validation = figures["validation"]["overall"][name][0]
         table.add_row(words, interval(test["overall"][name]), number(validation), number(trivial.get(name)))
     out.print(table)
+    if words := evaluation.unsure(test["overall"]):
+        say(f"[dim]{words}[/]")
     if test["positive"] is None:
         say(
             "[dim]The likeliest class is the answer; all but accuracy, Brier score and calibration error are averages "

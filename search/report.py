@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from search import cases, console, ledger, printing
 from search.charts import Series, bars, chart
 from search.storage import StudyView, TrialRecord, open_study
-from xraytune import artifacts, intervals, robust
+from xraytune import artifacts, evaluation, intervals, robust
 from xraytune.errors import ArtifactError, StudyError
 from xraytune.evaluation import NAMES
 
@@ -108,11 +108,9 @@ def _interval(triple: Sequence[float | None], digits: int = 3) -> str:
 
 
 def _signed(triple: Sequence[float | None]) -> Markup:
-    """`+0.031` over `[-0.004, +0.066]`."""
-    value, low, high = triple
-    if value is None or low is None or high is None:
-        return Markup("–")
-    plain = f"{value:+.3f} <small>[{low:+.3f}, {high:+.3f}]</small>"
+    """`+0.031` over `[-0.004, +0.066]`, the value alone where there is no interval."""
+    value, _, interval = printing.difference(triple).partition(" ")
+    plain = f"{value} <small>{interval}</small>" if interval else value
     return Markup(plain.replace("-", "−"))
 
 
@@ -137,6 +135,7 @@ def _context(study: StudyView, folder: Path, figures: Mapping[str, Any]) -> dict
         "f": figures,
         "test": figures["test"],
         "names": NAMES,
+        "unsure": evaluation.unsure(figures["test"]["overall"]),
         "study": study.name,
         "spec": study.spec.to_json(),
         "positive": None if shown is None else figures["test"]["classes"][shown],

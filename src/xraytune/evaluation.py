@@ -6,7 +6,7 @@ Called once the test set was opened; everything is plain JSON, so that the repor
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -39,15 +39,71 @@ Triple = list[float | None]
 
 
 def patients_behind(truth: NDArray[Any], decided: NDArray[Any], who: NDArray[Any], which: int | None) -> dict[str, int]:
-    """How many patients are behind each share: of one class, or (None) all and every class together."""
+    """How many patients are behind each share: the accuracy, and those of one class unless it is None."""
 
     def count(chosen: NDArray[np.bool_]) -> int:
         return len(np.unique(who[chosen]))
 
+    shares = {"accuracy": count(np.ones(len(truth), dtype=bool))}
     if which is None:
-        return {"accuracy": count(np.ones(len(truth), dtype=bool))}
-    shares = {"sensitivity": count(truth == which), "specificity": count(truth != which)}
+        return shares
+    shares |= {"sensitivity": count(truth == which), "specificity": count(truth != which)}
     return shares | {"recall": shares["sensitivity"], "precision": count(decided == which)}
+
+
+def patients_of_perfect(
+    truth: NDArray[Any], decided: NDArray[Any], who: NDArray[Any], averaged: Sequence[int]
+) -> dict[str, int]:
+    """How many patients a perfect figure that is no share counts in `intervals.of_perfect`.
+
+    Args:
+        truth: class indices `(n,)`.
+        decided: the same as answered.
+        who: patients `(n,)`.
+        averaged: the classes whose figures are averaged: the positive one alone, or all; those without images are not.
+    """
+    each = [patients_behind(truth, decided, who, c) for c in averaged if (truth == c).any()]
+    least = {name: min((n[name] for n in each), default=0) for name in ("sensitivity", "specificity", "precision")}
+    # a patient with films of both sides can stand on either, so only the number of all limits the pairs besides
+    pairs = min(least["sensitivity"], least["specificity"], len(np.unique(who)) // 2)
+    f_beta = min(least["sensitivity"], least["precision"])
+    return {
+        **least,
+        "recall": least["sensitivity"],
+        "balanced_accuracy": min(least["sensitivity"], least["specificity"]),
+        **dict.fromkeys(("f1", "f2", "f_beta"), f_beta),
+        "auc": pairs,
+    }
+
+
+def sure(found: Mapping[str, Interval], shares: Mapping[str, int], perfect: Mapping[str, int]) -> dict[str, Interval]:
+    """Bootstrap intervals made to claim no more than the patients behind them allow.
+
+    Args:
+        found: by name.
+        shares: the shares among them and how many patients are behind each, for `intervals.of_share`.
+        perfect: the same of other figures, for `intervals.of_perfect` where the bootstrap's interval has no width.
+    """
+    out = {}
+    for name, interval in found.items():
+        if shares.get(name, 0) > 0:
+            out[name] = intervals.of_share(interval, shares[name])
+        elif interval.flat:
+            out[name] = intervals.of_perfect(interval, perfect.get(name, 0))
+        else:
+            out[name] = intervals.reflected(interval) if name == "calibration_error" else interval
+    return out
+
+
+def unsure(overall: Mapping[str, Triple]) -> str:
+    """A sentence that names the figures of `NAMES` that have no interval; empty where all have one."""
+    names = [words for name, words in NAMES.items() if overall[name][0] is not None and overall[name][1] is None]
+    if not names:
+        return ""
+    return (
+        f"No interval of {', '.join(names)}: all draws of the bootstrap agree (no errors, or always the same answer), "
+        "which does not say how other patients would fare."
+    )
 
 
 def triple(interval: Interval) -> Triple:
@@ -83,7 +139,8 @@ def evaluate(
         draws: bootstrap resamples.
         seed: of the draws.
 
-    Shares have the interval of `intervals.of_share`, the calibration error that of `intervals.reflected`.
+    Shares have the interval of `intervals.of_share`, the calibration error that of `intervals.reflected`, and figures
+    on which all draws agree that of `intervals.of_perfect`: none, unless they are perfect.
 
     Returns:
         `overall` name → [value, low, high]; `classes` class → figure → [value, low, high]; `averages`; `confusion`
@@ -106,16 +163,18 @@ def evaluate(
     found = intervals.bootstrap(statistic, who, draws=draws, seed=seed)
     single = {name: v for name, v in found.items() if isinstance(v, Interval)}
     by_class = {name.removeprefix("class/"): v for name, v in found.items() if isinstance(v, tuple)}
-    behind = patients_behind(truth, decided, who, None)
-    if positive is not None:
-        behind |= patients_behind(truth, decided, who, positive)
-    single |= {name: intervals.of_share(single[name], n) for name, n in behind.items() if name in single}
-    single["calibration_error"] = intervals.reflected(single["calibration_error"])
-    each_behind = [patients_behind(truth, decided, who, c) for c in range(k)]
-    by_class = {
-        name: tuple(intervals.of_share(v, each_behind[c].get(name, 0)) for c, v in enumerate(values))
-        for name, values in by_class.items()
-    }
+    everything = patients_of_perfect(truth, decided, who, range(k))
+    perfect = everything if positive is None else patients_of_perfect(truth, decided, who, [positive])
+    perfect |= {f"{kind}/{name}": n for name, n in everything.items() for kind in ("macro", "weighted")}
+    single = sure(single, patients_behind(truth, decided, who, positive), perfect)
+    each = [
+        sure(
+            {name: values[c] for name, values in by_class.items() if name != "support"},
+            patients_behind(truth, decided, who, c), patients_of_perfect(truth, decided, who, [c]),
+        )
+        for c in range(k)
+    ]  # fmt: skip
+    support = np.bincount(truth, minlength=k)
     dull = trivial_answers(truth, k, positive)
     always = int(np.asarray(dull.probabilities)[0].argmax())
     trivial = metrics.summary(truth, dull.probabilities, positive, 0.5, beta)
@@ -132,7 +191,7 @@ def evaluate(
         "overall": {name: triple(v) for name, v in single.items() if "/" not in name},
         "averages": {name: triple(v) for name, v in single.items() if "/" in name},
         "by_class": {
-            cls: {name: (int(v[i].value) if name == "support" else triple(v[i])) for name, v in by_class.items()}
+            cls: {**{name: triple(v) for name, v in each[i].items()}, "support": int(support[i])}
             for i, cls in enumerate(classes)
         },
         "confusion": metrics.confusion(truth, decided, k)[0].astype(int).tolist(),
@@ -189,7 +248,8 @@ def compare(
         seed: of the draws.
 
     Returns:
-        `difference`: figure → [first - second, low, high], an interval without 0 being a difference beyond chance;
+        `difference`: figure → [first - second, low, high], an interval without 0 being a difference beyond chance, and
+        low and high None where all draws agree: then how sure it is can't be told;
         `delong_p`: two-sided, None without a positive class, and where both models rank alike or one can't be ranked.
     """
     truth = np.asarray(labels)
@@ -204,6 +264,7 @@ def compare(
         return figures
 
     found = intervals.paired(statistic(first), statistic(second), patients, draws=draws, seed=seed)
+    found = {name: intervals.of_perfect(v, 0) if v.flat else v for name, v in found.items()}
     p_value = None
     if positive is not None:
         with suppress(ValueError):  # one image of a class

@@ -37,6 +37,11 @@ class Interval(Record):
     error: float = field(default=float("nan"), compare=False)
     """Standard deviation of the draws."""
 
+    @property
+    def flat(self) -> bool:
+        """Whether both ends are one number: (nearly) all draws gave it, which says nothing of other patients."""
+        return self.high - self.low < 1e-12
+
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
@@ -100,8 +105,8 @@ def of_share(interval: Interval, patients: int, level: float = 0.95) -> Interval
     """The interval of a share (accuracy, sensitivity …), which does not end at 1 because one patient was drawn seldom.
 
     Korn & Graubard 1998: the exact binomial interval (Clopper & Pearson 1934) of as many independent patients as would
-    spread as the bootstrap draws do, `p (1 - p) / variance`, but never more than there are. A share of 0 or 1 has no
-    spread and counts its patients, so that 73 of 73 never reads worse than 72 of 73.
+    spread as the bootstrap draws do, `p (1 - p) / variance`, but never more than there are. A share of 0 or 1 counts
+    its patients, so that 73 of 73 never reads worse than 72 of 73.
 
     Args:
         interval: from `bootstrap`.
@@ -112,11 +117,38 @@ def of_share(interval: Interval, patients: int, level: float = 0.95) -> Interval
     if patients < 1 or not np.isfinite(p):
         return interval
     variance = interval.error**2
-    n = min(float(patients), p * (1 - p) / variance) if variance > 0 else float(patients)
+    n = min(float(patients), p * (1 - p) / variance) if variance > 0 and 0 < p < 1 else float(patients)
     tail = (1 - level) / 2
     low = 0.0 if p <= 0 else float(stats.beta.ppf(tail, p * n, (1 - p) * n + 1))
     high = 1.0 if p >= 1 else float(stats.beta.ppf(1 - tail, p * n + 1, (1 - p) * n))
     return Interval(p, low, high, interval.error)
+
+
+def of_perfect(interval: Interval, patients: int, level: float = 0.95) -> Interval:
+    """The interval of a figure that is no share, where the bootstrap's has no width.
+
+    Of a perfect figure it is the exact binomial one of `patients` without an error (Clopper & Pearson 1934; one-sided
+    the "rule of three", Hanley & Lippman-Hand 1983): at 95 % from 0.025^(1 / patients) to 1. Any other figure on which
+    all draws agree has none: both ends are NaN.
+
+    That is conservative where so many patients are all right with probability figure^patients at most:
+
+    - A mean of figures (of classes, of sensitivity and specificity), and F-beta, which is a harmonic mean of precision
+      and sensitivity, is never below its lowest part: `patients` are those of the part that has the fewest.
+    - A ROC AUC is the probability that a positive is ranked above a negative. Of m pairs of patients, no patient in two
+      of them, all are ranked right with probability AUC^m, whatever the scores' distributions: `patients` is m. It is
+      also what the largest variance of an AUC says, AUC (1 - AUC) / m (Birnbaum & Klose 1957).
+
+    As in `of_share`, the films of one patient are taken to be right or wrong together.
+
+    Args:
+        interval: from `bootstrap`.
+        patients: as above; below 1 there is no interval.
+        level: of the interval.
+    """
+    if interval.value == 1 and patients >= 1:
+        return of_share(interval, patients, level)
+    return Interval(interval.value, float("nan"), float("nan"), interval.error)
 
 
 def reflected(interval: Interval, least: float = 0.0) -> Interval:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xraytune import intervals, metrics
-from xraytune.evaluation import patients_behind, triple
+from xraytune.evaluation import patients_behind, patients_of_perfect, sure, triple
 from xraytune.intervals import Interval
 from xraytune.metrics import Floats
 
@@ -96,8 +96,9 @@ def subgroups(
     Returns:
         rows of column, value, images, patients, [value, low, high] a figure; `figure`, by which the group is judged,
         `judged` its [value, low, high], `everywhere` its value of all images, `difference` from the images outside
-        the group as [value, low, high] under draws of patients. Groups clearly below the rest come first, then by the
-        difference. Subgroups of fewer than `FEWEST` images and columns with one value only are left out.
+        the group as [value, low, high] under draws of patients (where all draws agree, of the two sides' exact
+        intervals). Groups clearly below the rest come first, then by the difference. Subgroups of fewer than `FEWEST`
+        images and columns with one value only are left out.
     """
     truth, p, who = np.asarray(labels), np.asarray(probabilities, dtype=np.float64), np.asarray(patients)
     decided = metrics.decide(p, positive, threshold)
@@ -123,6 +124,9 @@ def subgroups(
         assert isinstance(difference, Interval)
         figures = _figures(truth[chosen], p[chosen], who[chosen], decided[chosen], positive, threshold, beta, draws)
         hits = right if group.figure != "accuracy" else decided == truth
+        if difference.flat:  # no errors on either side, mostly
+            sides = (chosen, group.comparable & ~chosen)
+            difference = intervals.apart(*(_share(hits[side], who[side]) for side in sides))
         rows.append(
             {
                 "column": group.column,
@@ -170,14 +174,18 @@ def _figures(
     found = intervals.bootstrap(
         lambda weights: metrics.figures(truth, p, positive, threshold, beta, weights, brief=True), who, draws=draws
     )
-    behind = patients_behind(truth, decided, who, None)
-    if positive is not None:
-        behind |= patients_behind(truth, decided, who, positive)
-    return {
-        name: triple(intervals.of_share(v, behind.get(name, 0)))
-        for name in FIGURES
-        if isinstance(v := found[name], Interval)
-    }
+    single = {name: v for name in FIGURES if isinstance(v := found[name], Interval)}
+    averaged = range(p.shape[1]) if positive is None else [positive]
+    settled = sure(
+        single, patients_behind(truth, decided, who, positive), patients_of_perfect(truth, decided, who, averaged)
+    )
+    return {name: triple(v) for name, v in settled.items()}
+
+
+def _share(hits: NDArray[np.bool_], who: NDArray[Any]) -> Interval:
+    """A share with its exact interval, taking the films of a patient to be right or wrong together."""
+    value = float(hits.mean())
+    return intervals.of_share(Interval(value, value, value, 0.0), len(np.unique(who)))
 
 
 def _badness(row: Mapping[str, Any]) -> tuple[bool, float]:

@@ -85,6 +85,32 @@ def test_all_right_is_no_certainty() -> None:
     assert intervals.of_share(perfect, 0) is perfect
 
 
+def test_a_perfect_precision_counts_its_patients_though_some_draws_hold_no_positive_answer() -> None:
+    seldom = intervals.Interval(1.0, 0.0, 1.0, 0.2)
+    assert intervals.of_share(seldom, 3).low == pytest.approx(0.025 ** (1 / 3))
+
+
+def test_a_perfect_figure_is_as_sure_as_so_many_patients_without_an_error() -> None:
+    found = intervals.of_perfect(intervals.Interval(1.0, 1.0, 1.0, 0.0), 36)
+    assert [found.low, found.high] == pytest.approx([0.9026, 1.0], abs=1e-4)  # e^(ln 0.025 / 36) = e^(-3.6889 / 36)
+    assert intervals.of_perfect(intervals.Interval(1.0, 1.0, 1.0, 0.0), 1).low == pytest.approx(0.025)
+    for value, patients in ((1.0, 0), (0.5, 36), (0.0, 36)):
+        none = intervals.of_perfect(intervals.Interval(value, value, value, 0.0), patients)
+        assert (none.value, none.low, none.high) == pytest.approx((value, np.nan, np.nan), nan_ok=True)
+
+
+def test_no_scores_rank_all_patients_right_more_often_than_as_many_pairs_would() -> None:
+    rng = np.random.default_rng(0)
+    for ill, well in ((1, 1), (2, 2), (2, 5), (4, 3)):
+        for _ in range(50):
+            positive, negative = rng.dirichlet(np.full(6, 0.5), 2)  # shares of six scores, ascending
+            below = np.concatenate([[0.0], negative.cumsum()[:-1]])
+            area = positive @ (below + negative / 2)
+            above = np.append(positive[::-1].cumsum()[::-1], 0.0)  # of a positive to be at this score or higher
+            all_right = ((above[:-1] ** ill - above[1:] ** ill) * below**well).sum()
+            assert all_right <= area ** min(ill, well) + 1e-12
+
+
 def test_a_share_s_interval_is_the_exact_binomial_one_of_as_many_patients_as_spread_alike() -> None:
     labels = np.arange(200) < 190
     found = intervals.bootstrap(accuracy(labels), np.arange(200))["share"]
@@ -137,6 +163,10 @@ def test_undefined_draws_are_left_out() -> None:
 
     found = intervals.bootstrap(statistic, np.arange(5), draws=200)["auc"]
     assert found == intervals.Interval(1.0, 1.0, 1.0)
+    assert isinstance(found, intervals.Interval)
+    assert found.flat
+    assert not intervals.Interval(1.0, 0.9, 1.0).flat
+    assert not intervals.Interval(1.0, np.nan, np.nan).flat
 
 
 def test_a_paired_interval_is_narrower_than_the_two_apart() -> None:

@@ -45,6 +45,15 @@ def test_the_final_model_s_images_are_those_of_train_and_validation() -> None:
     assert report._pool_counts({"data_card": {"counts": counts}, "test": {"classes": ["a", "b"]}}) == {"a": 4, "b": 6}
 
 
+def test_a_difference_on_which_all_draws_agree_is_shown_without_an_interval() -> None:
+    assert printing.difference([0.5, None, None]) == "+0.500"
+    assert printing.difference([-0.0312, -0.1, 0.04]) == "-0.031 [-0.100, +0.040]"
+    assert printing.difference([None, None, None]) == "–"
+    assert report._signed([0.5, None, None]) == "+0.500"
+    assert report._signed([-0.0312, -0.1, 0.04]) == "−0.031 <small>[−0.100, +0.040]</small>"
+    assert report._beyond([0.5, None, None]) == ""
+
+
 @pytest.mark.parametrize(
     ("openings", "says"),
     [({"mine": 2}, "opened 2×"), ({"mine": 2, "other": 3}, "opened 2×, 5× by 2 studies of this folder")],
