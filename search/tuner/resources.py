@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import takewhile
 
 import psutil
 
@@ -86,10 +87,10 @@ def plan(
 
 
 def count_gpus() -> int:
-    """GPUs as Ray counts them, who hands them out."""
+    """GPUs as Ray counts them, who hands them out; but -1 hides, as in CUDA, all that comes after it."""
     from ray._private.accelerators import NvidiaGPUAcceleratorManager
 
     visible = NvidiaGPUAcceleratorManager.get_current_process_visible_accelerator_ids()
     if visible is not None:
-        return len(visible)
+        return len(list(takewhile(lambda name: name.strip() not in {"", "-1"}, visible)))
     return int(NvidiaGPUAcceleratorManager.get_current_node_num_accelerators())

@@ -10,7 +10,7 @@ import pytest
 
 from search.tuner.conductor import Budget, Conductor, SearchEnded
 from search.tuner.pruning import AshaRule
-from search.tuner.resources import plan
+from search.tuner.resources import count_gpus, plan
 from search.tuner.trainable import Outcome, classify, share_gpu
 from xraytune.errors import FatalError, InputError
 from xraytune.records import EpochReport, FailureCause, TrialConfig
@@ -194,6 +194,12 @@ def test_shares_that_cant_be_had_are_refused():
         plan(gpus_per_trial=0.5, cores=2, gpus=0, memory=GIB)
     with pytest.raises(InputError, match="--concurrency"):
         plan(concurrency=0, cores=2, gpus=0, memory=GIB)
+
+
+@pytest.mark.parametrize(("visible", "count"), [("2,3", 2), ("GPU-8932f937", 1), ("-1", 0), ("", 0), ("0,-1,1", 1)])
+def test_gpus_that_the_user_hides_are_not_handed_out(monkeypatch, visible, count):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert count_gpus() == count
 
 
 def test_the_worst_of_a_rung_stop_but_never_within_their_grace():
