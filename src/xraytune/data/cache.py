@@ -1,27 +1,21 @@
-"""Where decoded things are kept, and how work is spread over threads. Called by inspection, arrays and the sources."""
+"""Where decoded things are kept. Called by inspection, arrays and the sources."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import platformdirs
+from numpy.typing import DTypeLike
 
-from xraytune import hardware
-from xraytune.data import reading
-from xraytune.data.problems import Progress
 from xraytune.errors import FatalError, InputError
 
 if TYPE_CHECKING:
     import filelock
-
-BATCH = 32
-"""Files a task: enough that numpy's calls are amortised, few enough that progress moves."""
 
 
 def folder(*parts: str) -> Path:
@@ -46,8 +40,10 @@ def lock(path: Path) -> filelock.BaseFileLock:
     return filelock.FileLock(path)
 
 
-def mapped(path: Path, shape: tuple[int, ...]) -> np.memmap[tuple[int, ...], np.dtype[np.uint8]]:
-    """A new uint8 `.npy` file of this shape, mapped for writing, with its room on the disk taken at once.
+def mapped(
+    path: Path, shape: tuple[int, ...], dtype: DTypeLike = np.uint8
+) -> np.memmap[tuple[int, ...], np.dtype[Any]]:
+    """A new `.npy` file of this shape, mapped for writing, with its room on the disk taken at once.
 
     Without that, writing to a mapped file on a full disk kills the process (SIGBUS) where it should say so.
 
@@ -55,47 +51,19 @@ def mapped(path: Path, shape: tuple[int, ...]) -> np.memmap[tuple[int, ...], np.
         FatalError: there is no room.
     """
     try:
-        array: np.memmap[tuple[int, ...], np.dtype[np.uint8]] = np.lib.format.open_memmap(
-            path, mode="w+", dtype=np.uint8, shape=shape
+        array: np.memmap[tuple[int, ...], np.dtype[Any]] = np.lib.format.open_memmap(
+            path, mode="w+", dtype=dtype, shape=shape
         )
         if hasattr(os, "posix_fallocate"):
             with path.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     except OSError as error:
-        size = math.prod(shape) >> 20
+        size = math.prod(shape) * np.dtype(dtype).itemsize >> 20
         raise FatalError(
             f"{size} MiB can't be kept in {path.parent}: {error.strerror}. Free some room, or choose another place "
             "with XRAYTUNE_CACHE."
         ) from None
     return array
-
-
-def spread(work: Callable[[range], None], count: int, what: str, progress: Progress | None) -> None:
-    """Call `work` on consecutive ranges below `count`, in threads, with progress.
-
-    Threads, not processes: Pillow decodes without the interpreter's lock (two threads halve the time on whole films),
-    nothing has to be imported or pickled, and results go straight into shared or mapped arrays. An exception, Ctrl-C
-    included, drops what has not begun.
-    """
-    batches = [range(start, min(start + BATCH, count)) for start in range(0, count, BATCH)]
-    done = 0
-    if progress:
-        progress(0, count, what)
-    threads = min(hardware.cores(), max(1, len(batches)))
-    pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="xraytune-data")
-    try:
-        with reading.silenced():
-            for future in as_completed({pool.submit(_sized, work, batch) for batch in batches}):
-                done += future.result()
-                if progress:
-                    progress(done, count, what)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _sized(work: Callable[[range], None], batch: range) -> int:
-    work(batch)
-    return len(batch)
 
 
 def in_chunks(indices: Sequence[int], size: int) -> Iterable[Sequence[int]]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
-from xraytune.data import cache, folder, phantoms
+from xraytune.data import cache, folder, parallel, phantoms
 from xraytune.data.items import MARKER, Listing
 from xraytune.data.problems import Progress
 
@@ -29,6 +30,19 @@ def open_phantoms(progress: Progress | None = None) -> Listing:
     return folder.read_layout(root)
 
 
+@dataclass(frozen=True)
+class _Drawer:
+    """Draws phantoms into files; every process that helps has one."""
+
+    root: Path
+    films: tuple[phantoms.Phantom, ...]
+
+    def __call__(self, piece: range) -> None:
+        for film in self.films[piece.start : piece.stop]:
+            path = self.root / film.split / phantoms.CLASSES[film.label] / f"{film.name}.png"
+            Image.fromarray(phantoms.pixels(film)).save(path, compress_level=1)
+
+
 def write(root: Path, films: tuple[phantoms.Phantom, ...], progress: Progress | None = None) -> None:
     """Draw phantoms into a folder in Kaggle's layout; it appears when it is whole, or not at all.
 
@@ -44,12 +58,7 @@ def write(root: Path, films: tuple[phantoms.Phantom, ...], progress: Progress | 
             for split in ("train", "test"):
                 (making / split / name).mkdir(parents=True)
 
-        def work(batch: range) -> None:
-            for film in (films[i] for i in batch):
-                path = making / film.split / phantoms.CLASSES[film.label] / f"{film.name}.png"
-                Image.fromarray(phantoms.pixels(film)).save(path, compress_level=1)
-
-        cache.spread(work, len(films), "drawing phantoms", progress)
+        parallel.spread(_Drawer(making, films), len(films), "drawing phantoms", progress)
         (making / MARKER).write_text(_TEXT, encoding="utf-8")
         making.chmod(0o755)
         if root.exists():

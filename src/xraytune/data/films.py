@@ -10,72 +10,83 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import threading
 import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from xraytune import hardware
+
 MOST_BYTES = 2 << 30
-"""Kept at most, and never more than a quarter of what the disk has free. The Kermany films in full size take 1.8 GB."""
+"""Kept at most, and never more than a quarter of what the disk has free: what the processes keep has no more room than
+that together. The Kermany films in full size take 1.8 GB."""
 
 Stat = tuple[int, int, int, int]
 """Size, modification time, change time and inode: a file is as it was while they are."""
 
-_PLACE = np.dtype([("offset", "i8"), ("width", "i4"), ("height", "i4"), ("stat", "i8", 4)])
+PLACE = np.dtype([("width", "i4"), ("height", "i4"), ("stat", "i8", 4)])
+"""Where a film is kept: its size, zeros where it is not, and its file's record when it was read."""
+
+_SLOT = 1 << 20
+"""Bytes from one film's place to the next, more than a film takes as it is decoded; holes take no room on the disk."""
 
 
 class Films:
-    """The gray films of one inspection, each as `reading.decode` gives it by default."""
+    """The gray films of one inspection, each as `reading.decode` gives it by default; every process keeps its share."""
 
     def __init__(self, folder: Path, count: int) -> None:
         """Room for `count` films in a file of this folder; nothing is kept where none can be made."""
-        self._places = np.zeros(count, _PLACE)
-        self._lock = threading.Lock()
-        self._end = 0
-        self._most = 0
+        self.places = np.zeros(count, PLACE)
+        self._left = 0
         self._file = -1
         if not hasattr(os, "pwrite"):
             return
         try:
-            self._most = min(MOST_BYTES, shutil.disk_usage(folder).free // 4)
+            self._left = min(MOST_BYTES, shutil.disk_usage(folder).free // 4) // hardware.cores()
             file, name = tempfile.mkstemp(prefix=".films-", dir=folder)
         except OSError:
             return
         self._file, self._close = file, weakref.finalize(self, os.close, file)
         os.unlink(name)  # noqa: PTH108
 
-    def keep(self, row: int, image: Image.Image, stat: Stat) -> None:
-        """Keep the film of a row, read when its file was `stat`."""
-        if self._file < 0:
-            return
-        content = image.tobytes()
-        with self._lock:
-            offset = self._end
-            if offset + len(content) > self._most:
-                return
-            self._end += len(content)
+    @property
+    def files(self) -> tuple[int, ...]:
+        """The open file that another process needs, under the same number, to keep or get films."""
+        return (self._file,) if self._file >= 0 else ()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which leaves the closing to this one."""
+        return {name: value for name, value in self.__dict__.items() if name != "_close"}
+
+    def keep(self, row: int, image: Image.Image, stat: Stat) -> tuple[int, int, Stat] | None:
+        """Keep the film of a row, read when its file was `stat`.
+
+        Returns:
+            What belongs into `places`, None if it was not kept.
+        """
+        size = image.width * image.height
+        if self._file < 0 or size > min(self._left, _SLOT):
+            return None
+        self._left -= size
         try:
-            whole = os.pwrite(self._file, content, offset) == len(content)
+            whole = os.pwrite(self._file, image.tobytes(), row * _SLOT) == size
         except OSError:
             whole = False
-        with self._lock:
-            if not whole:  # the disk is full: its room is the arrays'
-                self._most = 0
-                self._places[:] = 0
-                os.ftruncate(self._file, 0)
-            elif self._most:
-                self._places[row] = (offset, image.width, image.height, stat)
+        if not whole:  # the disk is full
+            self._left = 0
+            return None
+        return image.width, image.height, stat
 
-    def get(self, row: int, path: Path) -> Image.Image | None:
+    def get(self, row: int, path: str) -> Image.Image | None:
         """The film of a row, mode L, if it is kept and its file is as it was."""
         if self._file < 0 or row < 0:
             return None
-        offset, width, height, stat = self._places[row].item()
+        width, height, stat = self.places[row].item()
         if not width or tuple(stat) != stat_of(path):
             return None
-        content = os.pread(self._file, width * height, offset)
+        content = os.pread(self._file, width * height, row * _SLOT)
         return Image.frombuffer("L", (width, height), content, "raw", "L", 0, 1)
 
     def release(self) -> None:

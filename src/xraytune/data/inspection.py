@@ -16,18 +16,18 @@ import os
 import time
 import zipfile
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import PIL
 from numpy.typing import NDArray
 
 from xraytune import artifacts
-from xraytune.data import cache, phash, reading
-from xraytune.data.films import Films, Stat, stamp, stat_of
+from xraytune.data import cache, parallel, phash, reading
+from xraytune.data.films import PLACE, Films, Stat, stamp, stat_of
 from xraytune.data.problems import Progress
 from xraytune.data.reading import Look, Reading
 
@@ -46,7 +46,8 @@ ROW = np.dtype(
 )
 """What is kept of a file: 136 bytes, where Python objects would take a thousand."""
 
-_LAYOUT = 4  # of the kept table; raised when what is measured changes
+_LAYOUT = 5  # of the kept table; raised when what is measured changes
+_KEPT = ("rows", "thumbnails")  # arrays beside the table
 _RACY_NS = 2_000_000_000
 _MOST_BYTES = 256 << 20  # a film of 50 megapixels at 16 bit, uncompressed, is 100 MB
 _NEVER: Stat = (0, 0, 0, 0)
@@ -58,7 +59,7 @@ class Inspection:
 
     keys: Sequence[str]
     rows: NDArray[np.void]
-    """`(n,)` of `ROW`."""
+    """`(n,)` of `ROW`, mapped from the disk."""
 
     problems: dict[int, str]
     """Why a file can't be used, by its row."""
@@ -104,46 +105,88 @@ def _read_all(
     home: Path, root: Path, keys: Sequence[str], known: Inspection | None, progress: Progress | None
 ) -> Inspection:
     """Read the files that are not known, and keep what is known now; the caller holds the lock of `home`."""
-    rows, problems = np.zeros(len(keys), ROW), dict[int, str]()
-    began = time.time_ns()
+    problems = dict[int, str]()
+    trusted = time.time_ns() - _RACY_NS
     if known is None:
         old = np.full(len(keys), -1)
     else:
         old = _unchanged(root, keys, known)
         adopted = np.flatnonzero(old >= 0)
-        rows[adopted] = known.rows[old[adopted]]
         pairs = zip(adopted.tolist(), old[adopted].tolist(), strict=True)
         problems |= {row: known.problems[then] for row, then in pairs if then in known.problems}
     fresh = np.flatnonzero(old < 0)
     films = Films(home, len(keys))
-    thumbnails = home / f"thumbnails-{os.urandom(6).hex()}.npy"
-    with artifacts.atomic_write(thumbnails) as temporary:
-        mapped = cache.mapped(temporary, (len(keys), reading.THUMBNAIL, reading.THUMBNAIL))
+    name = os.urandom(6).hex()
+    paths = [home / f"{what}-{name}.npy" for what in _KEPT]
+    with ExitStack() as stack:
+        temporary = [stack.enter_context(artifacts.atomic_write(path)) for path in paths]
+        rows = cache.mapped(temporary[0], (len(keys),), ROW)
+        thumbnails = cache.mapped(temporary[1], (len(keys), reading.THUMBNAIL, reading.THUMBNAIL))
         if known is not None:
             for part in cache.in_chunks(adopted.tolist(), 4096):
-                mapped[part] = known.thumbnails[old[part]]
+                rows[part], thumbnails[part] = known.rows[old[part]], known.thumbnails[old[part]]
 
-        def work(batch: range) -> None:
-            chosen, looks = [], []
-            for row in fresh[batch.start : batch.stop].tolist():
-                stat, found, look = _read(os.path.join(root, keys[row]))  # noqa: PTH118 - a Path is ten times slower
-                if found.problem:
-                    problems[row] = found.problem
-                if look is not None:
-                    chosen.append(row)
-                    looks.append((look.copy, look.thumbnail))
-                    films.keep(row, look.film, stat)
-                rows[row] = _row(found, _NEVER if max(stat[1], stat[2]) > began - _RACY_NS else stat)
-            if chosen:
-                copies, small = (np.stack(part) for part in zip(*looks, strict=True))
-                rows["features"][chosen] = reading.measure(copies, small)
-                rows["phash"][chosen] = phash.hashes(small)
-                mapped[chosen] = small
+        def take(piece: range, found: _Found) -> None:
+            at = fresh[piece.start : piece.stop]
+            rows[at], films.places[at] = found.rows, found.places
+            problems.update({int(at[index]): problem for index, problem in found.problems.items()})
 
-        cache.spread(work, len(fresh), "reading and checking images", progress)
-        mapped.flush()
-    _save(home, keys, rows, problems, thumbnails)
-    return Inspection(keys, rows, problems, np.load(thumbnails, mmap_mode="r"), len(fresh), films)
+        reader = _Reader(str(root), [keys[row] for row in fresh.tolist()], fresh, temporary[1], films, trusted)
+        parallel.spread(reader, len(fresh), "reading and checking images", progress, take, films.files)
+        rows.flush()
+        thumbnails.flush()
+    _save(home, keys, problems, name)
+    found, small = (np.load(path, mmap_mode="r") for path in paths)
+    return Inspection(keys, found, problems, small, len(fresh), films)
+
+
+class _Found(NamedTuple):
+    """What consecutive fresh files turned out to be."""
+
+    rows: NDArray[np.void]
+    """`(n,)` of `ROW`."""
+
+    places: NDArray[np.void]
+    """`(n,)` of `films.PLACE`."""
+
+    problems: dict[int, str]
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads files; every process that helps has one."""
+
+    root: str
+    keys: list[str]
+    fresh: NDArray[np.int64]
+    """The row of each key."""
+
+    thumbnails: Path
+    films: Films
+    trusted: int
+    """Nanoseconds since 1970: a file changed later is read again at the next start."""
+
+    def __call__(self, piece: range) -> _Found:
+        """Read these of the keys; their thumbnails and films go to where they are kept."""
+        found = _Found(np.zeros(len(piece), ROW), np.zeros(len(piece), PLACE), {})
+        chosen, looks = [], []
+        for index, number in enumerate(piece):
+            path = os.path.join(self.root, self.keys[number])  # noqa: PTH118 - a Path is ten times slower
+            stat, read, look = _read(path)
+            if read.problem:
+                found.problems[index] = read.problem
+            if look is not None:
+                chosen.append(index)
+                looks.append((look.copy, look.thumbnail))
+                if place := self.films.keep(int(self.fresh[number]), look.film, stat):
+                    found.places[index] = place
+            found.rows[index] = _row(read, _NEVER if max(stat[1], stat[2]) > self.trusted else stat)
+        if chosen:
+            copies, small = (np.stack(part) for part in zip(*looks, strict=True))
+            found.rows["features"][chosen] = reading.measure(copies, small)
+            found.rows["phash"][chosen] = phash.hashes(small)
+            np.load(self.thumbnails, mmap_mode="r+")[self.fresh[piece.start : piece.stop][chosen]] = small
+        return found
 
 
 def _read(path: str) -> tuple[Stat, Reading, Look | None]:
@@ -175,8 +218,10 @@ def _unchanged(root: Path, keys: Sequence[str], known: Inspection) -> NDArray[np
     else:
         place = {key: row for row, key in enumerate(known.keys)}
         old = np.array([place.get(key, -1) for key in keys], np.int64)
-    now = np.array([stat_of(os.path.join(root, key)) for key in keys], np.int64).reshape(-1, 4)  # noqa: PTH118
-    old[(known.rows["stat"][old] != now).any(1)] = -1
+    for part in cache.in_chunks(range(len(keys)), 4096):
+        now = np.array([stat_of(os.path.join(root, keys[row])) for row in part], np.int64)  # noqa: PTH118
+        changed = (known.rows["stat"][old[part]] != now).any(1)
+        old[np.asarray(part)[changed]] = -1
     return old
 
 
@@ -187,24 +232,24 @@ def _load(home: Path) -> Inspection | None:
             head = json.loads(kept["head"].tobytes())
             if head["made_by"] != _maker():
                 return None
-            thumbnails = np.load(home / head["thumbnails"], mmap_mode="r")
+            rows, thumbnails = (np.load(home / f"{what}-{head['name']}.npy", mmap_mode="r") for what in _KEPT)
             keys = kept["keys"].tobytes().decode(errors="surrogateescape").split("\0")
-            rows = kept["rows"].view(ROW)
             problems = {int(row): problem for row, problem in head["problems"]}
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return None
-    return Inspection(keys, rows, problems, thumbnails, 0) if len(keys) == len(rows) == len(thumbnails) else None
+    whole = len(keys) == len(rows) == len(thumbnails) and rows.dtype == ROW
+    return Inspection(keys, rows, problems, thumbnails, 0) if whole else None
 
 
-def _save(home: Path, keys: Sequence[str], rows: NDArray[np.void], problems: dict[int, str], thumbnails: Path) -> None:
-    """Keep the findings for the next start."""
-    head = {"made_by": _maker(), "thumbnails": thumbnails.name, "problems": sorted(problems.items())}
+def _save(home: Path, keys: Sequence[str], problems: dict[int, str], name: str) -> None:
+    """Keep the findings for the next start, beside the arrays of this name."""
+    head = {"made_by": _maker(), "name": name, "problems": sorted(problems.items())}
     names = "\0".join(keys).encode(errors="surrogateescape")  # no path holds a zero byte
     text, bytes_ = (np.frombuffer(content, np.uint8) for content in (json.dumps(head).encode(), names))
     with artifacts.atomic_write(home / "table.npz") as temporary:
-        np.savez(temporary, head=text, keys=bytes_, rows=rows.view(np.uint8))
-    for old in home.glob("thumbnails-*.npy"):
-        if old != thumbnails:
+        np.savez(temporary, head=text, keys=bytes_)
+    for old in (path for what in _KEPT for path in home.glob(f"{what}-*.npy")):
+        if old.stem.partition("-")[2] != name:
             with suppress(OSError):
                 old.unlink()
 

@@ -1,8 +1,7 @@
 """One image file: its bytes read once, decoded fully, measured, and made square. Called by inspection, arrays, predict.
 
 JPEG, PNG and PGM/PPM are read with Pillow (plain JPEGs by `jpeg`, faster), DICOM with pydicom (extra `dicom`). What
-can't be decoded to its last pixel raises `Unreadable`, whose message is for a person. Everything here runs in threads:
-Pillow and numpy release the interpreter's lock while they work.
+can't be decoded to its last pixel raises `Unreadable`, whose message is for a person.
 """
 
 from __future__ import annotations
@@ -91,7 +90,7 @@ class Film(NamedTuple):
 def silenced() -> Iterator[None]:
     """Hold back warnings: Pillow's and pydicom's on large pictures, odd EXIF and odd headers; all are judged here.
 
-    Filters belong to the process, so this goes around the threads that decode, not into them.
+    Once around many films, not around each: to set filters costs more than a small film.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

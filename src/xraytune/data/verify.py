@@ -269,18 +269,18 @@ def _build(
     """Deal the images that are left and name the result."""
     order = sorted(range(len(draft.items)), key=lambda index: draft.items[index].key)
     items, rows = [draft.items[index] for index in order], draft.rows[order]
-    found = inspection.rows[rows]
+    digests = inspection.rows["sha256"][rows]
     number = {label: index for index, label in enumerate(classes)}
     labels = np.array([number[item.label] for item in items], np.int32)
-    patients = split.bind([item.patient or item.key for item in items], checks.same_content(found["sha256"]))
+    patients = split.bind([item.patient or item.key for item in items], checks.same_content(digests))
     images = Images(
         keys=np.array([item.key for item in items], object),
         labels=labels,
         splits=_deal(items, labels, patients, seed, draft.notes),
         patients=np.array(patients, object),
         groups=np.array([item.group for item in items], object),
-        digests=found["sha256"].copy(),
-        shapes=np.stack([found["width"], found["height"]], axis=1),
+        digests=digests,
+        shapes=np.stack([inspection.rows[edge][rows] for edge in ("width", "height")], axis=1),
         rows=rows.astype(np.int32),
     )
     sealed = images.splits == "test"
