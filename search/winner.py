@@ -27,6 +27,7 @@ from xraytune import artifacts, calibration, ensembles, evaluation, gap, metrics
 from xraytune.calibration import Calibration
 from xraytune.data import Dataset, ImageRecord
 from xraytune.errors import FatalError
+from xraytune.evaluation import Crossed
 from xraytune.records import Objective
 from xraytune.thresholds import Policy
 
@@ -129,8 +130,8 @@ class Fitted:
     """The one in use; None without a positive class."""
     probabilities: NDArray[np.float64]
     """Calibrated out-of-fold probabilities `(n, k)`."""
-    crossed: NDArray[np.float64]
-    """The same with each fold calibrated on the others, `(n, k)`: what the calibration itself is judged by."""
+    crossed: Crossed
+    """Each fold's by calibration and threshold fitted on the others: what these two are judged by."""
     areas: tuple[float, ...]
     """ROC AUC within each fold, as the final model averages."""
     views: tuple[str, ...]
@@ -167,6 +168,8 @@ def fit(
     """
     raw = choice.out_of_fold()
     indices, views = choice.views()
+    if len(views) < 2 or "clean" not in views:
+        indices, views = np.arange(len(labels)), {"clean": raw}
     where = {int(image): row for row, image in enumerate(indices)}
     inner = [(rows_of(train, where), rows_of(held, where)) for train, held in folds]  # of the images that have views
     shifted = objective == Objective.ROBUST and len(views) > 1
@@ -182,22 +185,30 @@ def fit(
         crossed[held] = other.apply(raw[held])
     areas = tuple(float(metrics.figures(labels[i], raw[i], positive, brief=True)["auc"][0]) for _, i in folds)
     if positive is None:
-        return Fitted(scale, losses, shifted, (), None, calibrated, crossed, areas, ())
+        own = Crossed(crossed, metrics.decide(crossed, None))
+        return Fitted(scale, losses, shifted, (), None, calibrated, own, areas, ())
     event = np.asarray(labels) == positive
     column = {name: scale.apply(p)[:, positive] for name, p in views.items()}
     names = list(dict.fromkeys([*thresholds.STANDARD, thresholds.SHARED, policy]))
     names = [n for n in names if n != thresholds.AUTOMATIC]
     everything = thresholds.Everything(event, calibrated[:, positive], folds)
-    if len(column) > 1 and "clean" in column:
-        policies = thresholds.compare(names, event[indices], column, inner, beta, everything)
-    else:
-        column = {"clean": calibrated[:, positive]}
-        policies = thresholds.compare(names, event, column, folds, beta)
+    policies = thresholds.compare(names, event[indices], column, inner, beta, everything)
     if policy == thresholds.AUTOMATIC:
         used = thresholds.automatic([p for p in policies if not p.name.startswith("sensitivity")], beta)
     else:
         used = next(p for p in policies if p.name == policy)
-    return Fitted(scale, losses, shifted, policies, used, calibrated, crossed, areas, tuple(column))
+    decided = metrics.decide(crossed, positive, used.threshold)
+    for other, (train, held), (rows, _) in zip(without, folds, inner, strict=True):
+        shared = used.name == thresholds.SHARED  # of the images that have views
+        scores = (
+            {name: other.apply(p[rows])[:, positive] for name, p in views.items()}
+            if shared
+            else {"clean": other.apply(raw[train])[:, positive]}
+        )
+        fitted = thresholds.fit(used.name, event[indices[rows] if shared else train], scores, beta)
+        decided[held] = metrics.decide(crossed[held], positive, fitted)
+    own = Crossed(crossed, decided)
+    return Fitted(scale, losses, shifted, policies, used, calibrated, own, areas, tuple(column))
 
 
 def rows_of(images: NDArray[np.integer], where: Mapping[int, int]) -> NDArray[np.int64]:

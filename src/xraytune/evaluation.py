@@ -111,6 +111,16 @@ def triple(interval: Interval) -> Triple:
     return [float(v) if np.isfinite(v) else None for v in (interval.value, interval.low, interval.high)]
 
 
+@dataclass(frozen=True)
+class Crossed:
+    """Out-of-fold answers in which no fold is judged by what was fitted on it."""
+
+    probabilities: Floats
+    """`(n, k)`, each fold's calibrated on the others."""
+    decided: NDArray[np.int64]
+    """Class indices `(n,)`, of these at a threshold fitted on the other folds."""
+
+
 def evaluate(
     labels: ArrayLike,
     probabilities: ArrayLike,
@@ -120,7 +130,7 @@ def evaluate(
     positive: int | None,
     threshold: float = 0.5,
     beta: float = 2.0,
-    crossed: ArrayLike | None = None,
+    crossed: Crossed | None = None,
     draws: int = intervals.DRAWS,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -134,8 +144,8 @@ def evaluate(
         positive: the positive class or None.
         threshold: operating threshold of the positive class.
         beta: of F-beta.
-        crossed: `(n, k)`, calibrated on the other folds: Brier's score and the calibration error are then of these, for
-            of probabilities that the calibration was fitted on they flatter it.
+        crossed: every figure but ROC and PR AUC is then of these; of images that calibration and threshold were fitted
+            on it would flatter them.
         draws: bootstrap resamples.
         seed: of the draws.
 
@@ -149,12 +159,12 @@ def evaluate(
     truth = np.asarray(labels, dtype=np.int64)
     p = np.asarray(probabilities, dtype=np.float64)
     k = len(classes)
-    decided = metrics.decide(p, positive, threshold)
+    decided = metrics.decide(p, positive, threshold) if crossed is None else crossed.decided
 
     def statistic(weights: Floats) -> dict[str, Floats]:
-        overall = metrics.figures(truth, p, positive, threshold, beta, weights)
+        overall = metrics.figures(truth, p, positive, threshold, beta, weights, decided=decided)
         if crossed is not None:
-            overall |= _of_calibrated(truth, np.asarray(crossed, dtype=np.float64), positive, weights)
+            overall |= _of_calibrated(truth, crossed.probabilities, positive, weights)
         each = metrics.class_figures(metrics.confusion(truth, decided, k, weights))
         each["auc"] = np.stack([metrics.roc_auc(truth == c, p[:, c], weights) for c in range(k)], axis=1)
         return {**overall, **metrics.averaged(each), **{f"class/{name}": values for name, values in each.items()}}
@@ -188,6 +198,7 @@ def evaluate(
         "threshold": threshold if positive is not None else None,
         "beta": beta,
         "draws": draws,
+        "crossed": crossed is not None,
         "overall": {name: triple(v) for name, v in single.items() if "/" not in name},
         "averages": {name: triple(v) for name, v in single.items() if "/" in name},
         "by_class": {

@@ -258,11 +258,13 @@ def figures(
     beta: float = 2.0,
     weights: ArrayLike | None = None,
     *,
+    decided: ArrayLike | None = None,
     brief: bool = False,
 ) -> dict[str, Floats]:
     """Every overall figure for each row of `weights` `(draws, n)`; one array `(draws,)` a figure.
 
-    `brief` leaves out PR AUC, Brier's score and the calibration error, half of the time.
+    `decided` are the answers, class indices `(n,)`, where they are not what `decide` gives at one threshold. `brief`
+    leaves out PR AUC, Brier's score and the calibration error, half of the time.
 
     With a positive class its sensitivity, specificity, precision and areas; without one their macro averages over
     the classes that the data have, one against the rest. Brier's score is the mean squared error of the positive
@@ -277,9 +279,9 @@ def figures(
         raise ValueError("no predictions")
     w = _weights(weights, len(truth))
     k = p.shape[1]
-    decided = decide(p, positive, threshold)
+    answers = decide(p, positive, threshold) if decided is None else np.asarray(decided, dtype=np.int64)
     total = w.sum(axis=1)
-    matrix = confusion(truth, decided, k, w)
+    matrix = confusion(truth, answers, k, w)
     support = matrix.sum(axis=2)
     if positive is None:
         each = class_figures(matrix)
@@ -300,7 +302,7 @@ def figures(
         auc = np.where((support > 0).sum(axis=1) > 1, auc, np.nan)
         balanced = sensitivity
     else:
-        event, answer, score = truth == positive, decided == positive, p[:, positive]
+        event, answer, score = truth == positive, answers == positive, p[:, positive]
         hits, alarms = w @ (event & answer), w @ (~event & answer)
         misses, rejections = w @ (event & ~answer), w @ (~event & ~answer)
         f_values = {b: f_beta_of_counts(hits, alarms, misses, b) for b in (beta, 1.0, 2.0)}
@@ -321,7 +323,7 @@ def figures(
         "auc": auc,
         "trivial_f_beta": _trivial(support, positive, beta),
     }
-    return found if brief else found | _of_probabilities(truth, p, decided, positive, w)
+    return found if brief else found | _of_probabilities(truth, p, answers, positive, w)
 
 
 def _of_probabilities(truth: Ints, p: Floats, decided: Ints, positive: int | None, w: Floats) -> dict[str, Floats]:

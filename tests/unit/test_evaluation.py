@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from search import winner
-from xraytune import calibration, ensembles, evaluation, gap, makeup, subgroups, thresholds
+from xraytune import calibration, ensembles, evaluation, gap, makeup, metrics, subgroups, thresholds
 from xraytune.data import folds
 from xraytune.errors import InputError
 
@@ -93,8 +93,9 @@ def test_a_robust_study_s_model_is_calibrated_over_its_views(objective: str, ove
     assert found.shifted is over_views
     assert (found.calibration.bias[1] < 1) is over_views
     assert found.threshold == 0.5
-    assert found.crossed.shape == views["clean"].shape
-    assert np.abs(found.crossed - found.probabilities).max() < 0.1
+    assert found.crossed.probabilities.shape == views["clean"].shape
+    assert np.abs(found.crossed.probabilities - found.probabilities).max() < 0.1
+    assert (found.crossed.decided == (found.crossed.probabilities[:, 1] >= 0.5)).all()
 
 
 def test_a_calibration_keeps_the_order_of_scores_sums_to_one_and_survives_json() -> None:
@@ -356,14 +357,17 @@ def test_scores_that_differ_between_folds_are_warned_of() -> None:
     assert gap.alignment(float("nan"), [0.9, 0.9]) == ""
 
 
-def test_brier_and_calibration_error_out_of_fold_are_of_probabilities_calibrated_on_other_folds() -> None:
+def test_out_of_fold_every_figure_but_the_areas_is_of_what_was_fitted_on_other_folds() -> None:
     labels, p = predictions(300)
-    own = np.where(labels[:, None] == np.arange(2), 0.99, 0.01)  # as if the calibration had seen the truth
-    found = evaluation.evaluate(labels, own, np.arange(300), classes=("a", "b"), positive=1, crossed=p, draws=50)
-    honest = evaluation.evaluate(labels, p, np.arange(300), classes=("a", "b"), positive=1, draws=50)
-    for name in ("brier", "calibration_error"):
-        assert found["overall"][name] == pytest.approx(honest["overall"][name])
-    assert found["overall"]["accuracy"][0] == 1.0
+    own = np.where(labels[:, None] == np.arange(2), 0.99, 0.01)  # as if calibration and threshold had seen the truth
+    asked: Any = {"classes": ("a", "b"), "positive": 1, "draws": 50}
+    crossed = evaluation.Crossed(p, metrics.decide(p, 1, 0.4))
+    found = evaluation.evaluate(labels, own, np.arange(300), threshold=0.7, crossed=crossed, **asked)
+    honest = evaluation.evaluate(labels, p, np.arange(300), threshold=0.4, **asked)
+    for name in set(evaluation.NAMES) - {"auc", "pr_auc"}:
+        assert found["overall"][name] == pytest.approx(honest["overall"][name]), name
+    assert found["confusion"] == honest["confusion"]
+    assert (found["overall"]["auc"][0], found["threshold"]) == (1.0, 0.7)
 
 
 def test_published_figures_belong_to_the_official_test_set_only() -> None:

@@ -1,0 +1,53 @@
+"""Out-of-fold answers are not judged by a calibration or a threshold that was fitted on them."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from search import winner
+from xraytune import calibration, thresholds
+from xraytune.data import folds
+
+
+def made_choice(labels: np.ndarray, views: dict[str, np.ndarray], rows: np.ndarray) -> Any:
+    return SimpleNamespace(
+        out_of_fold=lambda: views["clean"], views=lambda: (rows, {n: p[rows] for n, p in views.items()})
+    )
+
+
+@pytest.mark.parametrize("policy", ["youden", "shared"])
+def test_a_threshold_that_chance_made_is_not_shown_as_worth_anything_out_of_fold(policy: str) -> None:
+    rng = np.random.default_rng(3)
+    labels = np.arange(90) % 2
+    score = rng.random(90)  # knows nothing
+    views = {"clean": np.stack([1 - score, score], axis=1), "darker": np.stack([1 - score**2, score**2], axis=1)}
+    patients = np.array([str(i) for i in range(90)])
+    choice, held = made_choice(labels, views, np.arange(90)), folds(labels.tolist(), patients.tolist(), 3, 0)
+    found = winner.fit(choice, labels, patients, held, positive=1, beta=2.0, policy=policy)
+    clean, darker = (found.calibration.apply(p)[:, 1] for p in views.values())
+    scores = {"clean": clean, "darker": darker} if policy == "shared" else {"clean": clean}
+    assert found.threshold == thresholds.fit(policy, labels, scores, 2.0)  # the deployed one has seen every fold
+    for train, fold in held:  # each fold's answers are those of the others' calibration and threshold
+        alone = calibration.fit(labels[train], views["clean"][train], found.calibration.method)
+        fitted = {name: alone.apply(p[train])[:, 1] for name, p in views.items() if name in scores}
+        threshold = thresholds.fit(policy, labels[train], fitted, 2.0)
+        answers = alone.apply(views["clean"][fold])[:, 1] >= threshold
+        assert (found.crossed.decided[fold] == answers).all()
+
+    def balanced(answers: np.ndarray) -> float:
+        return float((answers[labels == 1].mean() + 1 - answers[labels == 0].mean()) / 2)
+
+    if policy == "youden":
+        assert balanced(found.crossed.decided == 1) <= 0.5 < balanced(clean >= found.threshold) - 0.04
+
+
+def test_without_a_positive_class_the_likeliest_by_the_other_folds_calibration_is_the_answer() -> None:
+    labels = np.arange(90) % 3
+    p = np.random.default_rng(1).dirichlet([1, 1, 1], 90)
+    patients = np.array([str(i) for i in range(90)])
+    choice, held = made_choice(labels, {"clean": p}, np.arange(90)), folds(labels.tolist(), patients.tolist(), 3, 0)
+    found = winner.fit(choice, labels, patients, held, positive=None, beta=2.0, policy="auto")
+    assert (found.crossed.decided == found.crossed.probabilities.argmax(axis=1)).all()
+    assert found.threshold == 0.5
