@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +24,7 @@ from search.confirm import Confirmed
 from search.trainings import FoldResult
 from xraytune import artifacts, calibration, ensembles, evaluation, gap, metrics, subgroups, thresholds
 from xraytune.calibration import Calibration
-from xraytune.data import Dataset, ImageRecord
+from xraytune.data import Dataset
 from xraytune.errors import FatalError
 from xraytune.evaluation import Crossed
 from xraytune.records import Objective
@@ -249,31 +248,6 @@ def whole(target: Path) -> Iterator[Path]:
                 old.rename(target)
 
 
-def subgroup_columns(images: Sequence[ImageRecord], extra: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """What the test images can be grouped by: the source's groups, acquisition series, film size.
-
-    Args:
-        images: the test images.
-        extra: further columns, one value an image, of a manifest.
-    """
-    columns = {"group": [i.group for i in images], "acquisition series": [_series(i.key) for i in images]}
-    edges = np.sqrt([max(1, i.width) * max(1, i.height) for i in images])
-    low, high = np.quantile(edges, [1 / 3, 2 / 3])
-    if high > low:
-        named = ["small" if e <= low else "large" if e > high else "middle" for e in edges]
-        columns["film size"] = [
-            {"small": f"up to {low:.0f} px", "middle": f"to {high:.0f} px", "large": f"over {high:.0f} px"}[n]
-            for n in named
-        ]
-    return {**columns, **{name: subgroups.grouped(values) for name, values in extra.items()}}
-
-
-def _series(key: str) -> str:
-    """What a file's name starts with before its numbers: `IM`, `NORMAL2-IM` and `person` of the Kermany films."""
-    found = re.match(r"[A-Za-z]+(\d?-[A-Za-z]+)*", Path(key).stem)
-    return found.group() if found else ""
-
-
 def judge(
     dataset: Dataset,
     fitted: Fitted,
@@ -314,7 +288,7 @@ def judge(
         draws=DRAWS_OUT_OF_FOLD,
     )  # fmt: skip
     groups = subgroups.subgroups(
-        subgroup_columns(images, dataset.subgroups("test")), labels, probabilities, patients,
+        subgroups.columns(images, dataset.subgroups("test")), labels, probabilities, patients,
         classes=dataset.classes, positive=positive, threshold=fitted.threshold, beta=beta,
     )  # fmt: skip
     normal = None

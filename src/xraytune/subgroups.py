@@ -6,15 +6,18 @@ with the other images of the classes that it holds. Called by the retraining.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xraytune import intervals, metrics
+from xraytune.data.images import ImageRecord
 from xraytune.evaluation import patients_behind, patients_of_perfect, sure, triple
 from xraytune.intervals import Interval
 from xraytune.metrics import Floats
@@ -51,6 +54,31 @@ def grouped(values: Sequence[str]) -> list[str]:
                  for v, x in numbers.items()}  # fmt: skip
         return [names.get(v, "") for v in values]
     return list(values) if len(present) <= MOST_VALUES else [""] * len(values)
+
+
+def columns(images: Sequence[ImageRecord], extra: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """What the test images can be grouped by: the source's groups, acquisition series, film size.
+
+    Args:
+        images: the test images.
+        extra: further columns, one value an image, of a manifest.
+    """
+    found = {"group": [i.group for i in images], "acquisition series": [_series(i.key) for i in images]}
+    edges = np.sqrt([max(1, i.width) * max(1, i.height) for i in images])
+    low, high = np.quantile(edges, [1 / 3, 2 / 3])
+    if high > low:
+        named = ["small" if e <= low else "large" if e > high else "middle" for e in edges]
+        found["film size"] = [
+            {"small": f"up to {low:.0f} px", "middle": f"to {high:.0f} px", "large": f"over {high:.0f} px"}[n]
+            for n in named
+        ]
+    return {**found, **{name: grouped(values) for name, values in extra.items()}}
+
+
+def _series(key: str) -> str:
+    """What a file's name starts with before its numbers: `IM`, `NORMAL2-IM` and `person` of the Kermany films."""
+    found = re.match(r"[A-Za-z]+(\d?-[A-Za-z]+)*", PurePath(key).stem)
+    return found.group() if found else ""
 
 
 @dataclass(frozen=True)

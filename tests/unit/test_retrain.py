@@ -314,7 +314,7 @@ def test_a_study_is_retrained_once_at_a_time_and_may_be_searched_meanwhile(tmp_p
 def test_a_manifest_s_columns_are_subgroups_beside_those_that_names_and_sizes_tell() -> None:
     images = [ImageRecord(f"IM-{i}.png", i % 2, "test", str(i), "", "", 100 + i, 100 + i) for i in range(90)]
     hospitals = ["north" if i % 3 == 0 else "south" for i in range(90)]
-    columns = winner.subgroup_columns(images, {"hospital": hospitals, "age": [str(i) for i in range(90)]})
+    columns = subgroups.columns(images, {"hospital": hospitals, "age": [str(i) for i in range(90)]})
     assert set(columns) == {"group", "acquisition series", "film size", "hospital", "age"}
     assert len(set(columns["age"])) == 3
     labels = np.array([i.label for i in images])
@@ -348,4 +348,4 @@ def test_films_worth_looking_at() -> None:
     ],
 )
 def test_the_acquisition_series_is_what_a_name_starts_with_before_its_numbers(key: str, series: str) -> None:
-    assert winner._series(key) == series
+    assert subgroups._series(key) == series
