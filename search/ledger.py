@@ -7,8 +7,10 @@ the first opening stay when `winner/` is replaced.
 from __future__ import annotations
 
 import datetime
+import errno
 import json
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,14 @@ from xraytune.errors import FatalError
 
 NAME = "ledger.jsonl"
 
+AGAIN = "Make room (or put the folder back) and call the same command again."
+
 FIGURES = ("accuracy", "sensitivity", "specificity", "f2", "auc")
 """What is kept of each opening, with intervals."""
+
+ROOM = 8 << 20
+"""Bytes that must be free before the set is opened. Report, figures and heat maps take about 1 MB, and 200 bytes more
+for each test image."""
 
 _FIGURES_OF = '{"figures_of"'
 
@@ -31,8 +39,9 @@ def append(study_folder: Path, entry: Mapping[str, Any]) -> int:
         entry: which configuration, what for.
 
     Raises:
-        FatalError: it can't be recorded; the set must then stay closed.
+        FatalError: it can't be recorded, or what the set shows could not be kept; the set must then stay closed.
     """
+    _check_room(study_folder)
     _write(study_folder, {"when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), **entry})
     return len(read(study_folder))
 
@@ -52,6 +61,18 @@ def keep_figures(study_folder: Path, opening: int, overall: Mapping[str, Sequenc
     _write(study_folder, {"figures_of": opening, "figures": found})
 
 
+def _check_room(study_folder: Path) -> None:
+    try:
+        with tempfile.TemporaryFile(dir=study_folder) as file:
+            os.posix_fallocate(file.fileno(), 0, ROOM)
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:  # others: a file system that can't reserve
+            raise FatalError(
+                f"{study_folder} has no {ROOM >> 20} MB left for what the test set will show ({error.strerror}), so it "
+                f"stays closed. {AGAIN}"
+            ) from None
+
+
 def _write(study_folder: Path, entry: Mapping[str, Any]) -> None:
     path = study_folder / NAME
     line = json.dumps(entry) + "\n"
@@ -64,7 +85,7 @@ def _write(study_folder: Path, entry: Mapping[str, Any]) -> None:
     except OSError as error:
         what = "What the test set showed can't be kept" if "figures_of" in entry else "The opening can't be recorded"
         why = "." if "figures_of" in entry else ", so the test set stays closed."
-        raise FatalError(f"{what} in {path} ({error.strerror}){why}") from None
+        raise FatalError(f"{what} in {path} ({error.strerror}){why} {AGAIN}") from None
 
 
 def read(study_folder: Path) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from search import ledger
+from xraytune import artifacts
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,18 +22,28 @@ pytestmark = pytest.mark.timeout(1500)
 PATIENCE = 400.0  # seconds for anything that should happen; generous, since it only bounds a failure
 
 
+def made(home: Path) -> Path:
+    """A folder with drawn films and a study of them."""
+    maker = ROOT / "tests/e2e/retraining/made_study.py"
+    environment = {**os.environ, "XRAYTUNE_CACHE": str(home / "cache"), "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, str(maker), str(home)], env=environment, check=True, capture_output=True)
+    return home
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    maker = ROOT / "tests/e2e/retraining/made_study.py"
-    environment = {**os.environ, "XRAYTUNE_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, str(maker), str(tmp_path)], env=environment, check=True, capture_output=True)
-    return tmp_path
+    return made(tmp_path)
+
+
+def retrain(results: Path) -> list[str]:
+    """The command."""
+    arguments = ["0", "--results", str(results), "--folds", "3", "--seeds", "1", "--time", "5m", "--workers", "1"]
+    return [sys.executable, "-m", "search.retrain", *arguments]
 
 
 def start(home: Path, limit: int = 0) -> subprocess.Popen[str]:
     """The retraining in a process of its own, no file of which may grow beyond `limit` kB (0: any)."""
-    arguments = ["0", "--results", str(home / "results"), "--folds", "3", "--seeds", "1", "--time", "5m"]
-    command = [sys.executable, "-m", "search.retrain", *arguments, "--workers", "1"]
+    command = retrain(home / "results")
     bounded = ["bash", "-c", f'ulimit -f {limit}; exec "$@"', "bash", *command] if limit else command
     return subprocess.Popen(
         bounded, cwd=ROOT, env={**os.environ, "XRAYTUNE_CACHE": str(home / "cache")},
@@ -79,3 +90,86 @@ def test_a_full_disk_is_one_message_and_leaves_nothing_half_written(home: Path) 
     finished = start(home)
     _, err = finished.communicate(timeout=PATIENCE)
     assert finished.returncode == 0, err
+
+
+def can_mount() -> bool:
+    return subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study that was retrained: folds, network and winner are there."""
+    home = made(tmp_path_factory.mktemp("finished"))
+    running = start(home)
+    _, err = running.communicate(timeout=PATIENCE)
+    assert running.returncode == 0, err
+    return home
+
+
+def files(folder: Path) -> dict[str, tuple[str, int]]:
+    """Content and time of every file under a folder."""
+    found = (p for p in folder.rglob("*") if p.is_file())
+    return {str(p.relative_to(folder)): (artifacts.sha256(p), p.stat().st_mtime_ns) for p in found}
+
+
+# A small disk of its own holds the results. Each row fills it at another moment: with so much room left (kB), or by
+# another program as soon as the ledger has so many lines (an opening is one, its figures are another). Then: whether a
+# former winner is there, what is said, and how often the test set was opened.
+MOMENTS = {
+    "the network is copied": ("leave 100", False, "Nothing was left half-written", 1),
+    "the set would be opened": ("leave 1000", True, "so it stays closed", 1),
+    "the report is written": ("fill_at 4", True, "Nothing was left half-written", 2),
+}
+FULL = """
+mount -t tmpfs -o size=32m none {small} && cp -a {home}/results {small}/ && cd {root} || exit 9
+made={small}/results/made
+leave() {{ head -c $(( ($(df --output=avail -k {small} | tail -1) - $1) * 1024 )) /dev/zero >{small}/ballast; }}
+lines() {{ wc -l <$made/ledger.jsonl; }}
+fill_at() {{ (n=0; until [ $(lines) -ge $1 ] || [ $((n+=1)) -gt 20000 ]; do sleep 0.01; done; leave 0) & }}
+{before}
+{moment}
+{command} >{out}/said 2>&1; echo $? >{out}/rc
+wait; cp -a $made {out}/full
+rm {small}/ballast
+{command} >{out}/said-again 2>&1; echo $? >{out}/rc-again
+cp -a $made {out}/after
+"""
+
+
+@pytest.mark.skipif(not can_mount(), reason="this machine lets no one mount a small disk (unshare -rm)")
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_disk_that_is_full_when_the_winner_is_written_leaves_it_whole_or_not_there(
+    finished: Path, tmp_path: Path, moment: str
+) -> None:
+    fill, former, says, openings = MOMENTS[moment]
+    small = tmp_path / "small"
+    small.mkdir()
+    script = FULL.format(
+        home=finished, small=small, out=tmp_path, root=ROOT, moment=fill, before="" if former else "rm -r $made/winner",
+        command=" ".join(map(repr, retrain(small / "results"))),
+    )  # fmt: skip
+    environment = {**os.environ, "XRAYTUNE_CACHE": str(finished / "cache")}
+    subprocess.run(["unshare", "-rm", "sh", "-c", script], env=environment, timeout=PATIENCE, check=True)
+    full, after, before = tmp_path / "full", tmp_path / "after", finished / "results/made"
+
+    said = (tmp_path / "said").read_text()
+    assert (tmp_path / "rc").read_text() == "1\n", said
+    assert said.count("error: ") == 1
+    assert "Traceback" not in said
+    for words in (says, "No space left on device", "make room"):
+        assert words.lower() in said.lower()
+    assert files(full / "winner") == (files(before / "winner") if former else {})
+    assert (full / "winner").exists() is former
+    assert not list(full.glob(".winner*"))
+    assert len(ledger.read(full)) == openings
+
+    again = (tmp_path / "said-again").read_text()
+    assert (tmp_path / "rc-again").read_text() == "0\n", again
+    assert files(after / "confirmation") == files(before / "confirmation")  # nothing was trained again
+    assert set(files(after / "winner")) == set(files(before / "winner"))
+    assert all(
+        files(after / "winner")[name] != files(before / "winner")[name] for name in ("metrics.json", "report.html")
+    )
+    subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=after / "winner", check=True, capture_output=True)
+    assert len(ledger.read(after)) == openings + 1
+    assert list(ledger.read(after)[-1]["figures"]) == list(ledger.FIGURES)

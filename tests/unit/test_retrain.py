@@ -1,7 +1,9 @@
 """What a retraining decides before it trains: options, finalists, plan, ledger, and that nothing half-written stays."""
 
 import dataclasses
+import errno
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -266,6 +268,23 @@ def test_the_set_stays_closed_where_the_ledger_can_not_be_written(tmp_path: Path
     (tmp_path / ledger.NAME).mkdir()
     with pytest.raises(FatalError, match="stays closed"):
         ledger.append(tmp_path, {"what": "a"})
+
+
+@pytest.mark.parametrize(("number", "closed"), [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EOPNOTSUPP, False)])
+def test_the_set_stays_closed_where_what_it_shows_could_not_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, closed: bool
+) -> None:
+    def reserve(file: int, offset: int, size: int) -> None:
+        assert (offset, size) == (0, 8 << 20)
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "posix_fallocate", reserve)
+    if not closed:  # a file system that reserves nothing: writing will tell
+        assert ledger.append(tmp_path, {"what": "a"}) == 1
+        return
+    with pytest.raises(FatalError, match=r"has no 8 MB left .* stays closed\. Make room"):
+        ledger.append(tmp_path, {"what": "a"})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
