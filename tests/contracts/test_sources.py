@@ -146,6 +146,27 @@ def test_a_zip_bomb_is_rejected_before_it_is_unpacked(tmp_path):
         data.load(str(tmp_path / "x.tar.gz"))
 
 
+def test_a_bomb_of_members_that_are_each_small_is_rejected_before_it_is_unpacked(tmp_path):
+    blank = b"P5\n1000 1000\n255\n" + bytes(1_000_000)
+    source = zipped(tmp_path / "x.zip", {f"d/{name}/{i}.pgm": blank for i in range(20) for name in "ab"})
+    with pytest.raises(DataError, match="times its size"):
+        data.load(source)
+    with tarfile.open(tmp_path / "x.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        info = tarfile.TarInfo("d/a/sparse.pgm")
+        info.pax_headers = {"GNU.sparse.major": "0", "GNU.sparse.minor": "1", "GNU.sparse.size": str(1 << 30)}
+        info.pax_headers |= {"GNU.sparse.map": f"{1 << 30},0", "GNU.sparse.numblocks": "1"}
+        archive.addfile(info)
+    with pytest.raises(DataError, match="times its size"):
+        data.load(str(tmp_path / "x.tar"))
+    assert not list((tmp_path / "cache").rglob("*.pgm"))
+
+
+def test_many_small_films_and_a_blank_one_among_them_are_no_bomb(tmp_path):
+    members = {f"d/{'healthy' if i % 2 else 'covid'}/{i:03d}.png": encoded(film(i, 24, 24)) for i in range(300)}
+    blank = b"P5\n1000 1000\n255\n" + bytes(1_000_000)
+    assert data.examine(zipped(tmp_path / "x.zip", members | {"d/covid/blank.pgm": blank})).listed == 301
+
+
 def test_a_password_is_said(tmp_path):
     source = zipped(tmp_path / "x.zip", GOOD)
     content = bytearray((tmp_path / "x.zip").read_bytes())

@@ -1,8 +1,8 @@
 """Archives as Kaggle serves them, unpacked once into the cache, safely. Called by sources.
 
 All members are judged by their headers before one byte is written, and one bad member rejects the whole archive: a
-path that leaves the target, a link or device, too many or too much, a member that says it is thousands of times
-larger than it is packed. What the headers claim is held while unpacking too.
+path that leaves the target, a link or device, too many or too much, a member or all of them together hundreds of times
+larger than they are packed. What the headers claim is held while unpacking too.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ MOST_BYTES = 64 << 30
 """Twenty times the largest form of Kermany's set; guards the disk."""
 
 MOST_RATIO = 200
-"""Unpacked over packed size of a member above 1 MiB: radiographs compress by 2 at most, zip bombs by 1,000."""
+"""Unpacked over packed size, of a member and of all together: radiographs compress by 2, zip bombs by 1,000."""
+
+_SMALL = 1 << 20
+"""Bytes that a member, and all together, may unpack to whatever they were: a blank film compresses well."""
 
 _BLOCK = 1 << 20
 _LITTER = ("__MACOSX", ".DS_Store")
@@ -104,7 +107,7 @@ def _from_zip(path: Path, info: zipfile.ZipInfo) -> _Member:
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in {0, stat.S_IFREG}:
         raise _rejected(path, info.filename, "is a link or a device")
-    if info.file_size > _BLOCK and info.file_size > MOST_RATIO * max(info.compress_size, 1):
+    if info.file_size > _SMALL and info.file_size > MOST_RATIO * max(info.compress_size, 1):
         raise _rejected(
             path, info.filename, f"unpacks to {info.file_size // max(info.compress_size, 1)} times its size"
         )
@@ -123,8 +126,9 @@ def _write(path: Path, root: Path, members: list[_Member], opener: object, progr
     if len(members) > MOST_FILES or total > MOST_BYTES:
         size = f"{len(members)} files, {total >> 20} MiB"
         raise DataError(f"{path} is too large to unpack here ({size}). Unpack it yourself and give the folder.")
-    if path.name.lower().endswith("gz") and total > MOST_RATIO * max(path.stat().st_size, _BLOCK):
-        raise DataError(f"{path} unpacks to {total // path.stat().st_size} times its size: it was rejected.")
+    packed = path.stat().st_size  # members may share their bytes, and a .tar be sparse: what they claim is no measure
+    if total > MOST_RATIO * packed + _SMALL:
+        raise DataError(f"{path} unpacks to {total // packed} times its size: it was rejected.")
     targets: dict[str, _Member] = {}
     for member in members:
         name = member.name.replace("\\", "/")
