@@ -17,7 +17,6 @@ from search.confirm import Confirmed, Plan, training_seconds
 from search.storage import StudyView, TrialRecord
 from xraytune import evaluation
 from xraytune.data.dataset import Dataset
-from xraytune.evaluation import NAMES
 from xraytune.records import Objective
 
 if TYPE_CHECKING:
@@ -298,14 +297,11 @@ def results(figures: Mapping[str, Any], folder: Path) -> None:
     table.add_column("test [95 % interval]", justify="right")
     table.add_column("out of fold, pooled", justify="right")
     table.add_column(f"always {trivial['answer']}", justify="right", style="dim")
-    rows = dict(NAMES)
-    if test["beta"] not in {1, 2}:
-        rows = {"f_beta": f"F{test['beta']:g}", **rows}
-    for name, words in rows.items():
+    for name, words in evaluation.named(test["beta"]).items():
         validation = figures["validation"]["overall"][name][0]
         table.add_row(words, interval(test["overall"][name]), number(validation), number(trivial.get(name)))
     out.print(table)
-    if words := evaluation.unsure(test["overall"]):
+    if words := evaluation.unsure(test["overall"], test["beta"]):
         say(f"[dim]{words}[/]")
     if test["positive"] is None:
         say(

@@ -134,8 +134,8 @@ def _context(study: StudyView, folder: Path, figures: Mapping[str, Any]) -> dict
     return {
         "f": figures,
         "test": figures["test"],
-        "names": NAMES,
-        "unsure": evaluation.unsure(figures["test"]["overall"]),
+        "names": evaluation.named(figures["test"]["beta"]),
+        "unsure": evaluation.unsure(figures["test"]["overall"], figures["test"]["beta"]),
         "study": study.name,
         "spec": study.spec.to_json(),
         "positive": None if shown is None else figures["test"]["classes"][shown],

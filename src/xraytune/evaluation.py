@@ -34,6 +34,12 @@ NAMES = {
 }
 """The overall figures in the order of every table."""
 
+
+def named(beta: float) -> dict[str, str]:
+    """`NAMES`, and before them the F-beta that the study is judged by where it is neither F1 nor F2."""
+    return NAMES if beta in {1, 2} else {"f_beta": f"F{beta:g}", **NAMES}
+
+
 Triple = list[float | None]
 """value, low, high; None where undefined (JSON has no NaN)."""
 
@@ -95,9 +101,9 @@ def sure(found: Mapping[str, Interval], shares: Mapping[str, int], perfect: Mapp
     return out
 
 
-def unsure(overall: Mapping[str, Triple]) -> str:
-    """A sentence that names the figures of `NAMES` that have no interval; empty where all have one."""
-    names = [words for name, words in NAMES.items() if overall[name][0] is not None and overall[name][1] is None]
+def unsure(overall: Mapping[str, Triple], beta: float = 2.0) -> str:
+    """A sentence that names the figures of `named` that have no interval; empty where all have one."""
+    names = [words for name, words in named(beta).items() if overall[name][0] is not None and overall[name][1] is None]
     if not names:
         return ""
     return (

@@ -23,7 +23,7 @@ from search.retrain import Options, retrain
 from search.storage import open_study
 from tests.e2e.retraining import made_study
 from tests.searching import command
-from xraytune import artifacts, metrics
+from xraytune import artifacts, evaluation, metrics
 from xraytune.data.items import MARKER
 from xraytune.errors import ArtifactError, InputError, StudyError
 from xraytune.model_file import load_model, read_card
@@ -230,6 +230,20 @@ def test_the_report_is_made_again_without_opening_the_test_set(
     report.write(open_study("made", home / "results"), folder)
     assert (folder / "report.html").stat().st_size > 20_000
     assert len(ledger.read(folder.parent)) == before
+
+
+def test_the_figure_that_the_study_is_judged_by_has_its_row_in_report_and_card(winner: Path, home: Path) -> None:
+    figures = artifacts.read_json(winner / "metrics.json")
+    test = figures["test"]
+    labels, p, patients = report.read_predictions(winner / "predictions.csv", test["classes"])
+    asked = {"classes": test["classes"], "positive": test["positive"], "threshold": test["threshold"]}
+    for part in ("test", "validation"):
+        figures[part] = evaluation.evaluate(labels, p, patients, beta=3.0, draws=100, **asked)
+    artifacts.write_json(winner / "metrics.json", figures)
+    report.write(open_study("made", home / "results"), winner)
+    value = f"{figures['test']['overall']['f_beta'][0]:.3f}"
+    assert f"<tr><td>F3</td><td>{value}" in (winner / "report.html").read_text()
+    assert f"| F3 | {value}" in (winner / "MODEL_CARD.md").read_text()
 
 
 @pytest.mark.parametrize("victim", ["predictions.csv", "metrics.json", "gradcam/00.jpg"])
