@@ -209,13 +209,55 @@ def test_colour_arrays_and_any_size_are_read(tmp_path):
         ({"train_images": np.zeros((3, 9, 9), np.uint8)}, "only one of"),
         ({"train_images": np.zeros((3, 9, 9)), "train_labels": np.zeros(3, int)}, "uint8"),
         ({"train_images": np.zeros((3, 9, 9), np.uint8), "train_labels": np.zeros((3, 14), int)}, "several labels"),
-        ({"train_images": np.array([{}], object), "train_labels": np.zeros(1, int)}, "no .npz file of images"),
+        ({"train_images": np.array([{}], object), "train_labels": np.zeros(1, int)}, "uint8"),
     ],
 )
 def test_another_layout_is_refused_in_words(tmp_path, arrays, why):
     np.savez(tmp_path / "made.npz", **arrays)
     with pytest.raises(DataError, match=why):
         data.load(str(tmp_path / "made.npz"))
+
+
+def test_arrays_that_lie_column_by_column_give_the_same_images(tmp_path):
+    images = np.random.default_rng(0).integers(0, 255, (40, 17, 19), dtype=np.uint8)
+    np.savez(tmp_path / "made.npz", train_images=np.asfortranarray(images), train_labels=np.arange(40) % 3)
+    files = sorted(
+        (path.name, path.read_bytes()[-17 * 19 :]) for path in data.load(str(tmp_path / "made.npz")).root.rglob("*.pgm")
+    )
+    assert [pixels for _, pixels in files] == [image.tobytes() for image in images]
+
+
+def test_memory_does_not_grow_with_the_arrays(tmp_path):
+    import tracemalloc
+
+    rng = np.random.default_rng(0)
+    arrays = {f"{split}_images": rng.integers(0, 255, (60, 512, 512), dtype=np.uint8) for split in ("train", "test")}
+    np.savez(tmp_path / "made.npz", **arrays, train_labels=np.arange(60) % 2, test_labels=np.arange(60) % 2)
+    del arrays
+    tracemalloc.start()
+    try:
+        medmnist.open_arrays(tmp_path / "made.npz")
+        assert tracemalloc.get_traced_memory()[1] < 5 << 20  # of 30 MiB; hashing takes one
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_npz_bomb_is_rejected_before_it_is_unpacked(tmp_path):
+    images, labels = np.zeros((200, 400, 400), np.uint8), np.arange(200) % 2
+    np.savez_compressed(tmp_path / "made.npz", train_images=images, train_labels=labels)
+    with pytest.raises(DataError, match="times its size"):
+        data.load(str(tmp_path / "made.npz"))
+    assert not list((tmp_path / "cache").rglob("*.pgm"))
+
+
+@pytest.mark.parametrize("claimed", [39, 41])
+def test_an_array_whose_header_claims_another_number_is_refused(tmp_path, claimed):
+    images = np.random.default_rng(0).integers(0, 255, (40, 28, 28), dtype=np.uint8)
+    np.savez(tmp_path / "made.npz", train_images=images, train_labels=np.arange(claimed) % 2)
+    with zipfile.ZipFile(tmp_path / "made.npz") as whole:
+        members = {name: whole.read(name).replace(b"(40, 28", b"(%d, 28" % claimed) for name in whole.namelist()}
+    with pytest.raises(DataError, match=r"no \.npz file of images: train_images\.npy is"):
+        data.load(zipped(tmp_path / "other.npz", members))
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])

@@ -123,12 +123,7 @@ def _from_tar(path: Path, info: tarfile.TarInfo) -> _Member:
 def _write(path: Path, root: Path, members: list[_Member], opener: object, progress: Progress | None) -> None:
     """Check all members, then write all of them."""
     total = sum(member.size for member in members)
-    if len(members) > MOST_FILES or total > MOST_BYTES:
-        size = f"{len(members)} files, {total >> 20} MiB"
-        raise DataError(f"{path} is too large to unpack here ({size}). Unpack it yourself and give the folder.")
-    packed = path.stat().st_size  # members may share their bytes, and a .tar be sparse: what they claim is no measure
-    if total > MOST_RATIO * packed + _SMALL:
-        raise DataError(f"{path} unpacks to {total // packed} times its size: it was rejected.")
+    check_size(path, len(members), total)
     targets: dict[str, _Member] = {}
     for member in members:
         name = member.name.replace("\\", "/")
@@ -153,6 +148,20 @@ def _write(path: Path, root: Path, members: list[_Member], opener: object, progr
             done += member.size
         if progress:
             progress(total >> 10, total >> 10, f"unpacking {path.name} (KiB)")
+
+
+def check_size(path: Path, files: int, total: int) -> None:
+    """Refuse what would fill the disk: so many files of so many bytes together, from the archive at `path`.
+
+    Raises:
+        DataError: they are more than is ever unpacked, or hundreds of times what the archive has.
+    """
+    if files > MOST_FILES or total > MOST_BYTES:
+        size = f"{files} files, {total >> 20} MiB"
+        raise DataError(f"{path} is too large to unpack here ({size}). Unpack it yourself and give the folder.")
+    packed = path.stat().st_size  # members may share their bytes, and a .tar be sparse: what they claim is no measure
+    if total > MOST_RATIO * packed + _SMALL:
+        raise DataError(f"{path} unpacks to {total // packed} times its size: it was rejected.")
 
 
 def _litter(name: str) -> str:

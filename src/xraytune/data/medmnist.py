@@ -1,8 +1,8 @@
 """`.npz` files in MedMNIST's layout, and PneumoniaMNIST from its record. Called by sources.
 
 Such a file has the arrays `{train,val,test}_{images,labels}`; images are uint8 `(n, h, w)` or `(n, h, w, 3)`, labels
-`(n, 1)` or `(n,)`. The images are written into the cache once as PGM or PPM files (no compression, so the same bytes
-on every machine), and go from there the way of all others.
+`(n, 1)` or `(n,)`. The images are written into the cache once, read one by one, as PGM or PPM files (no compression, so
+the same bytes on every machine), and go from there the way of all others.
 
 PneumoniaMNIST: Yang et al., "MedMNIST v2", Scientific Data 2023; CC BY 4.0; Zenodo record 10519652. Record, file names
 and md5 sums are those of `info.py` of the package medmnist 3.0.2.
@@ -11,12 +11,15 @@ and md5 sums are those of `info.py` of the package medmnist 3.0.2.
 from __future__ import annotations
 
 import hashlib
+import lzma
+import math
 import zipfile
 import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xraytune import artifacts
 from xraytune.data import archives, cache, folder
@@ -68,54 +71,94 @@ def open_arrays(path: Path, progress: Progress | None = None) -> Listing:
         with cache.lock(root.with_name(root.name + ".lock")):
             if not root.exists():
                 try:
-                    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                        _write(path, dict(arrays), root, progress)
-                except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+                    with zipfile.ZipFile(path) as arrays:
+                        _write(path, arrays, root, progress)
+                except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
                     raise DataError(f"{path} is no .npz file of images: {error}.") from None
+                except (RuntimeError, OSError) as error:  # a password, a method that zipfile lacks; a full disk
+                    raise DataError(f"{path} can't be unpacked: {error}.") from None
     return folder.read_layout(root)
 
 
-def _write(path: Path, arrays: dict[str, NDArray[np.generic]], root: Path, progress: Progress | None) -> None:
+class _Head(NamedTuple):
+    """What an array's header says."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype[Any]
+
+
+def _head(file: IO[bytes]) -> _Head:
+    """The header of an array; what follows in the file are its elements."""
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    version = np.lib.format.read_magic(file)
+    if version not in readers:
+        raise ValueError(f"its arrays are of format {version[0]}.{version[1]}")
+    return _Head(*readers[version](file))
+
+
+def _write(path: Path, arrays: zipfile.ZipFile, root: Path, progress: Progress | None) -> None:
     """Check the layout, then write every image as `<split>/<class>/<number>.pgm`."""
-    splits = [split for split in _SPLITS if f"{split}_images" in arrays or f"{split}_labels" in arrays]
+    names = [name.removesuffix(".npy") for name in arrays.namelist()]
+    splits = [split for split in _SPLITS if f"{split}_images" in names or f"{split}_labels" in names]
     if "train" not in splits:
-        raise DataError(f"{path} has no train_images: it is not in MedMNIST's layout. It has {', '.join(arrays)}.")
-    parts = {split: _part(path, arrays, split) for split in splits}
-    width = len(str(max(len(images) for images, _ in parts.values())))
-    total, done = sum(len(images) for images, _ in parts.values()), 0
+        raise DataError(f"{path} has no train_images: it is not in MedMNIST's layout. It has {', '.join(names)}.")
+    heads = {split: _checked(path, arrays, names, split) for split in splits}
+    total, done = sum(head.shape[0] for head in heads.values()), 0
+    archives.check_size(path, total, sum(info.file_size for info in arrays.infolist()))
+    width = len(str(max(head.shape[0] for head in heads.values())))
     with archives.making(root) as temporary:
-        for split, (images, labels) in parts.items():
-            names = {label: _class(path, label) for label in sorted(set(labels.tolist()))}
-            for name in names.values():
+        for split, head in heads.items():
+            with arrays.open(f"{split}_labels.npy") as file:
+                labels = np.lib.format.read_array(file, allow_pickle=False).reshape(-1).tolist()
+            classes = {label: _class(path, label) for label in sorted(set(labels))}
+            for name in classes.values():
                 (temporary / split / name).mkdir(parents=True)
-            colour = images.ndim == 4 and images.shape[-1] == 3
-            head = f"P{6 if colour else 5}\n{images.shape[2]} {images.shape[1]}\n255\n".encode()
-            for number, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
-                file = temporary / split / names[label] / f"{number:0{width}d}.{'ppm' if colour else 'pgm'}"
-                file.write_bytes(head + image.tobytes())
+            colour = head.shape[-1] == 3 and len(head.shape) == 4
+            start = f"P{6 if colour else 5}\n{head.shape[2]} {head.shape[1]}\n255\n".encode()
+            for number, (image, label) in enumerate(zip(_images(arrays, split), labels, strict=True)):
+                file_name = f"{number:0{width}d}.{'ppm' if colour else 'pgm'}"
+                (temporary / split / classes[label] / file_name).write_bytes(start + image)
                 done += 1
                 if progress and done % 256 == 0:
                     progress(done, total, f"unpacking {path.name}")
 
 
-def _part(
-    path: Path, arrays: dict[str, NDArray[np.generic]], split: str
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """The images and labels of one split, checked."""
-    if f"{split}_images" not in arrays or f"{split}_labels" not in arrays:
+def _checked(path: Path, arrays: zipfile.ZipFile, names: Sequence[str], split: str) -> _Head:
+    """The header of a split's images; its labels' fits them."""
+    if f"{split}_images" not in names or f"{split}_labels" not in names:
         raise DataError(f"{path} has only one of {split}_images and {split}_labels.")
-    images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
-    good = images.dtype == np.uint8 and (images.ndim == 3 or (images.ndim == 4 and images.shape[-1] in {1, 3}))
-    if not good:
+    with arrays.open(f"{split}_images.npy") as of_images, arrays.open(f"{split}_labels.npy") as of_labels:
+        images, labels = _head(of_images), _head(of_labels)
+    planes = len(images.shape) == 3 or (len(images.shape) == 4 and images.shape[-1] in {1, 3})
+    if images.dtype != np.uint8 or not planes:
         raise DataError(
             f"{path}: {split}_images is {images.dtype} {images.shape}; uint8 (n, h, w) or (n, h, w, 3) is needed."
         )
-    if labels.size != len(images) or not np.issubdtype(labels.dtype, np.integer):
+    if math.prod(labels.shape) != images.shape[0] or not np.issubdtype(labels.dtype, np.integer):
         raise DataError(
-            f"{path}: {split}_labels is {labels.dtype} {labels.shape} for {len(images)} images; one whole number an "
-            "image is needed (sets with several labels an image are not read)."
+            f"{path}: {split}_labels is {labels.dtype} {labels.shape} for {images.shape[0]} images; one whole number "
+            "an image is needed (sets with several labels an image are not read)."
         )
-    return images, labels.reshape(-1).astype(np.int64)  # type: ignore[return-value]
+    return images
+
+
+def _images(arrays: zipfile.ZipFile, split: str) -> Iterator[bytes]:
+    """The pixels of each image of a split, read one by one: all of them may be more than the memory holds."""
+    member = f"{split}_images.npy"
+    with arrays.open(member) as file:
+        head = _head(file)
+        if not head.fortran:
+            size = math.prod(head.shape[1:])
+            for _ in range(head.shape[0]):
+                if len(image := file.read(size)) < size:
+                    raise EOFError(f"{member} is cut off")
+                yield image
+            if file.read(1):  # to its end, since only there its checksum is compared
+                raise ValueError(f"{member} is longer than its header says")
+            return
+    with arrays.open(member) as file:  # column by column: no image lies in one piece
+        yield from (image.tobytes() for image in np.lib.format.read_array(file, allow_pickle=False))
 
 
 def _class(path: Path, label: int) -> str:
