@@ -124,8 +124,6 @@ class Retraining:
 
     def _recipe(self, dataset: Dataset) -> Recipe:
         spec = self.spec
-        images = dataset.select("train") + dataset.select("val")
-        labels = np.array([i.label for i in images], dtype=np.int32)
         files = backbones.reachable(self.options.weights_dir, names=tuple(spec.weights)) if spec.weights else {}
         for name, expected in spec.weights.items():
             if name in files and artifacts.sha256(files[name]) != expected:
@@ -152,18 +150,8 @@ class Retraining:
         sizes = {self._size(t) for t in trained}
         with printing.progress() as progress:
             pools = arrays.pools(dataset, sizes, progress)
-        trial_data = TrialData(
-            pools=pools,
-            labels=labels,
-            patients=np.array([i.patient for i in images]),
-            train=np.arange(len(images)),
-            validation=np.arange(0),
-            classes=dataset.classes,
-            positive=dataset.positive,
-            channels=dataset.channels,
-            fingerprint=dataset.train_fingerprint,
-            cache=cache.folder(),
-            weights_dir=self.options.weights_dir,
+        trial_data = TrialData.of(
+            dataset, pools, refit=True, cache=cache.folder(), weights_dir=self.options.weights_dir
         )
         return Recipe(
             spec.space, context, trial_data, spec.objective, spec.beta, spec.max_epochs, spaces.fingerprint(spec.space)

@@ -383,8 +383,6 @@ def _as_held(
 def _keras_job(
     options: Options, dataset: Any, space: Any, space_name: str, context: Any, cache: Path, progress: Progress
 ) -> Job:
-    import numpy as np
-
     import spaces
     from search.job import KerasJob
     from xraytune.data import arrays
@@ -392,22 +390,7 @@ def _keras_job(
 
     sizes = spaces.image_sizes(space)
     pools = arrays.pools(dataset, sizes, progress)
-    train, validation = dataset.select("train"), dataset.select("val")
-    images = (*train, *validation)
-    data = TrialData(
-        pools=pools,
-        labels=np.array([image.label for image in images], np.int32),
-        patients=np.array([image.patient for image in images]),
-        train=np.arange(len(train)),
-        validation=np.arange(len(train), len(images)),
-        classes=dataset.classes,
-        positive=dataset.positive,
-        channels=dataset.channels,
-        fingerprint=dataset.train_fingerprint,
-        cache=cache,
-        cache_limit=options.cache_limit,
-        weights_dir=options.weights_dir,
-    )
+    data = TrialData.of(dataset, pools, cache=cache, cache_limit=options.cache_limit, weights_dir=options.weights_dir)
     progress(0, 1, "planning shifted views")
     data = with_views(data, options.seed)
     timed = "inference_ms" in options.objectives

@@ -6,16 +6,20 @@ Made by the driver (`search.prepare`, `search.final`), which has no need of Kera
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xraytune import batches, views
 from xraytune.views import View
+
+if TYPE_CHECKING:
+    from xraytune.data import Dataset
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class TrialData:
     positive: int | None
     channels: int
     fingerprint: str
-    """Of the pool's images; part of every cache key."""
+    """Of the pool's images in their order; part of every cache key, since what is kept is kept by row."""
 
     cache: Path
     cache_limit: int = 0
@@ -51,6 +55,47 @@ class TrialData:
 
     views: tuple[View, ...] = ()
     """Shifted views of validation images, from `with_views`; none leaves robustness unmeasured."""
+
+    @classmethod
+    def of(
+        cls,
+        dataset: Dataset,
+        pools: Mapping[int, Path],
+        *,
+        refit: bool = False,
+        cache: Path,
+        cache_limit: int = 0,
+        weights_dir: Path | None = None,
+    ) -> TrialData:
+        """What `xraytune.data` loaded: trained on train, judged on val.
+
+        Args:
+            dataset: its train and val images.
+            pools: of these images, from `data.arrays.pools`.
+            refit: train on both and judge on none.
+            cache: the cache folder.
+            cache_limit: bytes that kept prefixes may take on disk together.
+            weights_dir: where backbones' weights lie.
+        """
+        train = dataset.select("train")
+        images = train + dataset.select("val")
+        trained = len(images) if refit else len(train)
+        # the data set's fingerprint says nothing of how the seed deals train and val, which is the pools' order
+        ordered = hashlib.sha256(dataset.train_fingerprint.encode() + images.digests.tobytes())
+        return cls(
+            pools=pools,
+            labels=images.labels.astype(np.int32),
+            patients=images.patients.astype(str),
+            train=np.arange(trained),
+            validation=np.arange(trained, len(images)),
+            classes=dataset.classes,
+            positive=dataset.positive,
+            channels=dataset.channels,
+            fingerprint=ordered.hexdigest(),
+            cache=cache,
+            cache_limit=cache_limit,
+            weights_dir=weights_dir,
+        )
 
 
 def with_views(data: TrialData, seed: int) -> TrialData:

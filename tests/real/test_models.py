@@ -1,5 +1,6 @@
 """On real X-rays with VGG16's real weights: a frozen trial learns, and the kept prefix is the network's own output."""
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -22,20 +23,12 @@ def test_vgg16_with_its_real_weights_learns_on_four_hundred_films(family, tmp_pa
     assert "vgg16" in weights
     dataset = data_room.load(str(films))
     train, held = dataset.select("train"), dataset.select("val")
-    labels = np.array([image.label for image in (*train, *held)], np.int32)
     rng = np.random.default_rng(0)
-    data = TrialData(
-        pools={48: arrays.pool(dataset, 48)},
-        labels=labels,
-        patients=np.array([image.patient for image in (*train, *held)]),
+    data = dataclasses.replace(
+        TrialData.of(dataset, {48: arrays.pool(dataset, 48)}, cache=tmp_path),
         # whole blocks of the prefix's 64 rows: single rows would have nearly every block computed
         train=np.sort((64 * rng.permutation(len(train) // 64)[:6, None] + np.arange(64)).ravel()),
-        validation=np.arange(len(train), len(labels), 5),
-        classes=dataset.classes,
-        positive=dataset.positive,
-        channels=dataset.channels,
-        fingerprint=dataset.train_fingerprint,
-        cache=tmp_path,
+        validation=np.arange(len(train), len(train) + len(held), 5),
     )
     space = spaces.get("chest_xray", spaces.SpaceContext(weights={n: str(p) for n, p in weights.items()}))
     values = {
