@@ -19,6 +19,7 @@ from search.tuner.cluster import Cluster
 from search.tuner.conductor import Budget, Conductor, PruningRule, SearchEnded, View
 from search.tuner.resources import Resources
 from xraytune.errors import FatalError
+from xraytune.failures import full_disk
 
 HARD_EXIT = 7.0
 """Seconds after the first Ctrl-C at which the driver ends itself, should anything hang: 10 are promised."""
@@ -96,6 +97,8 @@ def run(
                 raise ended.__cause__ from None
         except BaseException as error:
             _abandon(conductor, error)
+            if full := full_disk(error, cluster.folder):
+                raise full from None
             raise
         if asked_to_end:
             interrupted = conductor.leave("interrupted by the user")

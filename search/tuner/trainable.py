@@ -24,6 +24,7 @@ from ray.tune import Trainable
 from search.job import Job, RunningTrial
 from search.tuner.checkpoint import Checkpoint
 from xraytune.errors import FatalError, TrialError
+from xraytune.failures import full_disk
 from xraytune.records import EpochReport, FailureCause, TrialConfig, TrialResult
 
 if TYPE_CHECKING:
@@ -124,6 +125,8 @@ class TrialTrainable(Trainable):  # type: ignore[misc]
             failure = FailureCause.OOM, f"out of memory: {error}"
         except Exception as error:
             traceback.print_exc()
+            if full := full_disk(error, self._given.scratch):
+                return Outcome(fatal=str(full))
             failure = classify(error)
         self._running = None
         self._checkpoint.forget()

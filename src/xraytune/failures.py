@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from xraytune.errors import FatalError, TrialError
 from xraytune.records import FailureCause
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""What the system says where a disk is full, or what a user may take of it."""
 
 
 @contextmanager
@@ -15,13 +21,36 @@ def named() -> Iterator[None]:
 
     Raises:
         TrialError: with the cause and the first line of what was raised.
+        FatalError: the disk is full.
     """
     try:
         yield
     except (TrialError, FatalError):
         raise
     except Exception as error:
+        if full := full_disk(error):
+            raise full from error
         raise TrialError(_cause(error), _first_line(error)) from error
+
+
+def full_disk(error: BaseException, where: str | os.PathLike[str] = "") -> FatalError | None:
+    """What a full disk ends: the search, since every other trial would meet it too; None where `error` is another.
+
+    Args:
+        error: as it was caught; whoever writes through a library finds the system's error behind the library's.
+        where: what was written to, for the message, where the error itself does not say.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in FULL:
+            place = cause.filename or where or "the disk"
+            said = os.strerror(cause.errno)
+            return FatalError(
+                f"{place} can't be written on {socket.gethostname()}: {said}. What is finished is recorded; make room "
+                "or choose another place with --cache, and go on (a search with --resume)."
+            )
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def _cause(error: Exception) -> FailureCause:

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytune.errors import TrialError
+from xraytune.failures import full_disk
 from xraytune.records import FailureCause
 
 BLOCK = 64
@@ -86,7 +87,8 @@ class Store:
         """Have every block in `blocks` computed, by this process or by others that are at it.
 
         Raises:
-            TrialError: the disk is full.
+            FatalError: the disk is full.
+            TrialError: it can't be written for another reason.
         """
         while missing := sorted({int(b) // GROUP for b in blocks if not self.done[b]}):
             worked = False
@@ -120,10 +122,12 @@ class Store:
             with path.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), header + block * BLOCK * row, rows * row)
         except OSError as error:
+            if full := full_disk(error, self.folder.parent):
+                raise full from None
             raise TrialError(
                 FailureCause.ERROR,
-                f"the kept prefixes in {self.folder.parent} can't grow: {error.strerror}; free some room, or choose "
-                "another place with --cache",
+                f"the kept prefixes in {self.folder.parent} can't grow: {error.strerror}; choose another place with "
+                "--cache",
             ) from None
 
 

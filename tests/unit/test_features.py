@@ -17,7 +17,7 @@ from spaces import narrowing
 from tests.made_networks import config, space, trial_data, write_weights
 from xraytune import features, prefix_store, session
 from xraytune.augmentation import Augmentation
-from xraytune.errors import TrialError
+from xraytune.errors import FatalError, TrialError
 from xraytune.models.cost import Machine
 from xraytune.records import FailureCause
 from xraytune.training import Training
@@ -157,12 +157,15 @@ def test_what_a_running_trial_of_another_process_uses_never_gives_way(small, poo
     assert kept(tmp_path) == {"b"}
 
 
-def test_a_full_disk_fails_the_trial_by_name(small, pool, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "raised"), [(errno.ENOSPC, FatalError), (errno.EDQUOT, FatalError), (errno.EIO, TrialError)]
+)
+def test_a_full_disk_ends_the_search_another_fault_of_it_the_trial(small, pool, tmp_path, monkeypatch, number, raised):
     def full(*_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(TrialError, match="No space left"):
+    with pytest.raises(raised, match=os.strerror(number)):
         features.split(small).features(pool, ROWS, fingerprint="f", cache=tmp_path)
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import pickle
 import time
+from pathlib import Path
 
 import keras
 import keras_tuner
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 
 from tests.made_networks import config, space, trial_data
-from xraytune.errors import TrialError
+from xraytune import failures
+from xraytune.errors import FatalError, TrialError
 from xraytune.records import FailureCause, TrialResult
 from xraytune.training import Training
 
@@ -192,6 +194,11 @@ class TestMisfortunes:
         error = failure(Broken(), smoke(family="dense"), data)
         assert error.cause is cause
         assert pickle.loads(pickle.dumps(error)).message == error.message
+
+
+def test_a_full_disk_behind_whatever_a_library_makes_of_it_is_no_fault_of_the_trial():
+    with pytest.raises(FatalError, match="No space left"), failures.named(), Path("/dev/full").open("wb") as full:
+        np.savez(full, weights=np.ones(10_000))
 
 
 @pytest.mark.parametrize("outputs", [1, 2])
