@@ -74,16 +74,18 @@ class Study:
         self.counts: Counter[str] = Counter()
         """Ended trials that count, by state (COMPLETE, PRUNED, FAIL)."""
         self.causes: Counter[str] = Counter()
-        """Failures by cause."""
+        """This session's failures by cause."""
         self.since_best = 0
         """Trials ended since the best one: what the plateau is measured by."""
         self.best: tuple[int, float] | None = None
         """Number and objective of the best COMPLETE trial."""
         self.messages: dict[str, str] = {}
-        """The latest message of each failure cause."""
+        """The latest message of each of these causes."""
         for record in map(record_of, study.get_trials(deepcopy=False)):
             if record.counts:
                 self._count(record.state, record.number, record.value, record.cause, record.message)
+        self._earlier = Counter(self.counts)
+        self.causes.clear()
 
     # -- asking ------------------------------------------------------------------------------------------------------
 
@@ -225,15 +227,18 @@ class Study:
     def failing(self, share: float, least: int = FAILURE_LEAST) -> str | None:
         """Why the search must stop for its failures, None while it may go on.
 
+        Failures of earlier sessions stop nobody who goes on, perhaps after mending what they came from.
+
         Args:
-            share: of the ended trials, once there are `least`, from which on too many have failed.
+            share: of the trials that ended in this session, once there are `least`, from which on too many have failed.
             least: ended trials.
         """
-        failed, ended = self.counts["FAIL"], self.ended
+        failed, ended = self.counts["FAIL"] - self._earlier["FAIL"], self.ended - self._earlier.total()
         if ended < least or not failed or failed < share * ended:
             return None
         causes = "\n".join(f"  {n} × {cause}: {self.messages[cause]}" for cause, n in self.causes.most_common())
-        return f"{failed} of {ended} trials failed:\n{causes}"
+        since = " since the search went on" if self._earlier else ""
+        return f"{failed} of {ended} trials failed{since}:\n{causes}"
 
     def seconds_spent(self) -> float:
         """Wall time of earlier sessions, up to the last sign of life of each."""

@@ -93,6 +93,22 @@ def test_the_share_of_failures_that_stops_a_search_can_be_chosen(make, share, st
     assert bool(study.failing(share)) is stops
 
 
+def test_a_study_that_its_failures_stopped_goes_on_and_is_stopped_by_new_ones(make):
+    study = make()
+    for _ in range(5):
+        study.failed(study.ask().number, FailureCause.OOM, "too little memory")
+    assert study.failing(0.5)
+    study.close()
+    again = make(resume=True)
+    assert again.ended == 5
+    assert again.failing(0.5) is None
+    assert again.failing(1.0, least=1) is None
+    for _ in range(5):
+        assert again.failing(0.5) is None
+        again.failed(again.ask().number, FailureCause.NAN, "no number")
+    assert again.failing(0.5) == "5 of 5 trials failed since the search went on:\n  5 × nan: no number"
+
+
 def test_interrupted_trials_are_no_failures(make):
     study = make()
     for _ in range(9):
