@@ -38,14 +38,21 @@ print(time.perf_counter() - began)
 
 MEMORY = """
 import sys, threading, time
-def anonymous():
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("RssAnon")) / 1024
+import psutil
+me = psutil.Process()
+def anonymous(process):
+    try:
+        found = process.memory_info()
+    except psutil.Error:
+        return 0.0  # it has ended
+    return (found.rss - found.shared) / 2**20
+def together():
+    return anonymous(me) + sum(map(anonymous, me.children(recursive=True)))
 from xraytune import data
-peak, done = [anonymous()], threading.Event()
+peak, done = [together()], threading.Event()
 def watch():
     while not done.is_set():
-        peak[0] = max(peak[0], anonymous())
+        peak[0] = max(peak[0], together())
         time.sleep(0.01)
 thread = threading.Thread(target=watch)
 thread.start()
@@ -55,7 +62,7 @@ done.set()
 thread.join()
 print(peak[0])
 """
-"""Peak of the memory that is not a mapped file, MiB."""
+"""Peak of the memory that is not a mapped file, MiB, of the process and of those that help it read files, together."""
 
 
 def _start(*, warm: bool) -> float:
@@ -102,6 +109,6 @@ def benchmarks() -> list[Benchmark]:
         ),
         Benchmark(
             "data.memory", "MiB", "lower", partial(_peak, 50_000), partial(_peak, 5_000),
-            "peak memory with 50,000 made films, against 5,000",
+            "peak memory of all processes together with 50,000 made films, against 5,000",
         ),
     ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -12,8 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from xraytune import hardware
+from tests.made_films import film, write
+from xraytune import data, hardware
 from xraytune.data import parallel
+from xraytune.data.keys import Keys
 from xraytune.errors import DataError
 
 COUNT = 1000
@@ -162,6 +165,35 @@ def test_open_files_are_shared(tmp_path):
         parallel.spread(work, COUNT, "writing", None, lambda piece, hand: hands.add(hand), [file.fileno()])
         assert len(hands) > 1
         assert file.read() == bytes(number % 251 for number in range(COUNT))
+
+
+def test_helpers_are_sent_neither_patients_nor_anything_but_names_digests_and_rows(tmp_path, monkeypatch):
+    monkeypatch.setenv("XRAYTUNE_CACHE", str(tmp_path / "cache"))
+    rows, sent, count = ["path,label,patient,group"], [], 40
+    for number in range(count):
+        write(tmp_path / f"{number:02d}.png", film(number, 16, 16))
+        rows.append(f"{number:02d}.png,{'covid' if number % 2 else 'healthy'},Miller{number // 2},hospital{number}")
+    (tmp_path / "m.csv").write_text("\n".join(rows))
+    spread = parallel.spread
+
+    def noted(work, *arguments, **more):
+        sent.append(pickle.dumps(work))
+        return spread(work, *arguments, **more)
+
+    monkeypatch.setattr(parallel, "spread", noted)
+    data.arrays.pool(data.load(str(tmp_path / "m.csv")), 16)
+    assert len(sent) == 2  # reading, then squaring
+    for order in sent:
+        assert b"00.png" in order
+        assert b"Miller" not in order
+        assert b"hospital" not in order
+        assert len(order) < 2000 + 200 * count
+
+
+@pytest.mark.parametrize("keys", [["a"], ["", "b/é.png", "\udcff.png"], []])
+def test_keys_are_packed_and_come_back_as_they_were(keys):
+    packed = pickle.loads(pickle.dumps(Keys.of(keys)))
+    assert [packed[index] for index in range(len(keys))] == keys
 
 
 SCRIPT = """

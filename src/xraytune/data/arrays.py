@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import PIL
+from numpy.typing import NDArray
 from PIL import Image
 
 from xraytune import artifacts
@@ -24,6 +25,7 @@ from xraytune.data import cache, parallel, reading
 from xraytune.data.dataset import Dataset
 from xraytune.data.films import Films
 from xraytune.data.images import Images
+from xraytune.data.keys import Keys
 from xraytune.data.problems import Progress
 from xraytune.errors import DataError, InputError
 
@@ -92,7 +94,9 @@ def _write(
             cache.mapped(temporary, (len(images), size, size, dataset.channels)) for size, temporary in made.items()
         ]
         films = dataset.films if dataset.channels == 1 and edge == reading.bucket(0) else None
-        squarer = _Squarer(str(dataset.root), images, dataset.channels, dataset.fit, edge, made, films)
+        keys = Keys.of(images.keys)
+        how = (dataset.channels, dataset.fit, edge)
+        squarer = _Squarer(str(dataset.root), keys, images.digests, images.rows, *how, made, films)
         parallel.spread(squarer, len(images), what, progress, files=films.files if films else ())
         for array in arrays:
             array.flush()
@@ -104,7 +108,13 @@ class _Squarer:
     """Decodes files into arrays; every process that helps has one."""
 
     root: str
-    images: Images
+    keys: Keys
+    digests: NDArray[np.uint8]
+    """`(n, 32)`: the sha256 of each file when it was verified."""
+
+    rows: NDArray[np.int32]
+    """Of each image in `films`."""
+
     channels: int
     fit: str
     edge: int
@@ -117,8 +127,8 @@ class _Squarer:
     def __call__(self, piece: range) -> None:
         arrays = {size: np.load(path, mmap_mode="r+") for size, path in self.paths.items()}
         for row in piece:
-            path = os.path.join(self.root, self.images.keys[row])  # noqa: PTH118 - a Path is ten times slower
-            film = self.films.get(int(self.images.rows[row]), path) if self.films else None
+            path = os.path.join(self.root, self.keys[row])  # noqa: PTH118 - a Path is ten times slower
+            film = self.films.get(int(self.rows[row]), path) if self.films else None
             film = film or self._decoded(path, row)
             for size, array in arrays.items():
                 array[row] = reading.square(film, size, self.fit)
@@ -129,7 +139,7 @@ class _Squarer:
             content = Path(path).read_bytes()
         except OSError as error:
             raise DataError(f"{path} could be read a moment ago and can't be now: {error.strerror}.") from None
-        if hashlib.sha256(content).digest() != self.images.digests[row].tobytes():
+        if hashlib.sha256(content).digest() != self.digests[row].tobytes():
             raise DataError(f"{path} changed since it was verified. Start again when nothing writes to the data.")
         try:
             return reading.decode(content, self.channels, self.edge).image

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from xraytune import artifacts
 from xraytune.data import cache, parallel, phash, reading
 from xraytune.data.films import PLACE, Films, Stat, stamp, stat_of
+from xraytune.data.keys import Keys
 from xraytune.data.problems import Progress
 from xraytune.data.reading import Look, Reading
 
@@ -131,7 +132,7 @@ def _read_all(
             rows[at], films.places[at] = found.rows, found.places
             problems.update({int(at[index]): problem for index, problem in found.problems.items()})
 
-        reader = _Reader(str(root), [keys[row] for row in fresh.tolist()], fresh, temporary[1], films, trusted)
+        reader = _Reader(str(root), Keys.of(keys[row] for row in fresh.tolist()), fresh, temporary[1], films, trusted)
         parallel.spread(reader, len(fresh), "reading and checking images", progress, take, films.files)
         rows.flush()
         thumbnails.flush()
@@ -157,7 +158,7 @@ class _Reader:
     """Reads files; every process that helps has one."""
 
     root: str
-    keys: list[str]
+    keys: Keys
     fresh: NDArray[np.int64]
     """The row of each key."""
 

@@ -143,8 +143,8 @@ def help_out(said: int, employer: int, claims: int, size: int, count: int) -> No
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches it too; whom it helps ends it
-    order = os.pread(0, os.fstat(0).st_size, 0)  # all of them read this file: it has one position
-    work = pickle.loads(order)  # noqa: S301 - written by the process that started this one
+    # all helpers read one file, which has one position; the process that they help wrote it
+    work = pickle.loads(os.pread(0, os.fstat(0).st_size, 0))  # noqa: S301
     with Connection(said, readable=False) as out, reading.silenced(), suppress(BrokenPipeError):
         while (claim := os.read(claims, _CLAIM)) and os.getppid() == employer:
             start = int.from_bytes(claim, "big")
