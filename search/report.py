@@ -135,6 +135,7 @@ def _context(study: StudyView, folder: Path, figures: Mapping[str, Any]) -> dict
         "f": figures,
         "test": figures["test"],
         "names": evaluation.named(figures["test"]["beta"]),
+        "by_class": evaluation.BY_CLASS,
         "unsure": evaluation.unsure(figures["test"]["overall"], figures["test"]["beta"]),
         "study": study.name,
         "spec": study.spec.to_json(),

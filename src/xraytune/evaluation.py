@@ -34,6 +34,9 @@ NAMES = {
 }
 """The overall figures in the order of every table."""
 
+BY_CLASS = {{"sensitivity": "recall"}.get(name, name): words for name, words in NAMES.items()}
+"""The figures of one class against the rest, where `sensitivity` is kept under its other name, recall."""
+
 
 def named(beta: float) -> dict[str, str]:
     """`NAMES`, and before them the F-beta that the study is judged by where it is neither F1 nor F2."""
@@ -76,6 +79,7 @@ def patients_of_perfect(
     return {
         **least,
         "recall": least["sensitivity"],
+        "accuracy": len(np.unique(who)),
         "balanced_accuracy": min(least["sensitivity"], least["specificity"]),
         **dict.fromkeys(("f1", "f2", "f_beta"), f_beta),
         "auc": pairs,
@@ -97,7 +101,7 @@ def sure(found: Mapping[str, Interval], shares: Mapping[str, int], perfect: Mapp
         elif interval.flat:
             out[name] = intervals.of_perfect(interval, perfect.get(name, 0))
         else:
-            out[name] = intervals.reflected(interval) if name == "calibration_error" else interval
+            out[name] = intervals.reflected(interval) if name.endswith("calibration_error") else interval
     return out
 
 
@@ -159,7 +163,8 @@ def evaluate(
     on which all draws agree that of `intervals.of_perfect`: none, unless they are perfect.
 
     Returns:
-        `overall` name → [value, low, high]; `classes` class → figure → [value, low, high]; `averages`; `confusion`
+        `overall` name → [value, low, high]; `by_class` class → figure against the rest → [value, low, high] (its
+        sensitivity is called recall); `averages` of these, `macro/f1` …; `confusion`
         (rows truth); `reliability`; `trivial`, the figures of always answering the positive (or largest) class.
     """
     truth = np.asarray(labels, dtype=np.int64)
@@ -172,7 +177,7 @@ def evaluate(
         if crossed is not None:
             overall |= _of_calibrated(truth, crossed.probabilities, positive, weights)
         each = metrics.class_figures(metrics.confusion(truth, decided, k, weights))
-        each["auc"] = np.stack([metrics.roc_auc(truth == c, p[:, c], weights) for c in range(k)], axis=1)
+        each |= metrics.class_scores(truth, p, weights, None if crossed is None else crossed.probabilities)
         return {**overall, **metrics.averaged(each), **{f"class/{name}": values for name, values in each.items()}}
 
     who = np.asarray(patients)

@@ -206,28 +206,62 @@ def confusion(labels: ArrayLike, decisions: ArrayLike, classes: int, weights: Ar
 
 
 def class_figures(matrix: Floats) -> dict[str, Floats]:
-    """precision, recall, specificity, f1, support of each class `(draws, classes)` from confusion matrices."""
+    """What the answers are worth for each class against the rest, `(draws, classes)`, from confusion matrices.
+
+    accuracy, balanced_accuracy, precision, recall (the class's sensitivity), specificity, f1, f2, and its support.
+    """
     tp = np.diagonal(matrix, axis1=1, axis2=2)
     support, answered = matrix.sum(axis=2), matrix.sum(axis=1)
-    negatives = support.sum(axis=1, keepdims=True) - support
+    total = support.sum(axis=1, keepdims=True)
+    negatives, fp, fn = total - support, answered - tp, support - tp
+    recall, specificity = _divide(tp, support, np.nan), _divide(negatives - fp, negatives, np.nan)
     return {
+        "accuracy": _divide(total - fp - fn, total, np.nan),
+        "balanced_accuracy": (recall + specificity) / 2,
         "precision": _divide(tp, answered, 0.0),
-        "recall": _divide(tp, support, np.nan),
-        "specificity": _divide(negatives - (answered - tp), negatives, np.nan),
-        "f1": f_beta_of_counts(tp, answered - tp, support - tp, 1.0),
+        "recall": recall,
+        "specificity": specificity,
+        "f1": f_beta_of_counts(tp, fp, fn, 1.0),
+        "f2": f_beta_of_counts(tp, fp, fn, 2.0),
         "support": support,
     }
 
 
-def averaged(figures: dict[str, Floats]) -> dict[str, Floats]:
-    """Macro and support-weighted averages of precision, recall and f1: `macro/f1` … of shape `(draws,)`.
+def class_scores(
+    labels: ArrayLike, probabilities: ArrayLike, weights: Floats, calibrated: ArrayLike | None = None
+) -> dict[str, Floats]:
+    """What the probabilities are worth for each class against the rest, `(draws, classes)`.
 
-    Classes that the data lack count in neither.
+    auc, pr_auc; and brier, the mean squared error of the class's column, and its calibration_error.
+
+    Args:
+        labels: class indices `(n,)`.
+        probabilities: `(n, classes)`.
+        weights: `(draws, n)`.
+        calibrated: `(n, classes)`, of which the last two are where they are not of `probabilities`.
+    """
+    truth, p = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
+    q = p if calibrated is None else np.asarray(calibrated, dtype=np.float64)
+    total = weights.sum(axis=1)
+    events = [truth == c for c in range(p.shape[1])]
+    each = {
+        "auc": [roc_auc(event, p[:, c], weights) for c, event in enumerate(events)],
+        "pr_auc": [pr_auc(event, p[:, c], weights) for c, event in enumerate(events)],
+        "brier": [weights @ (q[:, c] - event) ** 2 / total for c, event in enumerate(events)],
+        "calibration_error": [calibration_error(event, q[:, c], weights) for c, event in enumerate(events)],
+    }
+    return {name: np.stack(columns, axis=1) for name, columns in each.items()}
+
+
+def averaged(figures: dict[str, Floats]) -> dict[str, Floats]:
+    """Macro and support-weighted averages of every figure but the support: `macro/f1` … of shape `(draws,)`.
+
+    Classes that the data lack count in neither; NaN where a class that they have leaves a figure undefined.
     """
     support = figures["support"]
     present = support > 0
     out: dict[str, Floats] = {}
-    for name in ("precision", "recall", "f1"):
+    for name in (n for n in figures if n != "support"):
         values = np.where(present, figures[name], 0.0)
         out[f"macro/{name}"] = _divide(values.sum(axis=1), present.sum(axis=1).astype(np.float64), np.nan)
         out[f"weighted/{name}"] = _divide((values * support).sum(axis=1), support.sum(axis=1), np.nan)

@@ -230,7 +230,27 @@ def test_evaluate_gives_every_figure_an_interval_by_class_and_averaged() -> None
     assert found["overall"]["sensitivity"][0] == pytest.approx(sensitivity)
     assert found["trivial"]["answer"] == "PNEUMONIA"
     assert found["trivial"]["specificity"] == 0
-    assert set(found["averages"]) == {f"{a}/{b}" for a in ("macro", "weighted") for b in ("precision", "recall", "f1")}
+    assert set(found["averages"]) == {
+        f"{kind}/{name}" for kind in ("macro", "weighted") for name in evaluation.BY_CLASS
+    }
+    for row in (found["by_class"]["NORMAL"], found["by_class"]["PNEUMONIA"], found["averages"]):
+        for value, low, high in (triple for name, triple in row.items() if name != "support"):
+            assert low <= value <= high
+    for name in ("accuracy", "brier", "auc"):  # of two classes one is the other's rest
+        assert found["by_class"]["NORMAL"][name] == pytest.approx(found["by_class"]["PNEUMONIA"][name])
+    for name in ("precision", "f2", "pr_auc"):
+        assert found["by_class"]["PNEUMONIA"][name] == pytest.approx(found["overall"][name])
+
+
+def test_a_class_s_calibration_out_of_fold_is_of_what_was_fitted_on_the_other_folds() -> None:
+    labels, p = predictions(300)
+    crossed = evaluation.Crossed(p, metrics.decide(p, 1))
+    asked: Any = {"classes": ("a", "b"), "positive": 1, "draws": 50}
+    honest = evaluation.evaluate(labels, p, np.arange(300), **asked)["by_class"]["a"]
+    found = evaluation.evaluate(labels, p[:, ::-1], np.arange(300), crossed=crossed, **asked)["by_class"]["a"]
+    assert found["brier"] == honest["brier"]
+    assert found["calibration_error"] == honest["calibration_error"]
+    assert found["auc"][0] == pytest.approx(1 - honest["auc"][0])
 
 
 def test_a_sensitivity_of_one_gets_an_interval_by_its_patients() -> None:

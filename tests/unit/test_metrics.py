@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
+from sklearn.calibration import calibration_curve
 
 from xraytune import metrics
 
@@ -37,18 +38,61 @@ def test_the_hand_computed_example_of_every_figure() -> None:
     assert found == pytest.approx(expected)
 
 
-def test_three_classes_are_macro_averages_of_one_against_the_rest() -> None:
-    labels = np.array([0, 0, 1, 1, 2, 2])
-    p = np.array([[8, 1, 1], [3, 6, 1], [2, 7, 1], [1, 8, 1], [1, 1, 8], [5, 1, 4]]) / 10
-    found = metrics.summary(labels, p, None)  # answers 0 1 1 1 2 0
-    assert found["sensitivity"] == pytest.approx((1 / 2 + 1 + 1 / 2) / 3)
-    assert found["specificity"] == pytest.approx((3 / 4 + 3 / 4 + 1) / 3)
-    assert found["precision"] == pytest.approx((1 / 2 + 2 / 3 + 1) / 3)
-    assert found["accuracy"] == pytest.approx(4 / 6)
-    assert found["auc"] == pytest.approx(sk.roc_auc_score(labels, p, multi_class="ovr"))
-    assert found["f2"] == pytest.approx(sk.fbeta_score(labels, p.argmax(1), beta=2, average="macro"))
-    # always one class of three equally frequent ones: F2 of it 5·2 / (5·2 + 4), the others 0
-    assert found["trivial_f_beta"] == pytest.approx(10 / 14 / 3)
+# answers 0 1 1 1 2 0; TP, FP, FN, TN of the classes against the rest: 1 1 1 3, 2 1 0 3, 1 0 1 4
+THREE = np.array([0, 0, 1, 1, 2, 2])
+OF_THREE = np.array([[8, 1, 1], [3, 6, 1], [2, 7, 1], [1, 8, 1], [1, 1, 8], [5, 1, 4]]) / 10
+EACH = {
+    "accuracy": [4 / 6, 5 / 6, 5 / 6],
+    "balanced_accuracy": [5 / 8, 7 / 8, 3 / 4],
+    "recall": [1 / 2, 1, 1 / 2],
+    "specificity": [3 / 4, 3 / 4, 1],
+    "precision": [1 / 2, 2 / 3, 1],
+    "f1": [2 / 4, 4 / 5, 2 / 3],
+    "f2": [5 / 10, 10 / 11, 5 / 9],
+    # .8 and .3 against .2 .1 .1 .5: 7 of 8 pairs; the others are ranked right
+    "auc": [7 / 8, 1, 1],
+    # recall steps of a half at precisions 1 and 2/3
+    "pr_auc": [(1 + 2 / 3) / 2, 1, 1],
+    "brier": [
+        (0.04 + 0.49 + 0.04 + 0.01 + 0.01 + 0.25) / 6,
+        (0.01 + 0.36 + 0.09 + 0.04 + 0.01 + 0.01) / 6,
+        (4 * 0.01 + 0.04 + 0.36) / 6,
+    ],
+    # bins .8 | .3 | .2 | .1 .1 | .5, then .1 .1 .1 | .6 | .7 | .8, then .1 .1 .1 .1 | .8 | .4
+    "calibration_error": [
+        (0.2 + 0.7 + 0.2 + 0.2 + 0.5) / 6,
+        (0.3 + 0.6 + 0.3 + 0.2) / 6,
+        (0.4 + 0.2 + 0.6) / 6,
+    ],
+}
+
+
+def test_three_classes_by_hand_each_against_the_rest() -> None:
+    weights = np.ones((1, 6))
+    found = metrics.class_figures(metrics.confusion(THREE, OF_THREE.argmax(1), 3, weights))
+    found |= metrics.class_scores(THREE, OF_THREE, weights)
+    assert {name: v[0].tolist() for name, v in found.items() if name != "support"} == {
+        name: pytest.approx(values) for name, values in EACH.items()
+    }
+    averaged = metrics.averaged({**found, "support": np.array([[1.0, 2.0, 3.0]])})
+    for name, (a, b, c) in EACH.items():
+        assert averaged[f"macro/{name}"][0] == pytest.approx((a + b + c) / 3)
+        assert averaged[f"weighted/{name}"][0] == pytest.approx((a + 2 * b + 3 * c) / 6)
+
+
+def test_three_classes_by_hand_altogether_are_macro_averages_but_for_three_figures() -> None:
+    averages = {{"recall": "sensitivity"}.get(name, name): sum(values) / 3 for name, values in EACH.items()}
+    expected = averages | {
+        "accuracy": 4 / 6,
+        "balanced_accuracy": (1 / 2 + 1 + 1 / 2) / 3,  # the mean sensitivity
+        "f_beta": averages["f2"],
+        "brier": (0.06 + 0.86 + 0.14 + 0.06 + 0.06 + 0.62) / 6,  # the sum over the columns
+        # of the decided class: .8 .8 .8 right | .6 wrong | .7 right | .5 wrong
+        "calibration_error": (0.6 + 0.6 + 0.3 + 0.5) / 6,
+        # always one class of three equally frequent ones: F2 of it 5·2 / (5·2 + 4), the others 0
+        "trivial_f_beta": 10 / 14 / 3,
+    }
+    assert metrics.summary(THREE, OF_THREE, None) == pytest.approx(expected)
 
 
 @settings(max_examples=60, deadline=None)
@@ -56,7 +100,8 @@ def test_three_classes_are_macro_averages_of_one_against_the_rest() -> None:
 def test_agrees_with_scikit_learn(seed: int, k: int) -> None:
     rng = np.random.default_rng(seed)
     labels = np.concatenate([np.arange(k), rng.integers(0, k, 60)])
-    p = np.round(rng.dirichlet(np.ones(k), len(labels)), 2) + 1e-3  # rounded: ties
+    p = np.round(rng.dirichlet(np.ones(k), len(labels)), 2)  # rounded: ties
+    p += 1e-3 * np.sqrt(np.arange(1, k + 1))  # but not on a bin's edge, which scikit-learn counts with the lower bin
     p /= p.sum(1, keepdims=True)
     positive = 1 if k == 2 else None
     found = metrics.summary(labels, p, positive)
@@ -65,6 +110,8 @@ def test_agrees_with_scikit_learn(seed: int, k: int) -> None:
     assert found["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(labels, decided))
     if positive is None:
         assert found["auc"] == pytest.approx(sk.roc_auc_score(labels, p, multi_class="ovr"))
+        assert found["pr_auc"] == pytest.approx(sk.average_precision_score(np.eye(k)[labels], p, average="macro"))
+        assert found["brier"] == pytest.approx(sk.brier_score_loss(labels, p, scale_by_half=False))
         average = "macro"
     else:
         assert found["auc"] == pytest.approx(sk.roc_auc_score(labels, p[:, 1]))
@@ -72,6 +119,11 @@ def test_agrees_with_scikit_learn(seed: int, k: int) -> None:
         assert found["brier"] == pytest.approx(sk.brier_score_loss(labels, p[:, 1]))
         average = "binary"
     assert found["f2"] == pytest.approx(sk.fbeta_score(labels, decided, beta=2, average=average, zero_division=0))
+    event, confidence = (labels == positive, p[:, 1]) if positive else (labels == decided, p.max(axis=1))
+    observed, predicted = calibration_curve(event, confidence, n_bins=metrics.CALIBRATION_BINS)
+    in_bin = np.histogram(confidence, metrics.CALIBRATION_BINS, (0, 1))[0]
+    error = in_bin[in_bin > 0] @ np.abs(observed - predicted) / len(labels)
+    assert found["calibration_error"] == pytest.approx(error)
     each = metrics.class_figures(metrics.confusion(labels, decided, k))
     theirs = sk.precision_recall_fscore_support(labels, decided, zero_division=0)
     for name, values in zip(("precision", "recall", "f1", "support"), theirs, strict=True):

@@ -219,6 +219,14 @@ def test_the_report_stands_alone_and_tells_the_figures(retrained: tuple[Path, An
     assert "Not a medical device" in card
     figures = artifacts.read_json(folder / "metrics.json")
     assert f"{figures['test']['overall']['auc'][0]:.3f}" in page
+    each = page.partition('<details id="each">')[2].partition("</details>")[0]
+    for name, words in evaluation.BY_CLASS.items():
+        row = each.partition(f"<tr><td>{words}</td>")[2].partition("</tr>")[0]
+        shown = [figures["test"]["by_class"][c][name][0] for c in figures["test"]["classes"]]
+        shown += [figures["test"]["averages"][f"{kind}/{name}"][0] for kind in ("macro", "weighted")]
+        assert [cell.partition(" ")[0].partition("<")[0] for cell in row.split("<td>")[1:]] == [
+            f"{v:.3f}" for v in shown
+        ]
 
 
 def test_the_report_is_made_again_without_opening_the_test_set(
