@@ -69,6 +69,30 @@ def test_a_second_start_with_files_left_out_writes_nothing(tmp_path, monkeypatch
     assert kept(tmp_path / "cache") == before
 
 
+@pytest.mark.parametrize("library", ["PIL", "simplejpeg"])
+def test_what_another_version_of_a_decoder_read_is_not_taken(tmp_path, monkeypatch, library):
+    made = """
+import importlib, sys
+from PIL import Image  # checks its version against its binary
+decoder = importlib.import_module(sys.argv[2])
+decoder.__version__ = sys.argv[3]
+from xraytune import data
+from xraytune.data import inspection
+inspection._RACY_NS = -1
+found = data.examine(sys.argv[1])
+print(found.inspection.read, data.arrays.pool(found.dataset, 16))
+"""
+    root = kaggle(tmp_path / "d")
+
+    def start(version):
+        command = [sys.executable, "-c", made, str(root), library, version]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout.split()
+
+    first, again, other = start("1"), start("1"), start("2")
+    assert [first[0], again[0], other[0]] == ["56", "0", "56"]
+    assert first[1] == again[1] != other[1]
+
+
 def test_an_audit_in_another_process_finds_the_same(tmp_path):
     import pickle
 

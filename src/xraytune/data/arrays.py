@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import PIL
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -158,7 +157,7 @@ def _usable(path: Path, shape: tuple[int, ...]) -> bool:
 
 
 def _digest(dataset: Dataset, images: Images, size: int) -> str:
-    digest = hashlib.sha256(f"{size} {dataset.fit} {dataset.channels} {PIL.__version__}".encode())
+    digest = hashlib.sha256(f"{size} {dataset.fit} {dataset.channels} {reading.DECODERS}".encode())
     for content in images.digests:
         digest.update(content.tobytes().hex().encode())
     return f"{digest.hexdigest()[:32]}-{size}"

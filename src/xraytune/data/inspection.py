@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import PIL
 from numpy.typing import NDArray
 
 from xraytune import artifacts
@@ -256,4 +255,4 @@ def _save(home: Path, keys: Sequence[str], problems: dict[int, str], name: str) 
 
 
 def _maker() -> list[Any]:
-    return [_LAYOUT, PIL.__version__, list(reading.FEATURES), reading.MEASURED]
+    return [_LAYOUT, reading.DECODERS, list(reading.FEATURES), reading.MEASURED]

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import PIL
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -23,6 +25,9 @@ from xraytune.data import dicom, jpeg
 
 FORMATS = ("JPEG", "PNG", "PPM")
 """What Pillow may decode here; a JPEG that carries further pictures (MPO) counts as one."""
+
+DECODERS = f"Pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}"
+"""What decodes: another version may give other gray levels, so what is kept of them is kept under these names."""
 
 MOST_PIXELS = 50_000_000
 """Larger than any radiograph (a 43 x 43 cm film at 0.1 mm has 18.5 million pixels); guards the memory."""
