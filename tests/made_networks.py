@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import h5py
+import keras
 import keras_tuner
 import numpy as np
 
 import spaces
+from xraytune.models import heads
+from xraytune.models.compiling import compile_network
+from xraytune.models.plan import Plan
 from xraytune.models.weight_files import expected
 from xraytune.records import TrialConfig
 from xraytune.trial_data import TrialData
@@ -81,3 +85,27 @@ def config(space: keras_tuner.HyperModel, seed: int = 1, **values: object) -> Tr
 def space(name: str = "chest_xray", **context: object) -> keras_tuner.HyperModel:
     """A space by name."""
     return spaces.get(name, spaces.SpaceContext(**context))  # type: ignore[arg-type]
+
+
+class Toy(keras_tuner.HyperModel):
+    """Three convolutions at 28 px, quick to train: two frozen ones, a block that may be thawed, and a head."""
+
+    families = ("toy",)
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        """The network of `hp.values`, compiled by their plan."""
+        keras.utils.set_random_seed(5)  # every trial has the same pretrained weights
+        x = start = keras.Input((28, 28, 1))
+        x = keras.layers.Rescaling(1 / 255)(x)
+        for name, trained in (("block1_conv", False), ("block2_conv", False), ("block3_conv", True)):
+            x = keras.layers.Conv2D(6, 3, strides=2, activation="relu", name=name, trainable=trained)(x)
+        head = {"head/pool": "avg", "head/layers": 1, "head/units": 8, "head/dropout": 0.2, "head/batch_norm": False}
+        network = keras.Model(start, heads.head(x, head, 2))
+        compile_network(network, Plan.of(hp.values))
+        return network
+
+
+def toy(seed: int = 1, **values: object) -> TrialConfig:
+    """A point of `Toy`: two epochs of the head, four in all, unless `values` say otherwise."""
+    usual = {"image_size": 28, "batch_size": 16, "epochs": 4, "head_epochs": 2, "rate_factor": 0.5, "optimizer": "sgd"}
+    return TrialConfig("toy", usual | {"learning_rate": 0.01} | values, seed)  # type: ignore[arg-type]

@@ -306,6 +306,7 @@ class Training:
         """Write everything needed to go on with the next epoch elsewhere."""
         state = {
             "epoch": self.epoch,
+            "thawed": not self._thaw,
             "done": self.done,
             "drops": self._drops,
             "best": self._course.best,
@@ -318,7 +319,7 @@ class Training:
     def restore(self, folder: Path) -> None:
         """Go on where `save` left off: weights, optimiser, random generators, best epoch, curve."""
         state = checkpoints.read_state(folder)
-        if state["epoch"] >= self.plan.head_epochs and self._thaw:
+        if self._thaw and state["thawed"]:  # as it was: what is still frozen is thawed by the next step
             self._thaw_all()
         with checkpoints.restored(folder, self.shell) as arrays:
             self._course.load(list(state["curve"]), int(state["best"]), arrays, len(self.shell.weights))
