@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -186,6 +187,14 @@ class TrialRecord:
     def counts(self) -> bool:
         """Whether it is part of the budget: COMPLETE, PRUNED, or FAIL by its own fault."""
         return self.state in {"COMPLETE", "PRUNED"} or (self.state == "FAIL" and not self.interrupted)
+
+    @property
+    def standing(self) -> Mapping[int, float]:
+        """The objective that it would have had if it had stopped after each epoch; its best so far, where not kept."""
+        if kept := self.attributes.get("standing"):
+            return {int(epoch): float(value) for epoch, value in kept.items()}
+        epochs = sorted(self.curve)
+        return dict(zip(epochs, accumulate((self.curve[epoch] for epoch in epochs), max), strict=True))
 
     @property
     def seconds(self) -> float | None:

@@ -66,6 +66,7 @@ class Study:
         self._open: dict[int, optuna.Trial] = {}
         self._config: dict[int, TrialConfig] = {}
         self._curve: dict[int, dict[int, float]] = {}
+        self._standing: dict[int, dict[int, float]] = {}
         self._retried = {t.user_attrs.get("retry_of") for t in study.get_trials(deepcopy=False)}
         self.spec = spec
         self.results = results
@@ -108,7 +109,7 @@ class Study:
         config = TrialConfig(family=str(hp.values.get("family", self.spec.space)), values=dict(hp.values), seed=seed)
         trial.set_user_attr("config", config.to_json())
         self._open[trial.number], self._config[trial.number] = trial, config
-        self._curve[trial.number] = {}
+        self._curve[trial.number], self._standing[trial.number] = {}, {}
         return Asked(trial.number, config)
 
     def enqueue(self, values: Mapping[str, Value], origin: str) -> bool:
@@ -140,6 +141,7 @@ class Study:
         if report.epoch in self._curve[number]:  # told before: an epoch repeated after a lost worker
             return
         self._curve[number][report.epoch] = report.value
+        self._standing[number][report.epoch] = report.standing
         if not self.multi_objective:
             self._open[number].report(report.value, report.epoch)
 
@@ -162,16 +164,16 @@ class Study:
             TrialError: the result lacks a further objective of the search; nothing was told.
         """
         values = [result.value, *self._others(result)]
+        self._keep_epochs(number)
         self._attributes(number, result=result.to_json(), **_shown(result))
         self._tell(number, TrialState.COMPLETE, values)
         self._count("COMPLETE", number, result.value)
 
     def pruned(self, number: int, result: TrialResult | None) -> None:
         """The trial was stopped early (by the pruner, or because the time ended) after it had reported."""
+        self._keep_epochs(number)
         if result:
             self._attributes(number, result=result.to_json(), **_shown(result))
-        else:
-            self._keep_curve(number)
         last = max(self._curve[number].values(), default=None)
         self._tell(number, TrialState.PRUNED, None)
         self._count("PRUNED", number, result.value if result else last)
@@ -179,7 +181,7 @@ class Study:
     def failed(self, number: int, cause: FailureCause, message: str) -> None:
         """The trial failed, or (`interrupted`) was cut off; what was cut off is queued again with its own seed."""
         self._attributes(number, cause=str(cause), message=message[:2000])
-        self._keep_curve(number)
+        self._keep_epochs(number)
         if cause is FailureCause.INTERRUPTED:
             self._requeue(number, self._open[number].params, self._config.get(number))
         self._tell(number, TrialState.FAIL, None)
@@ -271,10 +273,15 @@ class Study:
         names = str(self.spec.options.get("objectives", "f_beta")).split(",")[1:]
         return [objective_value(name, result) for name in names]
 
-    def _keep_curve(self, number: int) -> None:
-        """With several objectives Optuna has no intermediate values: without a result the curve would be lost."""
-        if self.multi_objective and self._curve.get(number):
-            self._attributes(number, curve={str(epoch): value for epoch, value in self._curve[number].items()})
+    def _keep_epochs(self, number: int) -> None:
+        """What a trial stood at after each epoch, for the rungs of a resumed search; its curve, where Optuna has none.
+
+        With several objectives Optuna takes no intermediate values.
+        """
+        if standing := self._standing.get(number):
+            self._attributes(number, standing={str(epoch): value for epoch, value in standing.items()})
+            if self.multi_objective:
+                self._attributes(number, curve={str(epoch): value for epoch, value in self._curve[number].items()})
 
     def _attributes(self, number: int, **attributes: Any) -> None:
         for name, value in attributes.items():
@@ -282,7 +289,7 @@ class Study:
 
     def _tell(self, number: int, state: TrialState, values: Sequence[float] | None) -> None:
         self._study.tell(number, values, state, skip_if_finished=True)
-        for table in (self._open, self._config, self._curve):
+        for table in (self._open, self._config, self._curve, self._standing):
             table.pop(number, None)
 
     def _requeue(self, number: int, params: Mapping[str, Any], config: TrialConfig | None) -> None:

@@ -270,8 +270,7 @@ class Conductor:
     def _prune(self, number: int, trial: _Running, report: EpochReport) -> bool:
         if self.rule is None:
             return False
-        value = report.best_value if report.best_value == report.best_value else report.value
-        return self.rule.prune(number, trial.asked.config.family, report.epoch, value)
+        return self.rule.prune(number, trial.asked.config.family, report.epoch, report.standing)
 
     def _failure(self, number: int, cause: FailureCause, message: str) -> None:
         if cause is FailureCause.INTERRUPTED and self.study.reported(number) and self.over():

@@ -2,7 +2,7 @@
 
 Rungs are epochs. All families compete in the same rungs, but a family is not stopped before its own grace period: a
 deep network that is trained as a whole is no worse for being slower to start. What the rungs know is rebuilt on resume
-from the study's intermediate values.
+from what the study keeps of each trial.
 """
 
 from __future__ import annotations
@@ -47,25 +47,32 @@ class AshaRule:
         )
         self._grace = grace
         self._known: set[int] = set()
-        self._reached: dict[int, int] = {}
+        self._reached: dict[int, set[int]] = {}
 
     def prune(self, number: int, family: str, epoch: int, value: float) -> bool:
-        """Whether the trial is among the worst of its rung; epochs between rungs never stop one."""
+        """Whether the trial is among the worst of its rung; epochs between rungs, or reported again, never stop one.
+
+        `value` is what the trial would have if it stopped here.
+        """
+        reached = self._reached.setdefault(epoch, set())
+        if number in reached:
+            return False
+        reached.add(number)
         trial = SimpleNamespace(trial_id=str(number))
         if number not in self._known:
             self._known.add(number)
             self._scheduler.on_trial_add(None, trial)
-        self._reached[epoch] = self._reached.get(epoch, 0) + 1
         decision = self._scheduler.on_trial_result(None, trial, {"epoch": epoch, "value": value})
-        if epoch < self._grace.get(family, 1) or self._reached[epoch] <= LEAST:
+        if epoch < self._grace.get(family, 1) or len(reached) <= LEAST:
             return False
         return bool(decision == TrialScheduler.STOP)
 
     def replay(self, trials: Iterable[TrialRecord]) -> None:
-        """Fill the rungs from what earlier sessions recorded."""
+        """Fill the rungs from what earlier sessions recorded; what was cut off comes again and counts then."""
         for trial in trials:
-            for epoch, value in sorted(trial.curve.items()):
-                self.prune(trial.number, trial.family, epoch, value)
+            if not trial.interrupted:
+                for epoch, value in sorted(trial.standing.items()):
+                    self.prune(trial.number, trial.family, epoch, value)
 
 
 class OptunaRule:

@@ -101,7 +101,8 @@ class EpochReport(Record):
     """Seconds by phase since the last report: build, prefix, train, validate, views."""
 
     best_value: float = field(default=math.nan)
-    """The value a trial that stopped here would have: that of the epoch whose weights it would restore."""
+    """The value a trial that stopped here would have: that of the epoch whose weights it would restore; NaN where no
+    epoch is preferred to another."""
 
     done: bool = False
     """Whether the trial has ended by itself (epochs spent, or early stopping)."""
@@ -109,6 +110,11 @@ class EpochReport(Record):
     def __post_init__(self) -> None:
         _require(self.epoch >= 1, f"epoch {self.epoch} is not counted from 1")
         _require(math.isfinite(self.value), "an objective must be finite")
+
+    @property
+    def standing(self) -> float:
+        """What pruners compare: the best epoch's value, this epoch's own where none is preferred."""
+        return self.value if math.isnan(self.best_value) else self.best_value
 
 
 @dataclass(frozen=True)

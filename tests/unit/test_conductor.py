@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ from search.tuner.conductor import Budget, Conductor, SearchEnded
 from search.tuner.pruning import AshaRule
 from search.tuner.resources import count_gpus, plan
 from search.tuner.trainable import Outcome, classify, share_gpu
+from tests.made_studies import result
 from xraytune.errors import FatalError, InputError
 from xraytune.records import EpochReport, FailureCause, TrialConfig
 
@@ -209,6 +211,44 @@ def test_the_worst_of_a_rung_stop_but_never_within_their_grace():
     assert rule.prune(3, "quick", 1, 0.1)
     assert not rule.prune(4, "slow", 1, 0.1)
     assert not rule.prune(5, "quick", 1, 0.95)
+
+
+def test_an_epoch_that_is_reported_again_counts_once_in_its_rung():
+    rule = AshaRule(9, grace={})
+    for number, value in ((0, 0.9), (0, 0.9), (1, 0.8), (1, 0.8), (2, 0.1)):
+        assert not rule.prune(number, "quick", 1, value), "only three have reached it"
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_asha_decides_after_a_resume_as_it_would_have_before(make, kept):
+    """Each trial's best epoch comes early; what it has later is not what it stands at."""
+
+    def verdicts(study, rule):
+        c = Conductor(study, Silent(), Budget(), rule)
+        number = c.next().number
+        told = [EpochReport(e, v, {}, {}, best_value=v) for e, v in ((1, 0.95), (2, 0.95), (3, 0.5))]
+        said = [c.heard(number, Outcome(report=report)) for report in told]
+        c.leave("interrupted")
+        return said
+
+    study, rule = make(), AshaRule(9, grace={})
+    c = Conductor(study, Silent(), Budget(), rule)
+    for best in (0.7, 0.8, 0.9, 0.99):
+        number = c.next().number
+        for epoch, value in enumerate((best, 0.2, 0.3), 1):
+            c.heard(number, Outcome(report=EpochReport(epoch, value, {}, {}, best_value=best)))
+        study.complete(number, result(best, 3))
+        del c.running[number]
+    before = verdicts(study, rule)
+    assert before == ["continue", "continue", "conclude"]
+    study.close()
+    resumed, again = make(resume=True), AshaRule(9, grace={})
+    earlier = resumed.view().trials()
+    assert [t.interrupted for t in earlier[4:]] == [True, False]  # cut off, and queued again
+    if not kept:  # a study of before they were kept
+        earlier = [replace(t, attributes={}) for t in earlier]
+    again.replay(earlier)
+    assert verdicts(resumed, again) == before
 
 
 def test_out_of_memory_is_told_from_other_errors():
