@@ -15,10 +15,10 @@ import typer
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from search import cases, console, ledger, printing
+from search import bands, cases, console, ledger, printing
 from search.charts import Series, bars, chart
 from search.storage import StudyView, TrialRecord, open_study
-from xraytune import artifacts, evaluation, intervals, robust
+from xraytune import artifacts, evaluation, robust
 from xraytune.errors import ArtifactError, StudyError
 from xraytune.evaluation import NAMES
 
@@ -27,14 +27,8 @@ python -m search.report
 python -m search.report mine
 """
 
-GRID = 101
-"""Points of the ROC and precision-recall bands."""
-
 ENOUGH = 8
 """Complete trials from which importance is shown: with fewer it is chance."""
-
-BAND_DRAWS = 400
-"""Bootstrap draws of a band; its ends are drawn, not quoted."""
 
 
 def main(
@@ -131,6 +125,7 @@ def _context(study: StudyView, folder: Path, figures: Mapping[str, Any]) -> dict
     trials = [t for t in study.trials() if t.counts]
     positive = figures["test"]["positive"]
     shown = positive if positive is not None else None
+    curves = bands.curves(labels, p, patients, figures["test"]["classes"], positive)
     return {
         "f": figures,
         "test": figures["test"],
@@ -140,7 +135,9 @@ def _context(study: StudyView, folder: Path, figures: Mapping[str, Any]) -> dict
         "study": study.name,
         "spec": study.spec.to_json(),
         "positive": None if shown is None else figures["test"]["classes"][shown],
-        "curves": [Markup(c) for c in _curves(labels, p, patients, figures)],
+        "curves": [Markup(c) for c in bands.charts(curves, _operating(figures))],
+        "each_curve": [Markup(c) for one in curves for c in bands.charts([one])] if positive is None else [],
+        "band_draws": bands.DRAWS,
         "reliability": Markup(_reliability(figures)),
         "history": Markup(_history(trials)),
         "families": _families(trials),
@@ -227,59 +224,12 @@ def _explorer(event: NDArray[np.bool_], score: NDArray[np.float64]) -> dict[str,
     return {"scores": [float(s) for s in score[order]], "events": [int(e) for e in event[order]]}
 
 
-def roc_and_pr(event: NDArray[np.bool_], score: NDArray[np.float64], weights: NDArray[np.float64]) -> tuple[Any, Any]:
-    """Sensitivity over 1 - specificity and precision over recall, on a grid of `GRID` points, for each row of weights.
-
-    Returns:
-        two arrays `(draws, GRID)`.
-    """
-    order = np.argsort(-score, kind="stable")
-    ends = np.flatnonzero(np.append(score[order][1:] != score[order][:-1], True))
-    tp = (weights * event)[:, order].cumsum(axis=1)[:, ends]
-    fp = (weights * ~event)[:, order].cumsum(axis=1)[:, ends]
-    grid = np.linspace(0, 1, GRID)
-    roc, pr = [], []
-    for hits, alarms in zip(tp, fp, strict=True):
-        if not hits[-1] or not alarms[-1]:
-            continue
-        tpr, fpr = np.append(0, hits / hits[-1]), np.append(0, alarms / alarms[-1])
-        roc.append(np.interp(grid, fpr, tpr))
-        precision = np.append(1.0, hits / np.maximum(hits + alarms, 1))
-        # the step-wise curve of average precision: the precision at the first threshold that reaches the recall
-        pr.append(precision[np.minimum(np.searchsorted(tpr, grid, side="left"), len(precision) - 1)])
-    return np.array(roc), np.array(pr)
-
-
-def _curves(
-    labels: NDArray[np.int64], p: NDArray[np.float64], patients: list[str], figures: Mapping[str, Any]
-) -> list[str]:
-    """ROC and precision-recall charts: with a band for the positive class, one line a class without one."""
-    classes, positive = figures["test"]["classes"], figures["test"]["positive"]
-    grid = np.linspace(0, 1, GRID)
-    roc_series: list[Series] = [Series([(0, 0), (1, 1)], style="faint")]
-    pr_series: list[Series] = []
-    weights = intervals.patient_draws(patients, BAND_DRAWS, np.random.default_rng(0))
-    for i, c in enumerate([positive] if positive is not None else range(len(classes))):
-        event = labels == c
-        if event.all() or not event.any():
-            continue
-        roc, pr = roc_and_pr(event, p[:, c], np.ones((1, len(labels))))
-        bands = roc_and_pr(event, p[:, c], weights)
-        for series, line, band in ((roc_series, roc[0], bands[0]), (pr_series, pr[0], bands[1])):
-            if positive is not None and len(band):
-                low, high = np.quantile(band, [0.025, 0.975], axis=0)
-                outline = [*zip(grid, high, strict=True), *zip(grid[::-1], low[::-1], strict=True)]
-                series.append(Series(outline, style=f"c{i}", kind="band"))
-            series.append(Series(list(zip(grid, line, strict=True)), classes[c], f"c{i}"))
-    if positive is not None:
-        overall = figures["test"]["overall"]
-        point = (1 - (overall["specificity"][0] or 0), overall["sensitivity"][0] or 0)
-        roc_series.append(Series([point], "operating threshold", "c1", "dots"))
-        pr_series.append(Series([(point[1], overall["precision"][0] or 0)], "operating threshold", "c1", "dots"))
-    return [
-        chart(roc_series, x="1 - specificity", y="sensitivity", title="ROC curve"),
-        chart(pr_series, x="recall (sensitivity)", y="precision", title="Precision-recall curve"),
-    ]
+def _operating(figures: Mapping[str, Any]) -> tuple[float, float, float] | None:
+    """Sensitivity, specificity and precision at the threshold, 0 where undefined; None without a positive class."""
+    if figures["test"]["positive"] is None:
+        return None
+    found = [figures["test"]["overall"][name][0] or 0.0 for name in ("sensitivity", "specificity", "precision")]
+    return found[0], found[1], found[2]
 
 
 def _reliability(figures: Mapping[str, Any]) -> str:
