@@ -1,7 +1,7 @@
 """`python -m search.verify DATA`: is the data set whole, does it leak, and what could a network cheat with?
 
-Ends with 0 if the data can be used, 1 if they have errors, 2 if the question can't be answered (no such folder, an
-unknown option).
+Ends with 0 if the data can be used, 1 if they have errors or can't be read (a damaged archive), 2 if the question can't
+be answered (no such folder, a wrong option).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from search import console
 from xraytune import artifacts, data
 from xraytune.data.audit import NOTABLE
 from xraytune.data.sources import KINDS
+from xraytune.errors import SourceError
 
 EXAMPLES = """
 python -m search.verify path/to/chest_xray
@@ -56,25 +57,37 @@ def main(
     """Check a data set completely, list every problem at once, and audit it for shortcuts.
 
     Every image is decoded to its last pixel; nothing is changed. Ends with 0 if the data can be used, with 1 if they
-    have errors, with 2 if there is nothing to check.
+    have errors or are damaged, with 2 if there is nothing to check or an option is wrong.
     """
-    with nullcontext(None) if as_json else _progress() as progress:
-        found = data.examine(
-            source,
-            fit=fit,
-            positive=positive,
-            seed=seed,
-            patient_regex=patient_regex,
-            quarantine=quarantine,
-            rehash=rehash,
-            progress=progress,
-        )
-        audit = data.audit(found.dataset, compare_test=compare_test) if found.dataset else None
+    try:
+        with nullcontext(None) if as_json else _progress() as progress:
+            found = data.examine(
+                source,
+                fit=fit,
+                positive=positive,
+                seed=seed,
+                patient_regex=patient_regex,
+                quarantine=quarantine,
+                rehash=rehash,
+                progress=progress,
+            )
+            audit = data.audit(found.dataset, compare_test=compare_test) if found.dataset else None
+    except SourceError as error:
+        if as_json:
+            _print_json(_unread(source, str(error)))
+        else:
+            console.fail(str(error))
+        raise typer.Exit(1) from None
     if as_json:
-        console.out.print_json(json.dumps(artifacts.finite(_plain(found, audit))), indent=2, highlight=False)
+        _print_json(_plain(found, audit))
     else:
         _show(found, audit)
-    raise typer.Exit(1 if found.errors else 0)
+    misnamed = positive is not None and {problem.kind for problem in found.errors} == {"positive class"}
+    raise typer.Exit(2 if misnamed else 1 if found.errors else 0)
+
+
+def _print_json(plain: dict[str, Any]) -> None:
+    console.out.print_json(json.dumps(artifacts.finite(plain)), indent=2, highlight=False)
 
 
 @contextmanager
@@ -90,6 +103,12 @@ def _progress() -> Iterator[Callable[[int, int, str], None]]:
             bar.update(tasks[what], completed=done, total=total)
 
         yield show
+
+
+def _unread(source: str, what: str) -> dict[str, Any]:
+    """A source of which nothing could be listed, for machines."""
+    error = {"kind": "source", "where": source, "what": what, "files": []}
+    return {"data": source, "usable": False, "listed": 0, "errors": [error], "warnings": [], "notes": []}
 
 
 def _plain(found: data.Examination, audit: data.Audit | None) -> dict[str, Any]:

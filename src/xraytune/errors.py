@@ -29,6 +29,10 @@ class DataError(InputError):
     """The data set can't be used as it is; the message names every problem that was found."""
 
 
+class SourceError(DataError):
+    """A source that is there and can't be read as one: damaged, refused, or not in the layout of its kind."""
+
+
 class StudyError(InputError):
     """A study that is missing, already there, held by another process, or made with something else."""
 

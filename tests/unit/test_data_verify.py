@@ -1,9 +1,6 @@
 """Every problem of a data set is found before the first trial, and all are said at once."""
 
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -311,33 +308,6 @@ def test_fit_and_channels_are_part_of_the_fingerprint(tmp_path):
     assert data.load(str(root), channels=3).train_fingerprint != base.train_fingerprint
     assert data.difference(padded, base.train_fingerprint) == "The study was made with fit crop, now it is pad."
     assert data.difference(base, base.train_fingerprint) is None
-
-
-def test_the_command_says_all_of_it_and_ends_with_0_1_or_2(tmp_path):
-    good, bad = kaggle(tmp_path / "good"), kaggle(tmp_path / "bad")
-    write(bad / "train/NORMAL/IM-0400-0001.jpeg", b"")
-    command = [sys.executable, "-m", "search.verify"]
-
-    def run(*arguments):
-        return subprocess.run(
-            [*command, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False
-        )
-
-    fine = run(good, "--json")
-    assert fine.returncode == 0, fine.stderr
-    plain = json.loads(fine.stdout)
-    assert plain["usable"] is True
-    assert plain["positive"] == "PNEUMONIA"
-    assert plain["audit"]["findings"]
-    one = run(good, "--json", "--patient-regex", r"(\w+/(?:NORMAL|PNEUMONIA))")  # one patient a class: not measured
-    assert json.loads(one.stdout, parse_constant=pytest.fail)["audit"]["auc"] is None
-    broken = run(bad)
-    assert broken.returncode == 1
-    assert "the file is empty" in broken.stdout
-    missing = run(tmp_path / "nowhere")
-    assert missing.returncode == 2
-    assert "There is no" in missing.stderr
-    assert "Traceback" not in missing.stderr + broken.stderr
 
 
 def test_warnings_are_among_the_notes_of_the_data_set(tmp_path):

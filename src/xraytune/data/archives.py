@@ -24,7 +24,7 @@ from xraytune import artifacts
 from xraytune.data import cache, folder
 from xraytune.data.items import Listing
 from xraytune.data.problems import Progress
-from xraytune.errors import DataError
+from xraytune.errors import SourceError
 
 MOST_FILES = 1_000_000
 MOST_BYTES = 64 << 30
@@ -53,7 +53,7 @@ def open_archive(path: Path, progress: Progress | None = None) -> Listing:
     """Unpack an archive if that was not done yet, and list the folder inside.
 
     Raises:
-        DataError: it is damaged, protected, or holds something that must not be unpacked.
+        SourceError: it is damaged, protected, or holds something that must not be unpacked.
     """
     digest = artifacts.sha256(path)
     root = cache.folder("unpacked") / f"{_stem(path)}-{digest[:16]}"
@@ -96,11 +96,11 @@ def _unpack(path: Path, root: Path, progress: Progress | None) -> None:
                 members = [_from_tar(path, info) for info in tar if not info.isdir()]
                 _write(path, root, members, lambda member: tar.extractfile(member.handle), progress)
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, UnicodeError) as error:
-        raise DataError(f"{path} is damaged: {error}. Get it again.") from None
+        raise SourceError(f"{path} is damaged: {error}. Get it again.") from None
     except (RuntimeError, NotImplementedError) as error:  # a password, a method that zipfile lacks
-        raise DataError(f"{path} can't be unpacked: {error}.") from None
+        raise SourceError(f"{path} can't be unpacked: {error}.") from None
     except OSError as error:
-        raise DataError(f"{path} can't be unpacked: {error}.") from None
+        raise SourceError(f"{path} can't be unpacked: {error}.") from None
 
 
 def _from_zip(path: Path, info: zipfile.ZipInfo) -> _Member:
@@ -154,14 +154,14 @@ def check_size(path: Path, files: int, total: int) -> None:
     """Refuse what would fill the disk: so many files of so many bytes together, from the archive at `path`.
 
     Raises:
-        DataError: they are more than is ever unpacked, or hundreds of times what the archive has.
+        SourceError: they are more than is ever unpacked, or hundreds of times what the archive has.
     """
     if files > MOST_FILES or total > MOST_BYTES:
         size = f"{files} files, {total >> 20} MiB"
-        raise DataError(f"{path} is too large to unpack here ({size}). Unpack it yourself and give the folder.")
+        raise SourceError(f"{path} is too large to unpack here ({size}). Unpack it yourself and give the folder.")
     packed = path.stat().st_size  # members may share their bytes, and a .tar be sparse: what they claim is no measure
     if total > MOST_RATIO * packed + _SMALL:
-        raise DataError(f"{path} unpacks to {total // packed} times its size: it was rejected.")
+        raise SourceError(f"{path} unpacks to {total // packed} times its size: it was rejected.")
 
 
 def _litter(name: str) -> str:
@@ -186,5 +186,5 @@ def _copy(path: Path, member: _Member, source: IO[bytes], sink: IO[bytes]) -> No
         raise _rejected(path, member.name, "is cut off")
 
 
-def _rejected(path: Path, name: str, why: str) -> DataError:
-    return DataError(f"{path} was rejected, nothing was unpacked: its member {name!r} {why}.")
+def _rejected(path: Path, name: str, why: str) -> SourceError:
+    return SourceError(f"{path} was rejected, nothing was unpacked: its member {name!r} {why}.")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from xraytune.data.folder import SPLITS
 from xraytune.data.items import Item, Listing
 from xraytune.data.problems import Progress
-from xraytune.errors import DataError
+from xraytune.errors import SourceError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +28,7 @@ def open_manifest(path: Path, progress: Progress | None = None) -> Listing:
         progress: not used; a manifest is read at once.
 
     Raises:
-        DataError: it can't be parsed, or a column or the rows are missing.
+        SourceError: it can't be parsed, or a column or the rows are missing.
     """
     import pandas as pd
 
@@ -36,19 +36,19 @@ def open_manifest(path: Path, progress: Progress | None = None) -> Listing:
         # the round trip through str keeps patient 007 from becoming 7, and a class NA from becoming missing
         frame = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True, encoding="utf-8-sig")
     except (ValueError, OSError) as error:
-        raise DataError(f"{path} can't be read as CSV: {str(error).strip()}.") from None
+        raise SourceError(f"{path} can't be read as CSV: {str(error).strip()}.") from None
     frame.columns = [str(name).strip().lower() for name in frame.columns]
     twice = frame.columns[frame.columns.duplicated()]
     if len(twice):
-        raise DataError(f"{path} has two columns {twice[0]!r} (case and spaces don't count). Rename one.")
+        raise SourceError(f"{path} has two columns {twice[0]!r} (case and spaces don't count). Rename one.")
     missing = [name for name in _NEEDED if name not in frame.columns]
     if missing:
-        raise DataError(
+        raise SourceError(
             f"{path} has no column {' and no column '.join(missing)}; it has {', '.join(frame.columns)}. "
             "A manifest needs path,label and may have patient,split,group and columns of your own."
         )
     if frame.empty:
-        raise DataError(f"{path} names no images.")
+        raise SourceError(f"{path} names no images.")
     listing = Listing(path.parent)
     columns = {name: frame[name].str.strip().tolist() if name in frame else [""] * len(frame) for name in _KNOWN}
     seen: dict[str, int] = {}

@@ -25,7 +25,7 @@ from xraytune import artifacts
 from xraytune.data import archives, cache, folder
 from xraytune.data.items import Listing
 from xraytune.data.problems import Progress
-from xraytune.errors import DataError
+from xraytune.errors import DataError, SourceError
 
 RECORD = "https://zenodo.org/records/10519652/files"
 MD5 = {
@@ -64,7 +64,7 @@ def open_arrays(path: Path, progress: Progress | None = None) -> Listing:
     """List the images of an `.npz` file, written out as files on first use.
 
     Raises:
-        DataError: it is damaged, or not in MedMNIST's layout.
+        SourceError: it is damaged, or not in MedMNIST's layout.
     """
     root = cache.folder("unpacked") / f"{path.stem[:60]}-{artifacts.sha256(path)[:16]}"
     if not root.exists():
@@ -74,9 +74,9 @@ def open_arrays(path: Path, progress: Progress | None = None) -> Listing:
                     with zipfile.ZipFile(path) as arrays:
                         _write(path, arrays, root, progress)
                 except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
-                    raise DataError(f"{path} is no .npz file of images: {error}.") from None
+                    raise SourceError(f"{path} is no .npz file of images: {error}.") from None
                 except (RuntimeError, OSError) as error:  # a password, a method that zipfile lacks; a full disk
-                    raise DataError(f"{path} can't be unpacked: {error}.") from None
+                    raise SourceError(f"{path} can't be unpacked: {error}.") from None
     return folder.read_layout(root)
 
 
@@ -102,7 +102,7 @@ def _write(path: Path, arrays: zipfile.ZipFile, root: Path, progress: Progress |
     names = [name.removesuffix(".npy") for name in arrays.namelist()]
     splits = [split for split in _SPLITS if f"{split}_images" in names or f"{split}_labels" in names]
     if "train" not in splits:
-        raise DataError(f"{path} has no train_images: it is not in MedMNIST's layout. It has {', '.join(names)}.")
+        raise SourceError(f"{path} has no train_images: it is not in MedMNIST's layout. It has {', '.join(names)}.")
     heads = {split: _checked(path, arrays, names, split) for split in splits}
     total, done = sum(head.shape[0] for head in heads.values()), 0
     archives.check_size(path, total, sum(info.file_size for info in arrays.infolist()))
@@ -127,16 +127,16 @@ def _write(path: Path, arrays: zipfile.ZipFile, root: Path, progress: Progress |
 def _checked(path: Path, arrays: zipfile.ZipFile, names: Sequence[str], split: str) -> _Head:
     """The header of a split's images; its labels' fits them."""
     if f"{split}_images" not in names or f"{split}_labels" not in names:
-        raise DataError(f"{path} has only one of {split}_images and {split}_labels.")
+        raise SourceError(f"{path} has only one of {split}_images and {split}_labels.")
     with arrays.open(f"{split}_images.npy") as of_images, arrays.open(f"{split}_labels.npy") as of_labels:
         images, labels = _head(of_images), _head(of_labels)
     planes = len(images.shape) == 3 or (len(images.shape) == 4 and images.shape[-1] in {1, 3})
     if images.dtype != np.uint8 or not planes:
-        raise DataError(
+        raise SourceError(
             f"{path}: {split}_images is {images.dtype} {images.shape}; uint8 (n, h, w) or (n, h, w, 3) is needed."
         )
     if math.prod(labels.shape) != images.shape[0] or not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(
+        raise SourceError(
             f"{path}: {split}_labels is {labels.dtype} {labels.shape} for {images.shape[0]} images; one whole number "
             "an image is needed (sets with several labels an image are not read)."
         )
@@ -201,6 +201,6 @@ def _check(path: Path, size: int, url: str) -> None:
     with path.open("rb") as opened:
         found = hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if found != MD5[size]:
-        raise DataError(
+        raise SourceError(
             f"{path} is not the file of the record (md5 {found}, expected {MD5[size]}). Remove it and fetch {url}."
         )
