@@ -6,11 +6,15 @@ python -m search.show_augmentation path/to/chest_xray
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from search import console
+from xraytune.data.sources import KINDS
+
+if TYPE_CHECKING:
+    from xraytune.data import Dataset
 
 ROWS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("none", {}),
@@ -28,7 +32,12 @@ ROWS: tuple[tuple[str, dict[str, Any]], ...] = (
 
 
 def main(
-    data: Annotated[str, typer.Argument(help="The data set: a folder of X-rays, or demo")] = "demo",
+    data: Annotated[str, typer.Argument(metavar="[DATA]", help=f"{KINDS}.", show_default=False)] = "demo",
+    positive: Annotated[str | None, typer.Option(metavar="CLASS", help="The positive class")] = None,
+    quarantine: Annotated[bool, typer.Option(help="Leave bad files out, instead of refusing all")] = False,
+    patient_regex: Annotated[
+        str | None, typer.Option(metavar="REGEX", help="How a path below DATA tells its patient")
+    ] = None,
     out: Annotated[Path, typer.Option(help="The picture to write")] = Path("results/augmentation.png"),
     images: Annotated[int, typer.Option(min=1, max=16, help="How many images a row")] = 8,
     size: Annotated[int, typer.Option(min=28, max=512, help="Their edge, pixels")] = 128,
@@ -38,15 +47,18 @@ def main(
 
     Only training images are shown; the test folder stays sealed.
     """
-    draw(data, out, images, size, seed)
-    console.out.print(f"{len(ROWS)} rows of {images} training images: {out}")
+    from xraytune import data as data_room
+
+    dataset = data_room.load(data, seed=seed, positive=positive, quarantine=quarantine, patient_regex=patient_regex)
+    drawn = draw(dataset, out, images, size, seed)
+    console.out.print(f"{len(ROWS)} rows of {drawn} training images: {out}")
 
 
-def draw(data: str, out: Path, images: int, size: int, seed: int) -> None:
+def draw(dataset: Dataset, out: Path, images: int, size: int, seed: int) -> int:
     """Write the picture.
 
-    Raises:
-        InputError: the data set can't be used.
+    Returns:
+        How many images a row has.
     """
     import matplotlib as mpl
     import numpy as np
@@ -55,12 +67,10 @@ def draw(data: str, out: Path, images: int, size: int, seed: int) -> None:
     from matplotlib import pyplot
 
     from xraytune import augmentation
-    from xraytune import data as data_room
     from xraytune.artifacts import atomic_write
     from xraytune.augmentation import Augmentation
     from xraytune.data import arrays
 
-    dataset = data_room.load(data, seed=seed)
     pool = np.load(arrays.pool(dataset, size), mmap_mode="r")
     train = len(dataset.select("train"))
     chosen = np.sort(np.random.default_rng(seed).choice(train, min(images, train), replace=False))
@@ -79,6 +89,7 @@ def draw(data: str, out: Path, images: int, size: int, seed: int) -> None:
     with atomic_write(out) as file:
         figure.savefig(file, format="png", dpi=100)
     pyplot.close(figure)
+    return len(chosen)
 
 
 if __name__ == "__main__":

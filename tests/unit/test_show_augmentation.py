@@ -1,0 +1,47 @@
+"""`python -m search.show_augmentation`: the picture is written, of data that need its options too."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer import Typer
+
+from search import console, show_augmentation
+from tests.made_films import film, write
+
+
+@pytest.fixture
+def ended(tmp_path, monkeypatch, capsys):
+    """Runs the command; gives its exit code, output and errors."""
+    monkeypatch.setenv("XRAYTUNE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(console, "out", console.Console(width=1000))
+    monkeypatch.setattr(console, "err", console.Console(stderr=True, width=1000))
+    app = Typer()
+    app.command()(show_augmentation.main)
+
+    def run(*arguments):
+        code = console._exit_code(lambda: app(list(map(str, arguments)), standalone_mode=False))
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def test_the_picture_is_written_of_data_that_need_every_option(tmp_path, ended):
+    for number in range(24):  # neither class's name says that it is the positive one
+        write(tmp_path / "d" / ("tb" if number % 2 else "healthy") / f"P{number // 4}-{number}.png", film(number))
+    write(tmp_path / "d/tb/P90-1.png", b"")
+    picture = tmp_path / "made" / "picture.png"
+    small = ("--out", picture, "--images", 2, "--size", 28)
+    options = ["--positive", "tb", "--quarantine", "--patient-regex", r"P\d+"]
+    code, _, err = ended(tmp_path / "d", *small)
+    assert code == 2
+    assert "--positive" in err
+    assert "--quarantine" in err
+    assert not picture.exists()
+    code, out, err = ended(tmp_path / "d", *small, *options)
+    assert (code, err) == (0, "")
+    assert f"11 rows of 2 training images: {picture}" in out
+    with Image.open(picture) as opened:
+        pixels = np.asarray(opened.convert("L"))
+    assert min(pixels.shape) > 200
+    assert pixels.std() > 20  # something is drawn
