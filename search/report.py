@@ -92,8 +92,9 @@ def _number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def _interval(triple: Sequence[float | None], digits: int = 3) -> str:
-    value, low, high = triple
+def _interval(figure: Sequence[float | None] | float | None, digits: int = 3) -> str:
+    """`0.913 [0.880, 0.941]`; the value alone where there is no interval, as of policies that were kept without one."""
+    value, low, high = figure if isinstance(figure, Sequence) else (figure, None, None)
     return (
         _number(value, digits)
         if low is None
@@ -131,6 +132,7 @@ def _context(study: StudyView, folder: Path, figures: Mapping[str, Any]) -> dict
         "test": figures["test"],
         "names": evaluation.named(figures["test"]["beta"]),
         "by_class": evaluation.BY_CLASS,
+        "judged_by": {1: "f1", 2: "f2"}.get(figures["test"]["beta"], "f_beta"),
         "unsure": evaluation.unsure(figures["test"]["overall"], figures["test"]["beta"]),
         "study": study.name,
         "spec": study.spec.to_json(),

@@ -295,6 +295,7 @@ def judge(
     if positive is not None and len(dataset.classes) == 2:
         normal = dataset.classes[1 - positive]
     pooled = validation["overall"]["auc"][0]
+    without = evaluation.overall(labels, raw, patients, positive=positive, threshold=fitted.threshold, beta=beta)
     return {
         "test": test,
         "validation": validation,
@@ -314,10 +315,11 @@ def judge(
             "over_views": fitted.shifted,
             "cross_entropy_out_of_fold": dict(fitted.losses),
             "test_error_with": test["overall"]["calibration_error"][0],
-            "test_error_without": metrics.summary(labels, raw, positive, fitted.threshold, beta)["calibration_error"],
+            "test_error_without": without["calibration_error"][0],
+            "interval_without": without["calibration_error"][1:],
             "reliability_without": calibration.reliability(*_events(labels, raw, positive)),
         },
-        "policies": _policies(fitted, labels, probabilities, positive, beta),
+        "policies": _policies(fitted, labels, probabilities, patients, positive, beta),
         "published": list(evaluation.PUBLISHED)
         if evaluation.is_official_test(names, labels, dataset.classes, dataset.name)
         else [],
@@ -356,19 +358,19 @@ def _events(
 
 
 def _policies(
-    fitted: Fitted, labels: NDArray[np.int32], p: NDArray[np.float32], positive: int | None, beta: float
+    fitted: Fitted,
+    labels: NDArray[np.int32],
+    p: NDArray[np.float32],
+    patients: NDArray[np.str_],
+    positive: int | None,
+    beta: float,
 ) -> list[dict[str, Any]]:
-    """Every threshold policy out of fold and on the test set, side by side."""
+    """Every threshold policy out of fold and, with intervals, on the test set, side by side."""
     rows = []
     for policy in fitted.policies:
-        found = metrics.summary(labels, p, positive, policy.threshold, beta)
-        rows.append(
-            {
-                **policy.to_json(),
-                "used": policy == fitted.policy,
-                "test": {n: found[n] if np.isfinite(found[n]) else None for n in evaluation.NAMES if n in found},
-            }
-        )
+        found = evaluation.overall(labels, p, patients, positive=positive, threshold=policy.threshold, beta=beta)
+        test = {name: found[name] for name in evaluation.named(beta)}
+        rows.append({**policy.to_json(), "used": policy == fitted.policy, "test": test})
     return rows
 
 

@@ -222,6 +222,42 @@ def evaluate(
     }
 
 
+def overall(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    patients: ArrayLike,
+    *,
+    positive: int | None,
+    threshold: float = 0.5,
+    beta: float = 2.0,
+    brief: bool = False,
+    draws: int = intervals.DRAWS,
+) -> dict[str, Triple]:
+    """[value, low, high] of each overall figure alone, as `evaluate` gives them.
+
+    Args:
+        labels: class indices `(n,)`.
+        probabilities: `(n, k)`.
+        patients: `(n,)`.
+        positive: the positive class or None.
+        threshold: operating threshold of the positive class.
+        beta: of F-beta.
+        brief: without PR AUC, Brier's score and the calibration error.
+        draws: bootstrap resamples.
+    """
+    truth, p, who = np.asarray(labels), np.asarray(probabilities, dtype=np.float64), np.asarray(patients)
+    decided = metrics.decide(p, positive, threshold)
+    found = intervals.bootstrap(
+        lambda weights: metrics.figures(truth, p, positive, threshold, beta, weights, brief=brief), who, draws=draws
+    )
+    averaged = range(p.shape[1]) if positive is None else [positive]
+    single = {name: v for name, v in found.items() if isinstance(v, Interval)}
+    shares, perfect = (
+        patients_behind(truth, decided, who, positive), patients_of_perfect(truth, decided, who, averaged)
+    )  # fmt: skip
+    return {name: triple(v) for name, v in sure(single, shares, perfect).items()}
+
+
 def _of_calibrated(truth: NDArray[Any], p: Floats, positive: int | None, w: Floats) -> dict[str, Floats]:
     """Brier's score and the calibration error as `metrics.figures` defines them, `(draws,)` each."""
     event, score = (truth == positive, p[:, positive]) if positive is not None else (truth == p.argmax(1), p.max(1))

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xraytune import intervals, metrics
+from xraytune import evaluation, intervals, metrics
 from xraytune.data.images import ImageRecord
-from xraytune.evaluation import patients_behind, patients_of_perfect, sure, triple
+from xraytune.evaluation import triple
 from xraytune.intervals import Interval
 from xraytune.metrics import Floats
 
@@ -104,7 +104,7 @@ def subgroups(
     positive: int | None,
     threshold: float,
     beta: float = 2.0,
-    draws: int = 500,
+    draws: int = intervals.DRAWS,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
     """Accuracy, sensitivity, specificity and AUC of every subgroup, the worst first.
@@ -150,7 +150,10 @@ def subgroups(
     for i, group in enumerate(groups):
         chosen, difference = group.chosen, found[str(i)]
         assert isinstance(difference, Interval)
-        figures = _figures(truth[chosen], p[chosen], who[chosen], decided[chosen], positive, threshold, beta, draws)
+        figures = evaluation.overall(
+            truth[chosen], p[chosen], who[chosen],
+            positive=positive, threshold=threshold, beta=beta, brief=True, draws=draws,
+        )  # fmt: skip
         hits = right if group.figure != "accuracy" else decided == truth
         if difference.flat:  # no errors on either side, mostly
             sides = (chosen, group.comparable & ~chosen)
@@ -161,7 +164,7 @@ def subgroups(
                 "value": group.value,
                 "images": int(chosen.sum()),
                 "patients": len(np.unique(who[chosen])),
-                **figures,
+                **{name: figures[name] for name in FIGURES},
                 "figure": group.figure,
                 "judged": figures[group.figure if group.figure in FIGURES else "accuracy"],
                 "everywhere": float(hits[group.comparable].mean()),
@@ -192,22 +195,6 @@ def _groups(
                 figure, comparable = f"recall of {classes[only]}", truth == only
             out.append(_Group(column, str(kind), chosen, figure, comparable))
     return out
-
-
-def _figures(
-    truth: NDArray[Any], p: Floats, who: NDArray[Any], decided: NDArray[Any],
-    positive: int | None, threshold: float, beta: float, draws: int,
-) -> dict[str, list[float | None]]:  # fmt: skip
-    """[value, low, high] of `FIGURES` on the images of one group."""
-    found = intervals.bootstrap(
-        lambda weights: metrics.figures(truth, p, positive, threshold, beta, weights, brief=True), who, draws=draws
-    )
-    single = {name: v for name in FIGURES if isinstance(v := found[name], Interval)}
-    averaged = range(p.shape[1]) if positive is None else [positive]
-    settled = sure(
-        single, patients_behind(truth, decided, who, positive), patients_of_perfect(truth, decided, who, averaged)
-    )
-    return {name: triple(v) for name, v in settled.items()}
 
 
 def _share(hits: NDArray[np.bool_], who: NDArray[Any]) -> Interval:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from search import winner
-from xraytune import calibration, ensembles, evaluation, gap, makeup, metrics, subgroups, thresholds
+from xraytune import calibration, ensembles, evaluation, gap, intervals, makeup, metrics, subgroups, thresholds
 from xraytune.data import folds
 from xraytune.errors import InputError
 
@@ -240,6 +240,29 @@ def test_evaluate_gives_every_figure_an_interval_by_class_and_averaged() -> None
         assert found["by_class"]["NORMAL"][name] == pytest.approx(found["by_class"]["PNEUMONIA"][name])
     for name in ("precision", "f2", "pr_auc"):
         assert found["by_class"]["PNEUMONIA"][name] == pytest.approx(found["overall"][name])
+
+
+def test_subgroups_rest_on_as_many_draws_as_every_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, draw = set(), intervals.bootstrap
+
+    def counted(*given: Any, draws: int = 0, **options: Any) -> Any:
+        asked.add(draws)
+        return draw(*given, draws=20, **options)
+
+    monkeypatch.setattr(intervals, "bootstrap", counted)
+    labels, p = predictions(100)
+    sides = {"side": ["left", "right"] * 50}
+    assert subgroups.subgroups(sides, labels, p, np.arange(100), classes=("a", "b"), positive=1, threshold=0.5)
+    assert asked == {intervals.DRAWS} == {2000}
+
+
+def test_the_overall_figures_alone_are_those_of_the_evaluation() -> None:
+    labels, p = predictions(300)
+    asked: Any = {"positive": 1, "threshold": 0.4, "beta": 3.0, "draws": 200}
+    whole = evaluation.evaluate(labels, p, np.arange(300), classes=("NORMAL", "PNEUMONIA"), **asked)["overall"]
+    assert evaluation.overall(labels, p, np.arange(300), **asked) == {n: pytest.approx(v) for n, v in whole.items()}
+    brief = evaluation.overall(labels, p, np.arange(300), brief=True, **asked)
+    assert whole.keys() - brief.keys() == {"pr_auc", "brier", "calibration_error"}
 
 
 def test_a_class_s_calibration_out_of_fold_is_of_what_was_fitted_on_the_other_folds() -> None:

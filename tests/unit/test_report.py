@@ -54,6 +54,12 @@ def test_a_difference_on_which_all_draws_agree_is_shown_without_an_interval() ->
     assert report._beyond([0.5, None, None]) == ""
 
 
+def test_a_figure_that_was_kept_without_an_interval_is_shown_alone() -> None:
+    assert report._interval([0.9, 0.85, 0.95], 2) == "0.90 [0.85, 0.95]"
+    assert report._interval([0.9, None, None]) == report._interval(0.9) == "0.900"
+    assert report._interval(None) == "–"
+
+
 @pytest.mark.parametrize(
     ("openings", "says"),
     [({"mine": 2}, "opened 2×"), ({"mine": 2, "other": 3}, "opened 2×, 5× by 2 studies of this folder")],

@@ -81,7 +81,10 @@ def test_metrics_json_and_predictions_csv_are_the_same_figures(retrained: tuple[
     assert len(set(patients)) == figures["test"]["patients"] == 12
     assert figures["confirmation"]["folds"] == 3
     assert len(figures["views"]) > 5
-    assert sum(row["used"] for row in figures["policies"]) == 1
+    used = [row["test"] for row in figures["policies"] if row["used"]]
+    assert used == [{name: figures["test"]["overall"][name] for name in evaluation.NAMES}]
+    error, interval = (figures["calibration"][name] for name in ("test_error_without", "interval_without"))
+    assert interval[0] <= error <= interval[1]
 
 
 def test_the_winner_is_compared_with_the_trivial_answer_the_other_finalist_and_every_recipe(
