@@ -66,6 +66,7 @@ def plain_trial(trial: Any) -> dict[str, Any]:
         "seconds": trial.seconds,
         "config": trial.config.to_json() if trial.config else None,
         "result": trial.result.to_json() if trial.result else None,
+        "ran": trial.attributes.get("ran"),
         "curve": {str(epoch): value for epoch, value in trial.curve.items()},
     }
     cleaned: dict[str, Any] = artifacts.finite(plain)

@@ -6,8 +6,7 @@ From Python: `search.run.search(Options(…), …)` does what the command does a
 from __future__ import annotations
 
 import os
-import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +15,7 @@ import typer
 from search import console
 from search.lock import StudyLock, check_name, dated_name
 from search.prepare import PRUNERS, SAMPLERS, Options, Prepared, prepare
+from search.running import Running
 from xraytune.errors import FatalError, InputError
 from xraytune.records import Objective, objective_label
 
@@ -39,34 +39,6 @@ python -m search.run --data path/to/chest_xray --time 30m --study mine
 python -m search.run --study mine --resume --time 1h
 python -m search.run --data path/to/chest_xray --families cnn,densenet --fix batch_size=32 --trials 40
 """
-
-
-@dataclass(frozen=True)
-class Running:
-    """How a search is run, beside what is searched; none of it belongs to the study."""
-
-    results: Path = Path("results")
-    storage: str | None = None
-    concurrency: int | None = None
-    gpus_per_trial: float | None = None
-    cpus_per_trial: float | None = None
-    trial_timeout: float | None = None
-    trial_memory: int = 0
-    deterministic: bool = False
-    xla: bool = False
-    address: str | None = None
-    ray_dashboard: bool = False
-    warm_start: str | None = None
-    patience: int | None = None
-    target: float | None = None
-    failures: float | None = None
-    begun: float = field(default_factory=time.time)
-
-    @property
-    def where(self) -> str:
-        """The options by which other commands find the study, with a space before; empty for the usual place."""
-        parts = [f" --results {self.results}"] if self.results != Path("results") else []
-        return "".join([*parts, *([f" --storage {self.storage}"] if self.storage else [])])
 
 
 def main(
@@ -383,7 +355,7 @@ def _run(
     end = running.begun + options.seconds - study.seconds_spent() if options.seconds is not None else None
     progress.end = end
     study.note(request={**options.to_request(), "trials": options.trials, "seconds": options.seconds})
-    study.touch(running.begun)
+    study.begin(running.begun, **running.settings(plan))
     went_on = f", goes on after {study.ended} trials" if study.ended else ""
     progress.note(f"study {study.spec.name}{went_on}: {plan.concurrency or 'as many as fit'} trials at once")
     return engine.run(

@@ -67,6 +67,7 @@ class Study:
         self._config: dict[int, TrialConfig] = {}
         self._curve: dict[int, dict[int, float]] = {}
         self._standing: dict[int, dict[int, float]] = {}
+        self._ran: dict[int, dict[str, Any]] = {}
         self._retried = {t.user_attrs.get("retry_of") for t in study.get_trials(deepcopy=False)}
         self.spec = spec
         self.results = results
@@ -142,8 +143,15 @@ class Study:
             return
         self._curve[number][report.epoch] = report.value
         self._standing[number][report.epoch] = report.standing
+        seconds = self._ran.setdefault(number, {}).setdefault("seconds", {})
+        for phase, taken in report.seconds.items():
+            seconds[phase] = seconds.get(phase, 0.0) + taken
         if not self.multi_objective:
             self._open[number].report(report.value, report.epoch)
+
+    def ran_on(self, number: int, machine: Mapping[str, Any]) -> None:
+        """Note on what a trial runs: kept with it where it leaves no result that says so."""
+        self._ran.setdefault(number, {}).update(machine)
 
     def reported(self, number: int) -> bool:
         """Whether the trial has reported any epoch."""
@@ -174,13 +182,15 @@ class Study:
         self._keep_epochs(number)
         if result:
             self._attributes(number, result=result.to_json(), **_shown(result))
+        else:
+            self._attributes(number, ran=self._ran.get(number, {}))
         last = max(self._curve[number].values(), default=None)
         self._tell(number, TrialState.PRUNED, None)
         self._count("PRUNED", number, result.value if result else last)
 
     def failed(self, number: int, cause: FailureCause, message: str) -> None:
         """The trial failed, or (`interrupted`) was cut off; what was cut off is queued again with its own seed."""
-        self._attributes(number, cause=str(cause), message=message[:2000])
+        self._attributes(number, cause=str(cause), message=message[:2000], ran=self._ran.get(number, {}))
         self._keep_epochs(number)
         if cause is FailureCause.INTERRUPTED:
             self._requeue(number, self._open[number].params, self._config.get(number))
@@ -246,6 +256,12 @@ class Study:
         """Wall time of earlier sessions, up to the last sign of life of each."""
         return float(sum(end - start for start, end in self._study.user_attrs.get("sessions", [])))
 
+    def begin(self, start: float, **settings: Any) -> None:
+        """Note that a session begins at `start` (seconds since 1970), and what it alone runs with."""
+        sessions = self._study.user_attrs.get("settings", [])
+        self._study.set_user_attr("settings", [*sessions, {"begun": start, **settings}])
+        self.touch(start)
+
     def touch(self, start: float) -> None:
         """Note that this session, begun at `start` (seconds since 1970), is alive."""
         now = time.time()
@@ -289,7 +305,7 @@ class Study:
 
     def _tell(self, number: int, state: TrialState, values: Sequence[float] | None) -> None:
         self._study.tell(number, values, state, skip_if_finished=True)
-        for table in (self._open, self._config, self._curve, self._standing):
+        for table in (self._open, self._config, self._curve, self._standing, self._ran):
             table.pop(number, None)
 
     def _requeue(self, number: int, params: Mapping[str, Any], config: TrialConfig | None) -> None:

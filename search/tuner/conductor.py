@@ -185,6 +185,8 @@ class Conductor:
             return "stop"
         if outcome.fatal:
             raise FatalError(outcome.fatal)
+        if outcome.machine:
+            self.study.ran_on(number, outcome.machine)
         if outcome.failure:
             self._failure(number, *outcome.failure)
             return "stop"

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -43,6 +45,9 @@ class Outcome:
     failure: tuple[FailureCause, str] | None = None
     fatal: str = ""
     """What every trial of the search would meet: it ends."""
+    machine: Mapping[str, Any] | None = None
+    """On what it ran, where no result says so: `host`, and once a framework is loaded `device`, `versions`,
+    `peak_memory_mb`."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,7 @@ class TrialTrainable(Trainable):  # type: ignore[misc]
             if report.done:
                 return self._finish(report)
             self._checkpoint.after(report.epoch, seconds, self._running)
-            return Outcome(report=report)
+            return Outcome(report=report, machine=machine())
         except TrialError as error:
             failure = error.cause, error.message
         except FatalError as error:
@@ -130,7 +135,7 @@ class TrialTrainable(Trainable):  # type: ignore[misc]
             failure = classify(error)
         self._running = None
         self._checkpoint.forget()
-        return Outcome(failure=failure)
+        return Outcome(failure=failure, machine=machine())
 
     def _start(self) -> RunningTrial:
         if self._job is None:
@@ -154,6 +159,23 @@ class TrialTrainable(Trainable):  # type: ignore[misc]
         self._running = None
         self._checkpoint.forget()
         return Outcome(report=report, result=result, predictions=predictions)
+
+
+def machine() -> dict[str, Any]:
+    """On what this process runs; a framework that no trial has loaded is not loaded for this."""
+    about: dict[str, Any] = {"host": socket.gethostname()}
+    if "keras" in sys.modules:
+        from xraytune.machine import peak_memory_mb
+
+        about |= {**_framework(), "peak_memory_mb": peak_memory_mb()}
+    return about
+
+
+@functools.cache
+def _framework() -> dict[str, Any]:
+    from xraytune.machine import device_name, versions
+
+    return {"device": device_name(), "versions": versions()}
 
 
 def classify(error: BaseException) -> tuple[FailureCause, str]:

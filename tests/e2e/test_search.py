@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 
+from search.storage import open_study
 from tests import made_films
 from tests.searching import counted
 
@@ -28,10 +29,13 @@ def test_a_search_of_films_keeps_what_it_found_and_goes_on(search, tmp_path):
             assert kept["probabilities"].shape == (len(kept["labels"]), 2)
     assert "python -m search.retrain best --study broken" in search.text
     assert "Traceback" not in search.text
-    search.start("--resume", "--trials", "3", "--data", str(data), space="smoke")
+    search.start("--resume", "--deterministic", "--trials", "3", "--data", str(data), space="smoke")
     assert search.wait() == 0, search.text
     assert search.trials()[:2] == first
     assert len(counted(search.trials())) == 3
+    settings = open_study("broken", search.results).attributes["settings"]
+    assert [session["deterministic"] for session in settings] == [False, True]
+    assert all(session["cpus_per_trial"] and session["versions"]["ray"] for session in settings)
     small = ["--finalists", "1", "--folds", "3", "--seeds", "1"]
     retrained = subprocess.run(
         [sys.executable, "-m", "search.retrain", "best", "--study", "broken", "--results", search.results, *small],

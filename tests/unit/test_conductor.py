@@ -58,6 +58,8 @@ class Told:
 
     def touch(self, start): ...
 
+    def ran_on(self, number, machine): ...
+
 
 class Silent:
     def __getattr__(self, name):
@@ -202,6 +204,26 @@ def test_shares_that_cant_be_had_are_refused():
 def test_gpus_that_the_user_hides_are_not_handed_out(monkeypatch, visible, count):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert count_gpus() == count
+
+
+def test_a_trial_without_a_result_keeps_on_what_it_ran_and_how_long(make):
+    study = make()
+    c = Conductor(study, Silent(), Budget())
+    failed, cut = c.next().number, c.next().number
+    first = EpochReport(1, 0.5, {}, {"build": 3.0, "train": 1.0})
+    for number in (failed, cut):
+        c.heard(number, Outcome(report=first, machine={"host": "there", "device": "gpu"}))
+        c.heard(number, Outcome(report=first))  # again, after a lost worker
+    c.heard(cut, Outcome(report=EpochReport(2, 0.6, {}, {"train": 2.0})))
+    peak = {"host": "there", "peak_memory_mb": 900.0}
+    c.heard(failed, Outcome(failure=(FailureCause.OOM, "no memory"), machine=peak))
+    c.stop("the time is up")
+    c.leave("the time was up")
+    trials = study.view().trials()
+    assert [t.state for t in trials] == ["FAIL", "PRUNED"]
+    there = {"host": "there", "device": "gpu"}
+    assert trials[0].attributes["ran"] == {**there, **peak, "seconds": {"build": 3.0, "train": 1.0}}
+    assert trials[1].attributes["ran"] == {**there, "seconds": {"build": 3.0, "train": 3.0}}
 
 
 def test_the_worst_of_a_rung_stop_but_never_within_their_grace():

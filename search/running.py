@@ -1,0 +1,56 @@
+"""How a search is run: options of one session, which may differ when it goes on."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from search.tuner.resources import Resources
+
+
+@dataclass(frozen=True)
+class Running:
+    """How a search is run, beside what is searched; none of it belongs to the study."""
+
+    results: Path = Path("results")
+    storage: str | None = None
+    concurrency: int | None = None
+    gpus_per_trial: float | None = None
+    cpus_per_trial: float | None = None
+    trial_timeout: float | None = None
+    trial_memory: int = 0
+    deterministic: bool = False
+    xla: bool = False
+    address: str | None = None
+    ray_dashboard: bool = False
+    warm_start: str | None = None
+    patience: int | None = None
+    target: float | None = None
+    failures: float | None = None
+    begun: float = field(default_factory=time.time)
+
+    @property
+    def where(self) -> str:
+        """The options by which other commands find the study, with a space before; empty for the usual place."""
+        parts = [f" --results {self.results}"] if self.results != Path("results") else []
+        return "".join([*parts, *([f" --storage {self.storage}"] if self.storage else [])])
+
+    def settings(self, plan: Resources) -> dict[str, Any]:
+        """What the trials of a session run with and no configuration of theirs says; kept with the study."""
+        from xraytune.machine import versions
+
+        return {
+            "xla": self.xla,
+            "deterministic": self.deterministic,
+            "concurrency": plan.concurrency,
+            "cpus_per_trial": plan.cpus,
+            "gpus_per_trial": plan.gpus,
+            "trial_memory": self.trial_memory,
+            "trial_timeout": self.trial_timeout,
+            "address": self.address,
+            "versions": versions() | {package: version(package) for package in ("optuna", "ray")},
+        }
