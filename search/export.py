@@ -20,7 +20,7 @@ python -m search.export results/mine/winner --films folder/
 
 def main(
     model: Annotated[Path, typer.Argument(help="The folder that search.retrain wrote.")],
-    films: Annotated[Path | None, typer.Option(help="Compare on films of this folder (at most 100).")] = None,
+    films: Annotated[Path | None, typer.Option(help="Compare on films of this folder too (at most 100).")] = None,
 ) -> None:
     """Export a saved model to ONNX; refuse the export where it differs from Keras by more than 1e-4 on 100 films.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ CHECKED = 100
 
 
 def films(size: int, channels: int, seed: int = 0) -> NDArray[np.uint8]:
-    """`CHECKED` smooth random films `(n, size, size, channels)`, for comparing where no real ones are at hand."""
+    """`CHECKED` smooth random films `(n, size, size, channels)`, for comparing where too few real ones are at hand."""
     rng = np.random.default_rng(seed)
     out = np.empty((CHECKED, size, size, channels), np.uint8)
     for film in out:
@@ -39,11 +40,12 @@ def films(size: int, channels: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def export(folder: Path, images: Sequence[NDArray[Any]] | None = None) -> tuple[list[Path], float]:
-    """Export every network of a saved model and check that it says the same.
+    """Export every network of a saved model and check that it says the same. All are kept or none.
 
     Args:
         folder: a model's folder, or a file in it.
-        images: films to compare on, as `Classifier.predict` takes them; drawn ones without them.
+        images: films to compare on, as `Classifier.predict` takes them; where they are fewer than `CHECKED`, drawn ones
+            besides.
 
     Returns:
         the files, and the largest difference of a probability that was seen.
@@ -57,10 +59,11 @@ def export(folder: Path, images: Sequence[NDArray[Any]] | None = None) -> tuple[
     model = load_model(folder)
     card = read_card(folder)
     members, files, worst = [], [], 0.0
-    for i, member in enumerate(model.members):
-        squares = _squares(model, images, member.image_size)
-        path = folder / member.file.replace(".keras", ".onnx")
-        with artifacts.atomic_write(path) as temporary:
+    with ExitStack() as written:  # renamed at its end, when every network was compared
+        for i, member in enumerate(model.members):
+            squares = _squares(model, images, member.image_size)
+            path = folder / member.file.replace(".keras", ".onnx")
+            temporary = written.enter_context(artifacts.atomic_write(path))
             network: Any = model.networks[i]
             _write(network.model, temporary)
             session = onnx_session(temporary)
@@ -71,19 +74,19 @@ def export(folder: Path, images: Sequence[NDArray[Any]] | None = None) -> tuple[
             if not difference <= TOLERANCE:
                 raise FatalError(
                     f"The ONNX export of {member.file} differs from Keras by {difference:.2g} on {len(squares)} films "
-                    f"(allowed: {TOLERANCE:g}); it was not kept."
+                    f"(allowed: {TOLERANCE:g}); nothing was kept."
                 )
-        worst = max(worst, difference)
-        files.append(path)
-        members.append(Member(path.name, artifacts.sha256(path), member.image_size, member.weight).to_json())
+            worst = max(worst, difference)
+            files.append(path)
+            members.append(Member(path.name, artifacts.sha256(temporary), member.image_size, member.weight).to_json())
     write_card(folder, replace(card, onnx=tuple(members)))
     return files, worst
 
 
 def _squares(model: Classifier, images: Sequence[NDArray[Any]] | None, size: int) -> NDArray[np.uint8]:
-    if images is None:
-        return films(size, model.card.channels)
-    return np.stack([model.prepare(image)[size] for image in images])
+    """`CHECKED` films `(n, size, size, channels)`, the given ones first."""
+    given = [model.prepare(image)[size] for image in images or ()][:CHECKED]
+    return np.concatenate([*(film[None] for film in given), films(size, model.card.channels)[len(given) :]])
 
 
 def _write(network: Any, path: Path) -> None:

@@ -1,0 +1,68 @@
+"""The export of a model of two networks: on which films it is compared, and that it is whole or not there."""
+
+import keras
+import numpy as np
+import pytest
+
+from xraytune import artifacts, calibration, onnx_export
+from xraytune.errors import FatalError
+from xraytune.model_file import Member, ModelCard, load_model, read_card, write_card
+
+pytest.importorskip("tf2onnx")
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, when it saves
+
+
+def network(path, size, odd=False):
+    start = keras.Input((size, size, 1))
+    x = keras.layers.Flatten()(keras.layers.AveragePooling2D(size // 2)(keras.layers.Rescaling(1 / 255)(start)))
+    if odd:
+        x = keras.ops.erfinv(x)  # TensorFlow has it, ONNX has not
+    keras.Model(start, keras.layers.Dense(2, activation="softmax")(x)).save(path)
+    return Member(path.name, artifacts.sha256(path), size, 0.5).to_json()
+
+
+def saved(folder, odd=False):
+    keras.utils.set_random_seed(3)
+    members = (network(folder / "model-1.keras", 28), network(folder / "model-2.keras", 32, odd))
+    card = ModelCard(("a", "b"), 1, 1, "crop", 0.5, "0.5", calibration.none(2).to_json(), {}, members)
+    write_card(folder, card)
+    return folder
+
+
+def test_two_networks_are_exported_and_compared_on_a_hundred_films_the_given_ones_among_them(tmp_path, monkeypatch):
+    seen = []
+    squares = onnx_export._squares
+    monkeypatch.setattr(onnx_export, "_squares", lambda *given: seen.append(squares(*given)) or seen[-1])
+    film = np.random.default_rng(0).integers(0, 256, (70, 60), dtype=np.uint8)
+    files, worst = onnx_export.export(saved(tmp_path), [film])
+    assert worst <= onnx_export.TOLERANCE
+    assert [path.name for path in files] == ["model-1.onnx", "model-2.onnx"]
+    assert [s.shape for s in seen] == [(100, 28, 28, 1), (100, 32, 32, 1)]
+    model = load_model(tmp_path)
+    assert all((s[0] == model.prepare(film)[s.shape[1]]).all() for s in seen)
+    assert len({s[i].tobytes() for s in seen for i in range(100)}) == 200  # the others are drawn, each another
+    exported = load_model(files[0])
+    assert np.abs(exported.predict([film]) - model.predict([film])).max() <= onnx_export.TOLERANCE
+
+
+def test_a_network_that_onnx_can_not_say_leaves_no_file_of_the_others(tmp_path):
+    before = sorted(path.name for path in saved(tmp_path, odd=True).iterdir())
+    with pytest.raises(FatalError):
+        onnx_export.export(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    assert read_card(tmp_path).onnx == ()
+
+
+def test_an_export_that_answers_differently_is_refused_with_all_others(tmp_path, monkeypatch):
+    export, before = onnx_export._write, sorted(path.name for path in saved(tmp_path).iterdir())
+
+    def altered(model, path):
+        """The second network with other weights, as a faulty conversion would leave it."""
+        if model.input_shape[1] == 32:
+            model = keras.models.clone_model(model)
+        export(model, path)
+
+    monkeypatch.setattr(onnx_export, "_write", altered)
+    with pytest.raises(FatalError, match=r"model-2\.keras differs from Keras by .* nothing was kept"):
+        onnx_export.export(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
