@@ -42,6 +42,22 @@ def test_every_planted_shortcut_is_found_named_first_and_what_hides_it_too(tmp_p
     assert found.remedies[0] == remedy
 
 
+def test_in_the_demonstration_itself_the_planted_shortcut_is_found_and_said():
+    dataset = data.load("demo")
+    found = data.audit(dataset)
+    [first, *_] = found.findings
+    assert dataset.demonstration
+    assert first.name == "aspect_ratio"
+    assert first.label == "PNEUMONIA"
+    assert first.auc == pytest.approx(
+        0.8, abs=0.06
+    )  # what its strength of 0.6 gives by itself, less films' own variety
+    said = f"The aspect ratio (width over height) alone tells the classes apart with AUC {first.auc:.2f}"
+    assert said in found.summary  # `search.verify` prints it
+    assert said in found.headline  # `search.run` does, before the first trial
+    assert found.remedies == ("shape_jitter",)
+
+
 def test_of_what_no_network_is_shown_it_is_not_said_that_one_can_learn_it(tmp_path):
     found = {finding.name: finding.sentence for finding in audited(tmp_path, "blur", 0.9).findings}
     assert "No network sees the file's size" in found["bytes"]
