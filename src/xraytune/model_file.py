@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,10 +31,13 @@ from xraytune.errors import ArtifactError, InputError
 from xraytune.makeup import MakeUp
 from xraytune.records import Record
 
-FORMAT = 1
-"""Of `model.json`; a reader refuses what it does not know."""
+FORMAT = 2
+"""Of `model.json`; a reader refuses what it does not know. 1 had a sha256 of its values, not of its bytes."""
 
 CARD = "model.json"
+
+_SEAL = re.compile(rb'"sha256": "([0-9a-f]{64})"\n}\n\Z')
+"""How `model.json` ends: with the sha256 of all bytes before it."""
 
 SHIFTS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0))
 """Test-time augmentation: the film as it is and moved by `SHIFT` to each side. No mirror: the heart is on the left."""
@@ -287,13 +291,9 @@ def shifted(images: NDArray[np.uint8], dy: int, dx: int) -> NDArray[np.uint8]:
 
 
 def write_card(folder: Path, card: ModelCard) -> None:
-    """Write `model.json` with its own sha256."""
-    plain = card.to_json()
-    artifacts.write_json(folder / CARD, {**plain, "sha256": _digest(plain)})
-
-
-def _digest(plain: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(plain, sort_keys=True, allow_nan=True).encode()).hexdigest()
+    """Write `model.json` with the sha256 of its own bytes."""
+    before, quote, end = json.dumps({**card.to_json(), "sha256": ""}, indent=2, ensure_ascii=False).rpartition('"')
+    artifacts.write_text(folder / CARD, f"{before}{hashlib.sha256(before.encode()).hexdigest()}{quote}{end}\n")
 
 
 def read_card(folder: Path) -> ModelCard:
@@ -308,11 +308,14 @@ def read_card(folder: Path) -> ModelCard:
             f"{folder} holds no model ({CARD} is missing). Give the folder that `python -m search.retrain` wrote, "
             "e.g. results/<study>/winner."
         )
-    plain = artifacts.read_json(path)
-    if not isinstance(plain, dict) or plain.pop("sha256", None) != _digest(plain):
+    plain, content = artifacts.read_json(path), path.read_bytes()
+    known = plain.pop("format", None) if isinstance(plain, dict) else FORMAT
+    if known != FORMAT:
+        raise ArtifactError(f"{path} has format {known}; this version reads {FORMAT}. If it was changed, restore it.")
+    seal = _SEAL.search(content)
+    if not seal or hashlib.sha256(content[: seal.start(1)]).hexdigest() != seal[1].decode():
         raise ArtifactError(f"{path} was changed after it was saved (its sha256 differs): it is not loaded.")
-    if plain.get("format") != FORMAT:
-        raise ArtifactError(f"{path} has format {plain.get('format')}; this version reads {FORMAT}.")
+    del plain["sha256"]
     try:
         return ModelCard.from_json(plain)
     except (TypeError, ValueError) as error:

@@ -11,7 +11,7 @@ from PIL import Image
 from search import export, predict
 from xraytune import artifacts, calibration, makeup
 from xraytune.errors import ArtifactError, InputError
-from xraytune.model_file import Member, ModelCard, load_model, write_card
+from xraytune.model_file import Member, ModelCard, load_model, read_card, write_card
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, when it saves
 
@@ -180,6 +180,29 @@ def test_floats_in_0_to_255_answer_as_their_bytes_do(model):
     film, loaded = drawn(np.random.default_rng(0)), load_model(model)
     assert (loaded.predict([film.astype(np.float64)]) == loaded.predict([film])).all()
     assert loaded.predict([np.zeros((40, 40), np.float32)]).shape == (1, 2)
+
+
+def test_a_model_s_card_that_differs_in_any_byte_is_refused(model, tmp_path):
+    content = (model / "model.json").read_bytes()
+    (tmp_path / "model.json").write_bytes(content)
+    assert read_card(tmp_path) == read_card(model)
+    spaces = [at for at in range(len(content)) if content[at : at + 1] in b" \n"]
+    changed = [content[:at] + b"\t" + content[at + 1 :] for at in spaces[::20]]
+    changed += [content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :] for at in range(0, len(content), 97)]
+    changed += [
+        content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :] for at in range(len(content) - 90, len(content))
+    ]
+    for other in [
+        *changed,
+        content + b"\n",
+        content + b" ",
+        b" " + content,
+        content[:-1],
+        content.replace(b"\n", b"\r\n"),
+    ]:
+        (tmp_path / "model.json").write_bytes(other)
+        with pytest.raises(ArtifactError, match=r"model\.json"):
+            read_card(tmp_path)
 
 
 def test_loading_an_export_that_was_not_made_says_how_to_make_it(model):
