@@ -4,7 +4,7 @@
 float16 array, computing those that no trial has computed yet. Called by `xraytune.training`.
 
 An array is kept beside the image cache (`prefix_store`) under a key of everything it depends on: the prefix's layers,
-its weights' sha256, the pool's fingerprint and size, the augmentation and which copy. Rows are computed in blocks of
+their wiring and weights (sha256), the pool's fingerprint and size, the augmentation and which copy. Rows are computed in blocks of
 64, each with its own seed, so that it does not matter who computes what in which order; a block is computed under a
 kernel lock of its group, so that trials which need the same prefix share the work, and a killed one leaves no claim
 behind.
@@ -19,7 +19,7 @@ import dataclasses
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ class Prefix:
     """Pixels in, the cut tensor out; shares the network's layers."""
 
     key: str
-    """sha256 over its layers and weights."""
+    """sha256 over its layers, their wiring and weights."""
 
     layer: str
     """The last layer of it, for messages."""
@@ -113,7 +113,7 @@ class Prefix:
 
 
 def split(model: keras.Model) -> Prefix | None:
-    """The frozen prefix of a built functional network, or None where there is none worth keeping.
+    """The frozen prefix of a built functional network, or None where there is none worth keeping or it has no key.
 
     It ends at the last single tensor that everything after depends on alone, before the first layer that is trainable,
     random or part of a head. A foreign network's pooling, which is neither, stays inside.
@@ -121,11 +121,11 @@ def split(model: keras.Model) -> Prefix | None:
     if not isinstance(model, keras.models.Model) or not hasattr(model, "operations"):
         return None
     operations = list(model.operations)
-    position = {id(t): i for i, op in enumerate(operations) for t in _tensors(op.output)}
+    position = {id(t): i for i, op in enumerate(operations) for t in _outputs(op)}
     last_use = dict.fromkeys(position, -1)
     for i, op in enumerate(operations):
         if not isinstance(op, keras.layers.InputLayer):
-            for tensor in _tensors(op.input):
+            for tensor in _inputs(op):
                 last_use[id(tensor)] = i
     for tensor in model.outputs:
         last_use[id(tensor)] = len(operations)
@@ -134,17 +134,26 @@ def split(model: keras.Model) -> Prefix | None:
         if getattr(op, "trainable_weights", None) or _random(op) or op.name.startswith(("head", "predictions")):
             break
         weights = weights or bool(getattr(op, "weights", None))
-        if open_until <= i and weights and len(_tensors(op.output)) == 1:
+        if open_until <= i and weights and len(_outputs(op)) == 1:
             cut = op
-        open_until = max(open_until, *(last_use[id(t)] for t in _tensors(op.output)))
+        open_until = max(open_until, *(last_use[id(t)] for t in _outputs(op)))
     if cut is None or len(model.inputs) != 1:
         return None
-    frozen = keras.Model(model.inputs, cut.output, name="prefix")
-    return Prefix(frozen, _key(frozen), cut.name)
+    frozen = keras.Model(model.inputs, _outputs(cut)[0], name="prefix")
+    try:
+        return Prefix(frozen, _key(frozen), cut.name)
+    except (NotImplementedError, TypeError):  # nobody can tell it from another
+        return None
 
 
-def _tensors(tensors: Any) -> list[Any]:
-    return list(tensors) if isinstance(tensors, list | tuple) else [tensors]
+def _inputs(op: keras.Operation) -> list[Any]:
+    """What an operation takes; of a network inside the network the caller's tensors, where `op.input` is its own."""
+    return list(keras.tree.flatten(keras.Operation.input.fget(op)))
+
+
+def _outputs(op: keras.Operation) -> list[Any]:
+    """What an operation gives, as `_inputs`."""
+    return list(keras.tree.flatten(keras.Operation.output.fget(op)))
 
 
 def _random(op: Any) -> bool:
@@ -153,13 +162,42 @@ def _random(op: Any) -> bool:
 
 
 def _key(model: keras.Model) -> str:
-    digest = hashlib.sha256()
-    for op in model.operations:
-        config = {k: v for k, v in op.get_config().items() if k != "name"} if hasattr(op, "get_config") else {}
-        digest.update(json.dumps([type(op).__name__, config], sort_keys=True, default=str).encode())
+    """sha256 over its layers, how they are wired, the constants between them, and its weights.
+
+    Raises:
+        NotImplementedError, TypeError: a foreign layer doesn't say what it was made with.
+    """
+    digest = hashlib.sha256(json.dumps(_numbered(model.get_config()), sort_keys=True, default=str).encode())
     for weight in model.weights:
         digest.update(np.ascontiguousarray(weight.numpy()).tobytes())
     return digest.hexdigest()
+
+
+def _numbered(config: Any, numbers: Mapping[str, int] | None = None) -> Any:
+    """A network's configuration with its layers' numbers for their names, which count builds ("conv2d_7").
+
+    Args:
+        config: of the network, or any part of it.
+        numbers: of the layers of the innermost network around it.
+    """
+    if isinstance(config, list | tuple):
+        return [_numbered(part, numbers) for part in config]
+    if not isinstance(config, dict):
+        return config
+    layers = config.get("layers")
+    if isinstance(layers, list) and all(isinstance(layer, dict) and "config" in layer for layer in layers):  # a network
+        numbers = {str(layer["config"].get("name")): i for i, layer in enumerate(layers)}
+        layers = [{**layer, "config": {**layer["config"], "name": i}, "name": i} for i, layer in enumerate(layers)]
+        config = {**config, "layers": layers, "name": None}
+    named = {"keras_history", "input_layers", "output_layers"}
+    return {k: _renamed(v, numbers or {}) if k in named else _numbered(v, numbers) for k, v in config.items()}
+
+
+def _renamed(names: Any, numbers: Mapping[str, int]) -> Any:
+    """Layers' names, in lists of any depth or dictionaries, as their numbers."""
+    if isinstance(names, dict):
+        return {k: _renamed(v, numbers) for k, v in names.items()}
+    return [_renamed(n, numbers) for n in names] if isinstance(names, list | tuple) else numbers.get(names, names)
 
 
 def _runner(prefix: Prefix) -> keras.Model:
