@@ -6,7 +6,9 @@ import importlib
 
 import optuna
 from optuna.samplers import BaseSampler
+from scipy.stats.qmc import Sobol
 
+from search.embedding import Embedding
 from search.prepare import PRUNERS, SAMPLERS
 from search.suggest import Declaration, Narrowing, declared, is_conditional, parameters
 from search.surrogate import Surrogate
@@ -40,7 +42,7 @@ def make_sampler(
     Raises:
         InputError: an unknown name, `gp` with a conditional space or without its package.
     """
-    seed = (seed + existing) % 2**31
+    own, seed = seed, (seed + existing) % 2**31
     if name == "random":
         return optuna.samplers.RandomSampler(seed=seed)
     if name == "bo" and objectives == 1:
@@ -54,7 +56,7 @@ def make_sampler(
             seed=seed,
             warn_independent_sampling=False,
         )
-        return _QuasiRandomStart(tpe, seed) if name == "qmc" else tpe
+        return tpe if name != "qmc" else _QuasiRandomStart(tpe, Embedding(parameters(declaration, narrowing)), own)
     if name == "gp":
         if is_conditional(declared(declaration)):
             raise InputError("--sampler gp works on flat spaces only; this one has branches. Use bo.")
@@ -82,26 +84,42 @@ def make_pruner(name: str) -> optuna.pruners.BasePruner:
 
 
 class _QuasiRandomStart(BaseSampler):
-    """Quasi-random points (Sobol') for the first trials, then another sampler."""
+    """Quasi-random points (scrambled Sobol') until `STARTUP` trials have ended, then another sampler.
 
-    def __init__(self, then: BaseSampler, seed: int) -> None:
-        self._start = optuna.samplers.QMCSampler(
-            seed=seed, scramble=True, warn_independent_sampling=False, warn_asynchronous_seeding=False
-        )
+    A point has a place for every parameter of every branch; a trial takes those that it has. (Optuna's own has Sobol'
+    points for the parameters that all trials so far have in common, the rest is random.)
+
+    Args:
+        then: the other sampler.
+        space: its points' places.
+        seed: of the study: sessions share one sequence, in which each trial has the point of its number.
+    """
+
+    def __init__(self, then: BaseSampler, space: Embedding, seed: int) -> None:
         self._then = then
+        self._space = space
+        self._seed = seed
 
-    def _now(self, study: optuna.Study) -> BaseSampler:
+    def _starting(self, study: optuna.Study) -> bool:
         ended = sum(t.state.is_finished() for t in study._get_trials(deepcopy=False, use_cache=True))
-        return self._start if ended < STARTUP else self._then
+        return ended < STARTUP
 
     def infer_relative_search_space(self, study, trial):  # type: ignore[no-untyped-def]
-        return self._now(study).infer_relative_search_space(study, trial)
+        return {} if self._starting(study) else self._then.infer_relative_search_space(study, trial)
 
     def sample_relative(self, study, trial, search_space):  # type: ignore[no-untyped-def]
-        return self._now(study).sample_relative(study, trial, search_space)
+        return {} if self._starting(study) else self._then.sample_relative(study, trial, search_space)
 
     def sample_independent(self, study, trial, param_name, param_distribution):  # type: ignore[no-untyped-def]
-        return self._now(study).sample_independent(study, trial, param_name, param_distribution)
+        if not self._starting(study):
+            return self._then.sample_independent(study, trial, param_name, param_distribution)
+        # a parameter that the space did not declare beforehand has no place: what is then asked draws it at random
+        genes = Sobol(self._space.width, seed=self._seed).random_base2(trial.number.bit_length())[[trial.number]]
+        held = self._space.hold(genes, trial.system_attrs.get("fixed_params", {}))
+        value = self._space.values(held[0]).get(param_name)
+        if value is not None and param_distribution._contains(param_distribution.to_internal_repr(value)):
+            return value
+        return self._then.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(self, study, trial, state, values):  # type: ignore[no-untyped-def]
         self._then.after_trial(study, trial, state, values)
