@@ -127,15 +127,25 @@ def test_each_policy_on_a_hand_made_example() -> None:
     assert thresholds.fit("youden", labels, scores, 2) in {0.325, 0.55}
 
 
-def policy(name: str, evidence: float, sensitivity: float, specificity: float) -> thresholds.Policy:
-    return thresholds.Policy(name, 0.3, evidence, 0.01, sensitivity, specificity)
+def policy(
+    name: str, evidence: float, sensitivity: float, specificity: float, sure: float = -0.01
+) -> thresholds.Policy:
+    return thresholds.Policy(name, 0.3, evidence, 0.01, (sure, 0.1), sensitivity, specificity)
 
 
 def test_the_default_policy_keeps_one_half_unless_evidence_is_clear() -> None:
-    close = [policy("0.5", 0.94, 0.95, 0.9), policy("f-beta", 0.945, 0.97, 0.88)]
-    assert thresholds.automatic(close, 2.0).name == "0.5"
-    clear = [policy("0.5", 0.90, 0.9, 0.9), policy("f-beta", 0.95, 0.97, 0.9)]
-    assert thresholds.automatic(clear, 2.0).name == "f-beta"
+    half = policy("0.5", 0.94, 0.95, 0.9)
+    assert thresholds.automatic([half, policy("f-beta", 0.96, 0.97, 0.88, sure=-0.001)], 2.0).name == "0.5"
+    assert thresholds.automatic([half, policy("f-beta", 0.945, 0.97, 0.9, sure=0.001)], 2.0).name == "f-beta"
+
+
+def test_one_hard_fold_gives_no_policy_a_lead() -> None:
+    """Evidence of 0.5 by fold 0.96, 0.96, 0.96, 0.96, 0.80, of another 0.965 everywhere: the mean is far above."""
+    low, high = thresholds._interval(np.array([0.005, 0.005, 0.005, 0.005, 0.165]))
+    assert low < 0 < high
+    low, high = thresholds._interval(np.array([0.004, 0.006, 0.005, 0.004, 0.006]))
+    # mean 0.005, deviation 0.001, t(0.975, 4) = 2.776: half a width of 2.776 * 0.001 / sqrt(5)
+    assert (low, high) == pytest.approx((0.005 - 0.0012415, 0.005 + 0.0012415), abs=1e-6)
 
 
 def test_evidence_no_better_than_calling_everybody_ill_chooses_no_such_threshold() -> None:
