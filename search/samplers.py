@@ -10,7 +10,7 @@ from scipy.stats.qmc import Sobol
 
 from search.embedding import Embedding
 from search.prepare import PRUNERS, SAMPLERS
-from search.suggest import Declaration, Narrowing, declared, is_conditional, parameters
+from search.suggest import Declaration, Narrowing, is_conditional, parameters
 from search.surrogate import Surrogate
 from xraytune.errors import InputError
 
@@ -58,7 +58,7 @@ def make_sampler(
         )
         return tpe if name != "qmc" else _QuasiRandomStart(tpe, Embedding(parameters(declaration, narrowing)), own)
     if name == "gp":
-        if is_conditional(declared(declaration)):
+        if is_conditional(declaration):
             raise InputError("--sampler gp works on flat spaces only; this one has branches. Use bo.")
         try:
             importlib.import_module("torch")
