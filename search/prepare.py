@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from search import budget
 from xraytune.errors import InputError
 from xraytune.records import Objective, StudySpec, Value
 
@@ -140,7 +141,9 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
         narrowed=_precision(options.precision, space_name),
     )
     audit = data_room.audit(dataset, progress=progress)
-    context, narrowed, notes = _narrow(space_name, context, options, stored, audit)
+    seconds, assumed = budget.reckoned(options.seconds, demonstration=dataset.demonstration)
+    costed = dataclasses.replace(options, seconds=seconds)
+    context, narrowed, notes = _narrow(space_name, context, costed, stored, audit)
     space = spaces.to_search(space_name, context, progress)
     families = tuple(getattr(space, "families", ()))
     space_parameters = declared(space.declare_hyperparameters)
@@ -148,8 +151,9 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
     check_narrowing(space_parameters, Narrowing(fixed))
     fixed = _typed(fixed, space_parameters)
     used = _used_weights(space_parameters, weights)
-    if stored is None and space_name in spaces.SPACES and space_name != "smoke":
-        notes = (*notes, *_left_out(options, families, weights), *backbones.remarks(used))
+    own = space_name in spaces.SPACES and space_name != "smoke"
+    if stored is None and own:
+        notes = (*assumed, *notes, *_left_out(options, families, weights), *backbones.remarks(used))
     spec = StudySpec(
         name=name,
         data=dataset.name,
@@ -174,7 +178,7 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
         demonstration=dataset.demonstration,
     )
 
-    found, recipe_notes = _recipes(options, space_name, space, context)
+    found, recipe_notes = _recipes(costed, space_name, space, context)
     caches = caching.plan(
         space_name,
         context,
@@ -183,7 +187,6 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
         cache=cache,
         limit=options.cache_limit,
     )
-    own = space_name in spaces.SPACES and space_name != "smoke"
     begin_with = starts.against_shortcuts(space, families, audit.remedies) if own else []
     begin_held, _ = _as_held(begin_with, fixed)
     recipes_held, held_notes = _as_held(found, fixed)

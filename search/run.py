@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from search import console
+from search.budget import budget
 from search.lock import StudyLock, check_name, dated_name
 from search.prepare import PRUNERS, SAMPLERS, Options, Prepared, prepare
 from search.running import Running
@@ -27,11 +28,6 @@ if TYPE_CHECKING:
     from search.tuner.cluster import Cluster
     from search.tuner.conductor import Conductor
     from search.tuner.resources import Resources
-
-DEMONSTRATION_TRIALS, DEMONSTRATION_SECONDS = 24, 240.0
-"""The demonstration's budget: over within five minutes on two cores."""
-DEFAULT_SECONDS = 1800.0
-"""TIME where the user gave data but no budget."""
 
 EXAMPLES = """
 python -m search.run
@@ -235,7 +231,7 @@ def search(options: Options, running: Running | None = None) -> StudyView:
         cache = options.cache or _default_cache()
         os.environ["XRAYTUNE_CACHE"] = str(cache)
         demonstration = options.data in {None, "demo"} and (options.space is None or ":" not in options.space)
-        trials, seconds = _budget(options, demonstration)
+        trials, seconds = budget(options.trials, options.seconds, demonstration=demonstration)
         options = replace(options, trials=trials, seconds=seconds)
         progress = Progress(
             objective_label(options.objective, options.beta), trials=trials, demonstration=demonstration
@@ -282,13 +278,6 @@ def _default_cache() -> Path:
     import platformdirs
 
     return Path(os.environ.get("XRAYTUNE_CACHE") or platformdirs.user_cache_path("xraytune"))
-
-
-def _budget(options: Options, demonstration: bool) -> tuple[int | None, float | None]:
-    """TRIALS and TIME, with the defaults where neither was given."""
-    if options.trials is not None or options.seconds is not None:
-        return options.trials, options.seconds
-    return (DEMONSTRATION_TRIALS, DEMONSTRATION_SECONDS) if demonstration else (None, DEFAULT_SECONDS)
 
 
 def _check_study(options: Options, running: Running, prepared: Prepared) -> FirstTrials:

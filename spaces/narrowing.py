@@ -91,13 +91,14 @@ def narrow(
     wanted = max(TRIALS_IN_15_MINUTES * math.sqrt(seconds / 900), 12)
     wanted = min(wanted, trials) if trials else wanted
     afforded = UNPRUNED * seconds * machine.workers / max(wanted, 1)
-    narrowed: Choices = {} if machine.accelerator else _epochs(seconds)
-    epochs = max(int(e) for e in narrowed.get("epochs", (30,)))
+    fixed = fixed or {}
+    narrowed: Choices = {} if machine.accelerator or "epochs" in fixed else _epochs(seconds)
+    held = fixed.get("epochs", "")
+    epochs = int(held) if held.isdecimal() and int(held) else max(int(e) for e in narrowed.get("epochs", (30,)))
     lines: list[str] = []
     budget = prefixes.Budget.of(seconds, machine, max(1, machine.workers // hardware.MOST_WORKERS))
     operations = afforded / epochs * machine.rate * TRACED
     narrowed["epoch_gflop"] = (max(int(operations / 1e9), 1),)
-    fixed = fixed or {}
     offered = {name: _held(values, fixed.get(name)) for name, values in declared(space, context).items()}
     out = []
     for family in (str(f) for f in offered["family"]):

@@ -5,7 +5,8 @@ import typer
 from typer.testing import CliRunner
 
 from search import run
-from search.prepare import Options
+from search.prepare import Options, prepare
+from tests.made_films import kaggle
 
 
 def test_what_was_not_asked_is_as_the_study_was_made():
@@ -33,3 +34,34 @@ def test_the_command_knows_what_stood_on_its_line(monkeypatch, arguments, given)
     command.command()(run.main)
     assert CliRunner().invoke(command, arguments).exit_code == 0
     assert seen[0].given == given
+
+
+def prepared(tmp_path, monkeypatch, **changes):
+    """What a search of small made films is, on a slow machine that is the same whoever measures it."""
+    from spaces import narrowing
+    from xraytune.models.cost import Machine
+
+    monkeypatch.setenv("XRAYTUNE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.delenv("XRAYTUNE_WEIGHTS", raising=False)
+    monkeypatch.setattr(narrowing, "this_machine", lambda context, seconds: Machine(2e7, 2))
+    if not (films := tmp_path / "films").exists():
+        kaggle(films)
+    options = Options(data=str(films), **{"families": ("cnn",), **changes})
+    return prepare(options, "mine", tmp_path / "cache", lambda done, total, what: None)
+
+
+def test_trials_without_time_are_narrowed_as_a_search_of_the_default_time_and_it_is_said(tmp_path, monkeypatch):
+    def tried(found):
+        return [name for name, _ in found.recipes]
+
+    alone = prepared(tmp_path, monkeypatch, trials=12)
+    timed = prepared(tmp_path, monkeypatch, trials=12, seconds=1800.0)
+    assert alone.spec.narrowed == timed.spec.narrowed
+    assert alone.spec.narrowed["epochs"] == (10, 15)
+    assert "cnn/image_size" in alone.spec.narrowed
+    assert tried(alone) == tried(timed)
+    assert len(tried(alone)) < len(tried(prepared(tmp_path, monkeypatch, trials=12, recipes="all")))
+    assert set(alone.notes) - set(timed.notes) == {
+        "TRIALS without TIME: networks and recipes are chosen as for a search of 30 minutes."
+    }

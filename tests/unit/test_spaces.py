@@ -205,10 +205,16 @@ class TestNarrowing:
 
     def test_what_the_user_holds_is_never_narrowed_away(self):
         context = spaces.SpaceContext(weights=WEIGHTS, images=4400)
-        held = {"cnn/image_size": "160", "vgg_frozen/cut": "block5_pool", "vgg_frozen/shape_jitter": "strong"}
+        held = {
+            "epochs": "30",
+            "cnn/image_size": "160",
+            "vgg_frozen/cut": "block5_pool",
+            "vgg_frozen/shape_jitter": "strong",
+        }
         asked = {"seconds": 1800, "machine": Machine(CORE, 2)}
         narrowed, _ = narrowing.narrow("chest_xray", context, **asked)
         assert 160 not in offered(narrowed, "cnn/image_size")
+        assert 30 not in offered(narrowed, "epochs")
         narrowed, _ = narrowing.narrow("chest_xray", context, fixed=held, **asked)
         assert 160 in offered(narrowed, "cnn/image_size")
         assert "block5_pool" in offered(narrowed, "vgg_frozen/cut")
