@@ -115,6 +115,7 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
     ):  # data first: what is wrong with them is said before slow imports
         dataset = _load(options, progress)
     import spaces
+    from search import weights
     from search.suggest import Narrowing, check_narrowing, declared, signature
     from spaces import caching, starts
     from xraytune import data as data_room
@@ -128,15 +129,14 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
         if hasattr(foreign, "job"):
             return _without_images(options, name, space_name, foreign)
     dataset = dataset or _load(options, progress)
-    weights = backbones.reachable(options.weights_dir, download=stored is None)
-    if stored is not None:  # what has come within reach since then is not the study's
-        weights = {name: path for name, path in weights.items() if name in stored.weights}
+    asked = (options.families, options.weights_dir)
+    at_hand, damaged = weights.found(space_name, *asked, stored.weights if stored else None)
     context = spaces.SpaceContext(
         classes=len(dataset.classes),
         channels=dataset.channels,
         counts=tuple(dataset.counts("train").values()),
         families=options.families,
-        weights={backbone: str(path) for backbone, path in weights.items()},
+        weights={backbone: str(path) for backbone, path in at_hand.items()},
         images=len(dataset.select("train")),
         narrowed=_precision(options.precision, space_name),
     )
@@ -150,10 +150,11 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
     fixed = _parse_fixed(options.fix)
     check_narrowing(space_parameters, Narrowing(fixed))
     fixed = _typed(fixed, space_parameters)
-    used = _used_weights(space_parameters, weights)
+    used = weights.used(space_parameters, at_hand)
     own = space_name in spaces.SPACES and space_name != "smoke"
     if stored is None and own:
-        notes = (*assumed, *notes, *_left_out(options, families, weights), *backbones.remarks(used))
+        left_out = weights.left_out(options.families, families, at_hand, options.weights_dir)
+        notes = (*assumed, *notes, *left_out, *backbones.remarks(used))
     spec = StudySpec(
         name=name,
         data=dataset.name,
@@ -190,7 +191,7 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
     begin_with = starts.against_shortcuts(space, families, audit.remedies) if own else []
     begin_held, _ = _as_held(begin_with, fixed)
     recipes_held, held_notes = _as_held(found, fixed)
-    all_notes = (*dataset.notes, *_shortcuts(audit, dataset), *notes, *recipe_notes, *held_notes)
+    all_notes = (*dataset.notes, *_shortcuts(audit, dataset), *damaged, *notes, *recipe_notes, *held_notes)
 
     def make_job(report: Progress) -> Job:
         return _keras_job(options, dataset, space, space_name, context, cache, report)
@@ -313,26 +314,6 @@ def _narrow(
         space_name, context, seconds=options.seconds, trials=options.trials, remedies=audit.remedies, fixed=options.fix
     )
     return narrowed_context, dict(narrowed_context.narrowed), (*remedies, *notes)
-
-
-def _used_weights(space_parameters: list[Any], weights: Mapping[str, Path]) -> dict[str, str]:
-    """sha256 of every backbone that some choice of the space names."""
-    from xraytune import artifacts
-
-    named = {value for hp in space_parameters if hp.name.endswith("/backbone") for value in getattr(hp, "values", ())}
-    return {name: artifacts.sha256(path) for name, path in weights.items() if name in named}
-
-
-def _left_out(options: Options, families: tuple[str, ...], weights: Mapping[str, Path]) -> list[str]:
-    """One line on the backbones, and whole families, that take no part for want of their weights."""
-    from xraytune.models import FAMILIES, backbones
-
-    wanted = [family for family in options.families or FAMILIES if family.startswith(("vgg", "densenet"))]
-    missing = [name for name in backbones.BACKBONES if name not in weights and any(f[:3] == name[:3] for f in wanted)]
-    if not missing:
-        return []
-    gone = [family for family in wanted if family not in families]
-    return [f"left out{': ' + ', '.join(gone) if gone else ''}; {backbones.missing(missing, options.weights_dir)}"]
 
 
 def _other_options(options: Options) -> dict[str, Value]:

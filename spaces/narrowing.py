@@ -25,7 +25,7 @@ from xraytune import hardware
 from xraytune.augmentation import REMEDIES
 from xraytune.batches import epoch_size
 from xraytune.data import Audit, cache
-from xraytune.models import FAMILIES, measured
+from xraytune.models import FAMILIES, backbones, measured
 from xraytune.models import cost as costs
 from xraytune.models.cost import Machine, measure_machine
 from xraytune.records import Objective, Value
@@ -133,8 +133,7 @@ def this_machine(context: SpaceContext, seconds: float | None) -> Machine:
     machine = measure_machine()
     if machine.accelerator or not seconds or seconds < MEASURED_FROM:
         return machine
-    families = context.families or FAMILIES
-    wanted = {name: path for name, path in context.weights.items() if any(f[:3] == name[:3] for f in families)}
+    wanted = {n: context.weights[n] for n in backbones.of(context.families or FAMILIES) if n in context.weights}
     rates = measured.prefix_rates(wanted, cache.folder("measured"))
     return dataclasses.replace(machine, prefix_rates=rates)
 

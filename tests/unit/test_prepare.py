@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 from search import run
 from search.prepare import Options, prepare
 from tests.made_films import kaggle
+from xraytune.errors import WeightsError
 
 
 def test_what_was_not_asked_is_as_the_study_was_made():
@@ -65,3 +66,60 @@ def test_trials_without_time_are_narrowed_as_a_search_of_the_default_time_and_it
     assert set(alone.notes) - set(timed.notes) == {
         "TRIALS without TIME: networks and recipes are chosen as for a search of 30 minutes."
     }
+
+
+OWN = """
+import keras_tuner
+
+class Own(keras_tuner.HyperModel):
+    families = ("tiny",)
+
+    def __init__(self, context):
+        super().__init__()
+        assert not context.weights
+
+    def declare_hyperparameters(self, hp):
+        hp.Choice("family", ["tiny"])
+        hp.Choice("image_size", [28, 48])
+"""
+
+
+@pytest.fixture
+def fetched(tmp_path, monkeypatch):
+    """The names of what is fetched, on a machine that is online and has a damaged file of a VGG16."""
+    from xraytune.models import backbones
+
+    names = []
+    monkeypatch.setattr(backbones, "_answers", lambda host: True)
+    monkeypatch.setattr(backbones, "_download", names.append)
+    damaged = tmp_path / "keras" / "models" / backbones.file_names("vgg16")[0]
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(b"damaged")
+    return names
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [({"families": ("cnn", "dense")}, []), ({"space": "smoke"}, []), ({"families": ("densenet",)}, ["densenet121"])],
+)
+def test_weights_that_no_family_needs_are_neither_fetched_nor_looked_at(
+    tmp_path, monkeypatch, fetched, changes, expected
+):
+    found = prepared(tmp_path, monkeypatch, trials=2, **changes)
+    assert fetched == expected
+    assert not found.spec.weights
+    assert not any("vgg" in note for note in found.notes if not note.startswith("recipe"))
+
+
+def test_a_damaged_file_that_a_family_needs_stops_the_search(tmp_path, monkeypatch, fetched):
+    with pytest.raises(WeightsError, match="vgg16"):
+        prepared(tmp_path, monkeypatch, trials=2, families=("vgg_frozen",))
+
+
+def test_for_a_space_of_ones_own_nothing_is_fetched_and_a_damaged_file_is_left_out_and_said(
+    tmp_path, monkeypatch, fetched
+):
+    (tmp_path / "own.py").write_text(OWN)
+    found = prepared(tmp_path, monkeypatch, trials=2, families=(), space=f"{tmp_path / 'own.py'}:Own")
+    assert fetched == []
+    assert any(note.startswith("weights vgg16 left out: ") for note in found.notes)

@@ -44,6 +44,12 @@ DOWNLOAD_SECONDS = 5.0
 """How long the server may take to answer before a download is given up: an offline machine must not hang a search."""
 
 
+def of(families: Iterable[str]) -> tuple[str, ...]:
+    """The backbones that networks of these families may begin with: `vgg…` with VGGs, `densenet` with DenseNets."""
+    kinds = {family.partition("_")[0] for family in families}
+    return tuple(name for name in BACKBONES if name.rstrip("0123456789") in kinds)
+
+
 def file_names(name: str) -> tuple[str, str]:
     """The names a backbone's file may have: ours (Keras 3 format) and the one Keras's own download has."""
     return f"{name}_imagenet_notop.weights.h5", f"{name}_weights_tf_dim_ordering_tf_kernels_notop.h5"
