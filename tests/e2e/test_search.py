@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 
@@ -47,6 +48,31 @@ def test_a_search_of_films_keeps_what_it_found_and_goes_on(search, tmp_path):
     assert retrained.returncode == 0, retrained.stdout + retrained.stderr
     assert "Sealed test set: 12 images" in retrained.stdout
     assert (search.results / "broken" / "winner" / "model.keras").is_file()
+
+
+SLOWLY_SUGGESTED = """
+import time
+from search.synthetic import Faulty
+
+class Slow(Faulty):
+    def declare_hyperparameters(self, hp):
+        super().declare_hyperparameters(hp)
+        if type(hp).__name__ == "SuggestedHyperParameters":
+            time.sleep(0.7)
+"""
+
+
+def test_the_next_suggestion_is_made_while_a_trial_runs_and_no_more_than_one(search, tmp_path):
+    (tmp_path / "slow.py").write_text(SLOWLY_SUGGESTED)
+    options = ("--trials", "5", "--concurrency", "1", "--pruner", "none")
+    search.start(*options, space=f"{tmp_path / 'slow.py'}:Slow", XRAYTUNE_EPOCH_SECONDS="0.5")
+    assert search.wait() == 0, search.text
+    trials = open_study("broken", search.results).trials()
+    assert [t.state for t in trials] == ["COMPLETE"] * 5
+    for running, suggested in pairwise(trials):
+        assert (running.ended - suggested.started).total_seconds() > 0.7, "its worker is free before it is suggested"
+    for ended, later in zip(trials, trials[2:], strict=False):
+        assert later.started > ended.ended
 
 
 def test_three_kills_of_the_driver_cost_nothing_that_had_ended(search):
