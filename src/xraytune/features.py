@@ -4,10 +4,10 @@
 float16 array, computing those that no trial has computed yet. Called by `xraytune.training`.
 
 An array is kept beside the image cache (`prefix_store`) under a key of everything it depends on: the prefix's layers,
-their wiring and weights (sha256), the pool's fingerprint and size, the augmentation and which copy. Rows are computed in blocks of
-64, each with its own seed, so that it does not matter who computes what in which order; a block is computed under a
-kernel lock of its group, so that trials which need the same prefix share the work, and a killed one leaves no claim
-behind.
+their wiring and weights (sha256), the pool's fingerprint and size, the augmentation and which copy. Rows are computed
+in blocks of 64, each with its own seed, so that it does not matter who computes what in which order; a block is
+computed under a kernel lock of its group, so that trials which need the same prefix share the work, and a killed one
+leaves no claim behind.
 
 Tracing a DenseNet takes half a minute: the last prefixes that a process computed with stay in it, traced, and serve
 every later trial whose prefix has the same key.

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xraytune.models.compiling import compile_network
-from xraytune.models.plan import Plan
+from xraytune.models.plan import PLATEAU_EPOCHS, Plan
 
 
 def one_hot(labels: ArrayLike, classes: int) -> NDArray[np.float32]:
@@ -80,35 +80,64 @@ def fit_plainly(
         options: for `model.fit`; `epochs`, `batch_size`, `callbacks` and `class_weight` win over the plan.
 
     Returns:
-        Keras's history, of the last phase where a head was trained first.
+        Keras's history of all epochs.
     """
     images, labels = resized(x, model), one_hot(y, classes)
     if validation_data is not None:
         options["validation_data"] = (resized(validation_data[0], model), one_hot(validation_data[1], classes))
-    epochs = int(options.pop("epochs", plan.epochs))
-    options.setdefault("batch_size", plan.batch_size)
-    callbacks = list(options.pop("callbacks", None) or [])
-    if validation_data is not None:
-        callbacks.append(keras.callbacks.EarlyStopping("val_loss", patience=plan.patience, restore_best_weights=True))
-    callbacks.append(keras.callbacks.TerminateOnNaN())
+    first, epochs = int(options.pop("initial_epoch", 0)), int(options.pop("epochs", plan.epochs))
+    callbacks = [*(options.pop("callbacks", None) or []), keras.callbacks.TerminateOnNaN(), _Rate(plan)]
     if plan.imbalance == "class_weights" and "class_weight" not in options:
         weights: Mapping[int, float] = dict(enumerate(map(float, class_weights(labels.argmax(1), classes))))
         options["class_weight"] = weights
-    first = int(options.pop("initial_epoch", 0))
-    if plan.head_epochs > first:
-        thaw = head_only(model)
-        compile_network(model, plan)
-        model.fit(images, labels, initial_epoch=first, epochs=min(plan.head_epochs, epochs), **options)
-        for layer in thaw:
-            layer.trainable = True
-        compile_network(model, plan)
-        first = min(plan.head_epochs, epochs - 1)
-    callbacks.append(keras.callbacks.LearningRateScheduler(lambda epoch, _: plan.rate(epoch + 0.5)))
-    layers = plan.augmentation.layers(seed=0)
-    options |= {"initial_epoch": first, "epochs": epochs, "callbacks": callbacks}
-    if not layers:
-        return model.fit(images, labels, **options)
-    return model.fit(_AugmentedBatches(images, labels, int(options.pop("batch_size")), layers), **options)
+    size = int(options.pop("batch_size", None) or plan.batch_size)
+    if layers := plan.augmentation.layers(seed=0):
+        options["x"] = _AugmentedBatches(images, labels, size, layers)
+    else:
+        options |= {"x": images, "y": labels, "batch_size": size}
+
+    def train(begin: int, end: int, patience: int) -> keras.callbacks.History:
+        stopping = keras.callbacks.EarlyStopping("val_loss", patience=patience, restore_best_weights=True)
+        early = [stopping] if validation_data is not None and end == epochs else []
+        return model.fit(initial_epoch=begin, epochs=end, callbacks=[*callbacks, *early], **options)
+
+    head_until = min(plan.head_epochs, epochs)
+    if head_until <= first:
+        return train(first, epochs, plan.patience)
+    thaw = head_only(model)
+    compile_network(model, plan)
+    history = train(first, head_until, epochs)  # a head that is being warmed up is not given up on
+    for layer in thaw:
+        layer.trainable = True
+    compile_network(model, plan)
+    if head_until < epochs and not model.stop_training:
+        rest = train(head_until, epochs, plan.patience)
+        history.epoch += rest.epoch
+        history.history = {name: values + rest.history.get(name, []) for name, values in history.history.items()}
+    return history
+
+
+class _Rate(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
+    """The plan's learning rate in every epoch; schedule `plateau` lowers it by the validation loss, where there is one.
+
+    An epoch counts as better with a loss lower by 1e-4, as in Keras's own ReduceLROnPlateau.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        self._plan = plan
+        self._best, self._waited, self._drops = math.inf, 0, 0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.model.optimizer.learning_rate = self._plan.rate(epoch + 0.5, self._drops)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        loss = (logs or {}).get("val_loss")
+        if loss is None:
+            return
+        self._best, self._waited = (loss, 0) if loss < self._best - 1e-4 else (self._best, self._waited + 1)
+        if self._waited and self._waited % PLATEAU_EPOCHS == 0:
+            self._drops += 1
 
 
 class _AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
