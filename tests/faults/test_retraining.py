@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import psutil
 import pytest
 
 from search import ledger
 from xraytune import artifacts
+from xraytune.model_file import read_card
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,13 +45,16 @@ def retrain(results: Path) -> list[str]:
     return [sys.executable, "-m", "search.retrain", *arguments]
 
 
-def start(home: Path, limit: int = 0) -> subprocess.Popen[str]:
-    """The retraining in a process of its own, no file of which may grow beyond `limit` kB (0: any)."""
+def start(home: Path, limit: int = 0, said: IO[str] | None = None) -> subprocess.Popen[str]:
+    """The retraining in a process of its own, no file of which may grow beyond `limit` kB (0: any).
+
+    What it says goes to a pipe, or to `said`.
+    """
     command = retrain(home / "results")
     bounded = ["bash", "-c", f'ulimit -f {limit}; exec "$@"', "bash", *command] if limit else command
     return subprocess.Popen(
         bounded, cwd=ROOT, env={**os.environ, "XRAYTUNE_CACHE": str(home / "cache")},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdout=said or subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - as a terminal starts it
     )  # fmt: skip
 
@@ -110,6 +117,65 @@ def files(folder: Path) -> dict[str, tuple[str, int]]:
     """Content and time of every file under a folder."""
     found = (p for p in folder.rglob("*") if p.is_file())
     return {str(p.relative_to(folder)): (artifacts.sha256(p), p.stat().st_mtime_ns) for p in found}
+
+
+# When it is killed, how often the test set was opened by then, and how often once it was called again: an opening that
+# was recorded counts, since somebody may have seen what it showed.
+KILLED: dict[str, tuple[Callable[[Path, Path], bool], int, int]] = {
+    "in the refit": (lambda made, said: "Confirmed by" in said.read_text(), 0, 1),
+    "right after the opening was recorded": (lambda made, said: bool(ledger.read(made)), 1, 2),
+    "while the winner is written": (lambda made, said: any(made.glob(".winner-*/metrics.json")), 1, 2),
+}
+
+
+@pytest.mark.parametrize(("moment", "former"), [*((m, False) for m in KILLED), ("while the winner is written", True)])
+def test_killed_late_it_repeats_no_training_and_the_winner_is_whole_or_not_there(
+    finished: Path, tmp_path: Path, moment: str, former: bool
+) -> None:
+    reached, opened, in_the_end = KILLED[moment]
+    shutil.copytree(finished / "results", tmp_path / "results")
+    (tmp_path / "cache").symlink_to(finished / "cache")
+    made, said = tmp_path / "results/made", tmp_path / "said"
+    (made / "ledger.jsonl").unlink()
+    if not former:
+        shutil.rmtree(made / "winner")
+    if moment == "in the refit":
+        for path in made.glob("confirmation/final-*"):
+            path.unlink()
+    kept, winner = files(made / "confirmation"), files(made / "winner")
+
+    with said.open("w") as out:
+        running = start(tmp_path, said=out)
+    end = time.monotonic() + PATIENCE
+    while not reached(made, said) and time.monotonic() < end and running.poll() is None:
+        time.sleep(0.005)
+    children = psutil.Process(running.pid).children(recursive=True) if running.poll() is None else []
+    running.kill()
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == -signal.SIGKILL, f"ended too early: {err}"
+    assert children
+    assert psutil.wait_procs(children, timeout=10)[1] == []
+    assert reached(made, said)
+    assert files(made / "confirmation") == kept
+    assert files(made / "winner") == winner
+    assert bool(winner) is (made / "winner").exists() is former
+    assert len(list(made.glob(".winner-*"))) == (moment != "in the refit")
+    assert not list(made.glob(".winner-*/report.html"))
+    assert len(ledger.read(made)) == opened
+    assert ["figures" in entry for entry in ledger.read(made)] == [moment.startswith("while")] * opened
+
+    again = start(tmp_path)
+    _, err = again.communicate(timeout=PATIENCE)
+    assert again.returncode == 0, err
+    now = files(made / "confirmation")
+    assert {name: now[name] for name in kept} == kept  # no finished training was repeated
+    assert now.keys() == files(finished / "results/made/confirmation").keys()
+    assert files(made / "winner").keys() == files(finished / "results/made/winner").keys()
+    subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=made / "winner", check=True, capture_output=True)
+    read_card(made / "winner")
+    assert not list(made.glob(".winner*"))
+    assert len(ledger.read(made)) == in_the_end
+    assert list(ledger.read(made)[-1]["figures"]) == list(ledger.FIGURES)
 
 
 # A small disk of its own holds the results. Each row fills it at another moment: with so much room left (kB), or by
