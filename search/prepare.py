@@ -309,7 +309,7 @@ def _narrow(
 
     if stored is not None:
         return dataclasses.replace(context, narrowed=stored.narrowed), dict(stored.narrowed), ()
-    context, remedies = narrowing.to_audit(space_name, context, audit, options.objective)
+    context, remedies = narrowing.to_audit(space_name, context, audit, options.objective, options.fix)
     narrowed_context, notes = narrowing.narrow(
         space_name, context, seconds=options.seconds, trials=options.trials, remedies=audit.remedies, fixed=options.fix
     )

@@ -15,6 +15,8 @@ import multiprocessing
 import os
 import sys
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,9 @@ import numpy as np
 
 from tests.evidence.sets import SETS
 from xraytune import artifacts
+from xraytune.data import Dataset, arrays
+from xraytune.records import TrialConfig
+from xraytune.trial_data import TrialData
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results" / "evidence"
@@ -68,17 +73,57 @@ def draw(space: keras_tuner.HyperModel, family: str, remedies: tuple[str, ...] |
     return values
 
 
-def train(name: str, numbers: list[int]) -> None:
-    """Train those networks of a set, one after another, on one thread."""
+@dataclass(frozen=True)
+class Workshop:
+    """A set as its networks are trained on it, on one thread."""
+
+    name: str
+    families: tuple[str, ...]
+    shortcut: bool
+    space: Any
+    data: TrialData
+    dataset: Dataset
+    remedies: tuple[str, ...]
+    """What hides the audit's findings."""
+    views: Mapping[float, Any]
+    """By reach."""
+
+    def network(self, config: TrialConfig, target: Path) -> None:
+        """Train one and keep all that it answers."""
+        from xraytune.errors import TrialError
+        from xraytune.training import Training
+
+        started = time.process_time()
+        kept: dict[str, Any] = {"values": json.dumps(dict(config.values))}
+        try:
+            training = Training(self.space, config, dataclasses.replace(self.data, views=()))
+            begun = time.process_time()
+            while not training.step().done and time.process_time() - begun < SECONDS:
+                pass
+            training.finish()
+            test = np.load(arrays.test(self.dataset, training.pool.shape[1]))
+            kept |= _answers(training, self.data, self.views, test)
+            kept["test_labels"] = np.array([image.label for image in self.dataset.select("test")], np.int32)
+            if not self.shortcut:
+                kept["test_shifted"] = _shifted(training, self.views[1.0], test)
+        except TrialError as error:
+            kept["failed"] = str(error)
+        kept["seconds"] = time.process_time() - started
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with artifacts.atomic_write(target) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, **kept)
+        seconds, failed = kept["seconds"], kept.get("failed", "")
+        print(f"{self.name} {target.stem}: {config.family} {seconds:.0f} s {failed}", flush=True)
+
+
+def workshop(name: str) -> Workshop:
+    """A set, made ready in this process."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import spaces
     from search.prepare import Options, prepare
     from xraytune import data as data_room
-    from xraytune.data import arrays, cache
-    from xraytune.errors import TrialError
+    from xraytune.data import cache
     from xraytune.machine import configure_threads
-    from xraytune.records import TrialConfig
-    from xraytune.training import Training
 
     configure_threads(1)
     chosen = SETS[name]
@@ -88,37 +133,21 @@ def train(name: str, numbers: list[int]) -> None:
         weights_dir=Path(os.environ["XRAYTUNE_WEIGHTS"]) if "XRAYTUNE_WEIGHTS" in os.environ else None,
     )  # fmt: skip
     job: Any = prepare(options, f"evidence-{chosen.name}", cache.folder(), _silent).make_job(_silent)
-    job = dataclasses.replace(job, context=_small(job.context))
-    space = spaces.get(job.space, job.context)
     dataset = data_room.load(str(place))
-    found = data_room.audit(dataset).remedies
-    views = {reach: _planned(job.data, reach) for reach in REACHES}
+    return Workshop(
+        chosen.name, chosen.families, chosen.shortcut, spaces.get(job.space, _small(job.context)), job.data, dataset,
+        data_room.audit(dataset).remedies, {reach: _planned(job.data, reach) for reach in REACHES},
+    )  # fmt: skip
+
+
+def train(name: str, numbers: list[int]) -> None:
+    """Train those networks of a set, one after another."""
+    place = workshop(name)
     for number in numbers:
-        family = chosen.families[number % len(chosen.families)]
-        hidden = found if (number // len(chosen.families)) % 2 else None
-        values = draw(space, family, hidden, number)
-        config = TrialConfig(family, values, 1000 + number)
-        started = time.process_time()
-        kept: dict[str, Any] = {"values": json.dumps(values)}
-        try:
-            training = Training(space, config, dataclasses.replace(job.data, views=()))
-            begun = time.process_time()
-            while not training.step().done and time.process_time() - begun < SECONDS:
-                pass
-            training.finish()
-            test = np.load(arrays.test(dataset, training.pool.shape[1]))
-            kept |= _answers(training, job.data, views, test)
-            kept["test_labels"] = np.array([image.label for image in dataset.select("test")], np.int32)
-            if not chosen.shortcut:
-                kept["test_shifted"] = _shifted(training, views[1.0], test)
-        except TrialError as error:
-            kept["failed"] = str(error)
-        kept["seconds"] = time.process_time() - started
-        target = path(chosen.name, number)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with artifacts.atomic_write(target) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **kept)
-        print(f"{chosen.name} {number}: {family} {kept['seconds']:.0f} s {kept.get('failed', '')}", flush=True)
+        family = place.families[number % len(place.families)]
+        hidden = place.remedies if (number // len(place.families)) % 2 else None
+        values = draw(place.space, family, hidden, number)
+        place.network(TrialConfig(family, values, 1000 + number), path(name, number))
 
 
 def _small(context: Any) -> Any:
@@ -180,7 +209,11 @@ def _silent(_done: int, _total: int, _what: str) -> None:
 
 def make(name: str, count: int, workers: int) -> None:
     """Train what is missing of a set's networks, in `workers` processes of one thread each."""
-    missing = [number for number in range(count) if not path(name, number).exists()]
+    spread(train, name, [number for number in range(count) if not path(name, number).exists()], workers)
+
+
+def spread(train: Callable[[str, list[Any]], None], name: str, missing: list[Any], workers: int) -> None:
+    """Call `train` with shares of what is missing of a set, in `workers` processes."""
     if not missing:
         return
     SETS[name].place(RESULTS / "sets")

@@ -1,6 +1,7 @@
 """`make evidence`: which score picks networks that generalise? Trained, judged, searched; then the page's tables.
 
     python -m tests.evidence.run networks              # 12 networks on each of four planted shortcuts and on covid19
+    python -m tests.evidence.run doses                 # one network on each shortcut, three doses of its remedy
     python -m tests.evidence.run searches --on marker  # clean and robust searches, three seeds each
     python -m tests.evidence.run page                  # what there is, into docs/robust-validation.md
     python -m tests.evidence.run confirm               # 40 networks on the X-rays: opens their test half
@@ -16,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from tests.evidence import networks, page
+from tests.evidence import doses, networks, page
 from tests.evidence.searches import OBJECTIVES, Search
 from tests.evidence.sets import PLANTED, SETS
 
@@ -35,6 +36,12 @@ def make_networks(count: Annotated[int, typer.Option(min=4)] = 12, workers: Work
 def confirm(count: Annotated[int, typer.Option(min=4)] = 40, workers: Workers = 2) -> None:
     """Train networks on the X-rays and keep their answers on the test half too."""
     networks.make("xray", count, workers)
+
+
+@app.command("doses")
+def make_doses(workers: Workers = 2) -> None:
+    """Train one network on each planted shortcut with no, light and strong remedies, and keep its answers."""
+    doses.make(workers)
 
 
 @app.command("searches")

@@ -44,13 +44,14 @@ def load(name: str, shifted: bool = False) -> list[Network]:
     """The networks of a set that were trained, `shifted` with their test images under the planted shifts."""
     found = []
     for path in sorted((networks.RESULTS / "networks" / name).glob("*.npz")):
-        network = _read(path, shifted)
+        network = read(path, shifted)
         if network is not None:
             found.append(network)
     return found
 
 
-def _read(path: Path, shifted: bool) -> Network | None:
+def read(path: Path, shifted: bool = False) -> Network | None:
+    """The network of a file, None where its training failed."""
     with np.load(path) as kept:
         if "failed" in kept:
             return None
@@ -78,6 +79,11 @@ def _loss(network: Network) -> float:
 
 def _robust(reach: float, aggregate: Aggregate, network: Network) -> float:
     return robust.score(network.view_labels, network.views[reach], network.positive, aggregate=aggregate).value
+
+
+def robust_score(network: Network, reach: float) -> robust.RobustScore:
+    """The score that a search sees, with the threshold that all views share."""
+    return robust.score(network.view_labels, network.views[reach], network.positive)
 
 
 def _plain_mean(network: Network) -> float:

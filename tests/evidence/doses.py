@@ -1,0 +1,89 @@
+"""How much of a remedy? One network on each planted shortcut, with no, light and strong doses of what hides it.
+
+A search can choose a dose by its score on validation images only, which share the shortcut. Whether that score would
+choose as the test films do is what this shows. All else is the same: a convolutional network at 64 px with light
+augmentation, trained as in `networks`, three seeds a dose. One file a network, `results/evidence/doses/SET/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+
+from tests.evidence import networks, scores
+from tests.evidence.sets import PLANTED
+from tests.made_networks import config
+from xraytune import metrics
+from xraytune.augmentation import REMEDIES
+
+HIDES = {"aspect": "shape_jitter", "brightness": "exposure_jitter", "marker": "hiding", "blur": "focus_jitter"}
+"""What hides each planted shortcut."""
+
+SEEDS = 3
+REACH = 1.0
+
+
+@dataclass(frozen=True)
+class Dose:
+    """One network to be trained."""
+
+    set: str
+    strength: str
+    seed: int
+
+    @property
+    def path(self) -> Path:
+        """Where its answers are kept."""
+        return networks.RESULTS / "doses" / self.set / f"{self.strength}-{self.seed}.npz"
+
+
+def doses(name: str) -> list[Dose]:
+    """All networks of a set."""
+    return [Dose(name, strength, seed) for seed in range(SEEDS) for strength in REMEDIES[HIDES[name]]]
+
+
+def train(name: str, missing: list[Dose]) -> None:
+    """Train these networks of a set, one after another."""
+    place = networks.workshop(name)
+    for dose in missing:
+        values: dict[str, object] = {
+            "family": "cnn", "cnn/image_size": 64, "cnn/blocks": 4, "cnn/width": 16, "cnn/batch_norm": True,
+            "head/pool": "avg", "head/layers": 0, "batch_size": 32, "learning_rate": 2e-3, "epochs": 10,
+            "augmentation": "light", **dict.fromkeys(REMEDIES, "none"), HIDES[name]: dose.strength,
+        }  # fmt: skip
+        place.network(config(place.space, seed=dose.seed, **values), dose.path)
+
+
+def make(workers: int) -> None:
+    """Train what is missing, in `workers` processes of one thread each."""
+    for name in PLANTED:
+        networks.spread(train, name, [dose for dose in doses(name) if not dose.path.exists()], workers)
+
+
+def table() -> str:
+    """A line a set and dose: the score that a search sees, and what the test films say; means of seeds ± deviation."""
+    head = "| shortcut | remedy | dose | robust F2 | clean AUC | test AUC | test balanced accuracy |"
+    lines = [head, "|---" * 7 + "|"]
+    for name in PLANTED:
+        for strength in REMEDIES[HIDES[name]]:
+            found = [_figures(dose.path) for dose in doses(name) if dose.strength == strength and dose.path.exists()]
+            if found:
+                lines.append(f"| {name} | `{HIDES[name]}` | {strength} | {' | '.join(_cells(found))} |")
+    return "\n".join(lines) + "\n" if len(lines) > 2 else ""
+
+
+def _figures(path: Path) -> tuple[float, ...]:
+    """What the network of a file reached; at the threshold that its views share where there is a decision."""
+    network = scores.read(path)
+    assert network is not None
+    score = scores.robust_score(network, REACH)
+    clean = metrics.summary(network.labels, network.validation, network.positive)
+    test = metrics.summary(network.test_labels, network.test[0], network.positive, score.threshold)
+    return score.value, clean["auc"], test["auc"], test["balanced_accuracy"]
+
+
+def _cells(found: list[tuple[float, ...]]) -> Iterator[str]:
+    for column in zip(*found, strict=True):
+        yield f"{mean(column):.3f} ± {stdev(column) if len(column) > 1 else 0.0:.3f}"
