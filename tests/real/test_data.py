@@ -1,5 +1,6 @@
-"""The data rooms on the real films: Kermany's set and covid19, as `XRAYTUNE_DATA` holds them."""
+"""The data rooms on the real films: Kermany's set and covid19, as `XRAYTUNE_DATA` holds them; a search of covid19."""
 
+import csv
 import os
 import shutil
 import warnings
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.made_films import corrupt, encoded, pillow_decodes, write
+from tests.searching import command
 from xraytune import data
 
 
@@ -122,3 +124,25 @@ def test_covid19_has_three_classes_mixed_modes_and_no_patients(shared):
     pool = np.load(data.arrays.pool(dataset, 64), mmap_mode="r")
     assert len(pool) == len(dataset.select("train")) + len(dataset.select("val"))
     assert data.audit(dataset).findings
+
+
+@pytest.mark.timeout(700)
+def test_covid19_goes_through_search_retraining_and_prediction(shared, tmp_path):
+    films, results, answers = shared / "covid19", tmp_path / "results", tmp_path / "answers.csv"
+    study = ("--study", "covid", "--results", results)
+    budget = ("--trials", 3, "--time", "3m")  # about a minute; a busy machine takes longer
+    searched = command("search.run", "--data", films, *budget, *study, home=tmp_path)
+    assert searched.returncode == 0, searched.stdout + searched.stderr
+    retrained = command("search.retrain", "best", "--time", "30s", *study, home=tmp_path)
+    assert retrained.returncode == 0, retrained.stdout + retrained.stderr
+    chosen = films / "train" / "Viral Pneumonia"
+    predicted = command("search.predict", results / "covid" / "winner", chosen, "--csv", answers, home=tmp_path)
+    assert predicted.returncode == 0, predicted.stdout + predicted.stderr
+    with answers.open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(list(chosen.iterdir()))
+    classes = ("Covid", "Normal", "Viral Pneumonia")
+    for row in rows:
+        probabilities = [float(row[f"probability_{name}"]) for name in classes]
+        assert sum(probabilities) == pytest.approx(1, abs=1e-3)
+        assert row["decision"] == classes[probabilities.index(max(probabilities))]
