@@ -35,6 +35,7 @@ class SyntheticTrial:
         seconds: wall time of an epoch.
         fault: what goes wrong in epoch `fault_epoch`: "" nothing, `nan`, `error`, `hang`, `memory`, `kill` (once).
         parameters: what a network's number of parameters would be.
+        noted: whether each epoch is noted in the worker's log as it begins.
     """
 
     def __init__(
@@ -46,15 +47,18 @@ class SyntheticTrial:
         fault: str = "",
         fault_epoch: int = 2,
         parameters: int = 0,
+        noted: bool = False,
     ) -> None:
         self.target, self.seed, self.epochs, self.seconds = target, seed, epochs, seconds
-        self.fault, self.fault_epoch, self.parameters = fault, fault_epoch, parameters
+        self.fault, self.fault_epoch, self.parameters, self.noted = fault, fault_epoch, parameters, noted
         self.curve: list[float] = []
         self.took = 0.0
 
     def step(self) -> EpochReport:
         """One epoch: closer to the target, with a little noise."""
         epoch = len(self.curve) + 1
+        if self.noted:
+            print(f"seed {self.seed}: epoch {epoch}", flush=True)
         begun = time.monotonic()
         time.sleep(self.seconds)
         if self.fault and epoch == self.fault_epoch:
@@ -163,7 +167,7 @@ class SyntheticJob:
         epochs: epochs of a trial.
         faulty: whether environment variables say what goes wrong: `XRAYTUNE_FAULT=nan|error|fatal|hang|memory|kill`
             breaks a share of the trials (`XRAYTUNE_FAULT_EVERY`, one in so many, default all), and
-            `XRAYTUNE_EPOCH_SECONDS` is an epoch's wall time.
+            `XRAYTUNE_EPOCH_SECONDS` is an epoch's wall time; every epoch is noted in the worker's log.
     """
 
     seed: int = 0
@@ -180,7 +184,7 @@ class SyntheticJob:
         every = int(os.environ.get("XRAYTUNE_FAULT_EVERY", "1"))
         fault = os.environ.get("XRAYTUNE_FAULT", "") if config.seed % every == 0 else ""
         seconds = float(os.environ.get("XRAYTUNE_EPOCH_SECONDS", "0.2"))
-        return SyntheticTrial(value, config.seed, 4, seconds, fault, parameters=size)
+        return SyntheticTrial(value, config.seed, 4, seconds, fault, parameters=size, noted=True)
 
     def pools(self) -> Mapping[int, Path | np.ndarray]:
         """None: there are no images."""

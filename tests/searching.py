@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -125,6 +126,13 @@ class Search:
     @property
     def logs(self) -> str:
         return "".join(p.read_text(errors="replace") for p in (self.results / self.study / "logs").glob("*.log"))
+
+    def begun(self) -> dict[int, list[tuple[int, int]]]:
+        """By worker's process id the epochs that it began, in order: the trial's seed, the epoch."""
+        noted = re.compile(r"^seed (\d+): epoch (\d+)$", re.MULTILINE)
+        logs = (self.results / self.study / "logs").glob("worker-*.log")
+        found = {int(log.stem.removeprefix("worker-")): noted.findall(log.read_text(errors="replace")) for log in logs}
+        return {worker: [(int(seed), int(epoch)) for seed, epoch in epochs] for worker, epochs in found.items()}
 
     def trials(self) -> list[dict]:
         listed = subprocess.run(

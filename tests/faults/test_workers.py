@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 
 import psutil
 import pytest
@@ -17,18 +18,35 @@ def failures(trials: list[dict], cause: str) -> list[dict]:
     return [t for t in trials if t["state"] == "FAIL" and t["cause"] == cause]
 
 
+def epochs(search) -> Counter[tuple[int, int]]:
+    """How often each epoch of each trial, by its seed, was begun by any worker."""
+    return Counter(epoch for began in search.begun().values() for epoch in began)
+
+
 def test_a_killed_worker_loses_at_most_one_epoch_and_no_other_trial(search):
     search.start("--trials", "6", "--pruner", "none", XRAYTUNE_EPOCH_SECONDS="1.5")
-    search.until(lambda: len(search.workers()) == 2)
-    search.until_said(" complete ")
-    time.sleep(2.5)  # each worker has saved an epoch of the trial it has now
-    psutil.Process(search.workers()[0].pid).kill()
+    at_the_third: list[int] = []
+    search.until(
+        lambda: (
+            at_the_third.extend(w for w, began in search.begun().items() if began and began[-1][1] == 3) or at_the_third
+        )
+    )
+    time.sleep(0.5)  # in mid-epoch
+    victim = at_the_third[0]
+    psutil.Process(victim).kill()
     assert search.wait() == 0, search.text
     trials = search.trials()
     assert [t["state"] for t in trials] == ["COMPLETE"] * 6
     assert all(sorted(t["curve"], key=int) == ["1", "2", "3", "4"] for t in trials)
-    assert "its worker was lost" in search.text
-    assert re.search(r"going on after epoch-0*[1-4]\b", search.logs)  # not from the beginning
+    assert search.text.count("its worker was lost") == 1
+    last = search.begun()[victim][-1]  # the epoch that it was at
+    done = epochs(search)
+    assert set(done) == {(t["config"]["seed"], epoch) for t in trials for epoch in (1, 2, 3, 4)}
+    assert [epoch for epoch, times in done.items() if times > 1] in ([], [last])
+    assert max(done.values()) <= 2
+    number = next(t["number"] for t in trials if t["config"]["seed"] == last[0])
+    went_on = re.findall(r"^trial (\d+): going on after epoch-(\d+)$", search.logs, re.MULTILINE)
+    assert [(int(trial), int(epoch)) for trial, epoch in went_on] in ([(number, last[1] - 1)], [(number, last[1])])
 
 
 def test_a_trial_that_kills_its_worker_is_given_up_after_two_retries(search):
@@ -41,6 +59,8 @@ def test_a_trial_that_kills_its_worker_is_given_up_after_two_retries(search):
     assert search.text.count("its worker was lost") == 2
     assert search.logs.count("going on after epoch-000001") == 2
     assert sum(t["state"] in {"COMPLETE", "PRUNED"} for t in trials) == 4
+    twice = {epoch: times for epoch, times in epochs(search).items() if times > 1}
+    assert twice == {(lost[0]["config"]["seed"], 2): 3}  # the epoch that kills, in no other trial, the first not again
 
 
 def test_a_loss_that_is_no_number_fails_the_trial_in_that_epoch_and_is_never_best(search):
