@@ -153,6 +153,17 @@ class Search:
                 child.kill()
 
 
+def told(text: str) -> dict[int, str]:
+    """What a search has said of its complete trials: each one's number and objective."""
+    lines = re.findall(r"trial +(\d+)  \S+ +complete +F2 (\d\.\d{4})", text)
+    return {int(number): value for number, value in lines}
+
+
+def kept(trials: list[dict]) -> dict[int, str]:
+    """What the study has of them, in the same words."""
+    return {t["number"]: f"{t['value']:.4f}" for t in trials if t["state"] == "COMPLETE"}
+
+
 def counted(trials: list[dict]) -> list[dict]:
     """Those that count against the budget."""
     return [t for t in trials if t["state"] in {"COMPLETE", "PRUNED", "FAIL"} and not t["interrupted"]]

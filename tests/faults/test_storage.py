@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from search.storage import PATIENCE
+from tests.searching import kept, told
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -45,9 +46,9 @@ def test_a_full_disk_is_said_once_and_loses_no_finished_trial(search, tmp_path):
     assert said.count("error: ") == 1
     assert "full" in said or "No space left" in said
     assert "Traceback" not in said
-    told = said.count(" complete ")
-    kept = [t for t in json.loads((tmp_path / "json").read_text())["trials"] if t["state"] == "COMPLETE"]
-    assert len(kept) >= told - 1 > 0
+    finished = told(said)
+    assert len(finished) == said.count(" complete ") > 0
+    assert finished.items() <= kept(json.loads((tmp_path / "json").read_text())["trials"]).items()
 
 
 def test_a_database_that_is_locked_for_a_while_is_waited_for(search):
@@ -59,7 +60,9 @@ def test_a_database_that_is_locked_for_a_while_is_waited_for(search):
     blocker.execute("COMMIT")
     blocker.close()
     assert search.wait() == 0, search.text
-    assert sum(t["state"] in {"COMPLETE", "PRUNED"} for t in search.trials()) == 8
+    trials = search.trials()
+    assert sum(t["state"] in {"COMPLETE", "PRUNED"} for t in trials) == 8
+    assert told(search.text) == kept(trials)
 
 
 WRITER = """
@@ -86,6 +89,7 @@ def test_a_database_that_is_slow_all_the_time_is_waited_for_and_nothing_is_lost(
         writer.wait()
     trials = search.trials()
     assert [t["state"] for t in trials] == ["COMPLETE"] * 6
+    assert told(search.text) == kept(trials)
     assert all(sorted(t["curve"]) == ["1", "2", "3", "4"] for t in trials)
 
 
@@ -107,6 +111,7 @@ def test_a_database_that_stays_locked_ends_the_search_in_words_and_nothing_is_lo
     assert "Traceback" not in search.text
     before = {t["number"]: t for t in search.trials() if t["state"] == "COMPLETE"}
     assert before
+    assert told(search.text).items() <= kept(list(before.values())).items()
     assert search.run("--resume", XRAYTUNE_EPOCH_SECONDS="0") == 0, search.text
     after = {t["number"]: t for t in search.trials()}
     assert before.items() <= after.items()
