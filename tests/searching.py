@@ -109,6 +109,10 @@ class Search:
         """The process that ends everything with the driver; its last argument is Ray's folder."""
         return self._started("watchdog.py")
 
+    def raylet(self) -> psutil.Process:
+        """Ray's own process on this machine."""
+        return self._started("raylet/raylet ")[0]
+
     def _started(self, name: str) -> list[psutil.Process]:
         assert self.process is not None
         found = []
