@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from xraytune import hardware
+
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results" / "bench.jsonl"
 
@@ -71,7 +73,7 @@ def measure(benchmark: Benchmark, tell: Callable[[str], None]) -> dict[str, Any]
 
 
 def machine() -> str:
-    """The processor and the cores that may be used; how busy they were before."""
+    """The processor, the cores and GPUs that may be used; how busy the cores were before."""
     model = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -79,7 +81,8 @@ def machine() -> str:
     except (OSError, StopIteration):
         pass
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{model}, {cores} cores, load {os.getloadavg()[0]:.1f}"
+    gpus = {0: "", 1: ", 1 GPU"}.get(hardware.gpus(), f", {hardware.gpus()} GPUs")
+    return f"{model}, {cores} cores{gpus}, load {os.getloadavg()[0]:.1f}"
 
 
 def append(line: dict[str, Any]) -> None:

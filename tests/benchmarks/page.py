@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,8 @@ def page(measured: list[dict[str, Any]]) -> str:
     missing = [name for name in sorted(benchmarks) if name not in {line["name"] for line in measured}]
     if missing:
         parts.append("## Not measured yet\n\n" + "\n".join(f"- `{n}`: {benchmarks[n].what}." for n in missing) + "\n")
-    parts.append(NO_GPU)
+    if not any(re.search(r", \d+ GPUs?, ", line["machine"]) for line in measured):
+        parts.append(NO_GPU)
     return "\n".join(parts)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from tests.benchmarks import harness, page, run
 from tests.benchmarks.harness import Benchmark, UnavailableError
+from xraytune import hardware
 
 
 def made(name="made.up", better="lower", ours=2.0, theirs=4.0, **options):
@@ -57,6 +58,17 @@ def test_append_writes_one_line_of_json(tmp_path, monkeypatch):
     assert [json.loads(line)["name"] for line in lines] == ["a", "b"]
 
 
+@pytest.mark.parametrize(("gpus", "says"), [(0, "cores, load"), (1, "cores, 1 GPU, load"), (8, "cores, 8 GPUs, load")])
+def test_the_machine_s_gpus_are_told(monkeypatch, gpus, says):
+    monkeypatch.setattr(hardware, "gpus", lambda: gpus)
+    assert says in harness.machine()
+
+
+def test_the_bootstrap_is_judged_by_the_seconds_that_it_may_take():
+    (bootstrap,) = (b for b in run.collect("predict.bootstrap") if b.name == "predict.bootstrap")
+    assert (bootstrap.target, bootstrap.baseline()) == (1.0, 2.0)
+
+
 def test_an_unknown_name_is_answered_with_those_that_exist(capsys):
     assert run.main("no.such") == 1
     assert "data.cold_start" in capsys.readouterr().out
@@ -77,6 +89,10 @@ def test_the_page_shows_the_newest_line_of_what_there_is_and_names_what_is_missi
     assert "a.gone" not in text
     assert "## Not measured yet\n\n- `b.two`" in text
     assert "no GPU was at hand" in text
+    with results.open("a") as file:
+        file.write(json.dumps(new | {"machine": "CPU, 2 cores, 1 GPU, load 0.1"}) + "\n")
+    assert page.main() == 0
+    assert "no GPU was at hand" not in (tmp_path / "performance.md").read_text()
     results.write_text("torn")
     assert page.main() == 1
     assert "line 1 is no benchmark's" in capsys.readouterr().err
