@@ -246,6 +246,8 @@ def search(options: Options, running: Running | None = None) -> StudyView:
                 running.concurrency, running.cpus_per_trial, running.gpus_per_trial, joined=running.address is not None
             )
             with Cluster(plan, cache, running.address, running.ray_dashboard) as cluster:
+                if cluster.joined:
+                    plan = plan.joined(cluster.machines(), running.gpus_per_trial)
                 study = _make(options, running, prepared, name, lock, first)
                 made = True
                 conductor = _run(options, running, prepared, study, progress, cluster, plan)
@@ -346,7 +348,8 @@ def _run(
     study.note(request={**options.to_request(), "trials": options.trials, "seconds": options.seconds})
     study.begin(running.begun, **running.settings(plan))
     went_on = f", goes on after {study.ended} trials" if study.ended else ""
-    progress.note(f"study {study.spec.name}{went_on}: {plan.concurrency or 'as many as fit'} trials at once")
+    on_gpus = f", {plan.gpus:g} GPU each" if plan.gpus and cluster.joined else ""
+    progress.note(f"study {study.spec.name}{went_on}: {plan.concurrency or 'as many as fit'} trials at once{on_gpus}")
     return engine.run(
         study,
         job,

@@ -62,6 +62,13 @@ class Cluster:
         """Whether these are the machines of a cluster that runs anyway."""
         return self._address is not None
 
+    def machines(self) -> Mapping[str, float]:
+        """What all machines have together, as Ray counts it (`CPU`, `GPU` …)."""
+        import ray
+
+        found: Mapping[str, float] = ray.cluster_resources()
+        return found
+
     def __enter__(self) -> Cluster:
         """Start the watchdog, then Ray.
 

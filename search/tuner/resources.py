@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
 import psutil
@@ -34,6 +35,15 @@ class Resources:
         """Threads a trial's libraries may use."""
         return max(1, int(self.cpus))
 
+    def joined(self, there: Mapping[str, float], gpus_per_trial: float | None) -> Resources:
+        """The same on a cluster that is there anyway: a GPU a trial where it has any, unless the user says otherwise.
+
+        Args:
+            there: what all its machines have, as Ray counts it.
+            gpus_per_trial: what the user says, None for nothing.
+        """
+        return replace(self, gpus=float(there.get("GPU", 0) >= 1)) if gpus_per_trial is None else self
+
 
 def plan(
     concurrency: int | None = None,
@@ -57,7 +67,8 @@ def plan(
         cores: usable cores; None to look.
         gpus: GPUs; None to look.
         memory: free bytes; None to look.
-        joined: whether an existing cluster is joined, whose machines bound the concurrency instead of this one.
+        joined: whether an existing cluster is joined, whose machines count instead of this one; `Resources.joined`
+            then gives each trial a GPU where they have any.
 
     Raises:
         InputError: a number is not above zero, or more is asked than there is.
@@ -72,9 +83,9 @@ def plan(
         raise InputError(f"--gpus-per-trial can't be negative, as {gpus_per_trial} is.")
     if gpus_per_trial is not None and gpus_per_trial > 1 and gpus_per_trial != int(gpus_per_trial):
         raise InputError(f"--gpus-per-trial {gpus_per_trial}: above 1 only whole GPUs can be given.")
-    share = (1.0 if gpus else 0.0) if gpus_per_trial is None else gpus_per_trial
     if joined:
-        return Resources(concurrency or 0, cpus_per_trial or 1.0, share, cores, gpus)
+        return Resources(concurrency or 0, cpus_per_trial or 1.0, gpus_per_trial or 0.0, cores, gpus)
+    share = (1.0 if gpus else 0.0) if gpus_per_trial is None else gpus_per_trial
     if share > gpus:
         raise InputError(f"--gpus-per-trial {share:g}: this machine has {gpus} GPUs. Use 0 to train on the CPU.")
     if concurrency is None:

@@ -19,18 +19,21 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.searching import counted
+
 pytestmark = pytest.mark.timeout(1200)
 
 
 class Nodes:
-    """`ray start`, as docs/cluster.md has it."""
+    """`ray start`, as docs/cluster.md has it; synthetic epochs take a second there."""
 
-    def __init__(self, folder: str, port: int) -> None:
+    def __init__(self, folder: str, port: int, *second: str) -> None:
         self.folder, self.address = folder, f"127.0.0.1:{port}"
         self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        self.environment |= {"XRAYTUNE_EPOCH_SECONDS": "1"}
         self.raylets: list[psutil.Process] = []
         self.start("--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={folder}")
-        self.start(f"--address={self.address}")
+        self.start(f"--address={self.address}", *second)
 
     def start(self, *arguments: str) -> None:
         before = self._raylets()
@@ -43,7 +46,9 @@ class Nodes:
         self.raylets += [p for p in self._raylets() if p not in before]
 
     def _raylets(self) -> list[psutil.Process]:
-        return [p for p in self._all() if p.name() == "raylet"]
+        """One a node; what a raylet starts bears its name until it runs its own program."""
+        found = [p for p in self._all() if p.name() == "raylet"]
+        return [p for p in found if p.ppid() not in {other.pid for other in found}]
 
     def _all(self) -> list[psutil.Process]:
         found = []
@@ -51,6 +56,17 @@ class Nodes:
             try:
                 if process.environ().get("XRAYTUNE_NODES") == self.folder:
                     found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def workers(self, node: int) -> list[int]:
+        """The processes in which trials run on the first (0) or second node."""
+        found = []
+        for process in self.raylets[node].children(recursive=True):
+            try:
+                if "Trainable" in " ".join(process.cmdline()):
+                    found.append(process.pid)
             except psutil.Error:
                 continue
         return found
@@ -71,28 +87,49 @@ class Nodes:
 
 
 @pytest.fixture
-def nodes() -> Iterator[Nodes]:
+def nodes(request: pytest.FixtureRequest) -> Iterator[Nodes]:
+    """Two; what the second one has beside a core can be given by the test."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    some = Nodes(tempfile.mkdtemp(prefix="xn", dir="/tmp"), port)
+    some = Nodes(tempfile.mkdtemp(prefix="xn", dir="/tmp"), port, *getattr(request, "param", ()))
     yield some
     some.end()
 
 
 def test_a_node_lost_in_mid_search_costs_no_trial(search, nodes):
-    search.start("--trials", "8", "--address", nodes.address, XRAYTUNE_EPOCH_SECONDS="1", **nodes.environment)
-    search.until_said(" complete ")
+    search.start("--trials", "6", "--pruner", "none", "--address", nodes.address, **nodes.environment)
+    at_work: list[int] = []
+    search.until(lambda: at_work.extend(w for w in nodes.workers(1) if len(search.begun().get(w, [])) > 1) or at_work)
     nodes.lose(nodes.raylets[1])
     assert search.wait() == 0, search.text
-    trials = search.trials()
-    assert sum(t["state"] in {"COMPLETE", "PRUNED"} for t in trials) == 8
+    trials = counted(search.trials())
+    assert [t["state"] for t in trials] == ["COMPLETE"] * 6
+    seed, _ = search.begun()[at_work[0]][-1]
+    number = next(t["number"] for t in trials if t["config"]["seed"] == seed)
+    assert [line for line in search.text.splitlines() if "its worker was lost" in line and f"trial {number}" in line]
+    elsewhere = [w for w, began in search.begun().items() if seed in {s for s, _ in began} and w != at_work[0]]
+    assert elsewhere, "another node's worker went on with it"
     assert nodes.raylets[0].is_running(), "a joined cluster is left as it was"
+
+
+@pytest.mark.parametrize("nodes", [("--num-gpus=1",)], indirect=True)
+def test_the_gpus_of_a_joined_cluster_are_used_by_a_driver_that_has_none(search, nodes):
+    """A GPU by name alone, which Ray hands out like a real one."""
+    search.start("--trials", "2", "--address", nodes.address, CUDA_VISIBLE_DEVICES="-1", **nodes.environment)
+    assert search.wait() == 0, search.text
+    assert "1 GPU each" in search.text
+    assert [t["result"]["device"] for t in counted(search.trials())] == ["gpu 0"] * 2
 
 
 def test_images_travel_to_the_workers_of_a_joined_cluster(search, nodes):
     arguments = ["--data", "demo", "--trials", "2", "--address", nodes.address]
     search.start(*arguments, space="smoke", **nodes.environment)
+    search.until(lambda: nodes.workers(0) or nodes.workers(1))  # each has yet to import its framework
+    pools = [path for path in search.cache.rglob("*.npy") if "ray" not in path.relative_to(search.cache).parts]
+    assert pools
+    for path in pools:  # no worker shares a disk with the driver
+        path.unlink()
     assert search.wait() == 0, search.text
     assert [t["state"] for t in search.trials()] == ["COMPLETE"] * 2
 

@@ -200,6 +200,16 @@ def test_shares_that_cant_be_had_are_refused():
         plan(concurrency=0, cores=2, gpus=0, memory=GIB)
 
 
+@pytest.mark.parametrize(
+    ("there", "asked", "share"),
+    [({"CPU": 8, "GPU": 4}, None, 1.0), ({"CPU": 8}, None, 0.0), ({"GPU": 4}, 0.25, 0.25), ({"GPU": 4}, 0.0, 0.0)],
+)
+@pytest.mark.parametrize("here", [0, 2])
+def test_the_gpus_of_a_joined_cluster_count_not_those_of_the_machine_that_joins_it(here, there, asked, share):
+    shares = plan(None, None, asked, cores=2, gpus=here, memory=GIB, joined=True).joined(there, asked)
+    assert shares.gpus == share
+
+
 @pytest.mark.parametrize(("visible", "count"), [("2,3", 2), ("GPU-8932f937", 1), ("-1", 0), ("", 0), ("0,-1,1", 1)])
 def test_gpus_that_the_user_hides_are_not_handed_out(monkeypatch, visible, count):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
