@@ -149,7 +149,7 @@ RECIPES: dict[str, Recipe] = {
             "mean_subtracted_cnn_224",
             "a Keras script on the Kermany X-rays at 224 px",
             "224 px, rotation 10°, shear, zoom, left-right flip, mean RGB subtracted",
-            "the network; the image's own mean stands for the set's",
+            "the network; the image's own mean stands for the set's; shifts, brightness, contrast and noise vary too",
             CNN | MEDIUM | {"cnn/image_size": 224, "cnn/normalization": "centered"},
         ),
         Recipe(
@@ -191,7 +191,7 @@ RECIPES: dict[str, Recipe] = {
             "a Keras tutorial that tells COVID-19 from negative films",
             "VGG16 frozen, global average pooling, dense 128, two-way softmax, Adam, batch 32, 10 epochs; "
             "rotation 20°, shifts, shear and zoom 0.2, left-right flip, nearest fill",
-            "the learning rate; pixels scaled to 0–1",
+            "the learning rate; pixels scaled to 0–1; shifts of 0.12; brightness, contrast and noise vary too",
             PLAIN
             | STRONG
             | {
