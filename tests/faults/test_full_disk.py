@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -17,6 +19,34 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def can_mount() -> bool:
     return subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode == 0
+
+
+SMALL_RESULTS = """
+mount -t tmpfs -o size=1300k none {results} && cd {root} || exit 9
+{search} >{home}/out 2>&1
+echo $? >{home}/rc
+df --output=avail {results} | tail -1 >{home}/left
+{look} >{home}/json
+"""
+
+
+@pytest.mark.skipif(not can_mount(), reason="this machine lets no one mount a small disk (unshare -rm)")
+def test_a_full_disk_is_said_once_and_the_study_opens_on_it_with_every_finished_trial(search, tmp_path):
+    search.results.mkdir()
+    run = " ".join(map(repr, search.command("--trials", "4000", "--pruner", "none")))
+    look = f"{sys.executable!r} -m search.leaderboard broken --json --results {str(search.results)!r}"
+    script = SMALL_RESULTS.format(results=search.results, root=ROOT, search=run, look=look, home=tmp_path)
+    environment = {"PATH": "/usr/bin:/bin:/sbin:/usr/sbin", "XRAYTUNE_EPOCH_SECONDS": "0", "HOME": str(tmp_path)}
+    subprocess.run(["unshare", "-rm", "sh", "-c", script], env=environment, timeout=300, check=True)
+    said = (tmp_path / "out").read_text()
+    assert int((tmp_path / "rc").read_text()) == 1, said
+    assert said.count("error: ") == 1
+    assert "full" in said or "No space left" in said
+    assert "Traceback" not in said
+    finished = told(said)
+    assert len(finished) == said.count(" complete ") > 0
+    assert finished.items() <= kept(json.loads((tmp_path / "json").read_text())["trials"]).items()
+    assert int((tmp_path / "left").read_text()) < 32, "KiB: the study was opened on the full disk"
 
 
 SMALL_CACHE = """
