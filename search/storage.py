@@ -297,7 +297,7 @@ class StudyView:
         return sorted(chosen, key=lambda t: (-(t.value or 0.0), t.number))
 
     def trial_folder(self, number: int) -> Path:
-        """Where that trial's predictions and result lie."""
+        """Where that trial's predictions lie."""
         return trial_folder(self.folder, number)
 
 

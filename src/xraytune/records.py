@@ -113,13 +113,13 @@ class EpochReport(Record):
 
     @property
     def standing(self) -> float:
-        """What pruners compare: the best epoch's value, this epoch's own where none is preferred."""
+        """What ASHA compares: the best epoch's value, this epoch's own where none is preferred."""
         return self.value if math.isnan(self.best_value) else self.best_value
 
 
 @dataclass(frozen=True)
 class TrialResult(Record):
-    """What a finished (or pruned) trial leaves behind; stored as user attributes and as `result.json`."""
+    """What a finished (or pruned) trial leaves behind; kept with it in the study's database."""
 
     value: float
     """The objective at the epoch whose weights were restored."""
