@@ -2,7 +2,8 @@
 
 Both sides train in one process each on two cores, on 2,000 real training films; imports, reading the films and building
 the prefix are not counted on either side (the second trial of a prefix is measured). The whole network's ten epochs are
-one epoch times ten: its epochs are alike, and ten would take half an hour.
+its first, building and tracing included, and nine times its second: its epochs are alike, and ten would take half an
+hour.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from tests.benchmarks.harness import Benchmark, UnavailableError, in_process, real_data
 
 TRIAL = """
-import os, sys, time
+import dataclasses, os, sys, time
 from pathlib import Path
 import numpy as np
 import spaces
@@ -26,13 +27,10 @@ from xraytune.training import Training
 from xraytune.trial_data import TrialData
 films, family, keep, epochs, size = sys.argv[1], sys.argv[2], sys.argv[3] == "keep", int(sys.argv[4]), 128
 dataset = data_room.load(films)
-train, held = dataset.select("train"), dataset.select("val")
-labels = np.array([i.label for i in (*train, *held)], np.int32)
+train = dataset.select("train")
 some = (64 * np.random.default_rng(0).permutation(len(train) // 64)[:, None] + np.arange(64)).ravel()[:2000]
-data = TrialData(
-    {size: arrays.pool(dataset, size)}, labels, np.arange(len(labels)).astype(str), some,
-    np.arange(len(train), len(train) + 200), dataset.classes, dataset.positive, dataset.channels,
-    dataset.train_fingerprint, Path(os.environ["BENCH_CACHE"]))
+data = TrialData.of(dataset, {size: arrays.pool(dataset, size)}, cache=Path(os.environ["BENCH_CACHE"]))
+data = dataclasses.replace(data, train=some, validation=np.arange(len(train), len(train) + 200))
 weights = {n: str(p) for n, p in backbones.reachable(names=["vgg16"]).items()}
 space = spaces.get("chest_xray", spaces.SpaceContext(weights=weights))
 point = config(space, family=family, epochs=10, augmentation="none", shape_jitter="none", patience=8,
@@ -48,21 +46,24 @@ training = Training(space, point, data, max_epochs=epochs)
 if family == "vgg_finetuned":  # an epoch is meant, not the tracing before it
     rows = some[:64]
     source = training._plain_source(rows)[rows]
-    training.shell.train_on_batch(source[:32], np.eye(2, dtype=np.float32)[labels[rows[:32]]])
+    training.shell.train_on_batch(source[:32], np.eye(2, dtype=np.float32)[data.labels[rows[:32]]])
     training.shell.predict_on_batch(source)
     began = time.perf_counter()
+took = []
 for _ in range(epochs):
     training.step()
-print((time.perf_counter() - began) * float(sys.argv[5]))
+    took.append(time.perf_counter() - began)
+print(took[-1] + float(sys.argv[5]) * (took[-1] - took[-2] if epochs > 1 else 0))
 """
 
 
-def _trial(family: str, keep: bool, epochs: int, times: int) -> float:
+def _trial(family: str, keep: bool, epochs: int, more: int) -> float:
+    """Seconds of so many epochs, and of so many more as the last one."""
     if not os.environ.get("XRAYTUNE_WEIGHTS"):
         raise UnavailableError("needs VGG16's weights: set XRAYTUNE_WEIGHTS to the folder that holds them")
     films = str(real_data("chest_xray"))
     cache = os.environ.get("XRAYTUNE_CACHE") or str(Path.home() / ".cache" / "xraytune")
-    return in_process(TRIAL, films, family, "keep" if keep else "whole", str(epochs), str(times), BENCH_CACHE=cache)
+    return in_process(TRIAL, films, family, "keep" if keep else "whole", str(epochs), str(more), BENCH_CACHE=cache)
 
 
 def benchmarks() -> list[Benchmark]:
@@ -70,14 +71,14 @@ def benchmarks() -> list[Benchmark]:
     return [
         Benchmark(
             "features.vgg_frozen_trial", "s", "lower",
-            partial(_trial, "vgg_frozen", True, 10, 1), partial(_trial, "vgg_frozen", False, 1, 10),
+            partial(_trial, "vgg_frozen", True, 10, 0), partial(_trial, "vgg_frozen", False, 2, 8),
             "ten epochs of vgg_frozen at 128 px on 2,000 films, second trial of its prefix, against the whole network "
-            "(one epoch times ten)",
+            "(its first epoch, and nine times its second)",
             target=30,
         ),
         Benchmark(
             "features.vgg_finetuned_epoch", "s", "lower",
-            partial(_trial, "vgg_finetuned", True, 1, 1), partial(_trial, "vgg_finetuned", False, 1, 1),
+            partial(_trial, "vgg_finetuned", True, 1, 0), partial(_trial, "vgg_finetuned", False, 1, 0),
             "an epoch of vgg_finetuned (last block) at 128 px on 2,000 films, prefix kept, against without",
             target=4,
         ),

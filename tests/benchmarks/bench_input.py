@@ -62,7 +62,7 @@ for _ in range(64):
 print(time.perf_counter() - began)
 """
 )
-"""The same 64 steps on one batch that is at hand: no input at all."""
+"""The same 64 steps, augmentation layers included, on one batch that is at hand: no input at all."""
 
 OUR_LAYERS = "layers = plan.augmentation.layers(0)"
 KERAS_LAYERS = """
@@ -71,13 +71,15 @@ a, k = AMOUNTS["medium"], keras.layers
 near = {"fill_mode": "nearest"}
 layers = [k.RandomRotation(a.rotation / 360, **near), k.RandomTranslation(a.shift, a.shift, **near),
     k.RandomZoom(a.zoom, **near), k.RandomShear(a.shear / 90, **near), k.RandomBrightness(a.brightness / 255),
-    k.RandomContrast(a.contrast, value_range=(0, 255)), k.GaussianNoise(a.noise)]
+    k.RandomContrast(a.contrast, value_range=(0, 255)), k.Rescaling(1 / 255), k.GaussianNoise(a.noise / 255),
+    k.Rescaling(255)]
 """
 """The same augmentation as Keras's users put it together: a layer for each change."""
 
 DIRECTORY = (
     NETWORK
     + """
+import tensorflow as tf
 network = space.build(hp)
 plan = Plan.of(point.values)
 films = keras.utils.image_dataset_from_directory(
@@ -88,7 +90,7 @@ def moved(x, y):
     for layer in layers:
         x = layer(x, training=True)
     return x, y
-films = films.map(moved).take(64).prefetch(2)
+films = films.map(moved, num_parallel_calls=tf.data.AUTOTUNE).take(64).prefetch(2)
 network.compile(optimizer="adam", loss=network.loss, jit_compile=False)
 network.fit(films.take(1), verbose=0)
 began = time.perf_counter()
@@ -108,7 +110,8 @@ def benchmarks() -> list[Benchmark]:
     return [
         Benchmark(
             "input.cnn_epoch", "s", "lower", partial(_run, OURS), partial(_run, BARE),
-            "an epoch of cnn at 64 px with medium augmentation from the mapped array, against its bare steps",
+            "an epoch of cnn at 64 px with medium augmentation from the mapped array, against the same steps, "
+            "augmentation layers included, on one batch that is at hand",
             target=1 / 1.3,
         ),
         Benchmark(
