@@ -311,7 +311,10 @@ def read_card(folder: Path) -> ModelCard:
     plain, content = artifacts.read_json(path), path.read_bytes()
     known = plain.pop("format", None) if isinstance(plain, dict) else FORMAT
     if known != FORMAT:
-        raise ArtifactError(f"{path} has format {known}; this version reads {FORMAT}. If it was changed, restore it.")
+        raise ArtifactError(
+            f"{path} has format {known}; this version reads {FORMAT}. Restore the file if it was changed; else call "
+            "search.retrain again: finished networks are kept."
+        )
     seal = _SEAL.search(content)
     if not seal or hashlib.sha256(content[: seal.start(1)]).hexdigest() != seal[1].decode():
         raise ArtifactError(f"{path} was changed after it was saved (its sha256 differs): it is not loaded.")

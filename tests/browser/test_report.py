@@ -65,10 +65,14 @@ def test_the_page_fits_its_width_asks_for_nothing_and_has_no_error(browser: Any,
     broken = "Array.from(document.images).filter(i => !i.naturalWidth).length"
     assert page.locator("figure img").count() >= 4
     assert page.evaluate(broken) == 0
-    hints = page.locator(".hint")
+    hints = page.locator(".hint:not(details *)")
     assert hints.count() >= 4
     assert hints.first.is_visible() == (width < 640)
     assert not page.locator("details").first.evaluate("e => e.open")
+    page.locator("#each summary").click()
+    assert page.locator("#each tbody tr").count() == 11
+    assert page.locator("#each td").first.is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     page.close()
 
 

@@ -205,6 +205,13 @@ def test_a_model_s_card_that_differs_in_any_byte_is_refused(model, tmp_path):
             read_card(tmp_path)
 
 
+def test_a_card_of_another_format_says_what_to_do(model, tmp_path):
+    text = (model / "model.json").read_text()
+    (tmp_path / "model.json").write_text(text.replace('"format": 2', '"format": 1'))
+    with pytest.raises(ArtifactError, match=r"format 1; this version reads 2.*search\.retrain"):
+        read_card(tmp_path)
+
+
 def test_loading_an_export_that_was_not_made_says_how_to_make_it(model):
     with pytest.raises(ArtifactError, match=r"python -m search\.export"):
         load_model(model / "model.onnx")
