@@ -67,9 +67,14 @@ def earlier(home) -> StudyView:
 
 
 def test_the_median_pruner_ends_trials_and_every_value_is_kept(earlier):
-    assert earlier.spec.sampler == "qmc"
     assert len(earlier.trials()) == 30
     assert pruned(earlier)
+
+
+def test_a_quasi_random_start_comes_to_each_eighth_of_a_range_once(earlier):
+    assert earlier.spec.sampler == "qmc"
+    first = [t.config.values["shared"] for t in earlier.trials()[:8]]
+    assert sorted(int(8 * value) for value in first) == list(range(8))
 
 
 def test_a_warm_start_tries_the_best_of_the_earlier_study_first(home, earlier):
