@@ -8,13 +8,16 @@ import h5py
 import keras
 import keras_tuner
 import numpy as np
+import pytest
 
 import spaces
+from xraytune import augmentation, batches, features
 from xraytune.models import heads
 from xraytune.models.compiling import compile_network
 from xraytune.models.plan import Plan
 from xraytune.models.weight_files import expected
 from xraytune.records import TrialConfig
+from xraytune.training import Training
 from xraytune.trial_data import TrialData
 
 
@@ -109,3 +112,34 @@ def toy(seed: int = 1, **values: object) -> TrialConfig:
     """A point of `Toy`: two epochs of the head, four in all, unless `values` say otherwise."""
     usual = {"image_size": 28, "batch_size": 16, "epochs": 4, "head_epochs": 2, "rate_factor": 0.5, "optimizer": "sgd"}
     return TrialConfig("toy", usual | {"learning_rate": 0.01} | values, seed)  # type: ignore[arg-type]
+
+
+def kept_and_whole(space: keras_tuner.HyperModel, point: TrialConfig, data: TrialData, epochs: int) -> list[Training]:
+    """One trial through its kept prefix and one through the whole network, on the same images, epoch by epoch.
+
+    Args:
+        space: builds the network.
+        point: with `augmentation_copies` its kept copies are what the whole network is trained on, too.
+        data: a block of 64 images, no more.
+        epochs: of 64 images each.
+    """
+    found, copies = [], []
+    real = augmentation.apply
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "LEAST_EPOCH", 64)
+        patch.setattr(augmentation, "apply", lambda *given: copies.append(real(*given)) or copies[-1])
+        for keep in (True, False):
+            if not keep:
+                patch.setattr(features, "split", lambda model: None)
+                patch.setattr(augmentation.Augmentation, "layers", lambda *_: [])
+                if copies:
+                    patch.setattr(
+                        Training, "_training_source", lambda _, epoch, rows: copies[(epoch - 1) % len(copies)]
+                    )
+            training = Training(space, point, data, max_epochs=epochs)
+            assert (training.prefix is not None) == keep
+            for _ in range(epochs):
+                training.step()
+            found.append(training)
+            assert len(copies) == (training.plan.copies if training.plan.augmentation else 0)
+    return found

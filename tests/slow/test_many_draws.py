@@ -10,9 +10,9 @@ import psutil
 import pytest
 
 from spaces import recipes
-from tests.made_networks import config, space, trial_data, write_weights
+from tests.made_networks import Toy, config, kept_and_whole, space, toy, trial_data, write_weights
 from tests.unit.test_spaces import draw
-from xraytune import batches, features
+from xraytune import batches
 from xraytune.models import measured
 from xraytune.models.weight_files import DENSENET_BLOCKS, VGG_CONVOLUTIONS
 from xraytune.training import Training
@@ -51,7 +51,12 @@ def test_every_recipe_builds(weights, name):
 
 MODES = [
     {"family": "vgg_frozen", "vgg_frozen__backbone": "vgg19", "vgg_frozen__image_size": 48},
-    {"family": "vgg_finetuned", "vgg_finetuned__image_size": 48, "vgg_finetuned__trained_blocks": 2},
+    {
+        "family": "vgg_finetuned",
+        "vgg_finetuned__image_size": 48,
+        "vgg_finetuned__trained_blocks": 2,
+        "vgg_finetuned__head_epochs": 1,
+    },
     {"family": "densenet", "densenet__mode": "frozen", "densenet__image_size": 48},
     {"family": "densenet", "densenet__mode": "last_block", "densenet__image_size": 48, "densenet__head_epochs": 1},
     {"family": "densenet", "densenet__mode": "scratch", "densenet__image_size": 48},
@@ -65,43 +70,44 @@ def test_each_mode_trains_and_predicts_on_gray_and_on_rgb(weights, values, class
     full = space(weights=weights, channels=channels, classes=classes)
     data = trial_data(tmp_path, n=48, classes=classes, channels=channels, sizes=(48,))
     training = Training(full, config(full, **values, batch_size=16), data, max_epochs=2)
+    later = [layer for layer in training._thaw if layer.weights]  # a head that is trained first: what joins it then
+    assert bool(later) == any("head_epochs" in name for name in values)
+    begun = [layer.get_weights()[0] for layer in later]
     training.step()
+    assert all(np.array_equal(layer.get_weights()[0], w) for layer, w in zip(later, begun, strict=True))
     training.step()
+    assert not any(np.array_equal(layer.get_weights()[0], w) for layer, w in zip(later, begun, strict=True))
     training.finish()
     images = data.pools[48][data.validation]
     np.testing.assert_allclose(training.model.predict(images, verbose=0), training.validation_predictions(), atol=2e-2)
 
 
+@pytest.mark.parametrize("copies", [0, 2])
 @pytest.mark.parametrize("mode", ["frozen", "last_block"])
-def test_a_densenets_kept_prefix_changes_nothing(weights, mode, tmp_path, monkeypatch):
+def test_a_densenets_kept_prefix_changes_nothing(weights, mode, copies, tmp_path):
     full = space(weights=weights)
     data = trial_data(tmp_path, n=64, sizes=(48,))
     values = {"family": "densenet", "densenet__mode": mode, "densenet__image_size": 48, "head__dropout": 0.0}
     values |= {"densenet__head_epochs": 0} if mode == "last_block" else {}  # the block trains from the first epoch on
-    extra = {"augmentation": "none", "shape_jitter": "none", "batch_size": 16, "learning_rate": 1e-4}
-    point = config(full, **values, **extra)
-    found = []
-    for keep in (True, False):
-        if not keep:
-            monkeypatch.setattr(features, "split", lambda model: None)
-        training = Training(full, point, data, max_epochs=1)
-        before = training._validate()
-        training.step()
-        found.append((before, training.validation_predictions(), training.finish().metrics["val_auc"]))
-    (before, after, auc), (whole_before, whole_after, whole_auc) = found
-    np.testing.assert_allclose(before, whole_before, atol=2e-3)
-    np.testing.assert_allclose(after, whole_after, atol=1e-2)
-    assert abs(auc - whole_auc) < 0.005
+    values |= {"augmentation": "medium" if copies else "none", "densenet__augmentation_copies": copies}
+    point = config(full, **values, shape_jitter="none", batch_size=16, learning_rate=1e-4)
+    kept, whole = kept_and_whole(full, point, data, epochs=2)
+    np.testing.assert_allclose(kept.validation_predictions(), whole.validation_predictions(), atol=1e-2)
+    assert abs(kept.finish().metrics["val_auc"] - whole.finish().metrics["val_auc"]) < 0.005
 
 
-def test_over_fifty_trials_no_network_stays_alive_and_memory_does_not_grow(tmp_path, monkeypatch):
+def test_over_fifty_small_trials_a_third_with_a_kept_prefix_no_network_stays_alive_and_memory_does_not_grow(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(batches, "LEAST_EPOCH", 36)
     data = trial_data(tmp_path, n=48)
     smoke = space("smoke")
     used, networks = [], []
     for seed in range(50):
-        point = config(smoke, family=("dense", "cnn")[seed % 2], seed=seed)
-        training = Training(smoke, point, data, max_epochs=1)
+        family = ("dense", "cnn", "toy")[seed % 3]
+        point = toy(seed=seed, head_epochs=0) if family == "toy" else config(smoke, family=family, seed=seed)
+        training = Training(Toy() if family == "toy" else smoke, point, data, max_epochs=1)
+        assert (training.prefix is not None) == (family == "toy")
         training.step()
         training.finish()
         networks.append(weakref.ref(training.model))

@@ -14,7 +14,7 @@ import pytest
 
 import spaces
 from spaces import narrowing
-from tests.made_networks import config, space, trial_data, write_weights
+from tests.made_networks import Toy, config, kept_and_whole, space, toy, trial_data, write_weights
 from xraytune import features, prefix_store, session
 from xraytune.augmentation import Augmentation
 from xraytune.errors import FatalError, TrialError
@@ -212,23 +212,25 @@ POINTS = [
 
 
 @pytest.mark.parametrize("values", POINTS, ids=lambda v: v["family"])
-def test_with_and_without_a_kept_prefix_a_trial_is_the_same(values, weights, tmp_path, monkeypatch):
+def test_with_and_without_a_kept_prefix_a_trial_is_the_same(values, weights, tmp_path):
     full = space(weights=weights)
-    data = trial_data(tmp_path, n=64, sizes=(48,))
-    point = config(full, **values, augmentation="none", shape_jitter="none", batch_size=16, head__dropout=0.0)
-    predictions = []
-    for keep in (True, False):
-        if not keep:
-            monkeypatch.setattr(features, "split", lambda model: None)
-        training = Training(full, point, data, max_epochs=1)
-        assert (training.prefix is not None) == keep
-        before = training._validate()
-        training.step()
-        predictions.append((before, training.validation_predictions(), training.finish().metrics["val_auc"]))
-    kept, whole = predictions
-    np.testing.assert_allclose(kept[0], whole[0], atol=2e-3)
-    np.testing.assert_allclose(kept[1], whole[1], atol=1e-2)
-    assert abs(kept[2] - whole[2]) < 0.005
+    copies = {f"{values['family']}__augmentation_copies": 2, "augmentation": "medium", "shape_jitter": "none"}
+    point = config(full, **values, **copies, batch_size=16, head__dropout=0.0, learning_rate=1e-4)
+    the_same(*kept_and_whole(full, point, trial_data(tmp_path, n=64, sizes=(48,)), epochs=2))
+
+
+@pytest.mark.parametrize("copies", [0, 2])
+def test_with_and_without_a_kept_prefix_a_trial_whose_head_is_trained_first_is_the_same(copies, tmp_path):
+    point = toy(head_epochs=1, augmentation="medium" if copies else "none", augmentation_copies=copies)
+    the_same(*kept_and_whole(Toy(), point, trial_data(tmp_path, n=64, sizes=(28,)), epochs=3))
+
+
+def the_same(kept, whole):
+    """Two trainings but for what float16 rounds off."""
+    for one, other in zip(kept.curve, whole.curve, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-2)
+        assert one["val_auc"] == pytest.approx(other["val_auc"], abs=0.005)
+    np.testing.assert_allclose(kept.validation_predictions(), whole.validation_predictions(), atol=1e-2)
 
 
 def test_augmented_copies_cycle_and_are_shared(weights, tmp_path):

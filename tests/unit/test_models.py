@@ -55,6 +55,25 @@ def test_every_head_ends_any_feature_map(pool):
     assert network.count_params() < 30_000  # flattening averages down to 7 × 7 first
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("pool", heads.POOLS)
+def test_every_head_trains_on_gray_and_rgb_with_two_and_three_classes(pool, channels, classes):
+    network = build(
+        space(channels=channels, classes=classes),
+        family="cnn", cnn__image_size=28, cnn__blocks=1, cnn__width=8, head__pool=pool, head__layers=1, head__units=8,
+        learning_rate=1e-2, optimizer="sgd",
+    )  # fmt: skip
+    trained = [layer for layer in network.layers if layer.name.startswith(("head_", "predictions")) and layer.weights]
+    assert any(isinstance(layer, keras.layers.Conv2D) for layer in trained) == (pool == "cnn")
+    before = [layer.get_weights()[0] for layer in trained]
+    x, labels = films(28, channels, n=12), np.arange(12) % classes
+    loss, *_ = network.train_on_batch(x, np.eye(classes, dtype=np.float32)[labels])
+    assert np.isfinite(loss)
+    assert all(np.any(layer.get_weights()[0] != was) for layer, was in zip(trained, before, strict=True))
+    np.testing.assert_allclose(network.predict_on_batch(x).sum(axis=1), np.ones(12), atol=1e-5)
+
+
 @pytest.mark.parametrize("how", ["imagenet", "unit", "standardized"])
 def test_a_vgg_takes_gray_films_with_each_normalization(vgg16, how):
     network = build(
