@@ -24,6 +24,9 @@ from xraytune.failures import full_disk
 HARD_EXIT = 7.0
 """Seconds after the first Ctrl-C at which the driver ends itself, should anything hang: 10 are promised."""
 
+COMPUTED_BY = ("KERAS_BACKEND", "TF_DETERMINISTIC_OPS", "XRAYTUNE_XLA")
+"""Environment variables that workers are given on whatever machine."""
+
 for _name, _value in {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
@@ -166,6 +169,7 @@ def _tune(
         gpus=resources.gpus,
         deadline=conductor.budget.end,
         memory=memory,
+        environment={name: os.environ[name] for name in COMPUTED_BY if name in os.environ},
     )
     shares = tune.PlacementGroupFactory(
         [{"CPU": resources.cpus, **({"GPU": resources.gpus} if resources.gpus else {})}]

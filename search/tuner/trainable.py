@@ -70,6 +70,8 @@ class Assignment:
     """When the search's time ends, in seconds since 1970."""
     memory: int
     """Bytes of memory a trial may take, 0 for no limit."""
+    environment: Mapping[str, str]
+    """What of the driver's environment decides what is computed: the machines of a joined cluster have their own."""
 
 
 class TrialTrainable(Trainable):  # type: ignore[misc]
@@ -79,6 +81,7 @@ class TrialTrainable(Trainable):  # type: ignore[misc]
         """Prepare the process for its first trial."""
         assert assignment is not None
         self._given = assignment
+        os.environ.update(assignment.environment)
         _die_with_parent()
         _log_into(Path(assignment.logs))
         limit_threads(assignment.threads)

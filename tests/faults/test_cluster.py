@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -122,16 +123,29 @@ def test_the_gpus_of_a_joined_cluster_are_used_by_a_driver_that_has_none(search,
     assert [t["result"]["device"] for t in counted(search.trials())] == ["gpu 0"] * 2
 
 
-def test_images_travel_to_the_workers_of_a_joined_cluster(search, nodes):
-    arguments = ["--data", "demo", "--trials", "2", "--address", nodes.address]
-    search.start(*arguments, space="smoke", **nodes.environment)
+SMOKE = """
+import os
+from spaces.smoke import Smoke
+
+class Told(Smoke):
+    def build(self, hp):
+        print("deterministic:", os.environ.get("TF_DETERMINISTIC_OPS"), flush=True)
+        return super().build(hp)
+"""
+
+
+def test_images_and_how_to_compute_travel_to_the_workers_of_a_joined_cluster(search, nodes, tmp_path):
+    (tmp_path / "told.py").write_text(SMOKE)
+    arguments = ["--data", "demo", "--trials", "2", "--address", nodes.address, "--deterministic"]
+    search.start(*arguments, space=f"{tmp_path / 'told.py'}:Told", **nodes.environment)
     search.until(lambda: nodes.workers(0) or nodes.workers(1))  # each has yet to import its framework
     pools = [path for path in search.cache.rglob("*.npy") if "ray" not in path.relative_to(search.cache).parts]
     assert pools
     for path in pools:  # no worker shares a disk with the driver
         path.unlink()
     assert search.wait() == 0, search.text
-    assert [t["state"] for t in search.trials()] == ["COMPLETE"] * 2
+    assert [t["state"] for t in counted(search.trials())] == ["COMPLETE"] * 2
+    assert set(re.findall(r"deterministic: (\w+)", search.logs)) == {"1"}
 
 
 def test_an_address_where_nobody_answers_is_said_and_leaves_nothing(search):
