@@ -151,8 +151,10 @@ class Retraining:
         with printing.progress() as progress:
             pools = arrays.pools(dataset, sizes, progress)
         trial_data = TrialData.of(
-            dataset, pools, refit=True, cache=cache.folder(), weights_dir=self.options.weights_dir
-        )
+            dataset, pools,
+            refit=True, cache=cache.folder(), cache_limit=self.options.cache_limit,
+            weights_dir=self.options.weights_dir,
+        )  # fmt: skip
         return Recipe(
             spec.space, context, trial_data, spec.objective, spec.beta, spec.max_epochs, spaces.fingerprint(spec.space)
         )

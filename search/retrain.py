@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,6 +46,9 @@ class Options:
     weights_dir: Path | None = None
     results: Path = Path("results")
     storage: str | None = None
+    cache: Path | None = None
+    cache_limit: int = 0
+    """Bytes that kept prefixes may take on disk; 0 leaves it to the library."""
 
 
 def main(
@@ -74,6 +78,8 @@ def main(
     ] = None,
     results: Annotated[Path, typer.Option(help="The results folder.")] = Path("results"),
     storage: Annotated[str | None, typer.Option(help="Optuna storage URL, if not results/studies.db.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Where decoded images are kept")] = None,
+    cache_limit: Annotated[str | None, typer.Option(help="What kept prefixes may take on disk: 20GB")] = None,
 ) -> None:
     """Retrain a study's winner, open its sealed test set, print and save the final metrics.
 
@@ -84,7 +90,8 @@ def main(
     seconds = console.duration(time) if time else None
     options = Options(
         which, study, final, threshold, finalists, folds, seeds, seconds, workers, tta,
-        compare_recipes, data, weights_dir, results, storage,
+        compare_recipes, data, weights_dir, results, storage, cache,
+        console.size(cache_limit, "--cache-limit") if cache_limit else 0,
     )  # fmt: skip
     retrain(options)
 
@@ -97,6 +104,8 @@ def retrain(options: Options) -> dict[str, Any]:
         FatalError: no finalist could be trained, or the disk is full.
     """
     _check(options)
+    if options.cache:
+        os.environ["XRAYTUNE_CACHE"] = str(options.cache.absolute())  # for the workers too
     study = open_study(options.study, options.results, options.storage)
     chosen = finalists.choose(study, options.which, options.finalists)
     lock = StudyLock(study.results, study.name, "retrained")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import shutil
@@ -10,22 +11,27 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import typer
 import yaml
 from PIL import Image
+from typer.testing import CliRunner
 
 from search import ledger, predict, report
 from search.final import Retraining
 from search.retrain import Options, retrain
+from search.retrain import main as retrain_main
 from search.storage import open_study
 from tests.e2e.retraining import made_study
+from tests.made_networks import write_weights
 from tests.searching import command
 from xraytune import artifacts, evaluation, metrics
 from xraytune.data.items import MARKER
-from xraytune.errors import ArtifactError, InputError, StudyError
+from xraytune.errors import ArtifactError, InputError, StudyError, WeightsError
 from xraytune.model_file import load_model, read_card
 
 HERE = Path(__file__).parent
@@ -307,6 +313,49 @@ def test_drawn_films_in_a_folder_are_retrained_from_that_folder(tmp_path: Path) 
     dataset = Retraining(study, study.trials(), Options(results=tmp_path / "results"))._data()
     assert dataset.root == films
     assert dataset.demonstration
+
+
+def made_to_retrain(home: Path, **spec: Any) -> tuple[Any, Any]:
+    """A small study's view with these fields of its specification, and its data as they were loaded."""
+    study = made_study.make(home / "results", made_study.draw_films(home / "films", each=8))
+    changed = SimpleNamespace(spec=dataclasses.replace(study.spec, **spec), folder=study.folder, trials=study.trials)
+    return changed, Retraining(study, study.trials(), Options(results=home / "results"))._data()
+
+
+def test_a_retraining_keeps_what_it_makes_where_it_is_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XRAYTUNE_CACHE", str(tmp_path / "usual"))
+    _, dataset = made_to_retrain(tmp_path)
+    seen = []
+
+    def kept(self: Retraining) -> dict[str, Any]:
+        seen.append(self._recipe(dataset).data)
+        return {}
+
+    monkeypatch.setattr(Retraining, "run", kept)
+    told = ["--cache", str(tmp_path / "told"), "--cache-limit", "3GB", "--results", str(tmp_path / "results")]
+    program = typer.Typer()
+    program.command()(retrain_main)
+    assert CliRunner().invoke(program, ["best", *told]).exit_code == 0
+    [data] = seen
+    assert data.cache_limit == 3 * 2**30
+    assert data.cache == tmp_path / "told"
+    assert {path.parent for path in data.pools.values()} == {tmp_path / "told" / "arrays"}
+
+
+def test_weights_other_than_those_of_the_search_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XRAYTUNE_CACHE", str(tmp_path / "cache"))
+    for folder in ("searched", "other"):
+        (tmp_path / folder).mkdir()
+    searched = write_weights("vgg16", tmp_path / "searched" / "vgg16_imagenet_notop.weights.h5", seed=0)
+    other = write_weights("vgg16", tmp_path / "other" / "vgg16_imagenet_notop.weights.h5", seed=1)
+    study, dataset = made_to_retrain(tmp_path, weights={"vgg16": artifacts.sha256(searched)})
+
+    def with_weights(folder: Path) -> Any:
+        return Retraining(study, study.trials(), Options(weights_dir=folder))._recipe(dataset)
+
+    with pytest.raises(WeightsError, match=f"{other} is not the file .* searched with .* --weights-dir"):
+        with_weights(other.parent)
+    assert with_weights(searched.parent).context.weights == {"vgg16": str(searched)}
 
 
 def test_changed_data_are_refused_with_the_file_that_changed(
