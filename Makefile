@@ -111,7 +111,8 @@ lint: $(VENV)/.ready-dev ## style and types
 
 .PHONY: test
 test: lint ## lint, types and the first tier of tests (needs nothing outside the clone)
-	$(PYTEST)
+	$(PYTEST) -n 2 --dist loadfile tests/unit tests/contracts
+	$(PYTEST) tests/e2e
 
 .PHONY: test-faults
 test-faults: $(VENV)/.ready-dev ## every fault caused for real: kills, full disks, lost nodes (ONLY=file for one)
