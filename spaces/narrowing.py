@@ -148,8 +148,8 @@ def to_audit(
 
     Of what the audit found, a robust search offers the remedy in full or not at all. Validation images share the
     shortcut, so their score can't say how little of a remedy is enough: light and strong shape jitter tie on folds of
-    Kermany's films (docs/results.md, line 8). On a planted shortcut, light was worse than strong on the test films
-    (docs/robust-validation.md).
+    Kermany's films (docs/results.md, line 8), and on planted shortcuts strong was as good or better on the test films
+    where the score said otherwise (docs/robust-validation.md).
 
     Args:
         space: the space's name; only our own are narrowed.
