@@ -34,9 +34,12 @@ def _dismantle_abandoned_graphs() -> None:
     from tensorflow.python.framework import func_graph, ops, tensor
 
     graphs = [found for found in gc.get_objects() if isinstance(found, func_graph.FuncGraph)]
-    own = (ops.Operation, tensor.Tensor)
+    held: set[int] = set()
+    for holder in gc.get_referrers(*graphs):  # one walk over all objects, however many graphs there are
+        if holder is not graphs and not isinstance(holder, ops.Operation | tensor.Tensor):
+            held.update(map(id, gc.get_referents(holder)))
     for graph in graphs:
-        if all(holder is graphs or isinstance(holder, own) for holder in gc.get_referrers(graph)):
+        if id(graph) not in held:
             func_graph.dismantle_func_graph(graph)
 
 
