@@ -1,0 +1,87 @@
+"""Operating thresholds: each policy, and which of them the evidence supports, on made predictions."""
+
+import numpy as np
+import pytest
+
+from tests.made_predictions import predictions, split
+from xraytune import thresholds
+from xraytune.errors import InputError
+
+
+def test_each_policy_on_a_hand_made_example() -> None:
+    labels = np.array([0, 0, 0, 1, 0, 1, 1, 1])
+    scores = {"clean": np.array([0.1, 0.2, 0.3, 0.35, 0.5, 0.6, 0.8, 0.9])}
+    assert thresholds.fit("0.4", labels, scores, 2) == 0.4
+    assert thresholds.fit("sensitivity:0.95", labels, scores, 2) == pytest.approx(0.325)
+    assert thresholds.fit("sensitivity:0.75", labels, scores, 2) == pytest.approx(0.55)
+    assert thresholds.fit("f-beta", labels, scores, 2) == pytest.approx(0.325)
+    # 0.55: 3/4 + 4/4 - 1 = 0.75; 0.325: 4/4 + 3/4 - 1 = 0.75: a plateau of two
+    assert thresholds.fit("youden", labels, scores, 2) in {0.325, 0.55}
+
+
+def policy(
+    name: str, evidence: float, sensitivity: float, specificity: float, sure: float = -0.01
+) -> thresholds.Policy:
+    return thresholds.Policy(name, 0.3, evidence, 0.01, (sure, 0.1), sensitivity, specificity)
+
+
+def test_the_default_policy_keeps_one_half_unless_evidence_is_clear() -> None:
+    half = policy("0.5", 0.94, 0.95, 0.9)
+    assert thresholds.automatic([half, policy("f-beta", 0.96, 0.97, 0.88, sure=-0.001)], 2.0).name == "0.5"
+    assert thresholds.automatic([half, policy("f-beta", 0.945, 0.97, 0.9, sure=0.001)], 2.0).name == "f-beta"
+
+
+def test_one_hard_fold_gives_no_policy_a_lead() -> None:
+    """Evidence of 0.5 by fold 0.96, 0.96, 0.96, 0.96, 0.80, of another 0.965 everywhere: the mean is far above."""
+    low, high = thresholds._interval(np.array([0.005, 0.005, 0.005, 0.005, 0.165]))
+    assert low < 0 < high
+    low, high = thresholds._interval(np.array([0.004, 0.006, 0.005, 0.004, 0.006]))
+    # mean 0.005, deviation 0.001, t(0.975, 4) = 2.776: half a width of 2.776 * 0.001 / sqrt(5)
+    assert (low, high) == pytest.approx((0.005 - 0.0012415, 0.005 + 0.0012415), abs=1e-6)
+
+
+def test_evidence_no_better_than_calling_everybody_ill_chooses_no_such_threshold() -> None:
+    # of equally frequent classes "always positive" has an F2 of 5/6
+    weak = [policy("0.5", 0.73, 0.92, 0.54), policy("shared", 0.83, 1.0, 0.05), policy("youden", 0.55, 0.75, 0.87)]
+    assert thresholds.automatic(weak, 2.0).name == "youden"
+
+
+def test_probabilities_that_are_too_small_lead_away_from_one_half() -> None:
+    labels, p = predictions(800)
+    low = p[:, 1] / 3
+    tuned = thresholds.compare(("0.5", "f-beta", "youden"), labels, {"clean": low}, split(labels), 2.0)
+    assert thresholds.automatic(tuned, 2.0).name != "0.5"
+
+
+def test_views_move_the_evidence() -> None:
+    labels, p = predictions(800)
+    views = {"clean": p[:, 1], "darker": np.clip(p[:, 1] - 0.4, 0, 1)}
+    clean = thresholds.compare(("0.5",), labels, {"clean": p[:, 1]}, split(labels), 2.0)[0]
+    both = thresholds.compare(("0.5", thresholds.SHARED), labels, views, split(labels), 2.0)
+    assert both[0].evidence < clean.evidence
+    assert both[0].sensitivity < clean.sensitivity
+    assert both[1].evidence >= both[0].evidence - both[0].error
+
+
+def test_the_threshold_that_is_judged_is_the_one_that_is_deployed_though_few_images_have_views() -> None:
+    labels, p = predictions(2000)
+    often = np.flatnonzero((labels == 1) | (np.arange(2000) % 4 == 0))  # four in five are positive
+    labels, scores = labels[often], p[often, 1]
+    rows = np.sort(np.concatenate([np.flatnonzero(labels == c)[:100] for c in (0, 1)]))  # those with views: half
+    folds = split(labels)
+    place = {int(row): i for i, row in enumerate(rows)}
+    inner = [tuple(np.array([place[int(i)] for i in part if int(i) in place]) for part in fold) for fold in folds]
+    views = {"clean": scores[rows], "darker": np.clip(scores[rows] - 0.1, 0, 1)}
+    everything = thresholds.Everything(labels == 1, scores, folds)
+    found = {q.name: q for q in thresholds.compare(("f-beta", "shared"), labels[rows], views, inner, 2.0, everything)}
+    of_few = thresholds.compare(("f-beta", "shared"), labels[rows], views, inner, 2.0)
+    assert found["f-beta"].threshold == thresholds.fit("f-beta", labels, {"clean": scores}, 2.0)
+    assert found["f-beta"].threshold < of_few[0].threshold  # where nearly all are ill, F2 calls all of them ill
+    assert found["f-beta"].specificity < of_few[0].specificity - 0.02
+    assert found["shared"] == of_few[1]
+
+
+@pytest.mark.parametrize("bad", ["1.5", "0", "sensitivity", "sensitivity:2", "best", ""])
+def test_an_unknown_policy_is_refused_with_those_there_are(bad: str) -> None:
+    with pytest.raises(InputError, match="youden"):
+        thresholds.check(bad)
