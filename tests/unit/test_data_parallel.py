@@ -40,15 +40,6 @@ class Slow:
         return os.getpid(), [number * number for number in piece]
 
 
-class Dying(Slow):
-    """Ends every process but the first, with a piece in hand."""
-
-    def __call__(self, piece: range) -> tuple[int, list[int]]:
-        if os.getpid() != self.employer:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().__call__(piece)
-
-
 class Refusing(Slow):
     """Meets something that must be said."""
 
@@ -70,6 +61,16 @@ class Together(Slow):
         until = time.monotonic() + 60
         while piece.start and not self.told.exists() and time.monotonic() < until:
             time.sleep(0.01)
+        return super().__call__(piece)
+
+
+class Dying(Together):
+    """Ends every process but the first, with a piece in hand; that one waits until it has happened."""
+
+    def __call__(self, piece: range) -> tuple[int, list[int]]:
+        if os.getpid() != self.employer:
+            self.told.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
         return super().__call__(piece)
 
 
@@ -125,8 +126,9 @@ def test_one_core_works_alone(monkeypatch):
     assert done(Slow(EMPLOYER, 0.01)) == {EMPLOYER}
 
 
-def test_what_helpers_that_were_killed_had_in_hand_is_done_here():
-    assert done(Dying(EMPLOYER)) == {EMPLOYER}
+def test_what_helpers_that_were_killed_had_in_hand_is_done_here(tmp_path):
+    assert done(Dying(EMPLOYER, told=tmp_path / "told")) == {EMPLOYER}
+    assert (tmp_path / "told").exists()
 
 
 class Local(Slow):
@@ -148,14 +150,16 @@ def test_an_error_is_raised_here_whoever_met_it():
 
 
 def test_an_interrupt_ends_the_helpers():
-    before = children()
+    before, helping = children(), []
 
     def stop(finished, count, what):
         if finished > COUNT // 2:
+            helping.extend(set(children()) - set(before))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         parallel.spread(Slow(EMPLOYER), COUNT, "reading", stop)
+    assert helping
     assert children() == before
 
 

@@ -46,7 +46,7 @@ ROW = np.dtype(
 )
 """What is kept of a file: 136 bytes, where Python objects would take a thousand."""
 
-_LAYOUT = 5  # of the kept table; raised when what is measured changes
+_LAYOUT = 6  # of the kept table; raised when what is measured changes
 _KEPT = ("rows", "thumbnails")  # arrays beside the table
 _RACY_NS = 2_000_000_000
 _MOST_BYTES = 256 << 20  # a film of 50 megapixels at 16 bit, uncompressed, is 100 MB
@@ -233,7 +233,7 @@ def _load(home: Path) -> Inspection | None:
             if head["made_by"] != _maker():
                 return None
             rows, thumbnails = (np.load(home / f"{what}-{head['name']}.npy", mmap_mode="r") for what in _KEPT)
-            keys = kept["keys"].tobytes().decode(errors="surrogateescape").split("\0")
+            keys = kept["keys"].tobytes().decode(errors="surrogateescape").split("\0")[:-1]
             problems = {int(row): problem for row, problem in head["problems"]}
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return None
@@ -244,8 +244,7 @@ def _load(home: Path) -> Inspection | None:
 def _save(home: Path, keys: Sequence[str], problems: dict[int, str], name: str) -> None:
     """Keep the findings for the next start, beside the arrays of this name."""
     head = {"made_by": _maker(), "name": name, "problems": sorted(problems.items())}
-    names = "\0".join(keys).encode(errors="surrogateescape")  # no path holds a zero byte
-    text, bytes_ = (np.frombuffer(content, np.uint8) for content in (json.dumps(head).encode(), names))
+    text, bytes_ = (np.frombuffer(content, np.uint8) for content in (json.dumps(head).encode(), Keys.of(keys).text))
     with artifacts.atomic_write(home / "table.npz") as temporary:
         np.savez(temporary, head=text, keys=bytes_)
     for old in (path for what in _KEPT for path in home.glob(f"{what}-*.npy")):
