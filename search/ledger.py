@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from xraytune.errors import FatalError
+from xraytune.failures import FULL
 
 NAME = "ledger.jsonl"
 
@@ -66,7 +67,7 @@ def _check_room(study_folder: Path) -> None:
         with tempfile.TemporaryFile(dir=study_folder) as file:
             os.posix_fallocate(file.fileno(), 0, ROOM)
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:  # others: a file system that can't reserve
+        if error.errno in {*FULL, errno.EFBIG}:  # others: a file system that can't reserve
             raise FatalError(
                 f"{study_folder} has no {ROOM >> 20} MB left for what the test set will show ({error.strerror}), so it "
                 f"stays closed. {AGAIN}"

@@ -13,7 +13,6 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -190,11 +189,8 @@ class TrialRecord:
 
     @property
     def standing(self) -> Mapping[int, float]:
-        """The objective that it would have had if it had stopped after each epoch; its best so far, where not kept."""
-        if kept := self.attributes.get("standing"):
-            return {int(epoch): float(value) for epoch, value in kept.items()}
-        epochs = sorted(self.curve)
-        return dict(zip(epochs, accumulate((self.curve[epoch] for epoch in epochs), max), strict=True))
+        """The objective that it would have had if it had stopped after each epoch."""
+        return {int(epoch): float(value) for epoch, value in self.attributes.get("standing", {}).items()}
 
     @property
     def seconds(self) -> float | None:
