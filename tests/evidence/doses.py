@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 from tests.evidence import networks, scores
 from tests.evidence.sets import PLANTED
@@ -23,6 +24,7 @@ HIDES = {"aspect": "shape_jitter", "brightness": "exposure_jitter", "marker": "h
 
 SEEDS = 3
 REACH = 1.0
+EDGE = 64
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,20 @@ def doses(name: str) -> list[Dose]:
     return [Dose(name, strength, seed) for seed in range(SEEDS) for strength in REMEDIES[HIDES[name]]]
 
 
+def configuration(name: str, strength: str) -> dict[str, Any]:
+    """A small convolutional network with a set's remedy in this strength."""
+    return {
+        "family": "cnn", "cnn/image_size": EDGE, "cnn/blocks": 4, "cnn/width": 16, "cnn/batch_norm": True,
+        "head/pool": "avg", "head/layers": 0, "batch_size": 32, "learning_rate": 2e-3, "epochs": 10,
+        "augmentation": "light", **dict.fromkeys(REMEDIES, "none"), HIDES[name]: strength,
+    }  # fmt: skip
+
+
 def train(name: str, missing: list[Dose]) -> None:
     """Train these networks of a set, one after another."""
     place = networks.workshop(name)
     for dose in missing:
-        values: dict[str, object] = {
-            "family": "cnn", "cnn/image_size": 64, "cnn/blocks": 4, "cnn/width": 16, "cnn/batch_norm": True,
-            "head/pool": "avg", "head/layers": 0, "batch_size": 32, "learning_rate": 2e-3, "epochs": 10,
-            "augmentation": "light", **dict.fromkeys(REMEDIES, "none"), HIDES[name]: dose.strength,
-        }  # fmt: skip
+        values = configuration(name, dose.strength)
         place.network(config(place.space, seed=dose.seed, **values), dose.path)
 
 

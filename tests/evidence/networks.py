@@ -80,6 +80,8 @@ class Workshop:
     name: str
     families: tuple[str, ...]
     shortcut: bool
+    job: Any
+    """The `search.job.Job` that a search of it would have."""
     space: Any
     data: TrialData
     dataset: Dataset
@@ -135,8 +137,8 @@ def workshop(name: str) -> Workshop:
     job: Any = prepare(options, f"evidence-{chosen.name}", cache.folder(), _silent).make_job(_silent)
     dataset = data_room.load(str(place))
     return Workshop(
-        chosen.name, chosen.families, chosen.shortcut, spaces.get(job.space, _small(job.context)), job.data, dataset,
-        data_room.audit(dataset).remedies, {reach: _planned(job.data, reach) for reach in REACHES},
+        chosen.name, chosen.families, chosen.shortcut, job, spaces.get(job.space, _small(job.context)), job.data,
+        dataset, data_room.audit(dataset).remedies, {reach: _planned(job.data, reach) for reach in REACHES},
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from statistics import mean
 
-from tests.evidence import doses, networks, scores, searches
+from tests.evidence import doses, finals, networks, scores, searches
 from tests.evidence.scores import TARGETS, Network
 from tests.evidence.searches import Search
 from tests.evidence.sets import PLANTED, SETS
@@ -44,6 +44,8 @@ def _tables(done: list[Search]) -> Iterator[tuple[str, str]]:
         yield "covid19 shifted", _ranking({"covid19": found})
     if table := doses.table():
         yield "doses", table
+    if table := finals.table():
+        yield "finals", table
     for name in SETS:
         if finished := [s for s in done if s.set == name and s.figures()]:
             yield f"searches {name}", _searches(finished)

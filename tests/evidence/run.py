@@ -2,6 +2,7 @@
 
     python -m tests.evidence.run networks              # 12 networks on each of four planted shortcuts and on covid19
     python -m tests.evidence.run doses                 # one network on each shortcut, three doses of its remedy
+    python -m tests.evidence.run finals                # one refit, several, or the folds' networks as the final model
     python -m tests.evidence.run searches --on marker  # clean and robust searches, three seeds each
     python -m tests.evidence.run page                  # what there is, into docs/robust-validation.md
     python -m tests.evidence.run confirm               # 40 networks on the X-rays: opens their test half
@@ -17,7 +18,7 @@ from typing import Annotated
 
 import typer
 
-from tests.evidence import doses, networks, page
+from tests.evidence import doses, finals, networks, page
 from tests.evidence.searches import OBJECTIVES, Search
 from tests.evidence.sets import PLANTED, SETS
 
@@ -42,6 +43,12 @@ def confirm(count: Annotated[int, typer.Option(min=4)] = 40, workers: Workers = 
 def make_doses(workers: Workers = 2) -> None:
     """Train one network on each planted shortcut with no, light and strong remedies, and keep its answers."""
     doses.make(workers)
+
+
+@app.command("finals")
+def make_finals(workers: Workers = 2) -> None:
+    """Make one configuration final in several ways on each planted shortcut, and keep the answers."""
+    finals.make(workers)
 
 
 @app.command("searches")
