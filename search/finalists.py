@@ -11,7 +11,7 @@ varied from fold to fold with a standard deviation of 0.008."""
 
 
 def choose(study: StudyView, which: str, count: int) -> list[TrialRecord]:
-    """The finalists, best first; the winner is confirmed among them.
+    """The finalists, the best first; the winner is confirmed among them.
 
     Args:
         study: where they come from.
@@ -52,17 +52,16 @@ def _ranked(study: StudyView) -> list[TrialRecord]:
 
 
 def _of_each_family(ranked: list[TrialRecord], count: int) -> list[TrialRecord]:
-    """The best `count`, with the best of every family that comes `CLOSE` to the best of all.
+    """The best of every family that comes `CLOSE` to the best of all, then the other best: `count` of them.
 
     What one split can't tell apart the folds shall; and networks of different families err differently, which is what
-    an ensemble lives on.
+    an ensemble lives on. They come first since the last are left out where the time is short.
     """
     best = ranked[0].value or 0.0
     leaders = {trial.family: trial for trial in reversed(ranked) if best - (trial.value or 0.0) <= CLOSE}
     first = [trial for trial in ranked if trial in leaders.values()][:count]
     others = [trial for trial in ranked if trial not in first]
-    chosen = [*first, *others[: count - len(first)]]
-    return sorted(chosen, key=ranked.index)
+    return [*first, *others[: count - len(first)]]
 
 
 def _trainable(study: StudyView, trial: TrialRecord) -> TrialRecord:
