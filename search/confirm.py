@@ -41,6 +41,8 @@ class Plan:
     """Expected, with all workers."""
     workers: int = 1
     """Trainings at once."""
+    refits: int = 1
+    """Networks of the final model that differ in their seeds alone."""
     final: int = 1
     """Trainings of the final model, one after the other, in units of a finalist's own."""
 
@@ -51,38 +53,48 @@ class Plan:
 
 
 def make_plan(
-    finalists: Sequence[TrialRecord], folds: int, seeds: int, *, budget: float, workers: int, final: str = "refit"
+    finalists: Sequence[TrialRecord],
+    folds: int,
+    seeds: int,
+    *,
+    budget: float,
+    workers: int,
+    final: str = "refit",
+    refits: int = 1,
 ) -> Plan:
-    """The largest confirmation that fits: seeds shrink first, then finalists, then folds; never below 1 × 3 × 1.
+    """The largest confirmation that fits: seeds shrink first, then finalists, refits and folds; never below 1 × 3 × 1.
 
     Args:
-        finalists: best first.
+        finalists: those that matter most first.
         folds: wanted, at least 3.
         seeds: wanted.
         budget: seconds.
         workers: trainings at once.
-        final: `refit` is followed by one training, `ensemble` by one of each finalist, `folds` by none.
+        final: `refit` is followed by `refits` trainings, `ensemble` by one of each finalist, `folds` by none.
+        refits: networks of a refit.
     """
 
-    def refits(n: int) -> int:
-        return {"refit": 1, "folds": 0, "ensemble": math.ceil(n / workers)}[final]
+    def rounds_after(n: int, r: int) -> int:
+        return math.ceil({"refit": r, "folds": 0, "ensemble": n}[final] / workers)
 
-    def cost(n: int, k: int, s: int) -> float:
+    def cost(n: int, k: int, s: int, r: int) -> float:
         each = [training_seconds(t) for t in finalists[:n]]
         longest = max(each)
         # whole rounds of the workers, the last of which waits for its longest training
         rounds = sum(each) * k * s / workers + longest * (1 - 1 / workers)
-        return START + rounds + refits(n) * longest + AFTER
+        return START + rounds + rounds_after(n, r) * longest + AFTER
 
-    n, k, s = len(finalists), max(3, folds), max(1, seeds)
-    while cost(n, k, s) > budget and (s > 1 or n > 1 or k > 3):
+    n, k, s, r = len(finalists), max(3, folds), max(1, seeds), max(1, refits) if final == "refit" else 1
+    while cost(n, k, s, r) > budget and (s > 1 or n > 1 or r > 1 or k > 3):
         if s > 1:
             s -= 1
         elif n > 1:
             n -= 1
+        elif r > 1:
+            r -= 1
         else:
             k -= 1
-    return Plan(tuple(finalists[:n]), k, s, cost(n, k, s), workers, refits(n))
+    return Plan(tuple(finalists[:n]), k, s, cost(n, k, s, r), workers, r, rounds_after(n, r))
 
 
 def training_seconds(trial: TrialRecord) -> float:

@@ -17,7 +17,7 @@ import spaces
 from search import cases, comparison, confirm, figures, ledger, networks, printing, report, trainings, winner
 from search.comparison import Bench
 from search.confirm import Confirmed, Plan
-from search.networks import Trained
+from search.networks import Share, Trained
 from search.storage import StudyView, TrialRecord
 from search.suggest import declared, signature
 from search.trainings import FoldTask, NetworkTask, PredictTask, Recipe, RefitTask
@@ -49,7 +49,7 @@ class Retraining:
 
     Args:
         study: the study.
-        finalists: best first.
+        finalists: those that matter most first.
         options: what was asked for.
     """
 
@@ -80,7 +80,7 @@ class Retraining:
             confirmed = self._confirm(plan, recipe, folds, pool, budget)
             choice = winner.choose(
                 confirmed, self.options.final, labels,
-                objective=self.spec.objective, positive=dataset.positive, beta=self.spec.beta,
+                objective=self.spec.objective, positive=dataset.positive, beta=self.spec.beta, refits=plan.refits,
             )  # fmt: skip
             printing.confirmed(confirmed, plan, self.study)
             fitted = winner.fit(
@@ -192,7 +192,7 @@ class Retraining:
             raise InputError(f"Three folds need three patients of each class; the smallest class has {fewest}.")
         return confirm.make_plan(
             self.finalists, min(self.options.folds, fewest), self.options.seeds,
-            budget=budget, workers=workers, final=self.options.final,
+            budget=budget, workers=workers, final=self.options.final, refits=self.options.refits,
         )  # fmt: skip
 
     def _confirm(self, plan: Plan, recipe: Recipe, folds: Any, pool: Workers, budget: float) -> list[Confirmed]:
@@ -211,28 +211,13 @@ class Retraining:
         self.phases["confirmation"] = time.monotonic() - begun
         return found
 
-    def _networks(
-        self, choice: winner.Choice, recipe: Recipe, pool: Workers, budget: float
-    ) -> list[tuple[Path, TrialRecord, float, int]]:
-        """The final networks' files, trials, weights and epochs."""
-        if choice.kind == "folds":
-            folds = choice.fold_models()
-            trial = choice.winner.trial
-            return [(r.path.with_suffix(".keras"), trial, 1 / len(folds), r.result.best_epoch) for r in folds]
+    def _networks(self, choice: winner.Choice, recipe: Recipe, pool: Workers, budget: float) -> list[Share]:
+        """The final model's networks."""
         begun = time.monotonic()
-        tasks = [(f"trial {c.trial.number}", networks.refit_of(c, recipe, self.cache)) for c, _ in choice.finalists]
-        found = networks.train(
-            tasks, pool, "training on train + validation",
-            expected=max(confirm.training_seconds(c.trial) for c, _ in choice.finalists),
-            deadline=self.started + budget - confirm.AFTER,
-        )  # fmt: skip
-        self.phases["final training"] = time.monotonic() - begun
-        for (name, task), network in zip(tasks, found, strict=True):
-            if network.error:
-                raise FatalError(f"The final network of {name} could not be trained: {network.error}")
-            printing.shortened(name, network.epochs, task.epochs)
-        pairs = zip(found, choice.finalists, strict=True)
-        return [(network.path, c.trial, weight, network.epochs) for network, (c, weight) in pairs]
+        found = networks.final(choice, recipe, self.cache, pool, self.started + budget - confirm.AFTER)
+        if choice.kind != "folds":
+            self.phases["final training"] = time.monotonic() - begun
+        return found
 
     def _rivals(self, rivals: Sequence[tuple[str, TrialRecord, RefitTask]], pool: Workers) -> list[_Retrained]:
         """The study's recipes trained as the final model was, beyond the bound of `--time`."""
@@ -251,16 +236,16 @@ class Retraining:
         folder: Path,
         choice: winner.Choice,
         fitted: winner.Fitted,
-        networks: Sequence[tuple[Path, TrialRecord, float, int]],
+        shares: Sequence[Share],
         recipe: Recipe,
         dataset: Dataset,
     ) -> None:
         """The model's files and card."""
         members = []
-        for i, (path, trial, weight, _) in enumerate(networks):
-            name = "model.keras" if len(networks) == 1 else f"model-{i + 1}.keras"
-            shutil.copyfile(path, folder / name)
-            member = Member(name, artifacts.sha256(folder / name), self._size(trial), weight)
+        for i, share in enumerate(shares):
+            name = "model.keras" if len(shares) == 1 else f"model-{i + 1}.keras"
+            shutil.copyfile(share.path, folder / name)
+            member = Member(name, artifacts.sha256(folder / name), self._size(share.trial), share.weight)
             members.append(member.to_json())
         artifacts.write_text(folder / "SHA256SUMS", "".join(f"{m['sha256']}  {m['file']}\n" for m in members))
         first = trainings.pool_of(recipe.data, members[0]["image_size"])
@@ -276,7 +261,7 @@ class Retraining:
             members=tuple(members),
             shifts=self.options.tta,
             demonstration=dataset.demonstration,
-            made=self._provenance(choice, [epochs for *_, epochs in networks]),
+            made=self._provenance(choice, [share.epochs for share in shares]),
         )
         write_card(folder, card)
 

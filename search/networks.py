@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from search import printing
-from search.confirm import Confirmed
+from search.confirm import Confirmed, training_seconds
+from search.storage import TrialRecord
 from search.trainings import Recipe, RefitTask, refit_digest
+from search.winner import Choice
 from search.workers import KEPT, Outcome, Workers
 from xraytune import artifacts
 from xraytune.errors import ArtifactError, FatalError, TrialError
@@ -35,11 +38,76 @@ def everything(recipe: Recipe) -> Recipe:
     return replace(recipe, data=data)
 
 
-def refit_of(member: Confirmed, recipe: Recipe, folder: Path) -> RefitTask:
-    """The final training of a finalist: for the epochs and with the rates that its folds chose."""
+def refit_of(member: Confirmed, recipe: Recipe, folder: Path, repeat: int = 0) -> RefitTask:
+    """The final training of a finalist: for the epochs and with the rates that its folds chose.
+
+    Args:
+        member: the finalist.
+        recipe: how networks are trained.
+        folder: where it is kept.
+        repeat: which of several that differ in their seeds; 0 has the trial's own.
+    """
     assert member.trial.config is not None
-    task = RefitTask(everything(recipe), member.trial.config, member.epochs, member.rate_drops, folder)
+    config = replace(member.trial.config, seed=(member.trial.config.seed + 999_983 * repeat) % 2**31)
+    task = RefitTask(everything(recipe), config, member.epochs, member.rate_drops, folder)
     return replace(task, path=folder / f"final-{member.trial.number:04d}-{refit_digest(task)}.keras")
+
+
+@dataclass(frozen=True)
+class Share:
+    """One network of the final model."""
+
+    path: Path
+    trial: TrialRecord
+    weight: float
+    epochs: int
+
+
+def final(choice: Choice, recipe: Recipe, folder: Path, pool: Workers, deadline: float) -> list[Share]:
+    """The final model's networks, trained where they are not kept yet.
+
+    Args:
+        choice: what it is made of.
+        recipe: how networks are trained.
+        folder: where they are kept.
+        pool: who trains.
+        deadline: `time.monotonic()` at which a training stops at the end of an epoch. Of several refits of a finalist
+            those that it stopped are left out, as long as one is whole.
+
+    Raises:
+        FatalError: a finalist's network can't be trained, or kept.
+    """
+    if choice.kind == "folds":
+        folds = choice.fold_models()
+        trial = choice.winner.trial
+        return [Share(r.path.with_suffix(".keras"), trial, 1 / len(folds), r.result.best_epoch) for r in folds]
+    repeats = range(choice.refits)
+    tasks = [(_called(c, r, choice), refit_of(c, recipe, folder, r)) for c, _ in choice.finalists for r in repeats]
+    longest = max(training_seconds(c.trial) for c, _ in choice.finalists)
+    found = train(
+        tasks, pool, "training on train + validation",
+        expected=longest * math.ceil(len(tasks) / pool.count), deadline=deadline,
+    )  # fmt: skip
+    shares = []
+    for i, (member, weight) in enumerate(choice.finalists):
+        own = range(i * choice.refits, (i + 1) * choice.refits)
+        for n in own:
+            printing.refit(tasks[n][0], found[n].epochs, tasks[n][1].epochs, found[n].error)
+        able = able_of([found[n] for n in own], member.epochs)
+        if not able:
+            raise FatalError(f"The final network of {tasks[own[0]][0]} could not be trained: {found[own[0]].error}")
+        shares += [Share(n.path, member.trial, weight / len(able), n.epochs) for n in able]
+    return shares
+
+
+def able_of(refits: Sequence[Trained], epochs: int) -> list[Trained]:
+    """Those trained for all their epochs; where there is none the one that was trained longest, if any was."""
+    trained = [network for network in refits if not network.error]
+    return [n for n in trained if n.epochs >= epochs] or sorted(trained, key=lambda network: -network.epochs)[:1]
+
+
+def _called(member: Confirmed, repeat: int, choice: Choice) -> str:
+    return f"trial {member.trial.number}" + (f" seed {repeat + 1}" if choice.refits > 1 else "")
 
 
 def train(

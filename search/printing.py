@@ -53,7 +53,9 @@ def plan(
     numbers = ", ".join(str(t.number) for t in plan.finalists)
     several = len(plan.finalists) > 1
     then = {
-        "refit": "train the winner once more on train + validation",
+        "refit": "train the winner "
+        + ("once more" if plan.refits == 1 else f"{plan.refits} times more, seed by seed,")
+        + " on train + validation",
         "folds": "average the networks of the winner's folds",
         "ensemble": "train the ensemble's members once more on train + validation",
     }[options.final]
@@ -65,10 +67,13 @@ def plan(
         f"set. About {console.clock(plan.seconds)} (--time {console.clock(budget)}{own})."
     )
     left_out = len(wanted) - len(plan.finalists)
-    if left_out or plan.seeds < options.seeds or plan.folds < options.folds:
+    refits = options.refits if options.final == "refit" else 1
+    if left_out or (plan.seeds, plan.folds, plan.refits) != (options.seeds, options.folds, refits):
+        wanted_too = f", {refits} refits" if refits > 1 else ""
         say(
             f"[dim]Wanted: {_count(len(wanted), 'finalist')} × {_count(options.folds, 'fold')} × "
-            f"{_count(options.seeds, 'seed')}; shrunk to fit the time (or the patients there are). More with --time.[/]"
+            f"{_count(options.seeds, 'seed')}{wanted_too}; shrunk to fit the time (or the patients there are). More "
+            "with --time.[/]"
         )
     if plan.seconds > budget:
         say(
@@ -84,9 +89,11 @@ def _count(n: int, what: str) -> str:
     return f"{n} {what}{'s' if n != 1 else ''}"
 
 
-def shortened(name: str, epochs: int, wanted: int) -> None:
-    """Say that the time ended a training of the final model, where it did."""
-    if epochs < wanted:
+def refit(name: str, epochs: int, wanted: int, error: str) -> None:
+    """Say that a training of the final model failed, or that the time ended it."""
+    if error:
+        say(f"[yellow]The final network of {name} could not be trained: {error}[/]")
+    elif epochs < wanted:
         say(f"[yellow]The final network of {name} was stopped after {epochs} of {wanted} epochs: the time was up.[/]")
 
 

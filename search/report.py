@@ -179,6 +179,8 @@ def _made_of(figures: Mapping[str, Any]) -> str:
     named = [(f"{family} ({size} px)", n) for (family, size), n in kinds.items()]
     if model["final"] == "folds":
         return f"the mean of {len(model['epochs'])} networks, one of each fold and seed, all {named[0][0]}"
+    if model["final"] == "refit" and len(model["epochs"]) > 1:
+        return f"the mean of {len(model['epochs'])} networks that differ in their seeds alone, all {named[0][0]}"
     if sum(kinds.values()) == 1:
         return f"one network: {named[0][0]}"
     return f"the weighted mean of {sum(kinds.values())} networks: {', '.join(f'{n} {name}' for name, n in named)}"

@@ -35,6 +35,8 @@ class Options:
     finalists: int = 5
     folds: int = 5
     seeds: int = 2
+    refits: int = 3
+    """Networks of a refit that differ in their seeds alone, averaged."""
     time: float | None = None
     """Seconds; None: what the search itself took."""
     workers: int = 0
@@ -55,7 +57,7 @@ def main(
     which: Annotated[str, typer.Argument(help="best, a trial's number, top:K, pareto:N, or a recipe's name.")] = "best",
     study: Annotated[str | None, typer.Option(help="The study; the latest unless given.")] = None,
     final: Annotated[
-        str, typer.Option(help="refit (one network on train + validation), folds (the folds' networks), ensemble.")
+        str, typer.Option(help="refit (the winner on train + validation), folds (the folds' networks), ensemble.")
     ] = "refit",
     threshold: Annotated[
         str, typer.Option(help="auto, 0.5 (any number), f-beta, sensitivity:0.95, youden, shared. Fitted out of fold.")
@@ -63,6 +65,7 @@ def main(
     finalists: Annotated[int, typer.Option(help="How many of the best trials are confirmed on folds.")] = 5,
     folds: Annotated[int, typer.Option(help="Patient-grouped folds, at least 3.")] = 5,
     seeds: Annotated[int, typer.Option(help="Seeds a finalist.")] = 2,
+    refits: Annotated[int, typer.Option(help="Networks of a refit, of different seeds, whose mean answers.")] = 3,
     time: Annotated[str | None, typer.Option(help="Bound, like 20m; the search's own time unless given.")] = None,
     workers: Annotated[int, typer.Option(help="Trainings at once; 0: one a core or GPU, at most 8.")] = 0,
     tta: Annotated[
@@ -89,7 +92,7 @@ def main(
     """
     seconds = console.duration(time) if time else None
     options = Options(
-        which, study, final, threshold, finalists, folds, seeds, seconds, workers, tta,
+        which, study, final, threshold, finalists, folds, seeds, refits, seconds, workers, tta,
         compare_recipes, data, weights_dir, results, storage, cache,
         console.size(cache_limit, "--cache-limit") if cache_limit else 0,
     )  # fmt: skip
@@ -123,7 +126,7 @@ def _check(options: Options) -> None:
     thresholds.check(options.threshold)
     if options.final not in KINDS:
         raise InputError(f"--final {options.final!r} is none of {', '.join(KINDS)}.")
-    for name, least in (("finalists", 1), ("folds", 3), ("seeds", 1), ("workers", 0)):
+    for name, least in (("finalists", 1), ("folds", 3), ("seeds", 1), ("refits", 1), ("workers", 0)):
         if getattr(options, name) < least:
             raise InputError(f"--{name} must be {least} or more, not {getattr(options, name)}.")
 

@@ -34,7 +34,8 @@ DRAWS_OUT_OF_FOLD = 500
 """Bootstrap draws of out-of-fold figures: thousands of images, and an interval's ends are only looked at."""
 
 KINDS = ("refit", "folds", "ensemble")
-"""refit: one network on train and validation; folds: the mean of the folds' networks; ensemble: several refits."""
+"""refit: the winner's network on train and validation; folds: the mean of its folds' networks; ensemble: several
+finalists' refits."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,22 @@ class Choice:
     """With their weights, the heaviest first; one unless it is an ensemble."""
     winner: Confirmed
     """The confirmed best finalist, which need not be the heaviest of an ensemble, nor in it."""
+    refits: int = 1
+    """Networks of each finalist that differ in their seeds alone."""
+
+    @property
+    def averaged(self) -> bool:
+        """Whether the final model averages over seeds, as its out-of-fold answers then do over those of a fold."""
+        return self.kind == "folds" or self.refits > 1
 
     def out_of_fold(self) -> NDArray[np.float32]:
         """Probabilities of every image by networks that had not seen it, averaged as the final model averages."""
-        each = [c.out_of_fold(averaged=self.kind == "folds") for c, _ in self.finalists]
+        each = [c.out_of_fold(averaged=self.averaged) for c, _ in self.finalists]
         return ensembles.average(each, [w for _, w in self.finalists])
 
     def views(self) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
         """The same under every shifted view, on the images `(m,)` that all members have views of."""
-        shared, each = shared_views([c for c, _ in self.finalists], averaged=self.kind == "folds")
+        shared, each = shared_views([c for c, _ in self.finalists], averaged=self.averaged)
         weights = [w for _, w in self.finalists]
         return shared, {name: ensembles.average([views[name] for views in each], weights) for name in each[0]}
 
@@ -88,6 +96,7 @@ def choose(
     objective: str = Objective.CLEAN,
     positive: int | None = None,
     beta: float = 2.0,
+    refits: int = 1,
 ) -> Choice:
     """Which finalists the final model is made of: the confirmed best, or a greedy ensemble of them.
 
@@ -99,9 +108,10 @@ def choose(
             by its cross-entropy.
         positive: the positive class or None.
         beta: of F-beta.
+        refits: networks of a refit.
     """
     if kind != "ensemble":
-        return Choice(kind, ((confirmed[0], 1.0),), confirmed[0])
+        return Choice(kind, ((confirmed[0], 1.0),), confirmed[0], refits)
     by_number = {str(c.trial.number): c for c in confirmed}
     indices, each = shared_views(confirmed)
     if objective == Objective.ROBUST and each[0]:

@@ -108,6 +108,11 @@ class Workers:
         self._gpus = hardware.gpu_names()
         self._slots: list[tuple[SpawnProcess, Connection]] = [self._start(i) for i in range(count)]
 
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._slots)
+
     def _start(self, slot: int) -> tuple[SpawnProcess, Connection]:
         threads = str(self._threads)
         environment = {"OMP_NUM_THREADS": threads, "TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": "1"}

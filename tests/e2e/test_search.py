@@ -37,7 +37,7 @@ def test_a_search_of_films_keeps_what_it_found_and_goes_on(search, tmp_path):
     settings = open_study("broken", search.results).attributes["settings"]
     assert [session["deterministic"] for session in settings] == [False, True]
     assert all(session["cpus_per_trial"] and session["versions"]["ray"] for session in settings)
-    small = ["--finalists", "1", "--folds", "3", "--seeds", "1"]
+    small = ["--finalists", "1", "--folds", "3", "--seeds", "1", "--refits", "1"]
     retrained = subprocess.run(
         [sys.executable, "-m", "search.retrain", "best", "--study", "broken", "--results", search.results, *small],
         env={**os.environ, "XRAYTUNE_CACHE": str(tmp_path / "cache")},

@@ -41,7 +41,21 @@ def home(tmp_path: Path) -> Path:
 
 def retrain(results: Path) -> list[str]:
     """The command."""
-    arguments = ["0", "--results", str(results), "--folds", "3", "--seeds", "1", "--time", "5m", "--workers", "1"]
+    arguments = [
+        "0",
+        "--results",
+        str(results),
+        "--folds",
+        "3",
+        "--seeds",
+        "1",
+        "--refits",
+        "1",
+        "--time",
+        "5m",
+        "--workers",
+        "1",
+    ]
     return [sys.executable, "-m", "search.retrain", *arguments]
 
 

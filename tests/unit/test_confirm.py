@@ -10,6 +10,7 @@ import pytest
 import spaces
 from search import trainings
 from search.confirm import Confirmed, Plan, Schedule, training_seconds
+from search.networks import refit_of
 from search.storage import TrialRecord
 from search.trainings import FoldResult, FoldTask, Recipe, load_fold
 from tests.made_networks import config, space, trial_data
@@ -133,6 +134,14 @@ def record(number, seconds=10.0):
     point = TrialConfig("cnn", {"family": "cnn"}, seed=1)
     result = dataclasses.replace(finished().result, seconds={"train": seconds})
     return TrialRecord(number, "COMPLETE", (0.9,), point, result, "", "", {}, None, None, {})
+
+
+def test_refits_of_one_finalist_differ_in_their_seeds_and_the_first_has_the_trial_s_own(fold, tmp_path):
+    member = Confirmed(record(0), (finished(3),))
+    tasks = [refit_of(member, fold.recipe, tmp_path, repeat) for repeat in range(3)]
+    assert tasks[0].config == member.trial.config
+    assert len({task.config.seed for task in tasks}) == len({task.path for task in tasks}) == 3
+    assert all(task.config.values == member.trial.config.values for task in tasks)
 
 
 @pytest.mark.parametrize(

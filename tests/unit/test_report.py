@@ -17,6 +17,10 @@ def network(family: str, size: int) -> dict[str, Any]:
     [
         ("refit", [network("cnn", 64)], [7], "one network: cnn (64 px)"),
         (
+            "refit", [network("cnn", 64)], [7, 7, 7],
+            "the mean of 3 networks that differ in their seeds alone, all cnn (64 px)",
+        ),
+        (
             "folds", [network("cnn", 64)], [3, 4, 5, 3, 4, 5],
             "the mean of 6 networks, one of each fold and seed, all cnn (64 px)",
         ),

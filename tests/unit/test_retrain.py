@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search import cases, charts, comparison, confirm, finalists, ledger, winner
+from search import cases, charts, comparison, confirm, finalists, ledger, networks, winner
 from search.lock import StudyLock
 from search.retrain import Options, retrain
 from search.storage import TrialRecord
@@ -78,9 +78,9 @@ def test_finalists_by_every_way_of_asking() -> None:
 
 @pytest.mark.parametrize(
     ("count", "expected"),
-    [(1, [0]), (2, [0, 3]), (3, [0, 1, 3]), (9, [0, 1, 2, 3, 4])],
+    [(1, [0]), (2, [0, 3]), (3, [0, 3, 1]), (9, [0, 3, 1, 2, 4])],
 )
-def test_the_best_of_each_family_that_comes_close_is_among_the_finalists(count: int, expected: list[int]) -> None:
+def test_the_best_of_each_family_that_comes_close_are_the_first_finalists(count: int, expected: list[int]) -> None:
     tried = [("cnn", 0.980), ("cnn", 0.979), ("cnn", 0.978), ("vgg_frozen", 0.972), ("dense", 0.96)]
     made = [trial(number, value) for number, (_, value) in enumerate(tried)]
     configs = [TrialConfig(family, {"family": family, "n": n}, n) for n, (family, _) in enumerate(tried)]
@@ -154,6 +154,21 @@ def test_a_plan_shrinks_seeds_then_finalists_then_folds_and_never_below_one_by_t
     assert shape(265) == (2, 5, 1)
     assert shape(145) == (1, 4, 1)
     assert shape(1) == (1, 3, 1)
+
+
+def test_refits_shrink_after_the_finalists_and_before_the_folds() -> None:
+    five = [trial(i, seconds=30.0) for i in range(5)]
+
+    def shape(budget: float) -> tuple[int, int, int]:
+        plan = confirm.make_plan(five, 5, 3, budget=budget, workers=2, refits=3)
+        return len(plan.finalists), plan.folds, plan.refits
+
+    assert shape(500) == (5, 5, 3)
+    assert shape(210) == (1, 5, 3)
+    assert shape(170) == (1, 5, 2)
+    assert shape(145) == (1, 4, 1)
+    assert confirm.make_plan(five, 5, 1, budget=10_000, workers=2, refits=3).final == 2  # three networks, two at a time
+    assert confirm.make_plan(five, 5, 1, budget=10_000, workers=2, refits=3, final="ensemble").refits == 1
 
 
 def test_the_plan_says_how_long_it_will_take() -> None:
@@ -247,6 +262,32 @@ def test_an_ensemble_s_winner_is_the_confirmed_best_whatever_the_weights() -> No
     assert choice.finalists[0][0] is heaviest
     assert choice.winner is best
     assert winner.choose([best, heaviest], "refit", labels).winner is best
+
+
+@pytest.mark.parametrize(("kind", "refits", "averaged"), [("refit", 1, False), ("refit", 3, True), ("folds", 1, True)])
+def test_out_of_fold_answers_are_means_over_seeds_where_the_final_model_s_are(
+    kind: str, refits: int, averaged: bool
+) -> None:
+    asked: list[bool] = []
+
+    def answers(averaged: bool = False) -> np.ndarray:
+        asked.append(averaged)
+        return np.full((4, 2), 0.5, np.float32)
+
+    best: Any = SimpleNamespace(trial=SimpleNamespace(number=3), out_of_fold=answers)
+    winner.choose([best], kind, np.repeat([0, 1], 2).astype(np.int32), refits=refits).out_of_fold()
+    assert asked == [averaged]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "left"),
+    [([4, 2, 4], [4, 4]), ([1, 3, 2], [3]), ([0, 4, 0], [4]), ([0, 0, 0], [])],
+)
+def test_of_several_refits_those_that_the_time_stopped_are_left_out_while_one_is_whole(
+    epochs: list[int], left: list[int]
+) -> None:
+    refits = [networks.Trained(Path(f"{i}"), "", n, 1.0, "" if n else "nan") for i, n in enumerate(epochs)]
+    assert [network.epochs for network in networks.able_of(refits, 4)] == left
 
 
 def test_the_gap_stands_beside_the_largest_shift_or_says_that_there_is_none() -> None:

@@ -52,6 +52,9 @@ def test_the_demonstration_goes_through_all_of_it_and_says_so_everywhere(home: P
     winner = home / "results" / "shown" / "winner"
     figures = artifacts.read_json(winner / "metrics.json")
     assert figures["model"]["final"] == final
+    assert len(list(winner.glob("model*.keras"))) == len(figures["model"]["epochs"])
+    if final == "refit":
+        assert "the mean of 3 networks that differ in their seeds alone" in (winner / "MODEL_CARD.md").read_text()
     assert (figures["demonstration"], figures["opened"], figures["published"]) == (True, opening, [])
     assert [entry["final"] for entry in ledger.read(winner.parent)] == ["refit", "ensemble"][:opening]
     assert f"opened {opening}×" in done.stdout

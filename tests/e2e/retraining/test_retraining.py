@@ -53,7 +53,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def retrained(home: Path) -> tuple[Path, subprocess.CompletedProcess[str]]:
     done = command(
         "search.retrain", "best", "--results", home / "results", "--folds", 3, "--seeds", 1, "--time", "5m",
-        "--compare-recipes", home=home,
+        "--refits", 1, "--compare-recipes", home=home,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return home / "results" / "made" / "winner", done
