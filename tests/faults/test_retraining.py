@@ -193,11 +193,13 @@ def test_killed_late_it_repeats_no_training_and_the_winner_is_whole_or_not_there
 
 
 # A small disk of its own holds the results. Each row fills it at another moment: with so much room left (kB), or by
-# another program as soon as the ledger has so many lines (an opening is one, its figures are another). Then: whether a
-# former winner is there, what is said, and how often the test set was opened.
+# another program as soon as the ledger has so many lines (an opening is one, its figures are another; `pad` adds one so
+# long that the next figures need a block of their own). Then: whether a former winner is there, what is said, and how
+# often the test set was opened.
 MOMENTS = {
     "the network is copied": ("leave 100", False, "Nothing was left half-written", 1),
     "the set would be opened": ("leave 1000", True, "so it stays closed", 1),
+    "what it showed is recorded": ("pad; fill_at 4", True, "What the test set showed can't be kept", 3),
     "the report is written": ("fill_at 4", True, "Nothing was left half-written", 2),
 }
 FULL = """
@@ -206,6 +208,12 @@ made={small}/results/made
 leave() {{ head -c $(( ($(df --output=avail -k {small} | tail -1) - $1) * 1024 )) /dev/zero >{small}/ballast; }}
 lines() {{ wc -l <$made/ledger.jsonl; }}
 fill_at() {{ (n=0; until [ $(lines) -ge $1 ] || [ $((n+=1)) -gt 20000 ]; do sleep 0.01; done; leave 0) & }}
+pad() {{ {python} -c "
+import json, pathlib
+ledger = pathlib.Path('$made/ledger.jsonl')
+text, opening = ledger.read_text(), len(ledger.read_text().splitlines()[0])
+def entry(letters): return json.dumps(dict(what='x' * letters)) + chr(10)
+ledger.write_text(text + entry(-(len(text) + len(entry(0)) + opening + 100) % 4096))"; }}
 {before}
 {moment}
 {command} >{out}/said 2>&1; echo $? >{out}/rc
@@ -225,8 +233,8 @@ def test_a_disk_that_is_full_when_the_winner_is_written_leaves_it_whole_or_not_t
     small = tmp_path / "small"
     small.mkdir()
     script = FULL.format(
-        home=finished, small=small, out=tmp_path, root=ROOT, moment=fill, before="" if former else "rm -r $made/winner",
-        command=" ".join(map(repr, retrain(small / "results"))),
+        home=finished, small=small, out=tmp_path, root=ROOT, python=sys.executable, moment=fill,
+        before="" if former else "rm -r $made/winner", command=" ".join(map(repr, retrain(small / "results"))),
     )  # fmt: skip
     environment = {**os.environ, "XRAYTUNE_CACHE": str(finished / "cache")}
     subprocess.run(["unshare", "-rm", "sh", "-c", script], env=environment, timeout=PATIENCE, check=True)
