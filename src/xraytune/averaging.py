@@ -18,6 +18,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from xraytune.models.fused import normalisations
+
 WINDOW = 0.5
 """Epochs that the average looks back on (its mean age). After the first epoch e⁻² of it, a seventh, is where the
 network began; with one epoch it would be a third."""
@@ -63,7 +65,7 @@ def averaged(model: keras.Model, batches: Iterable[NDArray[Any]]) -> Iterator[No
 
 def _measure_statistics(model: keras.Model, batches: Iterable[NDArray[Any]]) -> None:
     """Every batch normalisation that is trained gets the mean of its batches' statistics."""
-    layers = [layer for layer in _normalisations(model) if layer.trainable]
+    layers = [layer for layer in normalisations(model) if layer.trainable]
     if not layers:
         return
     momenta = [layer.momentum for layer in layers]
@@ -75,11 +77,3 @@ def _measure_statistics(model: keras.Model, batches: Iterable[NDArray[Any]]) -> 
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
-
-
-def _normalisations(model: keras.Model) -> Iterator[keras.layers.BatchNormalization]:
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            yield layer
-        elif hasattr(layer, "layers"):
-            yield from _normalisations(layer)

@@ -28,6 +28,7 @@ from xraytune.judging import Judge, ViewedImages
 from xraytune.machine import device_name, forget_peak_memory, host_name, peak_memory_mb, versions
 from xraytune.models.compiling import jit_compile, targets, to_float32
 from xraytune.models.fitting import augmented, class_weights, head_only
+from xraytune.models.fused import fuse
 from xraytune.models.plan import PLATEAU_EPOCHS, Plan
 from xraytune.records import EpochReport, FailureCause, Objective, TrialConfig, TrialResult
 from xraytune.robust import RobustScore
@@ -92,6 +93,7 @@ class Training:
             hp = keras_tuner.HyperParameters()
             hp.values = dict(config.values)
             self.model: keras.Model = space.build(hp)
+            fuse(self.model)
             self.plan = self._plan_of(self.model, max_epochs)
             feasibility.check(self.model, self.plan, self.data, self._epoch_size)
             size = int(self.model.input_shape[1])

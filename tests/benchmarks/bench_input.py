@@ -49,7 +49,9 @@ BARE = (
     NETWORK
     + """
 from xraytune.models.fitting import augmented
+from xraytune.models.fused import fuse
 network = space.build(hp)
+fuse(network)
 plan = Plan.of(point.values)
 shell = augmented(network, plan.augmentation.layers(0))
 shell.compile(optimizer=network.optimizer, loss=network.loss, jit_compile=False)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xraytune.models.compiling import compile_network
+from xraytune.models.fused import fuse
 from xraytune.models.plan import PLATEAU_EPOCHS, Plan
 
 
@@ -82,6 +83,7 @@ def fit_plainly(
     Returns:
         Keras's history of all epochs.
     """
+    fuse(model)
     images, labels = resized(x, model), one_hot(y, classes)
     if validation_data is not None:
         options["validation_data"] = (resized(validation_data[0], model), one_hot(validation_data[1], classes))
