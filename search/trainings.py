@@ -139,9 +139,9 @@ def _train(
             report((epoch.epoch, epoch.value))
         last = epoch.epoch
         if epoch.done or (epochs is not None and last >= epochs):
-            training.deadline = None  # what `finish` looks at is needed
+            training.clock.deadline = None  # what `finish` looks at is needed
             return training, cut
-        training.deadline = deadline
+        training.clock.deadline = deadline
 
 
 def pool_of(data: TrialData, size: int) -> NDArray[np.uint8]:

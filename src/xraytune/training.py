@@ -11,7 +11,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from xraytune import averaging, batches, checkpoints, failures, feasibility, features, judging, metrics, session
 from xraytune.batches import Rows
+from xraytune.clock import Clock
 from xraytune.course import Course
 from xraytune.errors import TrialError
 from xraytune.judging import Judge, ViewedImages
@@ -56,6 +57,7 @@ class Training:
         timed: whether `finish` times the whole network's prediction (metric `inference_ms`).
 
     Attributes:
+        clock: seconds by phase; its deadline may be moved.
         model: the whole network, images in; after `finish` with the best epoch's weights.
         view_predictions: after `finish`, by view's name the probabilities of the images at `view_positions`.
 
@@ -78,9 +80,8 @@ class Training:
         timed: bool = False,
     ) -> None:
         self._timed = timed
-        self.config, self.data, self.objective, self.beta, self.deadline = config, data, objective, beta, deadline
-        self.seconds: dict[str, float] = {}
-        self._reported: dict[str, float] = {}
+        self.config, self.data, self.objective, self.beta = config, data, objective, beta
+        self.clock = Clock(deadline)
         self.epoch, self.done = 0, False
         self._course = Course(judged=len(data.validation) > 0)
         self._drops, self._known_drops = 0, tuple(rate_drops)
@@ -89,7 +90,7 @@ class Training:
         session.clear()
         forget_peak_memory()
         keras.utils.set_random_seed(config.seed % 2**32)
-        with failures.named(), self._phase("build"):
+        with failures.named(), self.clock.phase("build"):
             hp = keras_tuner.HyperParameters()
             hp.values = dict(config.values)
             self.model: keras.Model = space.build(hp)
@@ -131,16 +132,16 @@ class Training:
             except TrialError as error:
                 if error.cause is FailureCause.INTERRUPTED and self._last is not None:
                     self.done = True
-                    return dataclasses.replace(self._last, seconds=self._since_report(), done=True)
+                    return dataclasses.replace(self._last, seconds=self.clock.since_report(), done=True)
                 raise
 
     def _step(self) -> EpochReport:
         if self._thaw and self.epoch >= self.plan.head_epochs:
-            with self._phase("build"):
+            with self.clock.phase("build"):
                 self._thaw_all()
         loss = self._train()
         with ExitStack() as averaged:
-            with self._phase("average"):
+            with self.clock.phase("average"):
                 averaged.enter_context(averaging.averaged(self.shell, self._batches_for_statistics()))
             probabilities = self._validate()
             self.epoch += 1
@@ -158,7 +159,7 @@ class Training:
         stopped = self._judged and waited >= self.plan.patience and self.epoch > self.plan.head_epochs + 1
         self.done = spent or stopped
         best_value = self._course.best_value
-        self._last = EpochReport(self.epoch, value, measured, self._since_report(), best_value, self.done)
+        self._last = EpochReport(self.epoch, value, measured, self.clock.since_report(), best_value, self.done)
         return self._last
 
     def _train(self) -> float:
@@ -168,7 +169,7 @@ class Training:
         source = self._training_source(epoch, rows)
         steps = len(rows) // plan.batch_size
         loss = 0.0
-        with self._phase("train"):
+        with self.clock.phase("train"):
             self.shell.reset_metrics()
             for i, batch in enumerate(batches.full_batches(rows, plan.batch_size)):
                 self._check_deadline()
@@ -192,7 +193,7 @@ class Training:
             return np.zeros((0, len(self.data.classes)), np.float32)
         validation = np.asarray(self.data.validation)
         source = self._plain_source(validation)
-        with self._phase("validate"):
+        with self.clock.phase("validate"):
             probabilities = self._predict(source, validation)
         if not np.isfinite(probabilities).all():
             raise TrialError(FailureCause.NAN, f"predictions are not finite after epoch {self.epoch + 1}")
@@ -207,7 +208,7 @@ class Training:
         return metrics.two_columns(np.concatenate(out).astype(np.float32))
 
     def _look(self, *, whole: bool) -> tuple[RobustScore, dict[str, NDArray[np.float32]]]:
-        with self._phase("views"):
+        with self.clock.phase("views"):
             return self._judge.look(self._predict_view, whole=whole)
 
     def _predict_view(self, pool: NDArray[Any], rows: Rows) -> NDArray[np.float32]:
@@ -265,7 +266,7 @@ class Training:
             epochs=self.epoch,
             metrics=measured,
             curve=tuple(self.curve),
-            seconds=dict(self.seconds),
+            seconds=dict(self.clock.seconds),
             parameters=int(self.model.count_params()),
             peak_memory_mb=peak_memory_mb(),
             versions=versions(),
@@ -313,7 +314,7 @@ class Training:
             "drops": self._drops,
             "best": self._course.best,
             "curve": self.curve,
-            "seconds": self.seconds,
+            "seconds": self.clock.seconds,
             "last": self._last.to_json() if self._last else None,
         }
         checkpoints.write(folder, self.shell, self._course.arrays(), state)
@@ -326,8 +327,7 @@ class Training:
         with checkpoints.restored(folder, self.shell) as arrays:
             self._course.load(list(state["curve"]), int(state["best"]), arrays, len(self.shell.weights))
         self.epoch, self.done, self._drops = int(state["epoch"]), bool(state["done"]), int(state["drops"])
-        self.seconds = dict(state["seconds"])
-        self._reported = dict(self.seconds)
+        self.clock.restore(state["seconds"])
         self._last = EpochReport.from_json(state["last"]) if state["last"] else None
 
     def _thaw_all(self) -> None:
@@ -402,9 +402,12 @@ class Training:
     def _plain_source(self, rows: Rows) -> NDArray[Any]:
         return self.pool if self.prefix is None else self._features(rows, None)
 
+    def _check_deadline(self) -> None:
+        self.clock.check(f"epoch {self.epoch + 1}")
+
     def _features(self, rows: Rows, copy: int | None) -> NDArray[np.float16]:
         assert self.prefix is not None
-        with self._phase("prefix"):
+        with self.clock.phase("prefix"):
             return self.prefix.features(
                 self.pool,
                 rows,
@@ -415,23 +418,3 @@ class Training:
                 limit=self.data.cache_limit,
                 check=self._check_deadline,
             )
-
-    # ── the clock ─────────────────────────────────────────────────────────────────────────────────────────
-
-    def _check_deadline(self) -> None:
-        if self.deadline is not None and time.monotonic() > self.deadline:
-            raise TrialError(FailureCause.INTERRUPTED, f"time was up in epoch {self.epoch + 1}")
-
-    @contextmanager
-    def _phase(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-
-    def _since_report(self) -> dict[str, float]:
-        """Seconds by phase since the last report."""
-        now = {k: v - self._reported.get(k, 0.0) for k, v in self.seconds.items()}
-        self._reported = dict(self.seconds)
-        return now

@@ -38,9 +38,9 @@ data = TrialData({64: arrays.pool(dataset, 64)}, labels, np.arange(len(labels)).
     Path(tempfile.mkdtemp()))
 training = Training(space, point, data)
 training.step()
-before = training.seconds["train"]
+before = training.clock.seconds["train"]
 training.step()
-print(training.seconds["train"] - before)
+print(training.clock.seconds["train"] - before)
 """
 )
 """An epoch of 2,048 films: gathered from the mapped array, augmented, trained."""

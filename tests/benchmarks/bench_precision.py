@@ -32,10 +32,10 @@ space = spaces.get("chest_xray", spaces.SpaceContext(families=("cnn",), narrowed
 point = config(space, seed=seed, family="cnn", augmentation="light", epochs=10, patience=8, **{"cnn/image_size": 64})
 training = Training(space, point, data, max_epochs=2 if what == "seconds" else 5)
 training.step()
-before = training.seconds["train"]
+before = training.clock.seconds["train"]
 while not training.done:
     training.step()
-print(training.seconds["train"] - before if what == "seconds" else training.finish().metrics["val_auc"])
+print(training.clock.seconds["train"] - before if what == "seconds" else training.finish().metrics["val_auc"])
 """
 
 

@@ -244,7 +244,7 @@ def test_augmented_copies_cycle_and_are_shared(weights, tmp_path):
     assert len(stores) == 3  # two copies, and the plain one for validation
     again = Training(full, dataclasses.replace(point, seed=9), data, max_epochs=1)
     again.step()
-    assert again.seconds["prefix"] < training.seconds["prefix"]
+    assert again.clock.seconds["prefix"] < training.clock.seconds["prefix"]
 
 
 def test_trials_of_a_narrowed_space_share_the_copies_whatever_is_drawn(weights, tmp_path, monkeypatch):

@@ -69,7 +69,7 @@ def test_a_trial_killed_once_its_block_was_thawed_for_an_epoch_that_time_cut_sho
     first = Training(Toy(), toy(), data)
     for _ in range(HEAD_EPOCHS):
         first.step()
-    first.deadline = 0.0
+    first.clock.deadline = 0.0
     assert first.step().done
     first.save(tmp_path / "checkpoint")
     second = Training(Toy(), toy(), data)

@@ -78,7 +78,7 @@ def test_the_objective_changes_no_weight(space, data):
 def test_a_trial_whose_time_is_up_keeps_what_its_epochs_said(space, data):
     training = Training(space, TrialConfig("dense", VALUES, 1), with_views(data, 0), objective="robust")
     report = training.step()
-    training.deadline = time.monotonic() - 1
+    training.clock.deadline = time.monotonic() - 1
     assert training.finish().value == report.value
     assert not training.view_predictions
 

@@ -132,7 +132,7 @@ def test_a_few_images_are_gone_through_several_times_an_epoch():
 def test_time_that_is_up_ends_with_the_last_whole_epoch(data):
     training = Training(space("smoke"), smoke(family="dense"), data)
     first = training.step()
-    training.deadline = time.monotonic() - 1
+    training.clock.deadline = time.monotonic() - 1
     again = training.step()
     assert again.done
     assert training.done
