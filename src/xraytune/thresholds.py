@@ -184,6 +184,11 @@ def _interval(differences: Floats) -> tuple[float, float]:
     return float(np.mean(known)) - half, float(np.mean(known)) + half
 
 
+def _informedness(policy: Policy) -> float:
+    """Sensitivity + specificity − 1 (Youden 1950): 0 for an answer that is always the same."""
+    return policy.sensitivity + policy.specificity - 1
+
+
 def automatic(policies: Sequence[Policy], beta: float) -> Policy:
     """The policy that the evidence supports: 0.5, unless another is better beyond chance.
 
@@ -191,17 +196,20 @@ def automatic(policies: Sequence[Policy], beta: float) -> Policy:
     they are by more than policies do, so that standard errors of the policies' own means tell too little. (On
     Kermany's films they kept or gave up 0.5 by the luck of one fold; of eleven finalists, one had a threshold that was
     better beyond chance.) Evidence that is not above what always answering "positive" scores, (1 + β²) / (2 + β²) of
-    equally frequent classes, supports nothing: F2 would then choose to call everybody ill. Where no policy is above
-    it, the highest held-out mean of sensitivity and specificity decides.
+    equally frequent classes, supports nothing: F2 would then choose to call everybody ill. Nor does a policy count that
+    gives up more than half of what the best one tells the classes apart by (sensitivity + specificity − 1, held out).
+    Where no policy is left, the highest held-out mean of sensitivity and specificity decides.
 
     Args:
         policies: compared ones.
         beta: of the F-beta that is the evidence.
     """
     trivial = (1 + beta * beta) / (2 + beta * beta)
-    supported = [p for p in policies if p.evidence - p.error > trivial]
+    best = max(policies, key=_informedness)
+    telling = [p for p in policies if _informedness(p) >= _informedness(best) / 2]
+    supported = [p for p in telling if p.evidence - p.error > trivial]
     if not supported:
-        return max(policies, key=lambda p: p.sensitivity + p.specificity)
+        return best
     plain = next((p for p in supported if p.name == "0.5"), None)
     if plain is not None:
         supported = [plain, *(p for p in supported if p.lead[0] > 0)]

@@ -1,5 +1,7 @@
 """Operating thresholds: each policy, and which of them the evidence supports, on made predictions."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -29,6 +31,15 @@ def test_the_default_policy_keeps_one_half_unless_evidence_is_clear() -> None:
     half = policy("0.5", 0.94, 0.95, 0.9)
     assert thresholds.automatic([half, policy("f-beta", 0.96, 0.97, 0.88, sure=-0.001)], 2.0).name == "0.5"
     assert thresholds.automatic([half, policy("f-beta", 0.945, 0.97, 0.9, sure=0.001)], 2.0).name == "f-beta"
+
+
+def test_calling_nearly_everybody_ill_is_no_policy_whatever_its_evidence() -> None:
+    """As a weak network's folds had it: F2 of 0.833 and a hair for "ill" throughout, far less for a decision."""
+    half, youden = policy("0.5", 0.686, 0.703, 0.902), policy("youden", 0.691, 0.709, 0.901)
+    everybody = dataclasses.replace(policy("f-beta", 5 / 6 + 1e-9, 1.0, 0.0, sure=0.03), error=0.0)
+    nearly = dataclasses.replace(policy("f-beta", 0.835, 0.999, 0.02, sure=0.03), error=1e-4)
+    for ill in (everybody, nearly):
+        assert thresholds.automatic([half, ill, youden], 2.0).name == "youden"
 
 
 def test_one_hard_fold_gives_no_policy_a_lead() -> None:
