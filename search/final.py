@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ from xraytune.errors import FatalError, InputError, StudyError, WeightsError
 from xraytune.evaluation import Answers
 from xraytune.model_file import Member, ModelCard, read_card, write_card
 from xraytune.models import backbones
+from xraytune.records import Objective
 from xraytune.trial_data import TrialData
 
 if TYPE_CHECKING:
@@ -190,9 +192,14 @@ class Retraining:
         fewest = min(len(set(patients[labels == c].tolist())) for c in set(labels.tolist()))
         if fewest < 3:
             raise InputError(f"Three folds need three patients of each class; the smallest class has {fewest}.")
+        beyond = functools.partial(
+            confirm.answering_seconds,
+            images=len(labels), classes=len(self.spec.classes), robust=self.spec.objective == Objective.ROBUST,
+            shifts=self.options.tta,
+        )  # fmt: skip
         return confirm.make_plan(
             self.finalists, min(self.options.folds, fewest), self.options.seeds,
-            budget=budget, workers=workers, final=self.options.final, refits=self.options.refits,
+            budget=budget, workers=workers, final=self.options.final, refits=self.options.refits, beyond=beyond,
         )  # fmt: skip
 
     def _confirm(self, plan: Plan, recipe: Recipe, folds: Any, pool: Workers, budget: float) -> list[Confirmed]:

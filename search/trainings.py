@@ -11,7 +11,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,9 @@ class FoldTask:
         validation = np.asarray(self.recipe.data.validation)
         probabilities, views = training.validation_predictions(), training.view_predictions
         if self.shifts:
-            probabilities, views = _shifted_answers(training, validation)
+            with training.clock.phase("shifts"):
+                probabilities, views = _shifted_answers(training, validation)
+            result = replace(result, seconds=dict(training.clock.seconds))
         if self.keep_model:
             save_network(training.model, self.path.with_suffix(".keras"))
         with artifacts.atomic_write(self.path) as temporary, temporary.open("wb") as stream:

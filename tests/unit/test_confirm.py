@@ -9,7 +9,7 @@ import pytest
 
 import spaces
 from search import trainings
-from search.confirm import Confirmed, Plan, Schedule, training_seconds
+from search.confirm import Confirmed, Plan, Schedule, answering_seconds, make_plan, training_seconds
 from search.networks import refit_of
 from search.storage import TrialRecord
 from search.trainings import FoldResult, FoldTask, Recipe, load_fold
@@ -134,6 +134,31 @@ def record(number, seconds=10.0):
     point = TrialConfig("cnn", {"family": "cnn"}, seed=1)
     result = dataclasses.replace(finished().result, seconds={"train": seconds})
     return TrialRecord(number, "COMPLETE", (0.9,), point, result, "", "", {}, None, None, {})
+
+
+def priced(family, *, robust=False, shifts=False, folds=5, **values):
+    point = config(space(families=(family,), weights={"vgg16": ""}), family=family, **values)
+    trial = dataclasses.replace(record(0), config=point)
+    return answering_seconds(trial, folds, images=1000, classes=2, robust=robust, shifts=shifts)
+
+
+def test_a_folds_price_holds_its_views_through_a_frozen_prefix_and_its_small_shifts():
+    vgg = {"vgg_frozen__image_size": 64}
+    assert priced("vgg_frozen", **vgg) == priced("cnn") == priced("cnn", robust=True) == 0
+    views, shifts = priced("vgg_frozen", robust=True, **vgg), priced("vgg_frozen", shifts=True, **vgg)
+    assert 0 < views < shifts < priced("vgg_frozen", robust=True, shifts=True, **vgg) - views
+    assert 0 < priced("cnn", shifts=True) < shifts
+    assert priced("vgg_frozen", shifts=True, folds=3, **vgg) > shifts, "fewer folds hold out more"
+
+
+def test_what_folds_cost_beside_their_training_shrinks_the_plan():
+    plain, dear = (
+        make_plan([record(0), record(1)], 5, 1, budget=200, workers=1, beyond=lambda trial, folds, b=b: b)
+        for b in (0.0, 30.0)
+    )
+    assert (len(plain.finalists), plain.folds) == (2, 5)
+    assert (len(dear.finalists), dear.folds) == (1, 4)
+    assert dear.final == plain.final == 1
 
 
 def test_refits_of_one_finalist_differ_in_their_seeds_and_the_first_has_the_trial_s_own(fold, tmp_path):

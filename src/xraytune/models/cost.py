@@ -116,6 +116,11 @@ class Cost:
         rate = machine.prefix_rates.get(self.backbone, machine.rate * PREFIX_EFFICIENCY)
         return images * self.prefix / rate
 
+    def answer_seconds(self, machine: Machine, images: int) -> float:
+        """Seconds of one worker to send so many images through the whole network."""
+        behind = images * self.train / 3 / (machine.rate * EFFICIENCY[self.family])
+        return self.prefix_seconds(machine, images) + behind
+
 
 def cost(values: Mapping[str, Value]) -> Cost:
     """The cost of one point of the space.
