@@ -28,7 +28,9 @@ help: ## list every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
 # ── set-up ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-# A stamp a set of extras: the second call starts at once; a changed pyproject.toml installs again.
+# A stamp a set of extras: the second call starts at once; a changed pyproject.toml installs again. Bytecode is compiled
+# once, here: where Python may not write it (PYTHONDONTWRITEBYTECODE, a read-only folder) every process that imports
+# TensorFlow would compile it again, for ten seconds and more.
 
 define install # $1 = extras
 	@set -e; $(call make_venv); \
@@ -38,7 +40,7 @@ define install # $1 = extras
 	if [ -n "$$index" ] && [ -z "$$UV_DEFAULT_INDEX$$UV_INDEX_URL" ]; then export UV_DEFAULT_INDEX="$$index"; fi; \
 	uv=$$(command -v uv || true); \
 	if [ -z "$$uv" ] && $(BIN)/python -m pip install --quiet uv 2>/dev/null; then uv=$(BIN)/uv; fi; \
-	if [ -z "$$uv" ] || ! "$$uv" pip install --quiet --python $(BIN)/python --editable "$$target"; then \
+	if [ -z "$$uv" ] || ! "$$uv" pip install --quiet --compile-bytecode --python $(BIN)/python --editable "$$target"; then \
 	  echo "uv could not; installing with pip (about a minute) …"; \
 	  $(BIN)/python -m pip install --quiet --editable "$$target"; \
 	fi
