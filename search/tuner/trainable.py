@@ -118,12 +118,10 @@ class TrialTrainable(Trainable):  # type: ignore[misc]
                 self._running = self._start()
             if self._concluding:
                 return self._finish(None)
-            begun = time.monotonic()
             report = self._running.step()
-            seconds = time.monotonic() - begun
             if report.done:
                 return self._finish(report)
-            self._checkpoint.after(report.epoch, seconds, self._running)
+            self._checkpoint.save(report.epoch, self._running)
             return Outcome(report=report, machine=machine())
         except TrialError as error:
             failure = error.cause, error.message
