@@ -198,13 +198,6 @@ class Study:
         if cause is not FailureCause.INTERRUPTED:
             self._count("FAIL", number, None, cause, message)
 
-    def interrupt_all(self, message: str) -> int:
-        """Record every running trial as interrupted; returns how many there were."""
-        running = list(self._open)
-        for number in running:
-            self.failed(number, FailureCause.INTERRUPTED, message)
-        return len(running)
-
     def keep_predictions(self, number: int, **arrays: Any) -> None:
         """Write a trial's validation predictions into its folder.
 

@@ -257,15 +257,11 @@ class Conductor:
         Returns:
             The number of interrupted trials.
         """
-        interrupted = 0
+        cut_off = [number for number in self.running if not (self.study.reported(number) and self.over())]
         for number in list(self.running):
-            if self.study.reported(number) and self.why_over and "interrupted" not in message:
-                self._end(number, None, pruned=True)
-            else:
-                interrupted += 1
-                self._failure(number, FailureCause.INTERRUPTED, message)
+            self._failure(number, FailureCause.INTERRUPTED, message)
         self.study.touch(self.begun)
-        return interrupted
+        return len(cut_off)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 

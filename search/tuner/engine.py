@@ -104,7 +104,7 @@ def run(
                 raise full from None
             raise
         if asked_to_end:
-            interrupted = conductor.leave("interrupted by the user")
+            interrupted = conductor.leave("asked for by the user")
             cluster.stop(at_once=True)
             raise SignalledError(asked_to_end[0], _farewell(study, interrupted, where))
         conductor.over()
@@ -115,7 +115,7 @@ def run(
 def _abandon(conductor: Conductor, error: BaseException) -> None:
     """Record running trials as interrupted, if the database takes it: a full disk can't; resume sorts it out then."""
     with contextlib.suppress(FatalError):
-        conductor.leave(f"interrupted: the search stopped ({type(error).__name__})")
+        conductor.leave(f"the search stopped ({type(error).__name__})")
 
 
 def _farewell(study: Study, interrupted: int, where: str) -> str:

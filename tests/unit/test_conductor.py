@@ -136,14 +136,15 @@ def test_running_trials_wrap_up_when_the_search_is_over():
     assert c.heard(number, Outcome(report=report(1))) == "conclude"
 
 
-def test_when_the_grace_after_the_time_ends_what_had_reported_is_pruned_and_the_rest_interrupted():
+@pytest.mark.parametrize("why", ["the time was up", "interrupted by the user, just then"])
+def test_when_the_grace_after_the_time_ends_what_had_reported_is_pruned_and_the_rest_interrupted(why):
     c = conductor(end=time.time() + 60)
     first, second = c.next().number, c.next().number
     c.heard(first, Outcome(report=report(1)))
     object.__setattr__(c.budget, "end", 1.0)
     with pytest.raises(SearchEnded):
         c.tick()
-    assert c.leave("the time was up") == 1
+    assert c.leave(why) == 1
     assert ("pruned", first) in c.study.said
     assert ("failed", second, "interrupted") in c.study.said
 
