@@ -144,11 +144,11 @@ class Trainings:
         self._show()
 
     def done(self, name: str, text: str, *, failed: bool) -> None:
-        """A training ended (or was found finished)."""
+        """A training ended, or was found finished: then no epoch of it was told."""
         self._done += 1
-        if self._running.pop(name, None):
-            self._fresh += 1
-        word = "[red]failed[/]" if failed else "done"
+        trained = self._running.pop(name, None) is not None
+        self._fresh += trained
+        word = "[red]failed[/]" if failed else "done" if trained else "kept"
         if not console.err.is_terminal or failed:
             console.err.print(f"{console.now()}  {self._done}/{self._total}  {name} {word}: {text}{self._left()}")
         self._show()
@@ -158,7 +158,8 @@ class Trainings:
             return ""
         spent = time.monotonic() - self._begun
         if self._fresh < FEW:  # the first trainings hold the start of the workers: the plan knows better
-            left = max(0.0, self._expected - spent)
+            kept = (self._done - self._fresh) / self._total
+            left = max(0.0, (1 - kept) * self._expected - spent)
         else:
             left = spent / self._fresh * (self._total - self._done)
         return f", about {console.clock(left)} left" if left >= 1 else ""
