@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,7 +110,7 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
     Raises:
         InputError: what was asked can't be had; the message says what to change.
     """
-    dataset = None
+    begun, dataset = time.monotonic(), None
     if (
         options.space is None or ":" not in options.space
     ):  # data first: what is wrong with them is said before slow imports
@@ -143,7 +144,7 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
     audit = data_room.audit(dataset, progress=progress)
     seconds, assumed = budget.reckoned(options.seconds, demonstration=dataset.demonstration)
     costed = dataclasses.replace(options, seconds=seconds)
-    context, narrowed, notes = _narrow(space_name, context, costed, stored, audit)
+    context, narrowed, notes = _narrow(space_name, context, costed, stored, audit, time.monotonic() - begun)
     space = spaces.to_search(space_name, context, progress)
     families = tuple(getattr(space, "families", ()))
     space_parameters = declared(space.declare_hyperparameters)
@@ -302,7 +303,7 @@ def _typed(fixed: Mapping[str, Value], space_parameters: list[Any]) -> dict[str,
 
 
 def _narrow(
-    space_name: str, context: Any, options: Options, stored: StudySpec | None, audit: Audit
+    space_name: str, context: Any, options: Options, stored: StudySpec | None, audit: Audit, spent: float
 ) -> tuple[Any, dict[str, tuple[Value, ...]], tuple[str, ...]]:
     """Take out of the space what nothing speaks for, and what this machine can't afford in the time there is."""
     from spaces import narrowing
@@ -311,7 +312,13 @@ def _narrow(
         return dataclasses.replace(context, narrowed=stored.narrowed), dict(stored.narrowed), ()
     context, remedies = narrowing.to_audit(space_name, context, audit, options.objective, options.fix)
     narrowed_context, notes = narrowing.narrow(
-        space_name, context, seconds=options.seconds, trials=options.trials, remedies=audit.remedies, fixed=options.fix
+        space_name,
+        context,
+        seconds=options.seconds,
+        trials=options.trials,
+        remedies=audit.remedies,
+        fixed=options.fix,
+        spent=spent,
     )
     return narrowed_context, dict(narrowed_context.narrowed), (*remedies, *notes)
 

@@ -73,6 +73,7 @@ def narrow(
     machine: Machine | None = None,
     remedies: Sequence[str] = (),
     fixed: Mapping[str, str] | None = None,
+    spent: float = 0.0,
 ) -> tuple[SpaceContext, list[str]]:
     """The context with the choices that fit, and a line a family that says what went.
 
@@ -84,6 +85,7 @@ def narrow(
         machine: how fast; measured where not given.
         remedies: the augmentation's hyperparameters that hide what the audit found.
         fixed: what the user holds at one value, by name.
+        spent: seconds of the search that reading the data took: frozen prefixes may take a share of what remains.
     """
     if space not in spaces.SPACES or space == "smoke" or not seconds or not context.images:
         return context, []
@@ -96,7 +98,8 @@ def narrow(
     held = fixed.get("epochs", "")
     epochs = int(held) if held.isdecimal() and int(held) else max(int(e) for e in narrowed.get("epochs", (30,)))
     lines: list[str] = []
-    budget = prefixes.Budget.of(seconds, machine, max(1, machine.workers // hardware.MOST_WORKERS))
+    threads = max(1, machine.workers // hardware.MOST_WORKERS)
+    budget = prefixes.Budget.of(max(seconds - spent, 0.0), machine, threads)
     operations = afforded / epochs * machine.rate * TRACED
     narrowed["epoch_gflop"] = (max(int(operations / 1e9), 1),)
     offered = {name: _held(values, fixed.get(name)) for name, values in declared(space, context).items()}

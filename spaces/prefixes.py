@@ -1,10 +1,10 @@
 """Which frozen prefixes a search can afford to keep, of all that a space could draw. Called by narrowing.
 
 A prefix is computed once an array: for the images as they are, and for each copy of each augmentation. All arrays of a
-search together may take a fifth of its time, a single one a tenth. Where that is too little for all choices, a family's
-copies are augmented alike in all of its trials, with what hides the shortcuts that the audit found; then one size is
-left, the largest of which two copies or more can be had, and the usual cut. What time remains gives choices back. A
-family of which not even the plain images can be afforded takes no part.
+search together may take a fifth of the time that is left once the data are read, a single one a tenth. Where that is
+too little for all choices, a family's copies are augmented alike in all of its trials, with what hides the shortcuts
+that the audit found; then one size is left, the largest of which two copies or more can be had, and the usual cut. What
+time remains gives choices back. A family of which not even the plain images can be afforded takes no part.
 
 On Kermany's validation films a frozen VGG16 (block 4, flattened, one seed) scored 0.978 at 64 px with four copies and
 0.969 with two, 0.957 at 48 px with four: size counts before copies (docs/spaces.md).
@@ -61,7 +61,7 @@ class Budget:
 
     @classmethod
     def of(cls, seconds: float, machine: Machine, threads: int) -> Budget:
-        """The shares of a search of so many seconds, whose trials have so many threads each."""
+        """The shares of a search that has so many seconds left, whose trials have so many threads each."""
         return cls(SINGLE * seconds * threads, TOGETHER * seconds * machine.workers)
 
 
