@@ -9,6 +9,7 @@ from ray.tune.search import Searcher
 from search.tuner.conductor import Conductor, past_tune
 
 if TYPE_CHECKING:
+    from search.study import Asked
     from search.tuner.scheduler import StudyScheduler
 
 
@@ -18,7 +19,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     Args:
         conductor: who decides.
         scheduler: told which Tune trial is which of the study's.
-        most: trials at once, where not the resources but the user sets the bound (a joined cluster); 0 for none.
+        most: trials at once, where not the resources but the user sets the bound (a joined cluster); 0 for none. One
+            suggestion is made ahead there too, and kept until a trial ends.
     """
 
     def __init__(self, conductor: Conductor, scheduler: StudyScheduler, most: int = 0) -> None:
@@ -26,17 +28,31 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._conductor = conductor
         self._scheduler = scheduler
         self._most = most
+        self._ahead: Asked | None = None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial's configuration, `FINISHED` when there is none."""
-        if self._most and len(self._conductor.running) >= self._most and not self._conductor.waiting:
+        if self._full():
+            if self._ahead is None:
+                self._ahead = self._next()
             return None
-        with past_tune():
-            asked = self._conductor.next()
+        if self._conductor.waiting or self._ahead is None:
+            asked = self._next()
+        else:
+            asked, self._ahead = self._ahead, None
         if asked is None:  # while trials run, one of them may lose its worker and come back
             return None if self._conductor.running else str(Searcher.FINISHED)
         self._scheduler.numbers[trial_id] = asked.number
         return {"number": asked.number, "trial": asked.config.to_json()}
+
+    def _full(self) -> bool:
+        """Whether as many trials run as the user allows; one that waits for another worker counts already."""
+        handed_out = len(self._conductor.running) - (self._ahead is not None)
+        return 0 < self._most <= handed_out and not self._conductor.waiting
+
+    def _next(self) -> Asked | None:
+        with past_tune():
+            return self._conductor.next()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A trial's worker is gone for good; trials that end otherwise are told by the scheduler."""

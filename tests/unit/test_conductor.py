@@ -12,57 +12,12 @@ from search.tuner.conductor import Budget, Conductor, SearchEnded
 from search.tuner.pruning import AshaRule
 from search.tuner.resources import count_gpus, plan
 from search.tuner.trainable import Outcome, classify, share_gpu
+from tests.made_conductors import Silent, Told
 from tests.made_studies import result
 from xraytune.errors import FatalError, InputError
-from xraytune.records import EpochReport, FailureCause, TrialConfig
+from xraytune.records import EpochReport, FailureCause
 
 GIB = 2**30
-
-
-class Told:
-    """A study that notes what it is told."""
-
-    def __init__(self):
-        self.said, self.ended, self.running, self.best, self.since_best, self.failed_of_all = [], 0, 0, None, 0, 0.0
-
-    def failing(self, share):
-        return f"{self.failed_of_all:.0%} failed" if self.failed_of_all >= share else None
-
-    def ask(self):
-        self.running += 1
-        number = self.running + self.ended - 1
-        return SimpleNamespace(number=number, config=TrialConfig("cnn", {}, number))
-
-    def _end(self, *what):
-        self.said.append(what)
-        self.running, self.ended = self.running - 1, self.ended + 1
-
-    def report(self, number, report):
-        self.said.append(("report", number, report.epoch))
-
-    def reported(self, number):
-        return any(s[:2] == ("report", number) for s in self.said)
-
-    def has_epoch(self, number, epoch):
-        return ("report", number, epoch) in self.said
-
-    def complete(self, number, result):
-        self._end("complete", number)
-
-    def pruned(self, number, result):
-        self._end("pruned", number)
-
-    def failed(self, number, cause, message):
-        self._end("failed", number, str(cause))
-
-    def touch(self, start): ...
-
-    def ran_on(self, number, machine): ...
-
-
-class Silent:
-    def __getattr__(self, name):
-        return lambda *a: None
 
 
 def conductor(**budget):
