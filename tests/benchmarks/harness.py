@@ -52,24 +52,32 @@ class Benchmark:
 
 
 def measure(benchmark: Benchmark, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Run both sides in turn and return the line for `bench.jsonl`; `ratio` above 1 means that ours is better."""
+    """Run both sides in turn and return the line for `bench.jsonl`; `ratio` above 1 means that ours is better.
+
+    `ratio` is of the medians, `ratios` the smallest and the largest that a single round gives.
+    """
     ours, baseline = [], []
     for number in range(benchmark.rounds):
         tell(f"{benchmark.name}: round {number + 1} of {benchmark.rounds}")
         ours.append(benchmark.ours())
         baseline.append(benchmark.baseline())
     mine, theirs = statistics.median(ours), statistics.median(baseline)
-    ratio = theirs / mine if benchmark.better == "lower" else mine / theirs
+    each = [_ratio(benchmark, *numbers) for numbers in zip(ours, baseline, strict=True)]
     return {
         "name": benchmark.name,
         "ours": round(mine, 4),
         "baseline": round(theirs, 4),
         "unit": benchmark.unit,
-        "ratio": round(ratio, 4),
+        "ratio": round(_ratio(benchmark, mine, theirs), 4),
+        "ratios": [round(min(each), 4), round(max(each), 4)],
         "better": benchmark.better,
         "machine": machine(),
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def _ratio(benchmark: Benchmark, ours: float, baseline: float) -> float:
+    return baseline / ours if benchmark.better == "lower" else ours / baseline
 
 
 def machine() -> str:

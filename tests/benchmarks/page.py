@@ -20,9 +20,9 @@ measures again (`make bench ONLY=input` one room), on the real films and VGG16's
 needs them (`XRAYTUNE_DATA`, `XRAYTUNE_WEIGHTS`).
 
 Both sides of a benchmark run in turn in the same session, and each number is the median of its rounds. The ratio is
-baseline over ours for times and sizes, ours over baseline for rates: above 1, ours is better. Numbers are of the
-machine named; a ratio travels better than a time. A median of three has no interval worth printing: differences of a
-tenth mean nothing.
+baseline over ours for times and sizes, ours over baseline for rates: above 1, ours is better; in brackets the smallest
+and the largest ratio that a single round gave (of three, mostly: a span, no interval of 95 %). Numbers are of the
+machine named; a ratio travels better than a time.
 """
 
 NO_GPU = """## On a GPU
@@ -62,19 +62,36 @@ def page(measured: list[dict[str, Any]]) -> str:
             target = benchmarks[line["name"]].target
             wanted = "" if target is None else f"≥ {target:.2g}"
             verdict = "" if target is None else "met" if line["ratio"] >= target else "**missed**"
-            numbers = f"{line['ours']:.4g} {line['unit']} | {line['baseline']:.4g} {line['unit']} | {line['ratio']:.3g}"
+            span = "–".join(f"{ratio:.3g}" for ratio in line.get("ratios", ()))
+            ratio = f"{line['ratio']:.3g}" + (f" ({span})" if span else "")
+            numbers = f"{line['ours']:.4g} {line['unit']} | {line['baseline']:.4g} {line['unit']} | {ratio}"
             parts.append(f"| `{line['name']}` | {numbers} | {wanted} | {verdict} |")
         parts.append("")
         parts += [f"- `{line['name']}`: {benchmarks[line['name']].what}." for line in own]
         parts.append("")
-        for where in dict.fromkeys((line["machine"], line["when"][:10]) for line in own):
-            parts.append(f"On {where[0]} ({where[1]}).\n")
+        parts += [f"On {where}.\n" for where in _where(own)]
     missing = [name for name in sorted(benchmarks) if name not in {line["name"] for line in measured}]
     if missing:
         parts.append("## Not measured yet\n\n" + "\n".join(f"- `{n}`: {benchmarks[n].what}." for n in missing) + "\n")
     if not any(re.search(r", \d+ GPUs?, ", line["machine"]) for line in measured):
         parts.append(NO_GPU)
     return "\n".join(parts)
+
+
+def _where(measured: list[dict[str, Any]]) -> list[str]:
+    """The machines, each with how busy it was before and when: `AMD EPYC, 2 cores, load 1.2–1.7 (2026-11-22)`."""
+    found: dict[str, list[tuple[float, str]]] = {}
+    for line in measured:
+        name, _, load = line["machine"].rpartition(", load ")
+        found.setdefault(name, []).append((float(load), line["when"][:10]))
+    return [
+        f"{name}, load {_span([f'{load:.1f}' for load, _ in sorted(seen)])} ({_span(sorted(day for _, day in seen))})"
+        for name, seen in found.items()
+    ]
+
+
+def _span(ordered: list[str]) -> str:
+    return ordered[0] if ordered[0] == ordered[-1] else f"{ordered[0]} to {ordered[-1]}"
 
 
 def main() -> int:

@@ -48,7 +48,8 @@ def main(only: str = "") -> int:
         harness.append(line)
         run += 1
         wanted = "" if benchmark.target is None else f"≥ {benchmark.target:.2g}"
-        numbers = f"{line['ours']:.4g}", f"{line['baseline']:.4g}", line["unit"], f"{line['ratio']:.3g}"
+        ratio = f"{line['ratio']:.3g} ({line['ratios'][0]:.3g}–{line['ratios'][1]:.3g})"
+        numbers = f"{line['ours']:.4g}", f"{line['baseline']:.4g}", line["unit"], ratio
         table.add_row(benchmark.name, *numbers, wanted, benchmark.what)
     if run:
         console.print(table)

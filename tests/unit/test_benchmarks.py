@@ -17,7 +17,7 @@ def made(name="made.up", better="lower", ours=2.0, theirs=4.0, **options):
 def test_ratio_above_one_is_better_for_times_and_for_rates(better, ratio):
     line = harness.measure(made(better=better), lambda text: None)
     assert line["ratio"] == ratio
-    assert set(line) == {"name", "ours", "baseline", "unit", "ratio", "better", "machine", "when"}
+    assert set(line) == {"name", "ours", "baseline", "unit", "ratio", "ratios", "better", "machine", "when"}
 
 
 def test_both_sides_run_in_turn_and_the_median_counts():
@@ -34,6 +34,7 @@ def test_both_sides_run_in_turn_and_the_median_counts():
     line = harness.measure(Benchmark("x.y", "s", "lower", ours, baseline, ""), lambda text: None)
     assert order == ["ours", "baseline"] * 3
     assert line["ours"] == 3.0
+    assert (line["ratio"], line["ratios"]) == (2.0, [1.2, 6.0])
 
 
 def test_results_are_appended_and_a_missing_need_is_no_failure_of_others(tmp_path, monkeypatch, capsys):
@@ -75,8 +76,9 @@ def test_an_unknown_name_is_answered_with_those_that_exist(capsys):
 
 
 def test_the_page_shows_the_newest_line_of_what_there_is_and_names_what_is_missing(tmp_path, monkeypatch, capsys):
-    same = {"name": "a.one", "ours": 2.0, "unit": "s", "better": "lower", "machine": "CPU", "when": "2026-01-01T00:00"}
-    old, new = same | {"baseline": 3.0, "ratio": 1.5}, same | {"baseline": 8.0, "ratio": 4.0}
+    same = {"name": "a.one", "ours": 2.0, "unit": "s", "better": "lower", "machine": "CPU, 2 cores, load 0.5"}
+    same |= {"when": "2026-01-01T00:00"}
+    old, new = same | {"baseline": 3.0, "ratio": 1.5}, same | {"baseline": 8.0, "ratio": 4.0, "ratios": [3.5, 4.2]}
     results = tmp_path / "bench.jsonl"
     results.write_text("\n".join(json.dumps(line) for line in (old, new, new | {"name": "a.gone"})) + "\n")
     monkeypatch.setattr(harness, "RESULTS", results)
@@ -85,7 +87,8 @@ def test_the_page_shows_the_newest_line_of_what_there_is_and_names_what_is_missi
     monkeypatch.setattr(page, "collect", lambda: [made("a.one", target=5.0), made("b.two")])
     assert page.main() == 0
     text = (tmp_path / "performance.md").read_text()
-    assert "| `a.one` | 2 s | 8 s | 4 | ≥ 5 | **missed** |" in text
+    assert "| `a.one` | 2 s | 8 s | 4 (3.5–4.2) | ≥ 5 | **missed** |" in text
+    assert "On CPU, 2 cores, load 0.5 (2026-01-01)." in text
     assert "a.gone" not in text
     assert "## Not measured yet\n\n- `b.two`" in text
     assert "no GPU was at hand" in text
