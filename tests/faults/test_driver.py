@@ -109,12 +109,12 @@ def test_what_a_search_killed_with_its_watchdog_left_is_removed_by_the_next_and_
         other.start("--trials", "4", XRAYTUNE_EPOCH_SECONDS="2")
         other.until_said("study other")
         assert not left.exists()
-        assert search.gone_within(120), search.survivors()  # nobody was left to end Ray's agents but they themselves
         (watchdog,) = other.watchdogs()
         living = Path(watchdog.cmdline()[-1])
         assert search.run("--resume", "--address", "127.0.0.1:1") == 2, search.text
         assert living.exists()
         assert other.wait() == 0, other.text
         assert not living.exists()
+        assert search.gone_within(120), search.survivors()  # nobody was left to end Ray's agents but they themselves
     finally:
         other.end()
