@@ -120,14 +120,22 @@ def kept_and_whole(space: keras_tuner.HyperModel, point: TrialConfig, data: Tria
     Args:
         space: builds the network.
         point: with `augmentation_copies` its kept copies are what the whole network is trained on, too.
-        data: a block of 64 images, no more.
+        data: trained on images of the first block of 64, no others.
         epochs: of 64 images each.
     """
     found, copies = [], []
     real = augmentation.apply
+    (pool,) = data.pools.values()
+
+    def noted(augment, images, seed):
+        made = real(augment, images, seed)
+        if np.array_equal(images, pool[:64]):  # others of its group are computed with it
+            copies.append(made)
+        return made
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batches, "LEAST_EPOCH", 64)
-        patch.setattr(augmentation, "apply", lambda *given: copies.append(real(*given)) or copies[-1])
+        patch.setattr(augmentation, "apply", noted)
         for keep in (True, False):
             if not keep:
                 patch.setattr(features, "split", lambda model: None)
