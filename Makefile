@@ -118,7 +118,7 @@ test: lint ## lint, types and the first tier of tests (needs nothing outside the
 
 .PHONY: test-faults
 test-faults: $(VENV)/.ready-dev ## every fault caused for real: kills, full disks, lost nodes (ONLY=file for one)
-	$(PYTEST) $(or $(ONLY),tests/faults)
+	$(PYTEST) -n 2 $(or $(ONLY),tests/faults)
 
 .PHONY: test-whole
 test-whole: $(VENV)/.ready-dev ## whole searches: what each option does, a space of one's own

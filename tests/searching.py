@@ -28,6 +28,11 @@ def command(module: str, *arguments: object, home: Path) -> subprocess.Completed
     )  # fmt: skip
 
 
+def can_mount() -> bool:
+    """Whether this machine lets us mount a disk of our own: small, full or read-only."""
+    return subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode == 0
+
+
 class Search:
     """One study's searches on the synthetic space, in folders of the test's own."""
 

@@ -10,15 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.searching import kept, told
+from tests.searching import can_mount, kept, told
 
 pytestmark = pytest.mark.timeout(1200)
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def can_mount() -> bool:
-    return subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode == 0
 
 
 SMALL_RESULTS = """

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from search import ledger
+from tests.searching import can_mount
 from xraytune import artifacts
 from xraytune.model_file import read_card
 
@@ -111,10 +112,6 @@ def test_a_full_disk_is_one_message_and_leaves_nothing_half_written(home: Path) 
     finished = start(home)
     _, err = finished.communicate(timeout=PATIENCE)
     assert finished.returncode == 0, err
-
-
-def can_mount() -> bool:
-    return subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode == 0
 
 
 @pytest.fixture(scope="module")

@@ -14,15 +14,11 @@ import pytest
 
 from search.storage import PATIENCE
 from tests import made_films
-from tests.searching import kept, told
+from tests.searching import can_mount, kept, told
 
 pytestmark = pytest.mark.timeout(1200)
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def can_mount() -> bool:
-    return subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode == 0
 
 
 def test_a_database_that_is_locked_for_a_while_is_waited_for(search):
