@@ -110,7 +110,8 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
     Raises:
         InputError: what was asked can't be had; the message says what to change.
     """
-    begun, dataset = time.monotonic(), None
+    begun = time.monotonic()
+    dataset = None
     if (
         options.space is None or ":" not in options.space
     ):  # data first: what is wrong with them is said before slow imports
@@ -144,7 +145,8 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
     audit = data_room.audit(dataset, progress=progress)
     seconds, assumed = budget.reckoned(options.seconds, demonstration=dataset.demonstration)
     costed = dataclasses.replace(options, seconds=seconds)
-    context, narrowed, notes = _narrow(space_name, context, costed, stored, audit, time.monotonic() - begun)
+    spent = time.monotonic() - begun if options.seconds is not None else 0.0  # without TIME nothing runs out
+    context, narrowed, notes = _narrow(space_name, context, costed, stored, audit, spent)
     space = spaces.to_search(space_name, context, progress)
     families = tuple(getattr(space, "families", ()))
     space_parameters = declared(space.declare_hyperparameters)

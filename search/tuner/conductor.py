@@ -257,11 +257,9 @@ class Conductor:
         Returns:
             The number of interrupted trials.
         """
-        cut_off = [number for number in self.running if not (self.study.reported(number) and self.over())]
-        for number in list(self.running):
-            self._failure(number, FailureCause.INTERRUPTED, message)
+        states = [self._failure(number, FailureCause.INTERRUPTED, message) for number in list(self.running)]
         self.study.touch(self.begun)
-        return len(cut_off)
+        return states.count("INTERRUPTED")
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -270,14 +268,16 @@ class Conductor:
             return False
         return self.rule.prune(number, trial.asked.config.family, report.epoch, report.standing)
 
-    def _failure(self, number: int, cause: FailureCause, message: str) -> None:
+    def _failure(self, number: int, cause: FailureCause, message: str) -> str:
+        """Record a failure; what was cut off after a report when the search was over is PRUNED. The state it got."""
         if cause is FailureCause.INTERRUPTED and self.study.reported(number) and self.over():
             self._end(number, None, pruned=True)
-            return
+            return "PRUNED"
         self.study.failed(number, cause, message)
         del self.running[number]
         state = "INTERRUPTED" if cause is FailureCause.INTERRUPTED else "FAIL"
         self.view.ended(number, state, None, str(cause), message)
+        return state
 
     def _end(self, number: int, result: TrialResult | None, *, pruned: bool) -> None:
         if pruned:

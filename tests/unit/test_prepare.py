@@ -1,5 +1,7 @@
 """What a resumed study fills in of the options, and what it leaves to the user."""
 
+import time
+
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -66,6 +68,21 @@ def test_trials_without_time_are_narrowed_as_a_search_of_the_default_time_and_it
     assert set(alone.notes) - set(timed.notes) == {
         "TRIALS without TIME: networks and recipes are chosen as for a search of 30 minutes."
     }
+
+
+def test_what_reading_the_data_took_is_taken_off_time_for_frozen_prefixes_and_off_nothing_without_time(
+    tmp_path, monkeypatch
+):
+    from spaces import narrowing
+    from xraytune import data
+
+    real, audit, told = narrowing.narrow, data.audit, []
+    monkeypatch.setattr(narrowing, "narrow", lambda *a, **given: told.append(given["spent"]) or real(*a, **given))
+    monkeypatch.setattr(data, "audit", lambda *a, **given: time.sleep(0.3) or audit(*a, **given))
+    prepared(tmp_path, monkeypatch, trials=12)
+    prepared(tmp_path, monkeypatch, seconds=900.0)
+    assert told[0] == 0.0
+    assert 0.3 <= told[1] < 60
 
 
 OWN = """
