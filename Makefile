@@ -16,14 +16,20 @@ VALUES := DATA:data SPACE:space TRIALS:trials TIME:time STUDY:study BETA:beta SE
   RESULTS:results CACHE:cache CACHE_LIMIT:cache-limit PRECISION:precision STORAGE:storage ADDRESS:address WARM_START:warm-start PATIENCE:patience TARGET:target FAILURES:failures \
   RECIPES:recipes PATIENT_REGEX:patient-regex MAX_EPOCHS:max-epochs
 SWITCHES := RESUME:resume RAY_DASHBOARD:ray-dashboard XLA:xla DETERMINISTIC:deterministic QUARANTINE:quarantine
-# FIX="cnn/blocks=3 dropout=0.2" holds hyperparameters at one value.
+# What the other commands take of these, and their own.
+VERIFY := POSITIVE:positive FIT:fit SEED:seed PATIENT_REGEX:patient-regex
+RETRAIN := STUDY:study FINAL:final THRESHOLD:threshold FINALISTS:finalists FOLDS:folds SEEDS:seeds REFITS:refits TIME:time WORKERS:workers \
+  DATA:data WEIGHTS_DIR:weights-dir RESULTS:results STORAGE:storage CACHE:cache CACHE_LIMIT:cache-limit
+KEPT := RESULTS:results STORAGE:storage
 valued = $(if $($(word 1,$(subst :, ,$1))),--$(word 2,$(subst :, ,$1)) '$($(word 1,$(subst :, ,$1)))')
 switched = $(if $(filter-out 0 no false,$($(word 1,$(subst :, ,$1)))),--$(word 2,$(subst :, ,$1)))
-OPTIONS = $(foreach v,$(VALUES),$(call valued,$v)) $(foreach s,$(SWITCHES),$(call switched,$s)) $(foreach f,$(FIX),--fix '$f')
+passed = $(foreach v,$1,$(call valued,$v)) $(foreach s,$2,$(call switched,$s))
+# FIX="cnn/blocks=3 dropout=0.2" holds hyperparameters at one value.
+OPTIONS = $(call passed,$(VALUES),$(SWITCHES)) $(foreach f,$(FIX),--fix '$f')
 
 .PHONY: help
 help: ## list every target
-	@echo "make search [DATA=folder] [TRIALS=40] [TIME=30m] [STUDY=mine] …   ($(words $(VALUES)) options: python -m search.run --help)"
+	@echo "make search [DATA=folder] [TRIALS=40] [TIME=30m] [STUDY=mine] …   ($(words $(VALUES) $(SWITCHES) FIX) options: python -m search.run --help)"
 	@echo
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
@@ -86,20 +92,20 @@ search: $(VENV)/.ready ## search for the best classifier of DATA (none: a demons
 	@exec $(BIN)/python -m search.run $(OPTIONS)
 
 .PHONY: verify
-verify: $(VENV)/.ready ## check DATA: damage, leaks, duplicates, shortcuts
-	@exec $(BIN)/python -m search.verify $(if $(DATA),'$(DATA)',demo)
+verify: $(VENV)/.ready ## check DATA: damage, leaks, duplicates, shortcuts (POSITIVE, FIT, QUARANTINE … as search)
+	@exec $(BIN)/python -m search.verify $(if $(DATA),'$(DATA)',demo) $(call passed,$(VERIFY),QUARANTINE:quarantine)
 
 .PHONY: dashboard
 dashboard: $(VENV)/.ready ## optuna-dashboard on 127.0.0.1, read-only
-	@exec $(BIN)/python -m search.dashboard $(if $(RESULTS),--results '$(RESULTS)') $(if $(STORAGE),--storage '$(STORAGE)')
+	@exec $(BIN)/python -m search.dashboard $(call passed,$(KEPT))
 
 .PHONY: leaderboard
 leaderboard: $(VENV)/.ready ## a study's trials, best first (STUDY=mine, else the latest)
-	@exec $(BIN)/python -m search.leaderboard $(if $(STUDY),--study '$(STUDY)')
+	@exec $(BIN)/python -m search.leaderboard $(if $(STUDY),'$(STUDY)') $(call passed,$(KEPT))
 
 .PHONY: retrain
-retrain: $(VENV)/.ready ## retrain the winner, open the test set, write the report (STUDY=mine, else the latest)
-	@exec $(BIN)/python -m search.retrain best $(if $(STUDY),--study '$(STUDY)')
+retrain: $(VENV)/.ready ## retrain the winner, open the test set, write the report (STUDY=mine, else the latest; FINAL=ensemble …)
+	@exec $(BIN)/python -m search.retrain best $(call passed,$(RETRAIN),TTA:tta COMPARE_RECIPES:compare-recipes)
 
 # ── tests, in tiers ─────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,6 +47,36 @@ def test_make_passes_nothing_that_was_not_asked_for():
 
 def test_a_switch_set_to_zero_is_off():
     assert "--resume" not in make("-n", "search", "RESUME=0").stdout
+
+
+@pytest.mark.parametrize(
+    ("target", "variables", "arguments"),
+    [
+        ("leaderboard", ("STUDY=mine", "RESULTS=other"), "leaderboard mine --results other"),
+        ("retrain", ("STUDY=mine", "FINAL=ensemble", "TTA=1"), "retrain best --study mine --final ensemble --tta"),
+        ("verify", ("DATA=my films", "POSITIVE=ill", "QUARANTINE=1"), "verify 'my films' --positive ill --quarantine"),
+        ("dashboard", ("RESULTS=other", "STORAGE=sqlite:///x"), "dashboard --results other --storage sqlite:///x"),
+    ],
+)
+def test_make_passes_on_what_every_command_of_the_work_takes(target, variables, arguments):
+    command = make("-n", target, *variables).stdout.strip().splitlines()[-1]
+    assert shlex.split(command.partition(" -m search.")[2]) == shlex.split(arguments)
+
+
+@pytest.mark.parametrize("target", ["search", "verify", "leaderboard", "retrain", "dashboard"])
+def test_whatever_make_passes_on_is_an_option_of_its_command(target):
+    text = (ROOT / "Makefile").read_text()
+    variables = set(re.findall(r"\b([A-Z_]+):[a-z]", text)) | {"FIX"}
+    command = make("-n", target, *(f"{name}=1" for name in variables)).stdout.strip().splitlines()[-1]
+    passed = {word for word in shlex.split(command) if word.startswith("--")}
+    module = importlib.import_module(f"search.{'run' if target == 'search' else target}")
+    app = typer.Typer()
+    app.command()(module.main)
+    known = {name for option in typer.main.get_command(app).params for name in option.opts}
+    assert passed, command
+    assert passed <= known
+    if target == "search":
+        assert {o for o in known if o.startswith("--") and "completion" not in o} <= passed
 
 
 def test_make_help_lists_every_target():
