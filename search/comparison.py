@@ -98,9 +98,8 @@ def out_of_fold(bench: Bench, choice: Choice, confirmed: Sequence[Confirmed]) ->
     """
     winner = Answers(choice.out_of_fold())
     classes = winner.probabilities.shape[1]
-    averaged = choice.kind == "folds"
     others = [
-        (f"trial {c.trial.number} ({c.trial.family})", Answers(c.out_of_fold(averaged=averaged)))
+        (f"trial {c.trial.number} ({c.trial.family})", Answers(c.out_of_fold(averaged=choice.averaged)))
         for c in confirmed
         if len(choice.finalists) > 1 or c is not choice.winner
     ]

@@ -106,9 +106,7 @@ class Retraining:
         spec = self.spec
         positive = None if spec.positive is None else spec.classes[spec.positive]
         where = self.options.data or spec.data
-        extra: dict[str, Any] = {
-            k: v for k, v in spec.options.items() if k in {"channels", "patient_regex", "quarantine"}
-        }
+        extra: dict[str, Any] = {k: v for k, v in spec.options.items() if k in {"patient_regex", "quarantine"}}
         with printing.progress() as progress:
             dataset = data.load(where, fit=spec.fit, positive=positive, seed=spec.seed, progress=progress, **extra)
         kept = self.study.folder
@@ -227,7 +225,7 @@ class Retraining:
         return found
 
     def _rivals(self, rivals: Sequence[tuple[str, TrialRecord, RefitTask]], pool: Workers) -> list[_Retrained]:
-        """The study's recipes trained as the final model was, beyond the bound of `--time`."""
+        """The study's recipes trained on train + validation, one network each, beyond the bound of `--time`."""
         if not rivals:
             return []
         begun = time.monotonic()

@@ -279,6 +279,28 @@ def test_out_of_fold_answers_are_means_over_seeds_where_the_final_model_s_are(
     assert asked == [averaged]
 
 
+@pytest.mark.parametrize(("kind", "refits", "averaged"), [("refit", 1, False), ("refit", 3, True), ("folds", 1, True)])
+def test_other_finalists_are_compared_by_means_over_seeds_where_the_winner_is(
+    kind: str, refits: int, averaged: bool
+) -> None:
+    asked: dict[int, bool] = {}
+
+    def finalist(number: int) -> Any:
+        def answers(averaged: bool = False) -> np.ndarray:
+            asked[number] = averaged
+            return np.tile(np.array([[0.7, 0.3], [0.4, 0.6]], np.float32), (4, 1))
+
+        return SimpleNamespace(trial=SimpleNamespace(number=number, family="cnn"), out_of_fold=answers)
+
+    labels = np.tile([0, 1], 4).astype(np.int32)
+    both = [finalist(3), finalist(8)]
+    choice = winner.choose(both, kind, labels, refits=refits)
+    bench = comparison.Bench(labels, np.arange(8).astype(str), 1, 2.0, draws=20)
+    rows = comparison.out_of_fold(bench, choice, both)
+    assert [row["with"] for row in rows] == ["trial 8 (cnn)", "the trivial answer"]
+    assert asked == {3: averaged, 8: averaged}
+
+
 @pytest.mark.parametrize(
     ("epochs", "left"),
     [([4, 2, 4], [4, 4]), ([1, 3, 2], [3]), ([0, 4, 0], [4]), ([0, 0, 0], [])],
