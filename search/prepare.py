@@ -52,8 +52,8 @@ class Options:
     max_epochs: int = 0
     weights_dir: Path | None = None
     cache: Path | None = None
-    precision: str = "float32"
-    """What networks compute in: float32 or bfloat16."""
+    precision: str = "auto"
+    """What networks compute in: float32, bfloat16, or whichever is faster here."""
     cache_limit: int = 0
     """Bytes that kept prefixes may take on disk; 0 leaves it to the library."""
     given: frozenset[str] = frozenset()
@@ -117,7 +117,7 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
     ):  # data first: what is wrong with them is said before slow imports
         dataset = _load(options, progress)
     import spaces
-    from search import weights
+    from search import precision, weights
     from search.suggest import Narrowing, check_narrowing, declared, signature
     from spaces import caching, starts
     from xraytune import data as data_room
@@ -133,6 +133,7 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
     dataset = dataset or _load(options, progress)
     asked = (options.families, options.weights_dir)
     at_hand, damaged = weights.found(space_name, *asked, stored.weights if stored else None)
+    computed_in, precision_notes = precision.decide(options.precision, space_name, options.seconds, stored)
     context = spaces.SpaceContext(
         classes=len(dataset.classes),
         channels=dataset.channels,
@@ -140,7 +141,7 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
         families=options.families,
         weights={backbone: str(path) for backbone, path in at_hand.items()},
         images=len(dataset.select("train")),
-        narrowed=_precision(options.precision, space_name),
+        narrowed=computed_in,
     )
     audit = data_room.audit(dataset, progress=progress)
     seconds, assumed = budget.reckoned(options.seconds, demonstration=dataset.demonstration)
@@ -150,7 +151,7 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
     space = spaces.to_search(space_name, context, progress)
     families = tuple(getattr(space, "families", ()))
     space_parameters = declared(space.declare_hyperparameters)
-    fixed = _parse_fixed(options.fix)
+    fixed: dict[str, Value] = dict(options.fix)
     check_narrowing(space_parameters, Narrowing(fixed))
     fixed = _typed(fixed, space_parameters)
     used = weights.used(space_parameters, at_hand)
@@ -194,7 +195,8 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
     begin_with = starts.against_shortcuts(space, families, audit.remedies) if own else []
     begin_held, _ = _as_held(begin_with, fixed)
     recipes_held, held_notes = _as_held(found, fixed)
-    all_notes = (*dataset.notes, *_shortcuts(audit, dataset), *damaged, *notes, *recipe_notes, *held_notes)
+    found_out = (*_shortcuts(audit, dataset), *damaged, *precision_notes)
+    all_notes = (*dataset.notes, *found_out, *notes, *recipe_notes, *held_notes)
 
     def make_job(report: Progress) -> Job:
         return _keras_job(options, dataset, space, space_name, context, cache, report)
@@ -208,21 +210,6 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
         make_job=make_job,
         notes=(*all_notes, *([caches] if caches else [])),
     )
-
-
-def _precision(precision: str, space_name: str) -> dict[str, tuple[Value, ...]]:
-    """The parameter that holds a space's networks to bfloat16; none for float32, which they have without.
-
-    Raises:
-        InputError: a space of the user's own, which decides by itself.
-    """
-    import spaces
-
-    if precision == "float32":
-        return {}
-    if space_name not in spaces.SPACES:
-        raise InputError(f"--precision {precision}: {space_name} builds its own networks; set their policy there.")
-    return {"precision": (precision,)}
 
 
 def _load(options: Options, progress: Progress) -> Dataset:
@@ -249,7 +236,7 @@ def _without_images(options: Options, name: str, space_name: str, space: Any) ->
     from search.suggest import Narrowing, check_narrowing, declared, signature
 
     space_parameters = declared(space.declare_hyperparameters)
-    fixed = _parse_fixed(options.fix)
+    fixed: dict[str, Value] = dict(options.fix)
     check_narrowing(space_parameters, Narrowing(fixed))
     families = tuple(f for f in space.families if not options.families or f in options.families)
     if not families:
@@ -282,10 +269,6 @@ def _check_families(families: tuple[str, ...]) -> None:
     unknown = [family for family in families if family not in FAMILIES]
     if unknown:
         raise InputError(f"--families: unknown {', '.join(map(repr, unknown))}. There are: {', '.join(FAMILIES)}.")
-
-
-def _parse_fixed(fix: Mapping[str, str]) -> dict[str, Value]:
-    return dict(fix)
 
 
 def _typed(fixed: Mapping[str, Value], space_parameters: list[Any]) -> dict[str, Value]:

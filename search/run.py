@@ -66,7 +66,7 @@ def main(
     weights_dir: Annotated[Path | None, typer.Option(help="Folder of pretrained weights")] = None,
     results: Annotated[Path, typer.Option(help="Where studies are kept")] = Path("results"),
     cache: Annotated[Path | None, typer.Option(help="Where decoded images are kept")] = None,
-    precision: Annotated[str, typer.Option(help="What networks compute in: float32 or bfloat16")] = "float32",
+    precision: Annotated[str, typer.Option(help="float32, bfloat16 or auto: the faster here")] = "auto",
     xla: Annotated[bool, typer.Option("--xla", help="Compile training steps with XLA (slower on CPUs)")] = False,
     cache_limit: Annotated[str | None, typer.Option(help="What kept prefixes may take on disk: 20GB")] = None,
     storage: Annotated[str | None, typer.Option(help="Optuna database URL [default: SQLite in results]")] = None,
@@ -177,7 +177,7 @@ def check(options: Options, running: Running) -> None:
         ("--objective", options.objective, tuple(Objective)),
         ("--fit", options.fit, ("crop", "pad", "squash")),
         ("--sampler", options.sampler or SAMPLERS[0], SAMPLERS),
-        ("--precision", options.precision, ("float32", "bfloat16")),
+        ("--precision", options.precision, ("auto", "float32", "bfloat16")),
         ("--pruner", options.pruner, PRUNERS),
     ):
         if chosen not in known:
@@ -215,6 +215,7 @@ def search(options: Options, running: Running | None = None) -> StudyView:
         from search.storage import check_free, request, stored_spec
         from search.tuner import resources
         from search.tuner.cluster import Cluster
+        from xraytune.data import cache as data_cache
 
         stored = None
         if options.resume:
@@ -228,9 +229,10 @@ def search(options: Options, running: Running | None = None) -> StudyView:
             os.environ["XRAYTUNE_XLA"] = "1"
         if running.deterministic:
             os.environ["TF_DETERMINISTIC_OPS"] = "1"
-        cache = options.cache or _default_cache()
-        os.environ["XRAYTUNE_CACHE"] = str(cache)
-        demonstration = options.data in {None, "demo"} and (options.space is None or ":" not in options.space)
+        if options.cache:
+            os.environ["XRAYTUNE_CACHE"] = str(options.cache.absolute())  # for the workers too
+        cache = data_cache.folder()
+        demonstration = options.data in {None, "demo"}
         trials, seconds = budget(options.trials, options.seconds, demonstration=demonstration)
         options = replace(options, trials=trials, seconds=seconds)
         progress = Progress(
@@ -238,7 +240,7 @@ def search(options: Options, running: Running | None = None) -> StudyView:
         )
         with progress:
             prepared = prepare(options, name, cache, progress.step, stored)
-            progress.label = prepared.spec.label
+            progress.label, progress.demonstration = prepared.spec.label, prepared.spec.demonstration
             for note in prepared.notes:
                 progress.note(note)
             first = _check_study(options, running, prepared)
@@ -274,12 +276,6 @@ def _ended(study: Study, conductor: Conductor, running: Running) -> StudyView:
     if failing:
         raise FatalError(f"Stopped: {failing}\nWhat workers printed: {study.folder / 'logs'}")
     return view
-
-
-def _default_cache() -> Path:
-    import platformdirs
-
-    return Path(os.environ.get("XRAYTUNE_CACHE") or platformdirs.user_cache_path("xraytune"))
 
 
 def _check_study(options: Options, running: Running, prepared: Prepared) -> FirstTrials:

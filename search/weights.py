@@ -25,10 +25,18 @@ def found(
         stored: the backbones of a study that is resumed; what has come within reach since then is not the study's.
 
     Raises:
-        WeightsError: the folder does not exist, or a file that is needed is damaged or another network's.
+        WeightsError: the folder does not exist, a file that is needed is damaged or another network's, or what a study
+            that is resumed was searched with is not there.
     """
     if stored is not None:
-        return backbones.reachable(folder, names=stored), []
+        names = list(stored)
+        weights = backbones.reachable(folder, names=names)
+        if gone := [name for name in names if name not in weights]:
+            raise WeightsError(
+                f"The study was searched with pretrained weights: {backbones.missing(gone, folder)}, "
+                "or give the folder that they lie in with --weights-dir."
+            )
+        return weights, []
     if space in spaces.SPACES:
         names = () if space == "smoke" else backbones.of(families or FAMILIES)
         return backbones.reachable(folder, names=names, download=True), []

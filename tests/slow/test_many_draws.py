@@ -122,3 +122,7 @@ def test_a_backbone_is_timed_in_a_process_of_its_own(tmp_path):
     [rate] = measured.prefix_rates(["vgg16"], tmp_path).values()
     assert 1e9 < rate < 1e14
     assert len(list(tmp_path.glob("rates-*.json"))) == 1
+
+
+def test_a_step_is_timed_in_both_precisions_in_a_process_of_its_own(tmp_path):
+    assert 0.1 < measured.bfloat16_speed(tmp_path) < 10

@@ -1,15 +1,18 @@
 """What a resumed study fills in of the options, and what it leaves to the user."""
 
 import time
+from dataclasses import replace
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from search import run
+from search import run, weights
 from search.prepare import Options, prepare
 from tests.made_films import kaggle
-from xraytune.errors import WeightsError
+from xraytune import hardware
+from xraytune.errors import InputError, WeightsError
+from xraytune.models import measured
 
 
 def test_what_was_not_asked_is_as_the_study_was_made():
@@ -39,7 +42,7 @@ def test_the_command_knows_what_stood_on_its_line(monkeypatch, arguments, given)
     assert seen[0].given == given
 
 
-def prepared(tmp_path, monkeypatch, **changes):
+def prepared(tmp_path, monkeypatch, speed=None, **changes):
     """What a search of small made films is, on a slow machine that is the same whoever measures it."""
     from spaces import narrowing
     from xraytune.models.cost import Machine
@@ -48,6 +51,7 @@ def prepared(tmp_path, monkeypatch, **changes):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.delenv("XRAYTUNE_WEIGHTS", raising=False)
     monkeypatch.setattr(narrowing, "this_machine", lambda context, seconds: Machine(2e7, 2))
+    monkeypatch.setattr(measured, "bfloat16_speed", lambda folder: speed)
     if not (films := tmp_path / "films").exists():
         kaggle(films)
     options = Options(data=str(films), **{"families": ("cnn",), **changes})
@@ -126,6 +130,53 @@ def test_weights_that_no_family_needs_are_neither_fetched_nor_looked_at(
     assert fetched == expected
     assert not found.spec.weights
     assert not any("vgg" in note for note in found.notes if not note.startswith("recipe"))
+
+
+@pytest.mark.parametrize(
+    ("speed", "changes", "precision"),
+    [
+        (1.2, {"seconds": 1800.0}, "bfloat16"),
+        (1.02, {"seconds": 1800.0}, "float32"),
+        (None, {"seconds": 1800.0}, "float32"),
+        (1.2, {"seconds": 240.0}, "float32"),
+        (1.2, {"trials": 4}, "float32"),
+        (1.2, {"seconds": 1800.0, "precision": "float32"}, "float32"),
+        (0.5, {"seconds": 240.0, "precision": "bfloat16"}, "bfloat16"),
+    ],
+)
+def test_networks_compute_in_what_was_asked_for_or_in_what_is_faster_here(
+    tmp_path, monkeypatch, speed, changes, precision
+):
+    monkeypatch.setattr(hardware, "gpus", lambda: 0)
+    found = prepared(tmp_path, monkeypatch, speed, **changes)
+    assert found.spec.narrowed.get("precision", ("float32",)) == (precision,)
+    said = [note for note in found.notes if "bfloat16" in note]
+    assert bool(said) == (precision == "bfloat16" and "precision" not in changes)
+
+
+def test_a_study_that_is_resumed_keeps_the_precision_it_was_made_with(tmp_path, monkeypatch):
+    made = prepared(tmp_path, monkeypatch, 1.2, seconds=1800.0).spec
+    monkeypatch.setattr(measured, "bfloat16_speed", lambda folder: 0.5)
+    again = Options(data=str(tmp_path / "films"), families=("cnn",), seconds=1800.0, resume=True)
+    resumed = prepare(again, "mine", tmp_path / "cache", lambda done, total, what: None, made)
+    assert resumed.spec.narrowed["precision"] == ("bfloat16",)
+    other = replace(again, precision="float32")
+    with pytest.raises(InputError, match="compute in bfloat16"):
+        prepare(other, "mine", tmp_path / "cache", lambda done, total, what: None, made)
+
+
+def test_a_step_is_timed_in_both_precisions_once_a_host(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(measured, "_measure", lambda what, names: asked.append(names) or {"float32": 3, "bfloat16": 2})
+    assert measured.bfloat16_speed(tmp_path) == measured.bfloat16_speed(tmp_path) == 1.5
+    assert asked == [["float32", "bfloat16"]]
+
+
+def test_a_study_that_is_resumed_without_its_weights_asks_for_their_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.delenv("XRAYTUNE_WEIGHTS", raising=False)
+    with pytest.raises(WeightsError, match=r"vgg16_imagenet_notop.* --weights-dir"):
+        weights.found("chest_xray", (), None, {"vgg16": "sha256"})
 
 
 def test_a_damaged_file_that_a_family_needs_stops_the_search(tmp_path, monkeypatch, fetched):

@@ -16,7 +16,7 @@ from xraytune.augmentation import REMEDIES
 from xraytune.data import Audit, Finding
 from xraytune.errors import InputError
 from xraytune.models import measured
-from xraytune.models.cost import Machine, cost
+from xraytune.models.cost import Machine, backbone_operations, cost
 
 WEIGHTS = {"vgg16": "vgg16.h5", "densenet121": "densenet121.h5"}
 CORE = 9e10
@@ -426,14 +426,14 @@ def test_a_search_says_what_its_caches_will_cost_and_refuses_what_the_limit_can_
 def test_a_backbones_rate_is_measured_once_a_host_and_prices_its_prefixes(tmp_path, monkeypatch):
     asked = []
 
-    def measure(names):
-        asked.append(names)
-        return dict.fromkeys(names, 2e9)
+    def measure(what, names):
+        asked.append((what, names))
+        return {name: 64 * backbone_operations(name, 64) / 2e9 for name in names}
 
     monkeypatch.setattr(measured, "_measure", measure)
-    assert measured.prefix_rates(["vgg16"], tmp_path) == {"vgg16": 2e9}
-    assert measured.prefix_rates(["vgg16", "densenet121"], tmp_path)["densenet121"] == 2e9
-    assert asked == [["vgg16"], ["densenet121"]]
+    assert measured.prefix_rates(["vgg16"], tmp_path) == {"vgg16": pytest.approx(2e9)}
+    assert measured.prefix_rates(["vgg16", "densenet121"], tmp_path)["densenet121"] == pytest.approx(2e9)
+    assert asked == [("backbones", ["vgg16"]), ("backbones", ["densenet121"])]
     point = config(space(weights=WITH_WEIGHTS), family="vgg_frozen").values
     analytic, known = Machine(1e11, 2), Machine(1e11, 2, prefix_rates={"vgg16": 2e9})
     assert cost(point).prefix_seconds(known, 64) == pytest.approx(64 * cost(point).prefix / 2e9)
@@ -443,3 +443,4 @@ def test_a_backbones_rate_is_measured_once_a_host_and_prices_its_prefixes(tmp_pa
 def test_a_machine_that_can_not_be_measured_is_priced_by_counting(tmp_path, monkeypatch):
     monkeypatch.setattr(measured.sys, "executable", "/nowhere/python")
     assert measured.prefix_rates(["vgg16"], tmp_path) == {}
+    assert measured.bfloat16_speed(tmp_path) is None

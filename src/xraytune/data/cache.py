@@ -29,7 +29,9 @@ def folder(*parts: str) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"The cache {path} can't be made: {error.strerror}. Choose one with XRAYTUNE_CACHE.") from None
+        raise InputError(
+            f"The cache {path} can't be made: {error.strerror}. Choose another with --cache or XRAYTUNE_CACHE."
+        ) from None
     return path.resolve()
 
 
