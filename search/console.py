@@ -46,7 +46,6 @@ from xraytune.errors import FatalError, InputError, TrialError
 
 INTERRUPTED = 128 + signal.SIGINT
 """What a command interrupted by Ctrl-C ends with (the shell's convention: 128 + signal)."""
-TERMINATED = 128 + signal.SIGTERM
 
 _UNWRITABLE = {
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR
@@ -163,15 +162,15 @@ def duration(text: str, option: str = "--time") -> float:
 
 
 def size(text: str, option: str) -> int:
-    """Bytes of a size as people type it: `4GB`, `512M`, `2GiB` (powers of 1024 all).
+    """Bytes of a size as people type it: `4GB`, `512M` (powers of 1000), `2GiB` (of 1024), as it is then shown.
 
     Raises:
         InputError: it is no size.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", text.strip().lower())
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", text.strip().lower())
     if not match or float(match[1]) <= 0:
         raise InputError(f"{option} {text!r} is no size. Write it like 512MB or 4GB.")
-    return int(float(match[1]) * 1024 ** " kmgt".index(match[2] or " "))
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** " kmgt".index(match[2] or " "))
 
 
 def clock(seconds: float) -> str:

@@ -29,12 +29,6 @@ BATCH = 32
 AHEAD = 4
 """Batches decoded before the network asks for them."""
 
-SUFFIXES = {".jpeg", ".jpg", ".png", ".pgm", ".ppm", ".dcm", ".dicom"}
-"""Files of these are taken from a folder; a file that is named is always tried."""
-
-FOREIGN = {".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2", ".j2k", ".jxl", ".heic", ".heif", ".avif", ".nii", ".mha"}
-"""Image files that can't be read: taken from a folder too, so that they are listed as skipped and not lost."""
-
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 """What image files begin with, whatever they are called."""
 
@@ -124,6 +118,8 @@ def find(films: Sequence[Path]) -> list[Path]:
     Raises:
         InputError: a path does not exist, or a folder holds no image.
     """
+    from xraytune.data.folder import SUFFIXES
+
     out: dict[Path, None] = {}
     for film in films:
         if film.is_dir():
@@ -147,6 +143,7 @@ def find(films: Sequence[Path]) -> list[Path]:
 def _image(path: Path) -> bool:
     """Whether a file of a folder is an image by its name or its first bytes."""
     from xraytune.data.dicom import is_dicom
+    from xraytune.data.folder import FOREIGN, SUFFIXES
 
     if path.suffix.lower() in SUFFIXES | FOREIGN:
         return True

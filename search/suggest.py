@@ -96,7 +96,7 @@ class RecordedHyperParameters(_Picking):
     """HyperParameters replayed from plain values; what they do not name takes its default.
 
     `optuna_params` then holds, by Optuna's names, what `study.enqueue_trial` needs to try these very values; a value
-    that lies outside the space is left out of it, so that a sampler fills the gap, and listed in `outside`.
+    that lies outside the space is left out of it, so that a sampler fills the gap.
     """
 
     def __init__(
@@ -105,7 +105,6 @@ class RecordedHyperParameters(_Picking):
         super().__init__(narrowing, ambiguous)
         self._recorded = dict(recorded)
         self.optuna_params: dict[str, Value] = {}
-        self.outside: list[str] = []
 
     def _choose(self, hp: Any, choices: tuple[Value, ...]) -> Value:
         default = choices[0] if choices and hp.default not in choices else hp.default
@@ -114,7 +113,6 @@ class RecordedHyperParameters(_Picking):
         try:
             value = convert(hp, self._recorded[hp.name], choices)
         except InputError:
-            self.outside.append(hp.name)
             return _plain(default)
         if getattr(hp, "sampling", None) == "reverse_log" and not choices:
             self.optuna_params[f"{optuna_name(hp, self._ambiguous)} (share)"] = hp.value_to_prob(value)

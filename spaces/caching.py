@@ -43,10 +43,10 @@ def plan(
     if kept:
         name, largest = max(kept.items(), key=lambda item: item[1])
         if largest > allowed:
+            bound = "--cache-limit" if limit else f"--cache-limit allows more, here half of what is free in {cache}"
             raise InputError(
                 f"A kept prefix of {name} takes {_gb(largest)}, and kept prefixes may take {_gb(allowed)} together "
-                f"(--cache-limit, at most half of what is free in {cache}). Allow more, choose another --cache, or "
-                "leave such choices out with --fix or --families."
+                f"({bound}). Allow more, choose another --cache, or leave such choices out with --fix or --families."
             )
         line += (
             f"; kept prefixes {_gb(sum(kept[name] * (1 + copies) for name, (_, copies) in found.items()))} with their "

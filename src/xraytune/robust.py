@@ -50,11 +50,6 @@ class RobustScore(Record):
     by_view: Mapping[str, float]
     """F-beta of each view at that threshold, classes weighted equally."""
 
-    @property
-    def worst(self) -> str:
-        """The view where the network falls."""
-        return min(self.by_view, key=lambda name: self.by_view[name])
-
 
 AGGREGATE = Aggregate.MEAN_AND_WORST
 """The robust objective's own."""

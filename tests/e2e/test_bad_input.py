@@ -124,3 +124,10 @@ def test_lengths_of_time_that_are_none(text):
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("1h30m", 5400), ("1.5h", 5400), ("45", 45)])
 def test_lengths_of_time(text, seconds):
     assert console.duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("4GB", 4 * 10**9), ("512M", 512 * 10**6), ("2GiB", 2 * 2**30), ("1.5 kb", 1500), ("70", 70)]
+)
+def test_sizes(text, size):
+    assert console.size(text, "--cache-limit") == size

@@ -13,7 +13,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +30,6 @@ from xraytune.records import Record
 NOTABLE = 0.70
 """AUC from which a single property is called a shortcut: of two films of different classes it then names the right one
 in seven cases of ten without a look at the lungs."""
-
-STRONG = 0.80
-"""AUC from which it is called a strong one."""
 
 _FOLDS = 5
 _MODEL = 1  # raised when the small model or what it is shown changes
@@ -170,11 +166,6 @@ class Audit(Record):
         if self.auc >= NOTABLE:
             return f"Shortcut: from the files' make-up alone the classes can be told apart with AUC {self.auc:.2f}."
         return ""
-
-    @property
-    def level(self) -> Literal["none", "notable", "strong"]:
-        """How much all properties together give away."""
-        return "strong" if self.auc >= STRONG else "notable" if self.auc >= NOTABLE else "none"
 
 
 def audit(

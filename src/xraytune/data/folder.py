@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from xraytune.data.dicom import is_dicom
 from xraytune.data.items import MARKER, Item, Listing
 from xraytune.data.problems import Problem
 
@@ -21,7 +22,14 @@ SPLITS = {
 SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".pgm", ".ppm", ".dcm", ".dicom"})
 """Files that are read as images."""
 
-_OTHER_IMAGES = frozenset({".bmp", ".gif", ".tif", ".tiff", ".webp", ".heic", ".nii", ".gz", ".svg", ".jp2"})
+FOREIGN = frozenset(
+    {
+        ".avif", ".bmp", ".gif", ".gz", ".heic", ".heif", ".j2k", ".jp2", ".jxl", ".mha", ".mhd", ".nii", ".nrrd",
+        ".svg", ".tif", ".tiff", ".webp",
+    }
+)  # fmt: skip
+"""Image files that are not read: said, never silently left out (`.gz`: of NIfTI)."""
+
 _LITTER = frozenset({"__macosx", ".ds_store", "thumbs.db", "desktop.ini", ".git", ".ipynb_checkpoints", "@eadir"})
 
 
@@ -111,7 +119,7 @@ def _read_classes(listing: Listing, folder: Path, prefix: str, split: str, names
             suffix = os.path.splitext(file)[1].lower()  # noqa: PTH122 - a Path a file costs 50,000 files a second
             if suffix in SUFFIXES or (not suffix and _is_dicom(folder / name / file)):
                 keys.append(f"{prefix}{name}/{file}")
-            elif suffix in _OTHER_IMAGES:
+            elif suffix in FOREIGN:
                 key = f"{prefix}{name}/{file}"
                 listing.problems.append(
                     Problem("format", key, f"{suffix} images are not read: save it as PNG", files=(key,))
@@ -158,6 +166,6 @@ def _is_dicom(path: Path) -> bool:
     """Whether a file without a suffix carries DICOM's mark."""
     try:
         with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
+            return is_dicom(file.read(132))
     except OSError:
         return False

@@ -18,6 +18,7 @@ from xraytune.data.dataset import Dataset, fingerprint, remember
 from xraytune.data.images import Images, Texts
 from xraytune.data.inspection import Inspection, inspect
 from xraytune.data.items import Item, Listing
+from xraytune.data.patients import KNOWN_SHARE
 from xraytune.data.problems import Problem, Progress, table
 from xraytune.data.reading import FITS
 from xraytune.errors import DataError, InputError
@@ -210,7 +211,7 @@ def _with_header_patients(listing: Listing, inspection: Inspection) -> list[Item
         return listing.items
     patients = inspection.rows["patient"]
     known = int((patients != b"").sum())
-    if not known or known < 0.9 * len(listing.items):
+    if not known or known < KNOWN_SHARE * len(listing.items):
         return listing.items
     listing.patients_known = True
     return [
