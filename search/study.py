@@ -33,7 +33,7 @@ from xraytune.errors import FatalError, InputError, TrialError
 from xraytune.records import EpochReport, FailureCause, StudySpec, TrialConfig, TrialResult, Value
 
 FAILURE_SHARE, FAILURE_LEAST = 0.5, 5
-"""A search stops when this share of its trials failed, after at least so many had ended (DESIGN, decision 10)."""
+"""A search stops when this share of its trials failed, after at least so many had ended."""
 
 
 @dataclass(frozen=True)

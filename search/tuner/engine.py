@@ -30,7 +30,7 @@ COMPUTED_BY = ("KERAS_BACKEND", "TF_DETERMINISTIC_OPS", "XRAYTUNE_XLA")
 for _name, _value in {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # the study is the only record (DESIGN, decision 1)
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # the study is the only record
     "TUNE_FORCE_TRIAL_CLEANUP_S": "2",
     "TUNE_WARN_THRESHOLD_S": "1000000",
     "TUNE_MAX_PENDING_TRIALS_PG": "1",  # one suggestion is made ahead, while trials run

@@ -38,7 +38,7 @@ class Course:
     def add(self, row: dict[str, float], weights: Weights, probabilities: NDArray[np.float32]) -> None:
         """The next epoch: keep its weights and predictions, and the best one's before it.
 
-        An epoch counts with the mean of its value and its neighbours' (DESIGN 4: one lucky epoch must not win); among
+        An epoch counts with the mean of its value and its neighbours' (one lucky epoch must not win); among
         equals the higher ROC AUC, then the smaller validation loss. The newest epoch has no successor yet, so both
         stay at hand.
         """

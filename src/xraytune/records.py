@@ -216,7 +216,7 @@ class StudySpec(Record):
     fit: str = "crop"
     """How a film becomes a square: crop, pad or squash."""
 
-    sampler: str = "tpe"
+    sampler: str = "bo"
     pruner: str = "asha"
     seed: int = 0
     max_epochs: int = 0
