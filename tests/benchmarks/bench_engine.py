@@ -25,7 +25,7 @@ def benchmarks() -> list[Benchmark]:
             f"overhead_{trials}",
             "s/trial",
             f"50 trivial trials in a study of {trials:,}: wall seconds a trial without the sampler's own, against "
-            "OptunaSearch with the same sampler",
+            "OptunaSearch with the same sampler (tpe)",
             "overhead",
             str(trials),
             target=2.0 if trials >= 10_000 else 1.0,

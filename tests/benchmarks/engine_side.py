@@ -1,8 +1,9 @@
 """One side of the engine's benchmarks: 50 trivial trials on a study that already has some, ours or stock Ray + Optuna.
 
-Both sides: SQLite, the same sampler, two workers of one core, `reuse_actors`, a conditional space. The clock
-runs from the first trial's start on a worker to the last one's end: what Ray needs to start is not in it. What the
-sampler itself thinks for is taken off on both sides and shown apart.
+Both sides: SQLite, the same sampler (`tpe`: stock pickles it every ten seconds, which ours does not bear),
+two workers of one core, `reuse_actors`, a conditional space. The clock runs from the first trial's start on a worker to
+the last one's end: what Ray needs to start is not in it. What the sampler itself thinks for is taken off on both sides
+and shown apart.
 """
 
 from __future__ import annotations
@@ -30,22 +31,25 @@ KEPT = Path(tempfile.gettempdir()) / f"xraytune-bench-{os.getuid()}"
 
 
 class Thought:
-    """The seconds that a sampler's own methods take, all together."""
+    """The seconds that a sampler's own methods take, all together.
+
+    They are timed on the sampler's class: stock pickles its sampler, which must stay as it is.
+    """
 
     METHODS = ("infer_relative_search_space", "sample_relative", "sample_independent", "before_trial", "after_trial")
 
-    def __init__(self, sampler: optuna.samplers.BaseSampler) -> None:
+    def __init__(self, kind: type[optuna.samplers.BaseSampler]) -> None:
         self.seconds, self._inside = 0.0, False
         for name in self.METHODS:
-            setattr(sampler, name, self._timed(getattr(sampler, name)))
+            setattr(kind, name, self._timed(getattr(kind, name)))
 
     def _timed(self, method):
-        def timed(*args, **kwargs):
+        def timed(sampler, *args, **kwargs):
             if self._inside:  # samplers call their own methods
-                return method(*args, **kwargs)
+                return method(sampler, *args, **kwargs)
             self._inside, begun = True, time.perf_counter()
             try:
-                return method(*args, **kwargs)
+                return method(sampler, *args, **kwargs)
             finally:
                 self._inside = False
                 self.seconds += time.perf_counter() - begun
@@ -53,8 +57,8 @@ class Thought:
         return timed
 
 
-def sampler(random: bool) -> optuna.samplers.BaseSampler:
-    return samplers.make_sampler("random" if random else SAMPLERS[0], 1, declaration=SPACE.declare_hyperparameters)
+def sampler(name: str) -> optuna.samplers.BaseSampler:
+    return samplers.make_sampler(name, 1, declaration=SPACE.declare_hyperparameters)
 
 
 def suggest(trial: optuna.Trial) -> dict:
@@ -115,7 +119,7 @@ class Clock:
     def tick(self) -> None: ...
 
 
-def ours(trials: int, random: bool, further: int) -> float:
+def ours(trials: int, sampled: str, further: int) -> float:
     """Seconds that `further` trials took."""
     from search.lock import StudyLock
     from search.study import Study
@@ -128,11 +132,11 @@ def ours(trials: int, random: bool, further: int) -> float:
     spec = StudySpec("bench", "none", "", "", ("low", "high"), 1, "branches", "", SPACE.families)
     from search.storage import open_database
 
-    suggesting = sampler(random)
+    suggesting = sampler(sampled)
     study = optuna.load_study(study_name="bench", storage=open_database(results), sampler=suggesting)
     (results / "bench").mkdir()
     owned = Study(study, results, spec, SPACE.declare_hyperparameters, StudyLock(results, "bench"))
-    clock = Clock(Thought(suggesting))
+    clock = Clock(Thought(type(suggesting)))
     plan = resources.plan(2, 1, 0)
     with Cluster(plan, KEPT) as cluster:
         engine.run(
@@ -149,7 +153,7 @@ def ours(trials: int, random: bool, further: int) -> float:
     return clock.last - clock.first
 
 
-def stock(trials: int, random: bool, further: int) -> float:
+def stock(trials: int, sampled: str, further: int) -> float:
     """Seconds that `further` trials took."""
     import ray
     from ray import tune
@@ -159,8 +163,8 @@ def stock(trials: int, random: bool, further: int) -> float:
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     database = prefilled(trials)
     storage = optuna.storages.RDBStorage(f"sqlite:///{database}")
-    suggesting = sampler(random)
-    clock = Clock(Thought(suggesting))
+    suggesting = sampler(sampled)
+    clock = Clock(Thought(type(suggesting)))
 
     class Watch(tune.Callback):
         def on_trial_start(self, iteration, trials, trial, **info) -> None:
@@ -180,12 +184,9 @@ def stock(trials: int, random: bool, further: int) -> float:
         def step(self) -> dict:
             return {"value": branch_value(self.values, 0), "done": True}
 
-    class Unsaved(OptunaSearch):
-        """Stock pickles its sampler every few seconds, which ours does not allow: it is spared that work."""
-
-        def save(self, checkpoint_path: str) -> None: ...
-
-    search = Unsaved(space=suggest, metric="value", mode="max", sampler=suggesting, storage=storage, study_name="bench")
+    search = OptunaSearch(
+        space=suggest, metric="value", mode="max", sampler=suggesting, storage=storage, study_name="bench"
+    )
     folder = tempfile.mkdtemp(prefix="xb", dir="/tmp")
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, _temp_dir=folder)
     tune.run(
@@ -205,18 +206,18 @@ def stock(trials: int, random: bool, further: int) -> float:
 
 def overhead(side: str, trials: str) -> None:
     """Print the seconds a trial that the engine adds."""
-    print((ours if side == "ours" else stock)(int(trials), False, FURTHER) / FURTHER)
+    print((ours if side == "ours" else stock)(int(trials), "tpe", FURTHER) / FURTHER)
 
 
 def rate(side: str) -> None:
     """Print trials a second from an empty study, suggestions at random."""
-    print(200 / (ours if side == "ours" else stock)(0, True, 200))
+    print(200 / (ours if side == "ours" else stock)(0, "random", 200))
 
 
 def suggestion(side: str, trials: str) -> None:
     """Print the seconds of one suggestion, by the default sampler or by Optuna's own."""
     database = prefilled(int(trials))
-    suggesting = sampler(False) if side == "ours" else optuna.samplers.TPESampler(seed=1)
+    suggesting = sampler(SAMPLERS[0]) if side == "ours" else optuna.samplers.TPESampler(seed=1)
     study = optuna.load_study(study_name="bench", storage=f"sqlite:///{database}", sampler=suggesting)
     suggest(study.ask())
     begun = time.perf_counter()
