@@ -121,7 +121,7 @@ def test_over_fifty_small_trials_a_third_with_a_kept_prefix_no_network_stays_ali
 def test_a_backbone_is_timed_in_a_process_of_its_own(tmp_path):
     [rate] = measured.prefix_rates(["vgg16"], tmp_path).values()
     assert 1e9 < rate < 1e14
-    assert len(list(tmp_path.glob("rates-*.json"))) == 1
+    assert len(list(tmp_path.glob("backbones-*.json"))) == 1
 
 
 def test_a_step_is_timed_in_both_precisions_in_a_process_of_its_own(tmp_path):

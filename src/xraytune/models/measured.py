@@ -45,7 +45,7 @@ def prefix_rates(backbones: Iterable[str], folder: Path) -> dict[str, float]:
         folder: where rates are kept, by host.
     """
     wanted = sorted(set(backbones))
-    seconds = _kept(folder / f"rates-{platform.node()}.json", "backbones", wanted)
+    seconds = _kept(folder / f"backbones-{platform.node()}.json", "backbones", wanted)
     return {name: IMAGES * backbone_operations(name, SIZE) / taken for name, taken in seconds.items()}
 
 
