@@ -66,9 +66,7 @@ def export(folder: Path, images: Sequence[NDArray[Any]] | None = None) -> tuple[
             temporary = written.enter_context(artifacts.atomic_write(path))
             network: Any = model.networks[i]
             _write(network.model, temporary)
-            session = onnx_session(temporary)
-            name = session.get_inputs()[0].name
-            theirs = session.run(None, {name: squares.astype(np.float32)})[0]
+            theirs = _answers(temporary, member.file, squares)
             ours = np.asarray(network.model.predict_on_batch(squares.astype(np.float32)))
             difference = float(np.abs(theirs - ours).max())
             if not difference <= TOLERANCE:
@@ -89,6 +87,32 @@ def _squares(model: Classifier, images: Sequence[NDArray[Any]] | None, size: int
     return np.concatenate([*(film[None] for film in given), films(size, model.card.channels)[len(given) :]])
 
 
+def _answers(path: Path, of: str, squares: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What the exported network says, probabilities `(n, k)`.
+
+    Raises:
+        FatalError: ONNX Runtime can't run it.
+    """
+    try:
+        session = onnx_session(path)
+        name = session.get_inputs()[0].name
+        return np.asarray(session.run(None, {name: squares.astype(np.float32)})[0])
+    except Exception as error:  # ONNX Runtime's errors have no kind of their own in common
+        why = str(error).strip().splitlines()[0]
+        raise FatalError(f"The ONNX export of {of} can't be run: {why}. Nothing was kept.") from None
+
+
+def _hold_statistics(network: Any) -> None:
+    """Make arrays of every `Normalization`'s mean and variance: the export takes tensors that are no weights for inputs."""
+    import keras
+
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.mean, layer.variance = (keras.ops.convert_to_numpy(held) for held in (layer.mean, layer.variance))
+        elif hasattr(layer, "layers"):
+            _hold_statistics(layer)
+
+
 def _write(network: Any, path: Path) -> None:
     try:
         import onnxruntime  # noqa: F401
@@ -98,6 +122,7 @@ def _write(network: Any, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tf2onnx speaks of numpy's and its own future
         try:
+            _hold_statistics(network)
             network(np.zeros((1, *network.input_shape[1:]), np.float32))  # Keras exports only what was called once
             network.export(str(path), format="onnx", verbose=False)
         except (ValueError, RuntimeError, NotImplementedError, AttributeError, KeyError) as error:

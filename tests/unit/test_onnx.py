@@ -7,6 +7,7 @@ import pytest
 from xraytune import artifacts, calibration, onnx_export
 from xraytune.errors import FatalError
 from xraytune.model_file import Member, ModelCard, load_model, read_card, write_card
+from xraytune.models import inputs
 
 pytest.importorskip("tf2onnx")
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, when it saves
@@ -43,6 +44,33 @@ def test_two_networks_are_exported_and_compared_on_a_hundred_films_the_given_one
     assert len({s[i].tobytes() for s in seen for i in range(100)}) == 200  # the others are drawn, each another
     exported = load_model(files[0])
     assert np.abs(exported.predict([film]) - model.predict([film])).max() <= onnx_export.TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("style", "channels", "normalization"),
+    [("caffe", 1, "imagenet"), ("caffe", 3, "imagenet"), ("torch", 1, "imagenet"), ("caffe", 1, "standardized")],
+)
+def test_a_networks_own_normalisation_goes_with_it(tmp_path, style, channels, normalization):
+    start = keras.Input((28, 28, channels))
+    x = keras.layers.Conv2D(4, 3, name="conv")(inputs.for_backbone(start, normalization, style))
+    x = keras.layers.Dense(2, activation="softmax")(keras.layers.GlobalAveragePooling2D()(x))
+    keras.Model(start, x).save(tmp_path / "model.keras")
+    member = Member("model.keras", artifacts.sha256(tmp_path / "model.keras"), 28, 1.0).to_json()
+    card = ModelCard(("a", "b"), 1, channels, "crop", 0.5, "0.5", calibration.none(2).to_json(), {}, (member,))
+    write_card(tmp_path, card)
+    [file], worst = onnx_export.export(tmp_path)
+    assert worst <= onnx_export.TOLERANCE
+    film = np.random.default_rng(0).integers(0, 256, (40, 40, 3)[: 2 if channels == 1 else 3], dtype=np.uint8)
+    expected = load_model(tmp_path).predict([film])
+    assert np.abs(load_model(file).predict([film]) - expected).max() <= onnx_export.TOLERANCE
+
+
+def test_an_export_that_can_not_be_run_is_refused_in_one_line(tmp_path, monkeypatch):
+    before = sorted(path.name for path in saved(tmp_path).iterdir())
+    monkeypatch.setattr(onnx_export, "_write", lambda model, path: path.write_bytes(b"no network"))
+    with pytest.raises(FatalError, match=r"ONNX export of model-1\.keras can't be run: .*Nothing was kept"):
+        onnx_export.export(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 def test_a_network_that_onnx_can_not_say_leaves_no_file_of_the_others(tmp_path):
