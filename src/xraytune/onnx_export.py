@@ -103,7 +103,7 @@ def _answers(path: Path, of: str, squares: NDArray[np.uint8]) -> NDArray[np.floa
 
 
 def _hold_statistics(network: Any) -> None:
-    """Make arrays of every `Normalization`'s mean and variance: the export takes tensors that are no weights for inputs."""
+    """Make arrays of every `Normalization`'s statistics: the export takes tensors that are no weights for inputs."""
     import keras
 
     for layer in network.layers:
