@@ -29,9 +29,9 @@ def found(
             that is resumed was searched with is not there.
     """
     if stored is not None:
-        names = list(stored)
-        weights = backbones.reachable(folder, names=names)
-        if gone := [name for name in names if name not in weights]:
+        needed = list(stored)
+        weights = backbones.reachable(folder, names=needed)
+        if gone := [name for name in needed if name not in weights]:
             raise WeightsError(
                 f"The study was searched with pretrained weights: {backbones.missing(gone, folder)}, "
                 "or give the folder that they lie in with --weights-dir."
