@@ -337,7 +337,7 @@ def test_a_retraining_keeps_what_it_makes_where_it_is_told_to(tmp_path: Path, mo
     program.command()(retrain_main)
     assert CliRunner().invoke(program, ["best", *told]).exit_code == 0
     [data] = seen
-    assert data.cache_limit == 3 * 2**30
+    assert data.cache_limit == 3 * 10**9
     assert data.cache == tmp_path / "told"
     assert {path.parent for path in data.pools.values()} == {tmp_path / "told" / "arrays"}
 
