@@ -19,7 +19,7 @@ import optuna
 from optuna.trial import TrialState
 
 from search.lock import StudyLock
-from search.storage import StudyView, record_of, trial_folder
+from search.storage import StudyView, record_of, together, trial_folder
 from search.suggest import (
     Declaration,
     Narrowing,
@@ -100,15 +100,17 @@ class Study:
         trial = self._study.ask()
         hp = SuggestedHyperParameters(trial, self._narrowing, self._ambiguous)
         try:
-            self._declaration(hp)
+            with together(self._study):
+                self._declaration(hp)
+                family = str(hp.values.get("family", self.spec.space))
+                seed = trial.user_attrs.get("seed", trial_seed(self.spec.seed, trial.number))
+                config = TrialConfig(family=family, values=dict(hp.values), seed=seed)
+                trial.set_user_attr("config", config.to_json())
         except FatalError:
             raise
         except Exception as error:
             self._study.tell(trial, state=TrialState.FAIL)
             raise InputError(f"The space {self.spec.space!r} failed while it declared: {error!r}.") from error
-        seed = trial.user_attrs.get("seed", trial_seed(self.spec.seed, trial.number))
-        config = TrialConfig(family=str(hp.values.get("family", self.spec.space)), values=dict(hp.values), seed=seed)
-        trial.set_user_attr("config", config.to_json())
         self._open[trial.number], self._config[trial.number] = trial, config
         self._curve[trial.number], self._standing[trial.number] = {}, {}
         return Asked(trial.number, config)
@@ -172,26 +174,29 @@ class Study:
             TrialError: the result lacks a further objective of the search; nothing was told.
         """
         values = [result.value, *self._others(result)]
-        self._keep_epochs(number)
-        self._attributes(number, result=result.to_json(), **_shown(result))
+        with together(self._study):
+            self._keep_epochs(number)
+            self._attributes(number, result=result.to_json(), **_shown(result))
         self._tell(number, TrialState.COMPLETE, values)
         self._count("COMPLETE", number, result.value)
 
     def pruned(self, number: int, result: TrialResult | None) -> None:
         """The trial was stopped early (by the pruner, or because the time ended) after it had reported."""
-        self._keep_epochs(number)
-        if result:
-            self._attributes(number, result=result.to_json(), **_shown(result))
-        else:
-            self._attributes(number, ran=self._ran.get(number, {}))
+        with together(self._study):
+            self._keep_epochs(number)
+            if result:
+                self._attributes(number, result=result.to_json(), **_shown(result))
+            else:
+                self._attributes(number, ran=self._ran.get(number, {}))
         last = max(self._curve[number].values(), default=None)
         self._tell(number, TrialState.PRUNED, None)
         self._count("PRUNED", number, result.value if result else last)
 
     def failed(self, number: int, cause: FailureCause, message: str) -> None:
         """The trial failed, or (`interrupted`) was cut off; what was cut off is queued again with its own seed."""
-        self._attributes(number, cause=str(cause), message=message[:2000], ran=self._ran.get(number, {}))
-        self._keep_epochs(number)
+        with together(self._study):
+            self._attributes(number, cause=str(cause), message=message[:2000], ran=self._ran.get(number, {}))
+            self._keep_epochs(number)
         if cause is FailureCause.INTERRUPTED:
             self._requeue(number, self._open[number].params, self._config.get(number))
         self._tell(number, TrialState.FAIL, None)
@@ -307,11 +312,10 @@ class Study:
             return
         self._retried.add(number)
         kept: dict[str, Any] = {"retry_of": number}
+        told = self._study.get_trials(deepcopy=False)[number].user_attrs
+        kept |= {name: told[name] for name in ("origin", "seed") if name in told}
         if config:
             kept["seed"] = config.seed
-        origin = self._study.get_trials(deepcopy=False)[number].user_attrs.get("origin")
-        if origin:
-            kept["origin"] = origin
         self._study.enqueue_trial(dict(params), user_attrs=kept)
 
     def _count(self, state: str, number: int, value: float | None, cause: str = "", message: str = "") -> None:
@@ -328,7 +332,9 @@ class Study:
         left = [t for t in self._study.get_trials(deepcopy=False) if t.state == TrialState.RUNNING]
         for trial in left:
             config = trial.user_attrs.get("config")
-            self._requeue(trial.number, trial.params, TrialConfig.from_json(config) if config else None)
+            # one killed between its start and its first parameter has what it was queued with
+            params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+            self._requeue(trial.number, params, TrialConfig.from_json(config) if config else None)
             optuna_trial = optuna.Trial(self._study, trial._trial_id)
             optuna_trial.set_user_attr("cause", str(FailureCause.INTERRUPTED))
             optuna_trial.set_user_attr("message", "the search was killed while this trial ran")

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import optuna
 import pytest
+import sqlalchemy
 from scipy.stats.qmc import Sobol
 
 from search import lock as locks
@@ -64,6 +65,55 @@ def test_trials_that_a_killed_search_left_running_are_queued_again_once(make, tm
     assert [t.state for t in trials(tmp_path)] == ["FAIL", "WAITING"]
     assert third.ask().config == first.config
     assert third.ended == 0
+
+
+def test_a_recipe_whose_trial_was_killed_before_its_first_parameter_is_queued_again_as_it_was(make, tmp_path):
+    study = make()
+    queued = study.ask().config
+    study.failed(0, FailureCause.INTERRUPTED, "")
+    study._study.ask()  # taken off the queue, then the process is killed
+    study.close()
+    again = make(resume=True)
+    assert again.ask().config == queued
+
+
+def test_a_suggestion_and_a_result_are_each_written_in_one_transaction(make):
+    study = make()
+    commits = []
+    storage = study._study._storage._backend
+    sqlalchemy.event.listen(storage.engine, "commit", lambda connection: commits.append(1))
+
+    def written(call, *given):
+        before = len(commits)
+        call(*given)
+        return len(commits) - before
+
+    asked = written(study._study.ask)
+    assert written(study.ask) == asked + 1
+    number = study.ask().number
+    study.report(number, report(1, 0.5))
+    told = written(study._study.tell, 0, 0.5)
+    assert written(study.complete, number, result(0.5)) == told + 1
+    assert trials_of(study)[number].user_attrs["standing"] == {"1": 0.5}
+
+
+def test_of_a_suggestion_that_fails_no_parameter_is_written(make, monkeypatch):
+    study = make()
+
+    def half(hp):
+        hp.Choice("family", ["low"])
+        raise ValueError("no")
+
+    monkeypatch.setattr(study, "_declaration", half)
+    with pytest.raises(InputError, match="no"):
+        study.ask()
+    [trial] = trials_of(study)
+    assert (trial.state.name, trial.params) == ("FAIL", {})
+    assert study._study._storage._backend._held is None
+
+
+def trials_of(study):
+    return study._study.get_trials(deepcopy=False)
 
 
 def test_an_epoch_repeated_after_a_lost_worker_is_recorded_once(make, tmp_path):
