@@ -109,6 +109,13 @@ def test_other_image_formats_are_errors_not_silently_dropped(tmp_path):
     assert "a GIF picture" in message
 
 
+@pytest.mark.parametrize("suffix", [".avif", ".jxl", ".mha", ".gif"])
+def test_images_of_a_kind_that_is_not_read_are_errors_and_not_left_out(tmp_path, suffix):
+    root = kaggle(tmp_path / "d")
+    write(root / f"train/NORMAL/IM-0400-0001{suffix}", b"whatever it holds")
+    assert f"{suffix} images are not read" in refused(root)
+
+
 def test_a_film_over_fifty_megapixels_is_refused_before_it_is_decoded(tmp_path):
     root = kaggle(tmp_path / "d")
     write(root / "train/NORMAL/IM-0300-0001.png", encoded(Image.new("1", (10_000, 5_001))))
