@@ -153,7 +153,7 @@ bench: $(VENV)/.ready-dev ## timings as ratios, appended to results/bench.jsonl 
 	@exec $(BIN)/python -m tests.benchmarks.run $(ONLY)
 
 .PHONY: performance
-performance: $(VENV)/.ready-dev ## write docs/performance.md from results/bench.jsonl
+performance: $(VENV)/.ready-dev ## write docs/performance.md from results/bench.jsonl and what docs/bench.jsonl keeps
 	@exec $(BIN)/python -m tests.benchmarks.page
 
 .PHONY: evidence

@@ -1,4 +1,8 @@
-"""`make performance`: writes `docs/performance.md` from the newest line of each benchmark in `results/bench.jsonl`."""
+"""`make performance`: writes `docs/performance.md` from the newest line of each benchmark.
+
+Lines come from `results/bench.jsonl`, which git does not keep, and from `docs/bench.jsonl`, which it does: there the
+lines that the page shows are put, so that the page can be made again where they were not measured.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,12 @@ from tests.benchmarks import harness
 from tests.benchmarks.run import collect
 
 PAGE = harness.ROOT / "docs" / "performance.md"
+KEPT = harness.ROOT / "docs" / "bench.jsonl"
 
 HEAD = """# What it costs, measured
 
-Made by `make performance` from the newest line of each benchmark in `results/bench.jsonl`; don't edit it. `make bench`
-measures again (`make bench ONLY=input` one room), on the real films and VGG16's real weights where the benchmark
+Made by `make performance` from the newest line of each benchmark, kept in `docs/bench.jsonl`; don't edit it. `make
+bench` measures again (`make bench ONLY=input` one room), on the real films and VGG16's real weights where the benchmark
 needs them (`XRAYTUNE_DATA`, `XRAYTUNE_WEIGHTS`).
 
 Both sides of a benchmark run in turn in the same session, and each number is the median of its rounds. The ratio is
@@ -33,19 +38,24 @@ not measured.
 """
 
 
-def lines(path: Path) -> list[dict[str, Any]]:
+def lines(*paths: Path) -> list[dict[str, Any]]:
     """The newest line of each benchmark that there still is, by name.
 
+    Args:
+        paths: files of lines; of two lines measured at the same time the later one counts.
+
     Raises:
-        ValueError: a line of the file is no benchmark's; the message says which.
+        ValueError: a line of a file is no benchmark's; the message says which.
     """
     found: dict[str, dict[str, Any]] = {}
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            line = json.loads(text)
-            found[line["name"]] = line
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}, line {number} is no benchmark's: {error}") from None
+    for path in paths:
+        for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            try:
+                line = json.loads(text)
+                if line["name"] not in found or line["when"] >= found[line["name"]]["when"]:
+                    found[line["name"]] = line
+            except (json.JSONDecodeError, KeyError, TypeError) as error:
+                raise ValueError(f"{path}, line {number} is no benchmark's: {error}") from None
     known = {b.name for b in collect()}
     return [found[name] for name in sorted(found) if name in known]
 
@@ -95,15 +105,18 @@ def _span(ordered: list[str]) -> str:
 
 
 def main() -> int:
-    """Write the page; return the exit code."""
-    if not harness.RESULTS.is_file():
+    """Write the page and keep its lines; return the exit code."""
+    there = [path for path in (KEPT, harness.RESULTS) if path.is_file()]
+    if not there:
         print("There is no results/bench.jsonl yet: run make bench first.", file=sys.stderr)
         return 1
     try:
-        PAGE.write_text(page(lines(harness.RESULTS)), encoding="utf-8")
+        measured = lines(*there)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1
+    PAGE.write_text(page(measured), encoding="utf-8")
+    KEPT.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in measured), encoding="utf-8")
     print(f"Wrote {PAGE.relative_to(harness.ROOT)}.")
     return 0
 

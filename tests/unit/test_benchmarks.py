@@ -83,6 +83,7 @@ def test_the_page_shows_the_newest_line_of_what_there_is_and_names_what_is_missi
     results.write_text("\n".join(json.dumps(line) for line in (old, new, new | {"name": "a.gone"})) + "\n")
     monkeypatch.setattr(harness, "RESULTS", results)
     monkeypatch.setattr(page, "PAGE", tmp_path / "performance.md")
+    monkeypatch.setattr(page, "KEPT", tmp_path / "kept.jsonl")
     monkeypatch.setattr(harness, "ROOT", tmp_path)
     monkeypatch.setattr(page, "collect", lambda: [made("a.one", target=5.0), made("b.two")])
     assert page.main() == 0
@@ -99,3 +100,29 @@ def test_the_page_shows_the_newest_line_of_what_there_is_and_names_what_is_missi
     results.write_text("torn")
     assert page.main() == 1
     assert "line 1 is no benchmark's" in capsys.readouterr().err
+
+
+def test_the_page_of_a_clone_that_measured_one_benchmark_keeps_the_others(tmp_path, monkeypatch):
+    def line(name, ratio, when):
+        numbers = {"ours": 1.0, "baseline": ratio, "ratio": ratio, "unit": "s", "better": "lower"}
+        return json.dumps({"name": name, **numbers, "machine": "CPU, 2 cores, load 0.5", "when": when}) + "\n"
+
+    kept, measured = tmp_path / "kept.jsonl", tmp_path / "bench.jsonl"
+    kept.write_text(line("a.one", 2.0, "2026-01-02") + line("b.two", 3.0, "2026-01-01"))
+    measured.write_text(line("a.one", 9.0, "2026-01-01") + line("b.two", 4.0, "2026-01-03"))
+    monkeypatch.setattr(harness, "RESULTS", measured)
+    monkeypatch.setattr(harness, "ROOT", tmp_path)
+    monkeypatch.setattr(page, "PAGE", tmp_path / "performance.md")
+    monkeypatch.setattr(page, "KEPT", kept)
+    monkeypatch.setattr(page, "collect", lambda: [made("a.one"), made("b.two")])
+    assert page.main() == 0
+    text = (tmp_path / "performance.md").read_text()
+    assert "| `a.one` | 1 s | 2 s | 2 |" in text
+    assert "| `b.two` | 1 s | 4 s | 4 |" in text
+    measured.unlink()
+    assert page.main() == 0
+    assert (tmp_path / "performance.md").read_text() == text
+
+
+def test_the_page_in_the_documentation_is_what_its_kept_lines_make():
+    assert page.page(page.lines(page.KEPT)) == page.PAGE.read_text(encoding="utf-8")
