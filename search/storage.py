@@ -57,20 +57,27 @@ class PatientStorage(optuna.storages.RDBStorage):
         self._what = what
         super().__init__(url, engine_kwargs=engine_kwargs)
 
-    def write(self, put: Callable[[Any], None]) -> None:
-        """Let `put` write in one transaction; it is called again where the database was locked.
+    def write(self, put: Callable[[Any], T]) -> T:
+        """Let `put` write in one transaction; it is called again where the database was locked or did not answer.
 
         Args:
             put: takes SQLAlchemy's session.
 
         Raises:
-            FatalError: the disk is full, the file can't be written, or the database stayed locked.
+            FatalError: the disk is full, the file can't be written, the database stayed locked, or something else has
+                written or removed what this search wrote.
         """
-        self._patiently(lambda: self._write(put))
+        try:
+            return self._patiently(lambda: self._write(put))
+        except (sqlalchemy.exc.IntegrityError, LookupError) as error:
+            raise FatalError(
+                f"The database ({self._what}) is not as this search left it: {_first_line(error)}. Does another "
+                "program write or delete its studies? Finished trials are kept."
+            ) from None
 
-    def _write(self, put: Callable[[Any], None]) -> None:
+    def _write(self, put: Callable[[Any], T]) -> T:
         with rdb._create_scoped_session(self.scoped_session) as session:
-            put(session)
+            return put(session)
 
     def _patiently(self, call: Callable[[], T]) -> T:
         try:

@@ -178,19 +178,21 @@ class Study:
         with together(self._study):
             self._keep_epochs(number)
             self._attributes(number, result=result.to_json(), **_shown(result))
-        self._tell(number, TrialState.COMPLETE, values)
+            self._tell(number, TrialState.COMPLETE, values)
+        self._forget(number)
         self._count("COMPLETE", number, result.value)
 
     def pruned(self, number: int, result: TrialResult | None) -> None:
         """The trial was stopped early (by the pruner, or because the time ended) after it had reported."""
+        last = max(self._curve[number].values(), default=None)
         with together(self._study):
             self._keep_epochs(number)
             if result:
                 self._attributes(number, result=result.to_json(), **_shown(result))
             else:
                 self._attributes(number, ran=self._ran.get(number, {}))
-        last = max(self._curve[number].values(), default=None)
-        self._tell(number, TrialState.PRUNED, None)
+            self._tell(number, TrialState.PRUNED, None)
+        self._forget(number)
         self._count("PRUNED", number, result.value if result else last)
 
     def failed(self, number: int, cause: FailureCause, message: str) -> None:
@@ -198,9 +200,10 @@ class Study:
         with together(self._study):
             self._attributes(number, cause=str(cause), message=message[:2000], ran=self._ran.get(number, {}))
             self._keep_epochs(number)
-        if cause is FailureCause.INTERRUPTED:
-            self._requeue(number, self._open[number].params, self._config.get(number))
-        self._tell(number, TrialState.FAIL, None)
+            if cause is FailureCause.INTERRUPTED:
+                self._requeue(number, self._open[number].params, self._config.get(number))
+            self._tell(number, TrialState.FAIL, None)
+        self._forget(number)
         if cause is not FailureCause.INTERRUPTED:
             self._count("FAIL", number, None, cause, message)
 
@@ -304,6 +307,9 @@ class Study:
 
     def _tell(self, number: int, state: TrialState, values: Sequence[float] | None) -> None:
         self._study.tell(number, values, state, skip_if_finished=True)
+
+    def _forget(self, number: int) -> None:
+        """The trial's end is in the database."""
         for table in (self._open, self._config, self._curve, self._standing, self._ran):
             table.pop(number, None)
 

@@ -14,7 +14,9 @@ from optuna.trial import TrialState
 
 from search import storage
 from search.owned import OwnedStorage, together
+from tests.made_studies import result, trials
 from xraytune.errors import FatalError
+from xraytune.records import FailureCause
 
 PARAMETERS = {
     "family": CategoricalDistribution(["cnn", "dense", None, True]),
@@ -148,6 +150,124 @@ def test_a_transaction_that_a_lock_stops_in_the_middle_is_written_once_and_whole
     assert len(stopped) == 2
     for one, other in zip(study.get_trials(), kept(place).get_trials(), strict=True):
         alike(one, other)
+
+
+def test_inside_another_together_is_one_transaction_and_the_newest_value_counts(place):
+    study = owned(place)
+    trial = study.ask()
+    with together(study):
+        trial.set_user_attr("x", 1)
+        with together(study):
+            trial.set_user_attr("x", 2)
+        assert kept(place).trials[0].user_attrs == {}
+    assert kept(place).trials[0].user_attrs == study.trials[0].user_attrs == {"x": 2}
+
+
+def test_what_is_queued_is_in_memory_as_the_database_will_give_it_back(place):
+    study = owned(place)
+    study.enqueue_trial({"blocks": 2}, user_attrs={"origin": ("a", 1), "by": {1: "x"}})
+    alike(study.trials[0], kept(place).trials[0])
+    with pytest.raises(TypeError):
+        study.enqueue_trial({"blocks": 2}, user_attrs={"origin": object()})
+    assert [t.number for t in study.trials] == [0]
+
+
+def test_choices_that_changed_are_refused_after_a_resume_too(place):
+    owned(place).ask().suggest_categorical("family", ["cnn", "dense"])
+    with pytest.raises(ValueError, match="does not support dynamic value space"):
+        owned(place).ask().suggest_categorical("family", ["cnn", "vgg"])
+
+
+# ── a database that fails ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def fails(study, statement, cause="database or disk is full"):
+    """Have every statement that begins so fail; what is returned ends that."""
+    engine, broken = study._storage.database.engine, [True]
+
+    def execute(connection, cursor, said, *rest):
+        if broken and said.startswith(statement):
+            raise sqlite3.OperationalError(cause)
+
+    sqlalchemy.event.listen(engine, "before_cursor_execute", execute)
+    return broken.clear
+
+
+@pytest.mark.parametrize(
+    "statement", ["UPDATE trials", "INSERT INTO trial_values", "DELETE FROM trial_user_attributes"]
+)
+def test_a_result_that_can_t_be_written_ends_the_search_with_one_message_and_is_run_again(make, tmp_path, statement):
+    study = make()
+    number = study.ask().number
+    mended = fails(study._study, statement)
+    with pytest.raises(FatalError, match="disk is full"):
+        study.complete(number, result(0.5))
+    with pytest.raises(FatalError, match="disk is full"):
+        study.failed(number, FailureCause.INTERRUPTED, "the search stopped")
+    mended()
+    with pytest.raises(FatalError, match="disk is full"):
+        study.ask()
+    study.close()
+    assert [(t.state, t.values) for t in trials(tmp_path)] == [("RUNNING", ())]
+    again = make(resume=True)
+    assert [t.state for t in trials(tmp_path)] == ["FAIL", "WAITING"]
+    assert again.ask().number == 1
+
+
+def test_after_a_trial_that_could_not_be_made_nothing_is_written_and_no_number_is_left_out(place):
+    study = owned(place)
+    study.ask()
+    mended = fails(study, "INSERT INTO trials ")
+    with pytest.raises(FatalError, match="disk is full"):
+        study.ask()
+    mended()
+    with pytest.raises(FatalError, match="disk is full"):
+        study.enqueue_trial({"blocks": 2})
+    resumed = owned(place)
+    resumed.enqueue_trial({"blocks": 2})
+    assert [t.number for t in kept(place).trials] == [0, 1]
+
+
+def test_a_commit_whose_answer_was_lost_is_not_written_twice(place, monkeypatch):
+    study = owned(place)
+    dialect = study._storage.database.engine.dialect
+    commit, lost = dialect.do_commit, []
+
+    def answered(connection):
+        commit(connection)
+        if not lost:
+            lost.append(connection)
+            raise sqlite3.OperationalError("server closed the connection")
+
+    monkeypatch.setattr(dialect, "do_commit", answered)
+    study.enqueue_trial({"blocks": 2}, user_attrs={"origin": "recipe"})
+    assert lost
+    [queued] = kept(place).trials
+    alike(study.trials[0], queued)
+    lost.clear()
+    trial = study.ask()
+    assert trial.suggest_int("blocks", 1, 5) == 2
+    study.tell(trial, 0.5)
+    alike(study.trials[0], kept(place).trials[0])
+
+
+def test_a_trial_that_something_else_deleted_is_one_message(place):
+    study = owned(place)
+    trial = study.ask()
+    with sqlite3.connect(place / "studies.db") as other:
+        other.execute("DELETE FROM trials")
+    other.close()
+    with pytest.raises(FatalError, match=r"not as this search left it.*another program"):
+        study.tell(trial, 0.5)
+
+
+def test_a_study_whose_numbers_something_else_mixed_up_is_refused(place):
+    owned(place).ask()
+    with sqlite3.connect(place / "studies.db") as other:
+        other.execute("UPDATE trials SET number = 7")
+    other.close()
+    with pytest.raises(FatalError, match="a trial 7 where 0 should be"):
+        owned(place)
 
 
 def test_a_database_that_stays_locked_is_one_message(place, monkeypatch):

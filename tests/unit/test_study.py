@@ -91,8 +91,7 @@ def test_a_suggestion_and_a_result_are_each_written_in_one_transaction(make):
     assert written(study.ask) == asked + 1
     number = study.ask().number
     study.report(number, report(1, 0.5))
-    told = written(study._study.tell, 0, 0.5)
-    assert written(study.complete, number, result(0.5)) == told + 1
+    assert written(study._study.tell, 0, 0.5) == written(study.complete, number, result(0.5)) == 1
     assert trials_of(study)[number].user_attrs["standing"] == {"1": 0.5}
 
 
