@@ -1,7 +1,9 @@
 """Augmentation moves what it says, keeps what it must, and repeats with its seed."""
 
+import keras
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from xraytune import augmentation
 from xraytune.augmentation import REMEDIES, SHAPE_JITTERS, STRENGTHS, Augmentation
@@ -102,6 +104,18 @@ def test_focus_jitter_goes_both_ways_and_leaves_a_flat_film_flat(films):
     assert fine.max() > 1.2
     flat = np.full((4, 32, 32, 1), 90, np.uint8)
     np.testing.assert_allclose(augmentation.apply(Augmentation(focus_jitter="strong"), flat, 1), 90, atol=0.01)
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (96, 64, 3)])
+def test_a_film_is_blurred_as_scipy_does_it(shape):
+    films = np.random.default_rng(0).uniform(0, 255, (2, *shape)).astype(np.float32)
+    expected = films
+    for axis in (1, 2):
+        deviation = max(augmentation.BLUR * films.shape[axis], 0.4)
+        radius = int(np.ceil(2 * deviation))
+        expected = ndimage.gaussian_filter1d(expected, deviation, axis=axis, mode="reflect", radius=radius)
+    blurred = augmentation.RandomFocus(1.0, seed=0)._blurred(keras.ops.convert_to_tensor(films))
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(blurred), expected, atol=1e-3)
 
 
 def test_hiding_covers_borders_of_about_half_the_films_black_or_gray_and_never_the_middle():
