@@ -12,9 +12,10 @@ from typing import Any
 
 import optuna
 
+from search.database import open_database
 from search.lock import StudyLock
 from search.owned import OwnedStorage
-from search.storage import exists, made, open_database, taken
+from search.storage import exists, made, taken
 from search.study import Study
 from search.suggest import Declaration
 from xraytune import artifacts

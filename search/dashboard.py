@@ -75,7 +75,7 @@ def serve(results: Path, storage: str | None = None, port: int = 8080) -> WSGISe
         StudyError: there is no study yet.
         InputError: the port is taken.
     """
-    from search.storage import open_database
+    from search.database import open_database
 
     if storage is None and not (results / "studies.db").exists():
         raise StudyError(f"There is no study in {results} yet. Make one: python -m search.run (or: make search)")

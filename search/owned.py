@@ -19,7 +19,7 @@ from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 
-from search.storage import PatientStorage
+from search.database import PatientStorage
 from xraytune.errors import FatalError
 
 Row = tuple[type[Any], int, str, str | int]

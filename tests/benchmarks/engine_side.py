@@ -130,8 +130,8 @@ def ours(trials: int, sampled: str, further: int) -> float:
     database = prefilled(trials)
     results = database.parent
     spec = StudySpec("bench", "none", "", "", ("low", "high"), 1, "branches", "", SPACE.families)
+    from search.database import open_database
     from search.owned import OwnedStorage
-    from search.storage import open_database
 
     suggesting = sampler(sampled)
     memory = OwnedStorage(open_database(results), "bench")

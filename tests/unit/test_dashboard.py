@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 from search.dashboard import serve
-from search.storage import open_database
+from search.database import open_database
 from xraytune.errors import InputError, StudyError
 
 

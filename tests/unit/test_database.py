@@ -9,7 +9,8 @@ import time
 import pytest
 import sqlalchemy
 
-from search import samplers, storage
+from search import database as databases
+from search import samplers
 from tests.made_studies import SPACE, result
 from xraytune.errors import FatalError
 
@@ -22,7 +23,7 @@ def test_a_locked_database_is_waited_for(tmp_path):
     threading.Timer(0.5, lambda: holder.execute("COMMIT")).start()
     writer = sqlite3.connect(database, timeout=0)
     begun = time.monotonic()
-    storage.patiently(lambda: writer.execute("INSERT INTO t VALUES (1)"), "x.db")
+    databases.patiently(lambda: writer.execute("INSERT INTO t VALUES (1)"), "x.db")
     assert time.monotonic() - begun > 0.3
     writer.close()
     holder.close()
@@ -60,10 +61,10 @@ def test_an_ask_that_the_database_fails_in_the_middle_leaves_no_trial_that_nobod
     ],
 )
 def test_what_the_database_can_do_wrong_is_one_message(monkeypatch, cause, words):
-    monkeypatch.setattr(storage, "PATIENCE", 0.2)
+    monkeypatch.setattr(databases, "PATIENCE", 0.2)
 
     def fail():
         raise sqlite3.OperationalError(cause)
 
     with pytest.raises(FatalError, match=words):
-        storage.patiently(fail, "studies.db")
+        databases.patiently(fail, "studies.db")

@@ -215,7 +215,9 @@ POINTS = [
 def test_with_and_without_a_kept_prefix_a_trial_is_the_same(values, weights, tmp_path):
     full = space(weights=weights)
     copies = {f"{values['family']}__augmentation_copies": 2, "augmentation": "medium", "shape_jitter": "none"}
-    point = config(full, **values, **copies, batch_size=16, head__dropout=0.0, learning_rate=1e-4)
+    # what comes out of random weights is in the hundreds: without the norm two trainings part over one rounding
+    steady = {"batch_size": 16, "head__dropout": 0.0, "head__batch_norm": True, "learning_rate": 1e-4}
+    point = config(full, **values, **copies, **steady)
     the_same(*kept_and_whole(full, point, trial_data(tmp_path, n=64, sizes=(48,)), epochs=2))
 
 
@@ -230,7 +232,7 @@ def test_with_and_without_a_kept_prefix_a_trial_whose_head_is_trained_first_is_t
 def the_same(kept, whole):
     """Two trainings but for what float16 rounds off."""
     for one, other in zip(kept.curve, whole.curve, strict=True):
-        assert one["loss"] == pytest.approx(other["loss"], rel=1e-2)
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-2, abs=1e-3)
         assert one["val_auc"] == pytest.approx(other["val_auc"], abs=0.005)
     np.testing.assert_allclose(kept.validation_predictions(), whole.validation_predictions(), atol=1e-2)
 

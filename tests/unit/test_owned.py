@@ -12,7 +12,7 @@ import sqlalchemy
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from search import storage
+from search import database
 from search.owned import OwnedStorage, together
 from tests.made_studies import result, trials
 from xraytune.errors import FatalError
@@ -28,22 +28,22 @@ PARAMETERS = {
 @pytest.fixture
 def place(tmp_path):
     """A database with two studies, of which `mine` is owned."""
-    database = storage.open_database(tmp_path)
+    opened = database.open_database(tmp_path)
     for name in ("other", "mine"):
-        optuna.create_study(study_name=name, storage=database, direction="maximize")
-    optuna.load_study(study_name="other", storage=database).ask()
+        optuna.create_study(study_name=name, storage=opened, direction="maximize")
+    optuna.load_study(study_name="other", storage=opened).ask()
     return tmp_path
 
 
 def owned(place) -> optuna.Study:
     sampler = optuna.samplers.RandomSampler(seed=1)
     return optuna.load_study(
-        study_name="mine", storage=OwnedStorage(storage.open_database(place), "mine"), sampler=sampler
+        study_name="mine", storage=OwnedStorage(database.open_database(place), "mine"), sampler=sampler
     )
 
 
 def kept(place, name="mine") -> optuna.Study:
-    return optuna.load_study(study_name=name, storage=storage.open_database(place))
+    return optuna.load_study(study_name=name, storage=database.open_database(place))
 
 
 def alike(one: optuna.trial.FrozenTrial, other: optuna.trial.FrozenTrial) -> None:
@@ -271,8 +271,8 @@ def test_a_study_whose_numbers_something_else_mixed_up_is_refused(place):
 
 
 def test_a_database_that_stays_locked_is_one_message(place, monkeypatch):
-    monkeypatch.setattr(storage, "PATIENCE", 0.2)
-    monkeypatch.setattr(storage, "WAIT", 0.05)
+    monkeypatch.setattr(database, "PATIENCE", 0.2)
+    monkeypatch.setattr(database, "WAIT", 0.05)
     study = owned(place)
     holder = sqlite3.connect(place / "studies.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
