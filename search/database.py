@@ -89,8 +89,8 @@ def _patient(method: Callable[..., T]) -> Callable[..., T]:
 
 
 for _name in (
-    # what Optuna's cache in front of a database calls beside the methods of every storage
-    *("_create_new_trial", "_set_trial_param", "_get_trials", "_get_best_trial_id"),
+    # what Optuna's cache in front of a database reads beside the methods of every storage
+    *("_get_trials", "_get_best_trial_id"),
     *(name for name in optuna.storages.BaseStorage.__abstractmethods__),
 ):
     setattr(PatientStorage, _name, _patient(getattr(optuna.storages.RDBStorage, _name)))

@@ -86,7 +86,7 @@ class OwnedStorage(optuna.storages.InMemoryStorage):
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[_Writes]:
-        """Where a step's writes are noted, before memory has it: with those of `together`, or written at the end."""
+        """Where a step's writes are noted: with those of `together`, or written at the end; none after a failed one."""
         if self._failed is not None:
             raise self._failed
         if self._held is not None:
@@ -288,6 +288,6 @@ class _Writes:
 
 
 def together(study: optuna.Study) -> contextlib.AbstractContextManager[None]:
-    """`OwnedStorage.together` of the study's storage; nothing special for one that is not owned."""
-    storage = study._storage
-    return storage.together() if isinstance(storage, OwnedStorage) else contextlib.nullcontext()
+    """`OwnedStorage.together` of an owned study's storage."""
+    storage: OwnedStorage = study._storage  # type: ignore[assignment]  # Optuna knows it as any storage
+    return storage.together()
