@@ -32,6 +32,10 @@ SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 STARTS = 3
 """Times Ray is tried to be started."""
 
+PRIORITY = "0"
+"""What is added to a worker's niceness: trials run at the priority that the search was started with. Ray's own 15 gives
+way to everything, and whatever else ran on the machine took a search's time budget from it without a word."""
+
 
 class Cluster:
     """Ray for the length of a `with` block.
@@ -79,6 +83,7 @@ class Cluster:
         own = {"XRAYTUNE_SESSION": self.mark, "RAY_USAGE_STATS_ENABLED": "0"}
         if self._address is None:
             own |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+            own["RAY_worker_niceness"] = os.environ.get("RAY_worker_niceness", PRIORITY)
         self._environment = {name: os.environ.get(name) for name in own}
         os.environ.update(own)
         self._watchdog = subprocess.Popen(

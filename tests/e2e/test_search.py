@@ -75,6 +75,13 @@ def test_the_next_suggestion_is_made_while_a_trial_runs_and_no_more_than_one(sea
         assert later.started > ended.ended
 
 
+def test_trials_run_at_the_priority_that_the_search_was_started_with(search):
+    search.start("--trials", "1000", XRAYTUNE_EPOCH_SECONDS="1")
+    os.setpriority(os.PRIO_PROCESS, search.process.pid, 3)  # as `nice` would
+    search.until(search.workers)
+    assert {worker.nice() for worker in search.workers()} == {3}
+
+
 def test_three_kills_of_the_driver_cost_nothing_that_had_ended(search):
     before: dict[int, tuple] = {}
     for _ in range(3):

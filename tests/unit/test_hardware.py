@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -66,3 +68,22 @@ def test_a_machine_whose_gpus_are_hidden_is_priced_by_its_cores(two_gpus, monkey
 def test_cores_are_those_that_this_process_may_use(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5})
     assert hardware.cores() == 2
+
+
+@pytest.mark.skipif(os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0", reason="oneDNN is switched off by its variable")
+def test_tensorflow_computes_with_onednn_whatever_the_processor():
+    pytest.importorskip("tensorflow")
+    from tensorflow.python.util import _pywrap_util_port
+
+    assert _pywrap_util_port.IsMklEnabled()
+
+
+@pytest.mark.parametrize(("own", "found"), [(None, "1"), ("0", "0")])
+def test_onednn_is_asked_for_unless_the_user_says_otherwise(own, found):
+    kept = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
+    environment = kept if own is None else kept | {"TF_ENABLE_ONEDNN_OPTS": own}
+    code = "import xraytune, os; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == [found]

@@ -1,0 +1,60 @@
+"""What `TF_ENABLE_ONEDNN_OPTS` does on one core: `xraytune` sets it, TensorFlow alone only where there is VNNI or AMX.
+
+Where the processor has these, TensorFlow's default is the same and only its being switched off is measured.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from tests.benchmarks.harness import Benchmark, in_process
+
+STEP = """
+import sys, time
+import keras_tuner, numpy as np
+import spaces
+from tests.made_networks import config
+from xraytune.machine import configure_threads
+from xraytune.models.compiling import compile_network
+from xraytune.models.fused import fuse
+from xraytune.models.plan import Plan
+configure_threads(1)
+family = sys.argv[1]
+space = spaces.get("chest_xray", spaces.SpaceContext(families=(family,)))
+point = config(space, family=family, **{f"{family}/image_size": 64})
+hp = keras_tuner.HyperParameters(); hp.values = dict(point.values)
+network = space.build(hp)
+fuse(network)
+compile_network(network, Plan.of(point.values))
+x = np.random.default_rng(0).integers(0, 255, (32, 64, 64, 1)).astype(np.uint8)
+y = np.eye(2, dtype=np.float32)[np.arange(32) % 2]
+network.train_on_batch(x, y)
+began = time.perf_counter()
+for _ in range(16):
+    network.train_on_batch(x, y)
+print((time.perf_counter() - began) / 16)
+"""
+
+PREFIX = """
+import tempfile
+from pathlib import Path
+from xraytune.models.measured import prefix_rates
+print(prefix_rates(["vgg16"], Path(tempfile.mkdtemp()))["vgg16"] / 1e9)
+"""
+
+
+def _sides(code: str, *arguments: str) -> tuple[partial[float], partial[float]]:
+    return (
+        partial(in_process, code, *arguments, TF_ENABLE_ONEDNN_OPTS="1"),
+        partial(in_process, code, *arguments, TF_ENABLE_ONEDNN_OPTS="0"),
+    )
+
+
+def benchmarks() -> list[Benchmark]:
+    """The three of this room."""
+    cnn, densenet, prefix = _sides(STEP, "cnn"), _sides(STEP, "densenet"), _sides(PREFIX)
+    return [
+        Benchmark("onednn.cnn_step", "s", "lower", *cnn, "a step of cnn at 64 px with oneDNN, against without"),
+        Benchmark("onednn.densenet_step", "s", "lower", *densenet, "the same of densenet"),
+        Benchmark("onednn.vgg16_prefix", "Gop/s", "higher", *prefix, "VGG16's forward pass at 64 px, the same"),
+    ]
