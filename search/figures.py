@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from search import printing
-from search.confirm import Confirmed, Plan
+from search.confirm import Confirmed
+from search.planning import Plan
 from search.storage import StudyView
 from search.winner import Choice
 from xraytune import data

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import spaces
-from search import cases, comparison, confirm, figures, ledger, networks, printing, report, trainings, winner
+from search import cases, comparison, confirm, figures, ledger, networks, planning, printing, report, trainings, winner
 from search.comparison import Bench
-from search.confirm import Confirmed, Plan
+from search.confirm import Confirmed
 from search.networks import Share, Trained
+from search.planning import Plan
 from search.storage import StudyView, TrialRecord
 from search.suggest import declared, signature
 from search.trainings import FoldTask, NetworkTask, PredictTask, Recipe, RefitTask
@@ -191,11 +192,11 @@ class Retraining:
         if fewest < 3:
             raise InputError(f"Three folds need three patients of each class; the smallest class has {fewest}.")
         beyond = functools.partial(
-            confirm.answering_seconds,
+            planning.answering_seconds,
             images=len(labels), classes=len(self.spec.classes), robust=self.spec.objective == Objective.ROBUST,
             shifts=self.options.tta,
         )  # fmt: skip
-        return confirm.make_plan(
+        return planning.make_plan(
             self.finalists, min(self.options.folds, fewest), self.options.seeds,
             budget=budget, workers=workers, final=self.options.final, refits=self.options.refits, beyond=beyond,
         )  # fmt: skip
@@ -219,7 +220,7 @@ class Retraining:
     def _networks(self, choice: winner.Choice, recipe: Recipe, pool: Workers, budget: float) -> list[Share]:
         """The final model's networks."""
         begun = time.monotonic()
-        found = networks.final(choice, recipe, self.cache, pool, self.started + budget - confirm.AFTER)
+        found = networks.final(choice, recipe, self.cache, pool, self.started + budget - planning.AFTER)
         if choice.kind != "folds":
             self.phases["final training"] = time.monotonic() - begun
         return found
@@ -231,7 +232,7 @@ class Retraining:
         begun = time.monotonic()
         found = networks.train(
             [(f"recipe {name}", task) for name, _, task in rivals], pool, "training the study's recipes",
-            expected=sum(confirm.training_seconds(t) for _, t, _ in rivals), deadline=None,
+            expected=sum(planning.training_seconds(t) for _, t, _ in rivals), deadline=None,
         )  # fmt: skip
         self.phases["recipes"] = time.monotonic() - begun
         return [_Retrained(name, trial, network) for (name, trial, _), network in zip(rivals, found, strict=True)]

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from search import printing
-from search.confirm import Confirmed, training_seconds
+from search.confirm import Confirmed
+from search.planning import training_seconds
 from search.storage import TrialRecord
 from search.trainings import Recipe, RefitTask, refit_digest
 from search.winner import Choice

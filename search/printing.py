@@ -13,7 +13,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from search import console
-from search.confirm import Confirmed, Plan, training_seconds
+from search.confirm import Confirmed
+from search.planning import Plan, training_seconds
 from search.storage import StudyView, TrialRecord
 from xraytune import evaluation
 from xraytune.data.dataset import Dataset

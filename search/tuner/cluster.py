@@ -32,6 +32,9 @@ SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 STARTS = 3
 """Times Ray is tried to be started."""
 
+NICENESS = "RAY_worker_niceness"
+"""Ray's setting; it is spelled so."""
+
 PRIORITY = "0"
 """What is added to a worker's niceness: trials run at the priority that the search was started with. Ray's own 15 gives
 way to everything, and whatever else ran on the machine took a search's time budget from it without a word."""
@@ -83,7 +86,7 @@ class Cluster:
         own = {"XRAYTUNE_SESSION": self.mark, "RAY_USAGE_STATS_ENABLED": "0"}
         if self._address is None:
             own |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-            own["RAY_worker_niceness"] = os.environ.get("RAY_worker_niceness", PRIORITY)
+            own[NICENESS] = os.environ.get(NICENESS, PRIORITY)
         self._environment = {name: os.environ.get(name) for name in own}
         os.environ.update(own)
         self._watchdog = subprocess.Popen(

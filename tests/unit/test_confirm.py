@@ -9,8 +9,9 @@ import pytest
 
 import spaces
 from search import trainings
-from search.confirm import Confirmed, Plan, Schedule, answering_seconds, make_plan, training_seconds
+from search.confirm import Confirmed, Schedule
 from search.networks import refit_of
+from search.planning import Plan, answering_seconds, make_plan, training_seconds
 from search.storage import TrialRecord
 from search.trainings import FoldResult, FoldTask, Recipe, load_fold
 from tests.made_networks import config, space, trial_data

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search import cases, charts, comparison, confirm, finalists, ledger, networks, winner
+from search import cases, charts, comparison, finalists, ledger, networks, planning, winner
 from search.lock import StudyLock
 from search.retrain import Options, retrain
 from search.storage import TrialRecord
@@ -145,7 +145,7 @@ def test_a_plan_shrinks_seeds_then_finalists_then_folds_and_never_below_one_by_t
     five = [trial(i, seconds=30.0) for i in range(5)]
 
     def shape(budget: float) -> tuple[int, int, int]:
-        plan = confirm.make_plan(five, 5, 3, budget=budget, workers=2)
+        plan = planning.make_plan(five, 5, 3, budget=budget, workers=2)
         return len(plan.finalists), plan.folds, plan.seeds
 
     assert shape(10_000) == (5, 5, 3)
@@ -160,25 +160,26 @@ def test_refits_shrink_after_the_finalists_and_before_the_folds() -> None:
     five = [trial(i, seconds=30.0) for i in range(5)]
 
     def shape(budget: float) -> tuple[int, int, int]:
-        plan = confirm.make_plan(five, 5, 3, budget=budget, workers=2, refits=3)
+        plan = planning.make_plan(five, 5, 3, budget=budget, workers=2, refits=3)
         return len(plan.finalists), plan.folds, plan.refits
 
     assert shape(500) == (5, 5, 3)
     assert shape(210) == (1, 5, 3)
     assert shape(170) == (1, 5, 2)
     assert shape(145) == (1, 4, 1)
-    assert confirm.make_plan(five, 5, 1, budget=10_000, workers=2, refits=3).final == 2  # three networks, two at a time
-    assert confirm.make_plan(five, 5, 1, budget=10_000, workers=2, refits=3, final="ensemble").refits == 1
+    two_at_a_time = planning.make_plan(five, 5, 1, budget=10_000, workers=2, refits=3)
+    assert two_at_a_time.final == 2
+    assert planning.make_plan(five, 5, 1, budget=10_000, workers=2, refits=3, final="ensemble").refits == 1
 
 
 def test_the_plan_says_how_long_it_will_take() -> None:
-    plan = confirm.make_plan([trial(0, seconds=60.0)], 4, 1, budget=10_000, workers=2)
+    plan = planning.make_plan([trial(0, seconds=60.0)], 4, 1, budget=10_000, workers=2)
     # the start, four trainings on two workers, half a training of waiting for the last, the refit, test set and report
-    assert plan.seconds == pytest.approx(confirm.START + 120 + 30 + 60 + confirm.AFTER)
-    folds = confirm.make_plan([trial(0, seconds=60.0)], 4, 1, budget=10_000, workers=2, final="folds")
+    assert plan.seconds == pytest.approx(planning.START + 120 + 30 + 60 + planning.AFTER)
+    folds = planning.make_plan([trial(0, seconds=60.0)], 4, 1, budget=10_000, workers=2, final="folds")
     assert plan.seconds - folds.seconds == 60
     three = [trial(i, seconds=60.0) for i in range(3)]
-    ensemble = confirm.make_plan(three, 4, 1, budget=10_000, workers=2, final="ensemble")
+    ensemble = planning.make_plan(three, 4, 1, budget=10_000, workers=2, final="ensemble")
     assert ensemble.final == 2  # three networks, two at a time
 
 
