@@ -31,6 +31,10 @@ def confirmation(confirmed: Sequence[Confirmed], choice: Choice, plan: Plan, stu
         "winner": choice.winner.trial.number,
         "objective": study.spec.objective,
         "cut": choice.winner.cut,
+        "passed_over": [
+            {"trial": one.trial.number, "family": one.trial.family, "searched": one.trial.value, "seconds": one.seconds}
+            for one in plan.passed_over
+        ],
         "finalists": [
             {
                 "trial": c.trial.number,

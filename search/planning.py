@@ -22,6 +22,19 @@ AFTER = 15.0
 
 
 @dataclass(frozen=True)
+class Attainable:
+    """What a finalist comes to in the time if nothing else is confirmed."""
+
+    trial: TrialRecord
+    seconds: float
+    """What the least confirmation and final training of it take."""
+    epochs: int
+    """How many of its epochs the time allows."""
+    value: float
+    """The objective where it stood after these in the search."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """How much confirmation fits in the time."""
 
@@ -36,6 +49,8 @@ class Plan:
     """Networks of the final model that differ in their seeds alone."""
     final: int = 1
     """Trainings of the final model, one after the other, in units of a finalist's own."""
+    passed_over: tuple[Attainable, ...] = ()
+    """Finalists whose own three folds and refit do not fit, for what others come to in the time."""
 
     @property
     def trainings(self) -> int:
@@ -56,6 +71,9 @@ def make_plan(
 ) -> Plan:
     """The largest confirmation that fits: seeds shrink first, then finalists, refits and folds; never below 1 × 3 × 1.
 
+    A finalist for which even that is too long is passed over where another comes to more in the time, by where each
+    stood in the search after the epochs that the time allows: a network that is stopped in its first epochs is none.
+
     Args:
         finalists: those that matter most first.
         folds: wanted, at least 3.
@@ -70,14 +88,15 @@ def make_plan(
     def rounds_after(n: int, r: int) -> int:
         return math.ceil({"refit": r, "folds": 0, "ensemble": n}[final] / workers)
 
-    def cost(n: int, k: int, s: int, r: int) -> float:
-        each = [training_seconds(t) + beyond(t, k) for t in finalists[:n]]
+    def cost(chosen: Sequence[TrialRecord], k: int, s: int, r: int) -> float:
+        each = [training_seconds(t) + beyond(t, k) for t in chosen]
         # whole rounds of the workers, the last of which waits for its longest training
         rounds = sum(each) * k * s / workers + max(each) * (1 - 1 / workers)
-        return START + rounds + rounds_after(n, r) * max(map(training_seconds, finalists[:n])) + AFTER
+        return START + rounds + rounds_after(len(chosen), r) * max(map(training_seconds, chosen)) + AFTER
 
-    n, k, s, r = len(finalists), max(3, folds), max(1, seeds), max(1, refits) if final == "refit" else 1
-    while cost(n, k, s, r) > budget and (s > 1 or n > 1 or r > 1 or k > 3):
+    able, passed_over = _parted([_attainable(t, cost([t], 3, 1, 1), budget) for t in finalists], budget)
+    n, k, s, r = len(able), max(3, folds), max(1, seeds), max(1, refits) if final == "refit" else 1
+    while cost(able[:n], k, s, r) > budget and (s > 1 or n > 1 or r > 1 or k > 3):
         if s > 1:
             s -= 1
         elif n > 1:
@@ -86,7 +105,28 @@ def make_plan(
             r -= 1
         else:
             k -= 1
-    return Plan(tuple(finalists[:n]), k, s, cost(n, k, s, r), workers, r, rounds_after(n, r))
+    seconds = cost(able[:n], k, s, r)
+    return Plan(tuple(able[:n]), k, s, seconds, workers, r, rounds_after(n, r), tuple(passed_over))
+
+
+def _attainable(trial: TrialRecord, seconds: float, budget: float) -> Attainable:
+    whole = trial.result.epochs if trial.result else max(trial.curve, default=1)
+    share = min(1.0, max(0.0, budget - START - AFTER) / (seconds - START - AFTER))
+    epochs = max(1, int(share * whole))
+    stood = [value for epoch, value in trial.curve.items() if epoch <= epochs]
+    value = trial.value or 0.0
+    return Attainable(trial, seconds, epochs, min(value, max(stood, default=value)) if share < 1 else value)
+
+
+def _parted(all_: Sequence[Attainable], budget: float) -> tuple[list[TrialRecord], list[Attainable]]:
+    """Those that are confirmed, and those that are passed over since others come to more in the time."""
+    first = max(all_, key=lambda one: one.value)  # the first of equals
+    if first.seconds > budget:  # cut short it still is the best
+        return [first.trial], []
+    return (
+        [one.trial for one in all_ if one.seconds <= budget],
+        [one for one in all_ if one.seconds > budget],
+    )
 
 
 def training_seconds(trial: TrialRecord) -> float:

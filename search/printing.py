@@ -67,6 +67,13 @@ def plan(
         f"({_count(plan.trainings, 'training')}, {plan.workers} at once); then {then}; then open the sealed test "
         f"set. About {console.clock(plan.seconds)} (--time {console.clock(budget)}{own})."
     )
+    for one in plan.passed_over:
+        whole = one.trial.result.epochs if one.trial.result else one.epochs
+        say(
+            f"Passed over: trial {one.trial.number} ({one.trial.family}, {one.trial.value or 0.0:.3f}). Its folds and "
+            f"final training take about {console.clock(one.seconds)}; in this time it gets {one.epochs} of {whole} "
+            f"epochs, after which it stood at {one.value:.3f} in the search."
+        )
     left_out = len(wanted) - len(plan.finalists)
     refits = options.refits if options.final == "refit" else 1
     if left_out or (plan.seeds, plan.folds, plan.refits) != (options.seeds, options.folds, refits):

@@ -26,9 +26,10 @@ def trial(
     number: int, value: float | None = 0.9, state: str = "COMPLETE", seconds: float = 10.0, **attributes: Any
 ) -> Any:
     config = TrialConfig("cnn", {"family": "cnn", "cnn/width": number}, seed=1)
-    result = SimpleNamespace(seconds={"train": seconds}, value=value)
+    curve = attributes.pop("curve", {})
+    result = SimpleNamespace(seconds={"train": seconds}, value=value, epochs=max(curve, default=1))
     values = () if value is None else (value,)
-    return TrialRecord(number, state, values, config, result, "", "", {}, None, None, attributes)  # type: ignore[arg-type]
+    return TrialRecord(number, state, values, config, result, "", "", curve, None, None, attributes)  # type: ignore[arg-type]
 
 
 class FakeStudy:
@@ -170,6 +171,38 @@ def test_refits_shrink_after_the_finalists_and_before_the_folds() -> None:
     two_at_a_time = planning.make_plan(five, 5, 1, budget=10_000, workers=2, refits=3)
     assert two_at_a_time.final == 2
     assert planning.make_plan(five, 5, 1, budget=10_000, workers=2, refits=3, final="ensemble").refits == 1
+
+
+SLOW = dict(enumerate((0.83, 0.84, 0.86, 0.90, 0.93, 0.95, 0.955, 0.96, 0.962, 0.963), start=1))
+"""Where a DenseNet stood after each of its ten epochs."""
+
+
+def test_a_finalist_that_the_time_would_stop_in_its_first_epochs_is_passed_over() -> None:
+    slow, quick, third = trial(4, 0.963, seconds=90.0, curve=SLOW), trial(2, 0.955, seconds=15.0), trial(1, 0.9)
+    plan = planning.make_plan([slow, quick, third], 5, 2, budget=120, workers=2)
+    assert [t.number for t in plan.finalists] == [2, 1]
+    assert plan.seconds <= 120
+    (passed,) = plan.passed_over
+    assert (passed.trial.number, passed.epochs, passed.value) == (4, 3, 0.86)
+    assert passed.seconds == pytest.approx(planning.START + 135 + 45 + 90 + planning.AFTER)
+    assert not planning.make_plan([slow, quick, third], 5, 2, budget=400, workers=2).passed_over
+    assert planning.make_plan([slow, quick, third], 5, 2, budget=400, workers=2).finalists[0] is slow
+
+
+def test_a_finalist_that_comes_to_more_than_the_others_though_cut_short_is_confirmed_alone() -> None:
+    slow, quick = trial(4, 0.963, seconds=90.0, curve=SLOW), trial(2, 0.94, seconds=15.0)
+    almost = planning.make_plan([slow, quick], 5, 2, budget=250, workers=2)  # eight of ten epochs
+    assert [t.number for t in almost.finalists] == [4]
+    assert (almost.folds, almost.seeds, almost.passed_over) == (3, 1, ())
+    alone = planning.make_plan([slow], 5, 2, budget=60, workers=2)  # `retrain 4`: nothing else was asked for
+    assert [t.number for t in alone.finalists] == [4]
+
+
+def test_one_dear_finalist_does_not_keep_the_cheap_ones_behind_it_from_being_confirmed() -> None:
+    first, dear, cheap = trial(0, 0.97), trial(1, 0.965, seconds=300.0, curve=SLOW), trial(2, 0.96)
+    plan = planning.make_plan([first, dear, cheap], 5, 2, budget=200, workers=2)
+    assert [t.number for t in plan.finalists] == [0, 2]
+    assert [one.trial.number for one in plan.passed_over] == [1]
 
 
 def test_the_plan_says_how_long_it_will_take() -> None:
