@@ -2,9 +2,10 @@
 
 One file a network, `results/evidence/networks/SET/07.npz`, so that a run that was stopped goes on. Half of the networks
 have what hides the audit's findings (shape jitter, exposure jitter, focus jitter, hiding; light or strong) and each of
-the other remedies one time in four, half have none; families take turns. Each trains for at most `SECONDS` on one core
-and restores its best epoch by clean F-beta, as a search with objective clean does, so that no robust score has a part
-in making the networks it ranks.
+the other remedies one time in four, half have none; families take turns, those that
+a space of ten minutes offers on this machine. Each trains for at most `SECONDS` on one core and restores its best epoch
+by clean F-beta, as a search with objective clean does, so that no robust score has a part in making the networks it
+ranks.
 """
 
 from __future__ import annotations
@@ -136,8 +137,10 @@ def workshop(name: str) -> Workshop:
     )  # fmt: skip
     job: Any = prepare(options, f"evidence-{chosen.name}", cache.folder(), _silent).make_job(_silent)
     dataset = data_room.load(str(place))
+    space = spaces.get(job.space, _small(job.context))
+    families = tuple(family for family in chosen.families if family in space.families)
     return Workshop(
-        chosen.name, chosen.families, chosen.shortcut, job, spaces.get(job.space, _small(job.context)), job.data,
+        chosen.name, families, chosen.shortcut, job, space, job.data,
         dataset, data_room.audit(dataset).remedies, {reach: _planned(job.data, reach) for reach in REACHES},
     )  # fmt: skip
 

@@ -42,6 +42,11 @@ def test_every_planted_shortcut_is_found_named_first_and_what_hides_it_too(tmp_p
     assert found.remedies[0] == remedy
 
 
+def test_all_that_another_machine_does_to_its_films_is_found(tmp_path):
+    found = audited(tmp_path, "machine", 1.0)
+    assert {"shape_jitter", "exposure_jitter", "focus_jitter"} <= set(found.remedies)
+
+
 def test_in_the_demonstration_itself_the_planted_shortcut_is_found_and_said():
     dataset = data.load("demo")
     found = data.audit(dataset)

@@ -22,8 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-SHORTCUTS = ("none", "aspect", "brightness", "marker", "blur")
-"""What the second acquisition style changes: wider films, more exposure, a bright corner marker, or a softer focus."""
+SHORTCUTS = ("none", "aspect", "brightness", "marker", "blur", "machine")
+"""What the second acquisition style changes: wider films, more exposure, a bright corner marker, a softer focus; or, as
+another machine would, shape, exposure and focus at once."""
 
 CLASSES = ("NORMAL", "PNEUMONIA")
 
@@ -63,6 +64,14 @@ class Phantom:
 
     depth: float = 1.0
     """How dense pneumonia's opacities are; at 1 some can hardly be seen."""
+
+    def told_by(self, what: str) -> bool:
+        """Whether `what` is something by which the two styles differ."""
+        return self.shortcut == what or (self.shortcut == "machine" and what != "marker")
+
+    def shows(self, what: str) -> bool:
+        """Whether this film has it: the second style's."""
+        return self.style == 1 and self.told_by(what)
 
 
 def plan(
@@ -121,8 +130,8 @@ def pixels(phantom: Phantom) -> NDArray[np.uint8]:
     """Draw one film, uint8 `(height, width)`; the same phantom gives the same pixels."""
     body = np.random.default_rng([phantom.patient_seed, 2])
     film = np.random.default_rng([phantom.film_seed, 3])
-    wide = phantom.shortcut == "aspect" and phantom.style == 1
-    aspect = film.normal(1.42 if wide else 1.14, 0.09) if phantom.shortcut == "aspect" else film.normal(1.25, 0.12)
+    wide = phantom.shows("aspect")
+    aspect = film.normal(1.42 if wide else 1.14, 0.09) if phantom.told_by("aspect") else film.normal(1.25, 0.12)
     aspect = float(np.clip(aspect, 0.85, 1.8))
     height, width = (phantom.size, round(phantom.size * aspect)) if aspect >= 1 else (
         round(phantom.size / aspect), phantom.size
@@ -223,15 +232,15 @@ def _shadows(u: Field, v: Field, phantom: Phantom, body: np.random.Generator, fi
 
 def _expose(density: Field, phantom: Phantom, film: np.random.Generator) -> NDArray[np.uint8]:
     """Film from attenuation: exposure, grain, focus, and what belongs to the style."""
-    bright = phantom.shortcut == "brightness" and phantom.style == 1
+    bright = phantom.shows("brightness")
     level = density * film.normal(1.0, 0.05) + film.normal(0.10 if bright else 0.0, 0.03)
     level = np.clip(level, 0, 1.2) ** float(film.normal(1.0, 0.07))
     level = level + film.normal(size=level.shape).astype(np.float32) * film.uniform(0.012, 0.03)
     image = Image.fromarray((np.clip(level, 0, 1) * 255).astype(np.uint8))
-    blurred = phantom.shortcut == "blur" and phantom.style == 1
+    blurred = phantom.shows("blur")
     image = image.filter(ImageFilter.GaussianBlur(film.uniform(0.9, 1.3) if blurred else film.uniform(0.2, 0.5)))
     drawn = np.array(image)
-    if phantom.shortcut == "marker" and phantom.style == 1:
+    if phantom.shows("marker"):
         (height, width), edge = drawn.shape, max(4, phantom.size // 12)
         top, left = edge // 2 + int(film.integers(0, 3)), edge // 2 + int(film.integers(0, 3))
         top, left = top + max(0, height - width) // 2, left + max(0, width - height) // 2  # inside the central square
