@@ -14,7 +14,7 @@ from search.storage import TrialRecord
 START = 12.0
 """Seconds until a worker has imported its framework and traced a first network, on two cores."""
 
-VIEWS = 12
+VIEWS = 13
 """About how many shifted views there are, the clean one included."""
 
 AFTER = 15.0

@@ -10,7 +10,9 @@ deviations of that property *within one class* of the training images, so that t
 have been taken; or, where the property tells the classes apart, by the distance between the classes if that is more, so
 that the shortcut leads to the other class. A property in which films don't differ gives no view: where no film has a
 black border, a network need not know one. Where corners tell the classes apart, one view covers and one marks them;
-where edges do, one covers them. `plan` finds the amounts by bisection on a sample; `draw` makes the images.
+where edges do, one covers them. Where several properties tell a class apart, as they do when its films are another
+machine's, one view moves them all towards it: a network that goes by three cues is not led astray by one. `plan` finds
+the amounts by bisection on a sample; `draw` makes the images.
 
 Called by `training` (objective robust) and by `search.retrain` (threshold policies).
 """
@@ -62,6 +64,13 @@ EDGES = 0.08
 """Fraction of the edge on each side that the view `edges covered` fills with the film's mean."""
 
 
+JOINT, LIKE = "joint", "like "
+"""The kind of a view that moves several properties at once, and what its name begins with: a class's name follows."""
+
+REST = 0.25
+"""Share of a property's way below which a joint view need not move it: what was moved before it has."""
+
+
 @dataclass(frozen=True)
 class View(Record):
     """One way of shifting a film."""
@@ -70,13 +79,16 @@ class View(Record):
     """What it is called in tables: `clean`, `narrower`, `wider`, `brighter` …"""
 
     kind: str
-    """shape, brightness, contrast, blur, sharpen, crop, shift, border, corners, marker, edges or clean."""
+    """shape, brightness, contrast, blur, sharpen, crop, shift, border, corners, marker, edges, clean or joint."""
 
     amount: float
     """In the kind's own unit: aspect factor, gray values, contrast factor, blur radius as a fraction of the edge, …"""
 
+    parts: tuple[View, ...] = ()
+    """What a joint view consists of, one after the other; its own amount is their number."""
+
     def __post_init__(self) -> None:
-        if self.kind not in TRANSFORMS:
+        if self.kind not in TRANSFORMS and not (self.kind == JOINT and self.parts):
             raise ValueError(f"unknown kind of view {self.kind!r}")
 
 
@@ -274,6 +286,10 @@ def draw(images: Images, view: View) -> Images:
     """
     if view.kind == "clean":
         return images
+    for part in view.parts:
+        images = draw(images, part)
+    if view.kind == JOINT:
+        return images
     transform = TRANSFORMS[view.kind]
     shifted = np.empty_like(images)
     gray = images.shape[-1] == 1
@@ -319,6 +335,7 @@ def plan(
     labels: NDArray[np.int32],
     train: NDArray[np.int64] | None = None,
     *,
+    classes: Sequence[str] = (),
     reach: float = REACH,
     seed: int = 0,
 ) -> tuple[View, ...]:
@@ -328,6 +345,7 @@ def plan(
         images: decoded images `(n, s, s, c)`, uint8, of which a class-balanced sample is read.
         labels: `(n,)` class indices.
         train: which of them are training images; None: all.
+        classes: the classes' names, for those of joint views; none: their indices.
         reach: within-class standard deviations per view.
         seed: of the sample.
     """
@@ -346,7 +364,30 @@ def plan(
         marker = np.quantile(corner_brightness(gray) + mean_of(gray), 0.95)
         corners = (_COVERED, View("corners marked", "marker", round(float(marker), 1)))
     edges = (_EDGES,) if any(_tells(side, sample_labels) for side in edge_brightness(gray).T) else ()
-    return (*views, *_FIXED, *corners, *edges)
+    return (*views, *_FIXED, *corners, *edges, *_joint(sample, sample_labels, classes))
+
+
+def _joint(images: Images, labels: NDArray[np.int32], classes: Sequence[str]) -> list[View]:
+    """For each class that several properties tell apart, the view that moves them all as far as its films lie away.
+
+    What earlier parts have moved of a property counts: brightening flattens a film too.
+    """
+    gray, found = _gray(images), []
+    for label in np.unique(labels):
+        own, moved, parts = labels == label, images, list[View]()
+        for direction in _DIRECTIONS:
+            values = direction.prop(gray)
+            distance = direction.sign * float(values[own].mean() - values[~own].mean())
+            if distance <= 0 or not _tells(values, own.astype(np.int32)):
+                continue
+            left = distance - direction.sign * float(np.median(direction.prop(_gray(moved))) - np.median(values))
+            if left > REST * distance:
+                parts.append(View(direction.name, direction.kind, _amount(direction, moved, left)))
+                moved = draw(moved, parts[-1])
+        if len(parts) > 1:
+            name = f"{LIKE}{classes[label] if len(classes) else label}"
+            found.append(View(name, JOINT, float(len(parts)), tuple(parts)))
+    return found
 
 
 def subset(labels: NDArray[np.int32], per_class: int, seed: int = 0) -> NDArray[np.intp]:

@@ -168,7 +168,8 @@ def _planned(data: Any, reach: float) -> Any:
     from xraytune import batches, views
 
     size = min(data.pools, key=lambda size: (abs(size - 64), size))
-    return views.plan(batches.mapped(data.pools[size]), data.labels, np.asarray(data.train), reach=reach)
+    pool, rows = batches.mapped(data.pools[size]), np.asarray(data.train)
+    return views.plan(pool, data.labels, rows, classes=data.classes, reach=reach)
 
 
 def _answers(training: Any, data: Any, views: Any, test: np.ndarray) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def _tables(done: list[Search]) -> Iterator[tuple[str, str]]:
     planted = {name: found for name in PLANTED if (found := scores.load(name))}
     if planted:
         yield "planted", _ranking(planted)
-    for name in ("covid19", "xray"):
+    for name in ("machine", "covid19", "xray"):
         if found := scores.load(name):
             yield name, _ranking({name: found})
     if found := scores.load("covid19", shifted=True):

@@ -1,6 +1,6 @@
 """`make evidence`: which score picks networks that generalise? Trained, judged, searched; then the page's tables.
 
-    python -m tests.evidence.run networks              # 12 networks on each of four planted shortcuts and on covid19
+    python -m tests.evidence.run networks              # 12 networks on each planted shortcut and on covid19
     python -m tests.evidence.run doses                 # one network on each shortcut, three doses of its remedy
     python -m tests.evidence.run finals                # one refit, several, or the folds' networks as the final model
     python -m tests.evidence.run searches --on marker  # clean and robust searches, three seeds each
@@ -28,8 +28,8 @@ Workers = Annotated[int, typer.Option(min=1, help="Processes of one thread each.
 
 @app.command("networks")
 def make_networks(count: Annotated[int, typer.Option(min=4)] = 12, workers: Workers = 2) -> None:
-    """Train networks on each planted shortcut and on covid19, and keep their answers."""
-    for name in (*PLANTED, "covid19"):
+    """Train networks on each planted shortcut, on films of two machines and on covid19, and keep their answers."""
+    for name in (*PLANTED, "machine", "covid19"):
         networks.make(name, count, workers)
 
 

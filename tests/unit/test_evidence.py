@@ -47,6 +47,6 @@ def test_the_clean_score_picks_a_network_that_cheats(verdicts):
 
 def test_the_page_has_a_place_for_every_table():
     text = page.PAGE.read_text(encoding="utf-8")
-    for name in ("planted", "covid19", "covid19 shifted", "xray"):
+    for name in ("planted", "machine", "covid19", "covid19 shifted", "xray"):
         assert f"<!-- {name} -->" in text
         assert f"<!-- end {name} -->" in text

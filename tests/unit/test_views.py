@@ -90,6 +90,33 @@ def test_a_subset_is_balanced_and_ordered():
     assert (np.diff(chosen) > 0).all()
 
 
+def test_a_property_that_tells_alone_needs_no_joint_view():
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(2, dtype=np.int32), 60)
+    images = np.clip(rng.normal(110 + 30 * labels[:, None, None, None], 20, (120, 48, 48, 1)), 0, 255).astype(np.uint8)
+    names = [v.name for v in views.plan(images, labels)]
+    assert {"brighter", "darker"} <= set(names)
+    assert not [name for name in names if name.startswith(views.LIKE)]
+
+
+def test_where_several_properties_tell_a_class_apart_one_view_moves_them_all_as_far_as_its_films_lie_away(films):
+    labels = films[1]
+    images = np.clip(films[0] + 30.0 * labels[:, None, None, None], 0, 255).astype(np.uint8)
+    planned = {v.name: v for v in views.plan(images, labels, classes=("NORMAL", "PNEUMONIA"))}
+    joint = planned["like PNEUMONIA"]
+    assert [part.name for part in joint.parts][:2] == ["wider", "brighter"]
+    assert "narrower" in {part.name for part in planned["like NORMAL"].parts}
+    moved = views.draw(images, joint)
+    assert (moved.dtype, moved.shape) == (images.dtype, images.shape)
+    for prop in (views.gradient_ratio, views.mean_of):
+        before, after = prop(views._gray(images)), prop(views._gray(moved))
+        distance = before[labels == 1].mean() - before[labels == 0].mean()
+        assert np.median(after - before) / distance == pytest.approx(1, abs=0.3)
+
+
 def test_an_unknown_kind_is_no_view():
+    with pytest.raises(ValueError, match="joint"):
+        views.View("nothing", views.JOINT, 0.0)
+
     with pytest.raises(ValueError, match="mirror"):
         views.View("v", "mirror", 1.0)
