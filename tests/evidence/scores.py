@@ -87,7 +87,7 @@ def robust_score(network: Network, reach: float) -> robust.RobustScore:
     return robust.score(network.view_labels, network.views[reach], network.positive)
 
 
-def _one_at_a_time(network: Network) -> float:
+def one_at_a_time(network: Network) -> float:
     """The score as it is without the views that move several properties at once."""
     single = {name: answers for name, answers in network.views[1.0].items() if not name.startswith(LIKE)}
     return robust.score(network.view_labels, single, network.positive).value
@@ -108,7 +108,7 @@ CANDIDATES: dict[str, Callable[[Network], float]] = {
     "clean AUC": functools.partial(_clean, "auc"),
     "validation loss": _loss,
     "mean F2 over views, threshold 0.5": _plain_mean,
-    "robust F2, mean and worst, reach 1, no joint views": _one_at_a_time,
+    "robust F2, mean and worst, reach 1, no joint views": one_at_a_time,
     "mean AUC over views": functools.partial(_view_auc, np.mean),
     "worst AUC of the views": functools.partial(_view_auc, np.min),
 } | {
