@@ -42,8 +42,9 @@ def _tables(done: list[Search]) -> Iterator[tuple[str, str]]:
             yield name, _ranking({name: found})
     if found := scores.load("covid19", shifted=True):
         yield "covid19 shifted", _ranking({"covid19": found})
-    if table := doses.table():
-        yield "doses", table
+    for marker, names in (("doses", PLANTED), ("doses machine", ("machine",))):
+        if table := doses.table(names):
+            yield marker, table
     if table := finals.table():
         yield "finals", table
     for name in SETS:
