@@ -92,6 +92,8 @@ def make_plan(
         each = [training_seconds(t) + beyond(t, k) for t in chosen]
         # whole rounds of the workers, the last of which waits for its longest training
         rounds = sum(each) * k * s / workers + max(each) * (1 - 1 / workers)
+        if len(chosen) * k * s <= workers:
+            rounds = max(each)
         return START + rounds + rounds_after(len(chosen), r) * max(map(training_seconds, chosen)) + AFTER
 
     able, passed_over = _parted([_attainable(t, cost([t], 3, 1, 1), budget) for t in finalists], budget)

@@ -70,9 +70,9 @@ def plan(
     for one in plan.passed_over:
         whole = one.trial.result.epochs if one.trial.result else one.epochs
         say(
-            f"Passed over: trial {one.trial.number} ({one.trial.family}, {one.trial.value or 0.0:.3f}). Its folds and "
-            f"final training take about {console.clock(one.seconds)}; in this time it gets {one.epochs} of {whole} "
-            f"epochs, after which it stood at {one.value:.3f} in the search."
+            f"Passed over: trial {one.trial.number} ({one.trial.family}, {one.trial.value or 0.0:.3f}). Confirming "
+            f"and training it takes about {console.clock(one.seconds)}; in {console.clock(budget)} it gets "
+            f"{one.epochs} of {whole} epochs, after which it stood at {one.value:.3f} in the search."
         )
     left_out = len(wanted) - len(plan.finalists)
     refits = options.refits if options.final == "refit" else 1

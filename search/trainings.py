@@ -24,6 +24,9 @@ from xraytune.errors import TrialError
 from xraytune.records import FailureCause, TrialConfig, TrialResult
 from xraytune.trial_data import TrialData, with_views
 
+VIEWS_SEED = 0
+"""Of the sample on which a fold's views are planned, whoever is trained on it."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -124,8 +127,8 @@ def _train(
     from xraytune.training import Training
 
     space = spaces.get(recipe.space, recipe.context)
-    # views are planned on the fold's own training images: what is held out has no part in them
-    data = with_views(recipe.data, config.seed) if len(recipe.data.validation) else recipe.data
+    # views are planned on the fold's own training images: what is held out has no part in them; all finalists' alike
+    data = with_views(recipe.data, VIEWS_SEED) if len(recipe.data.validation) else recipe.data
     training = Training(
         space, config, data,
         objective=recipe.objective, beta=recipe.beta, max_epochs=recipe.max_epochs,

@@ -8,8 +8,8 @@ import os
 
 __version__ = "0.1.0"
 
-# Set here because TensorFlow reads it once, at its import, in every process that computes. On its own it uses oneDNN
-# only where the processor has instructions made for networks (AVX512-VNNI, AMX …); on one that has AVX2 alone a step
-# takes 1.3 to 1.6 times as long without. A user's own setting wins.
+# Set here because TensorFlow reads it once, at its import; a process that imported TensorFlow before keeps its default,
+# which is oneDNN only where the processor has instructions made for networks (AVX512-VNNI, AMX …). On one that has AVX2
+# alone a step takes 1.3 to 1.6 times as long without. A user's own setting wins.
 # https://www.tensorflow.org/install/pip (TF_ENABLE_ONEDNN_OPTS); `make bench ONLY=onednn`
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

@@ -44,6 +44,22 @@ def test_a_fold_leaves_its_predictions_of_every_view(tmp_path, objective):
     assert (tmp_path / "fold.keras").is_file()
 
 
+def test_all_finalists_are_judged_on_the_same_views_of_a_fold(fold, monkeypatch):
+    seen = []
+    planned = trainings.with_views
+
+    def with_views(data, seed):
+        seen.append(planned(data, seed).views)
+        return planned(data, seed)
+
+    monkeypatch.setattr(trainings, "with_views", with_views)
+    for seed in (1, 2):
+        config = dataclasses.replace(fold.config, seed=seed)
+        dataclasses.replace(fold, config=config, path=fold.path.with_name(f"{seed}.npz"))(lambda event: None)
+    assert len(seen) == 2
+    assert seen[0] == seen[1]
+
+
 def test_a_refit_lowers_its_rate_where_the_folds_did(tmp_path):
     data = trial_data(tmp_path / "cache")
     everything = dataclasses.replace(data, train=np.arange(len(data.labels)), validation=np.arange(0))

@@ -198,6 +198,13 @@ def test_a_finalist_that_comes_to_more_than_the_others_though_cut_short_is_confi
     assert [t.number for t in alone.finalists] == [4]
 
 
+def test_where_all_folds_run_at_once_a_finalist_takes_one_training_s_time_not_more() -> None:
+    quick, slow = trial(2, 0.95, seconds=15.0), trial(4, 0.96, seconds=100.0, curve=SLOW)
+    plan = planning.make_plan([slow, quick], 5, 2, budget=240, workers=8)  # 12 + 100 + 100 + 15 s
+    assert [t.number for t in plan.finalists] == [4]
+    assert plan.passed_over == ()
+
+
 def test_one_dear_finalist_does_not_keep_the_cheap_ones_behind_it_from_being_confirmed() -> None:
     first, dear, cheap = trial(0, 0.97), trial(1, 0.965, seconds=300.0, curve=SLOW), trial(2, 0.96)
     plan = planning.make_plan([first, dear, cheap], 5, 2, budget=200, workers=2)

@@ -114,9 +114,25 @@ def test_where_several_properties_tell_a_class_apart_one_view_moves_them_all_as_
         assert np.median(after - before) / distance == pytest.approx(1, abs=0.3)
 
 
+def test_a_class_of_few_films_is_no_machine(films):
+    labels = films[1].copy()
+    few = np.concatenate([np.arange(60), np.arange(60, 70)])
+    images = np.clip(films[0] + 30.0 * labels[:, None, None, None], 0, 255).astype(np.uint8)
+    assert [v for v in views.plan(images, labels) if v.kind == views.JOINT]
+    assert not [v for v in views.plan(images[few], labels[few]) if v.kind == views.JOINT]
+
+
+def test_a_joint_view_is_json_there_and_back(films):
+    images = np.clip(films[0] + 30.0 * films[1][:, None, None, None], 0, 255).astype(np.uint8)
+    for view in views.plan(images, films[1]):
+        assert views.View.from_json(view.to_json()) == view
+
+
 def test_an_unknown_kind_is_no_view():
     with pytest.raises(ValueError, match="joint"):
         views.View("nothing", views.JOINT, 0.0)
+    with pytest.raises(ValueError, match="blur"):
+        views.View("two at once", "blur", 0.01, (views.CLEAN,))
 
     with pytest.raises(ValueError, match="mirror"):
         views.View("v", "mirror", 1.0)
