@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 from search.prepare import Prepared
-from search.storage import open_study
+from search.storage import TrialRecord, open_study
 from search.synthetic import Branches
-from xraytune.records import EpochReport, StudySpec, TrialResult
+from xraytune.records import EpochReport, StudySpec, TrialConfig, TrialResult
 
 SPACE = Branches()
 
@@ -58,3 +61,14 @@ def report(epoch, value):
 
 def trials(tmp_path):
     return open_study("mine", tmp_path).trials()
+
+
+def trial(
+    number: int, value: float | None = 0.9, state: str = "COMPLETE", seconds: float = 10.0, **attributes: Any
+) -> Any:
+    """A trial of one width, with only what plans and finalists read of its result."""
+    config = TrialConfig("cnn", {"family": "cnn", "cnn/width": number}, seed=1)
+    curve = attributes.pop("curve", {})
+    result = SimpleNamespace(seconds={"train": seconds}, value=value, epochs=max(curve, default=1))
+    values = () if value is None else (value,)
+    return TrialRecord(number, state, values, config, result, "", "", curve, None, None, attributes)  # type: ignore[arg-type]

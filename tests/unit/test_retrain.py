@@ -11,25 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search import cases, charts, comparison, finalists, ledger, networks, planning, winner
+from search import cases, charts, comparison, finalists, ledger, networks, winner
 from search.lock import StudyLock
 from search.retrain import Options, retrain
 from search.storage import TrialRecord
 from spaces.recipes import RECIPES
+from tests.made_studies import trial
 from xraytune import subgroups
 from xraytune.data.dataset import ImageRecord
 from xraytune.errors import FatalError, InputError, StudyError
 from xraytune.records import TrialConfig
-
-
-def trial(
-    number: int, value: float | None = 0.9, state: str = "COMPLETE", seconds: float = 10.0, **attributes: Any
-) -> Any:
-    config = TrialConfig("cnn", {"family": "cnn", "cnn/width": number}, seed=1)
-    curve = attributes.pop("curve", {})
-    result = SimpleNamespace(seconds={"train": seconds}, value=value, epochs=max(curve, default=1))
-    values = () if value is None else (value,)
-    return TrialRecord(number, state, values, config, result, "", "", curve, None, None, attributes)  # type: ignore[arg-type]
 
 
 class FakeStudy:
@@ -140,87 +131,6 @@ def test_bad_options_are_refused_before_anything_is_read(options: Options, says:
 def test_no_study_at_all(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="no study"):
         retrain(Options(results=tmp_path))
-
-
-def test_a_plan_shrinks_seeds_then_finalists_then_folds_and_never_below_one_by_three_by_one() -> None:
-    five = [trial(i, seconds=30.0) for i in range(5)]
-
-    def shape(budget: float) -> tuple[int, int, int]:
-        plan = planning.make_plan(five, 5, 3, budget=budget, workers=2)
-        return len(plan.finalists), plan.folds, plan.seeds
-
-    assert shape(10_000) == (5, 5, 3)
-    assert shape(900) == (5, 5, 2)
-    assert shape(500) == (5, 5, 1)
-    assert shape(265) == (2, 5, 1)
-    assert shape(145) == (1, 4, 1)
-    assert shape(1) == (1, 3, 1)
-
-
-def test_refits_shrink_after_the_finalists_and_before_the_folds() -> None:
-    five = [trial(i, seconds=30.0) for i in range(5)]
-
-    def shape(budget: float) -> tuple[int, int, int]:
-        plan = planning.make_plan(five, 5, 3, budget=budget, workers=2, refits=3)
-        return len(plan.finalists), plan.folds, plan.refits
-
-    assert shape(500) == (5, 5, 3)
-    assert shape(210) == (1, 5, 3)
-    assert shape(170) == (1, 5, 2)
-    assert shape(145) == (1, 4, 1)
-    two_at_a_time = planning.make_plan(five, 5, 1, budget=10_000, workers=2, refits=3)
-    assert two_at_a_time.final == 2
-    assert planning.make_plan(five, 5, 1, budget=10_000, workers=2, refits=3, final="ensemble").refits == 1
-
-
-SLOW = dict(enumerate((0.83, 0.84, 0.86, 0.90, 0.93, 0.95, 0.955, 0.96, 0.962, 0.963), start=1))
-"""Where a DenseNet stood after each of its ten epochs."""
-
-
-def test_a_finalist_that_the_time_would_stop_in_its_first_epochs_is_passed_over() -> None:
-    slow, quick, third = trial(4, 0.963, seconds=90.0, curve=SLOW), trial(2, 0.955, seconds=15.0), trial(1, 0.9)
-    plan = planning.make_plan([slow, quick, third], 5, 2, budget=120, workers=2)
-    assert [t.number for t in plan.finalists] == [2, 1]
-    assert plan.seconds <= 120
-    (passed,) = plan.passed_over
-    assert (passed.trial.number, passed.epochs, passed.value) == (4, 3, 0.86)
-    assert passed.seconds == pytest.approx(planning.START + 135 + 45 + 90 + planning.AFTER)
-    assert not planning.make_plan([slow, quick, third], 5, 2, budget=400, workers=2).passed_over
-    assert planning.make_plan([slow, quick, third], 5, 2, budget=400, workers=2).finalists[0] is slow
-
-
-def test_a_finalist_that_comes_to_more_than_the_others_though_cut_short_is_confirmed_alone() -> None:
-    slow, quick = trial(4, 0.963, seconds=90.0, curve=SLOW), trial(2, 0.94, seconds=15.0)
-    almost = planning.make_plan([slow, quick], 5, 2, budget=250, workers=2)  # eight of ten epochs
-    assert [t.number for t in almost.finalists] == [4]
-    assert (almost.folds, almost.seeds, almost.passed_over) == (3, 1, ())
-    alone = planning.make_plan([slow], 5, 2, budget=60, workers=2)  # `retrain 4`: nothing else was asked for
-    assert [t.number for t in alone.finalists] == [4]
-
-
-def test_where_all_folds_run_at_once_a_finalist_takes_one_training_s_time_not_more() -> None:
-    quick, slow = trial(2, 0.95, seconds=15.0), trial(4, 0.96, seconds=100.0, curve=SLOW)
-    plan = planning.make_plan([slow, quick], 5, 2, budget=240, workers=8)  # 12 + 100 + 100 + 15 s
-    assert [t.number for t in plan.finalists] == [4]
-    assert plan.passed_over == ()
-
-
-def test_one_dear_finalist_does_not_keep_the_cheap_ones_behind_it_from_being_confirmed() -> None:
-    first, dear, cheap = trial(0, 0.97), trial(1, 0.965, seconds=300.0, curve=SLOW), trial(2, 0.96)
-    plan = planning.make_plan([first, dear, cheap], 5, 2, budget=200, workers=2)
-    assert [t.number for t in plan.finalists] == [0, 2]
-    assert [one.trial.number for one in plan.passed_over] == [1]
-
-
-def test_the_plan_says_how_long_it_will_take() -> None:
-    plan = planning.make_plan([trial(0, seconds=60.0)], 4, 1, budget=10_000, workers=2)
-    # the start, four trainings on two workers, half a training of waiting for the last, the refit, test set and report
-    assert plan.seconds == pytest.approx(planning.START + 120 + 30 + 60 + planning.AFTER)
-    folds = planning.make_plan([trial(0, seconds=60.0)], 4, 1, budget=10_000, workers=2, final="folds")
-    assert plan.seconds - folds.seconds == 60
-    three = [trial(i, seconds=60.0) for i in range(3)]
-    ensemble = planning.make_plan(three, 4, 1, budget=10_000, workers=2, final="ensemble")
-    assert ensemble.final == 2  # three networks, two at a time
 
 
 def test_every_opening_is_in_the_ledger(tmp_path: Path) -> None:
