@@ -9,10 +9,16 @@ import re
 from collections.abc import Iterator
 from statistics import mean
 
+import numpy as np
+import pandas as pd
+
 from tests.evidence import doses, finals, networks, scores, searches
 from tests.evidence.scores import TARGETS, Network
 from tests.evidence.searches import Search
-from tests.evidence.sets import PLANTED, SETS
+from tests.evidence.sets import PLANTED
+from xraytune import metrics
+from xraytune.intervals import Interval, Statistic, paired
+from xraytune.metrics import Floats
 
 PAGE = networks.ROOT / "docs" / "robust-validation.md"
 
@@ -47,9 +53,12 @@ def _tables(done: list[Search]) -> Iterator[tuple[str, str]]:
             yield marker, table
     if table := finals.table():
         yield "finals", table
-    for name in SETS:
-        if finished := [s for s in done if s.set == name and s.figures()]:
-            yield f"searches {name}", _searches(finished)
+    tables: dict[str, list[Search]] = {}
+    for search in done:
+        longer = "" if search.retraining == searches.half(search.time) else f" retrained {search.retraining}"
+        tables.setdefault(f"searches {search.set}{longer}", []).append(search)
+    for name, those in tables.items():
+        yield name, _searches(those)
 
 
 def _ranking(sets: dict[str, list[Network]]) -> str:
@@ -67,10 +76,10 @@ def _ranking(sets: dict[str, list[Network]]) -> str:
 
 
 def _searches(done: list[Search]) -> str:
-    """One line a search, and each objective's mean."""
+    """One line a search, each objective's mean, and what parts the means."""
     lines = [f"| objective | seed | {' | '.join(searches.FIGURES)} |", "|---" * (len(searches.FIGURES) + 2) + "|"]
-    for objective in searches.OBJECTIVES:
-        own = sorted((s for s in done if s.objective == objective), key=lambda s: s.seed)
+    each = {o: sorted((s for s in done if s.objective == o), key=lambda s: s.seed) for o in searches.OBJECTIVES}
+    for objective, own in each.items():
         rows = [figures["test"]["overall"] for s in own if (figures := s.figures())]
         for search, row in zip(own, rows, strict=True):
             cells = ["{:.3f} ({:.3f} – {:.3f})".format(*row[name][:3]) for name in searches.FIGURES]
@@ -78,4 +87,39 @@ def _searches(done: list[Search]) -> str:
         if rows:
             means = [f"**{mean(row[name][0] for row in rows):.3f}**" for name in searches.FIGURES]
             lines.append(f"| {objective} | mean | {' | '.join(means)} |")
+    if all(each.values()):
+        apart = difference(*([s.answers() for s in each[o]] for o in ("robust", "clean")))
+        cells = ["{0.value:+.3f} ({0.low:+.3f} – {0.high:+.3f})".format(apart[name]) for name in searches.FIGURES]
+        lines.append(f"| robust − clean | mean | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def difference(first: list[pd.DataFrame], second: list[pd.DataFrame]) -> dict[str, Interval]:
+    """What parts the means of two groups of models, on the same films; drawn by patient, the models as they are.
+
+    Args:
+        first: each model's answers, a row each film, as `predictions.csv` has them.
+        second: the other group's.
+    """
+    return paired(_mean_figures(first), _mean_figures(second), first[0]["patient"])
+
+
+def _mean_figures(answers: list[pd.DataFrame]) -> Statistic:
+    classes = [name.removeprefix("probability_") for name in answers[0] if name.startswith("probability_")]
+    positive = classes.index("PNEUMONIA") if "PNEUMONIA" in classes else None
+
+    def statistic(weights: Floats) -> dict[str, Floats]:
+        each = [
+            metrics.figures(
+                rows["truth"].map(classes.index),
+                rows[[f"probability_{name}" for name in classes]],
+                positive,
+                weights=weights,
+                decided=rows["decision"].map(classes.index),
+                brief=True,
+            )
+            for rows in answers
+        ]
+        return {name: np.mean([figures[name] for figures in each], axis=0) for name in searches.FIGURES}
+
+    return statistic

@@ -13,13 +13,12 @@ form was decided on the rest. The real films are found by XRAYTUNE_DATA, pretrai
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 import typer
 
-from tests.evidence import doses, finals, networks, page
-from tests.evidence.searches import OBJECTIVES, Search
+from tests.evidence import doses, finals, networks, page, searches
+from tests.evidence.searches import Search
 from tests.evidence.sets import PLANTED, SETS
 
 app = typer.Typer(add_completion=False, help=__doc__, rich_markup_mode=None)
@@ -54,23 +53,20 @@ def make_finals(workers: Workers = 2) -> None:
 @app.command("searches")
 def run_searches(
     on: Annotated[str, typer.Option(help=f"One of {', '.join(SETS)}.")] = "marker",
-    time: Annotated[str, typer.Option(help="A search, in minutes; its retraining gets half.")] = "4m",
+    time: Annotated[str, typer.Option(help="A search, in minutes.")] = "4m",
+    retraining: Annotated[str, typer.Option(help="Its retraining, in minutes; half of --time if not given.")] = "",
     seeds: Annotated[int, typer.Option(min=1)] = 3,
 ) -> None:
-    """Search with both objectives, equal time, and retrain each winner."""
+    """Search with both objectives, equal time, retrain each winner; another `--retraining` is of the same searches."""
     for seed in range(seeds):
-        for objective in OBJECTIVES:
-            Search(on, objective, seed, time).run()
+        for objective in searches.OBJECTIVES:
+            Search(on, objective, seed, time, retraining or searches.half(time)).run()
 
 
 @app.command("page")
 def write_page() -> None:
     """Make the page's tables anew."""
-    folder = networks.RESULTS / "searches"
-    names = sorted(p.name for p in folder.iterdir()) if folder.exists() else []
-    parts = [re.fullmatch(r"(\w+)-(clean|robust)-(\d+m)-(\d+)", name) for name in names]
-    done = [Search(p[1], p[2], int(p[4]), p[3]) for p in parts if p]
-    for name in page.write(done):
+    for name in page.write(list(searches.done())):
         print(f"written: {name}")
 
 

@@ -1,17 +1,22 @@
 """Whole searches, objective clean against robust: `search.run`, then `search.retrain best`, as a user calls them.
 
 Each leaves its study under `results/evidence/searches`. What was searched is resumed, what was retrained is not done
-again; the test set is opened once a study, by `search.retrain`, and stands in its ledger.
+again; the test set is opened once a retraining, by `search.retrain`, and stands in its ledger.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from tests.evidence import networks
 from tests.evidence.sets import SETS
@@ -19,6 +24,7 @@ from xraytune import artifacts
 
 FIGURES = ("accuracy", "balanced_accuracy", "specificity", "f_beta", "auc")
 OBJECTIVES = ("clean", "robust")
+FOLDER = networks.RESULTS / "searches"
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,9 @@ class Search:
     objective: str
     seed: int
     time: str
-    """As `--time` takes it; a retraining gets half as much."""
+    """As `--time` takes it, in minutes."""
+    retraining: str
+    """The same of its retraining."""
 
     @property
     def name(self) -> str:
@@ -39,12 +47,21 @@ class Search:
     @property
     def results(self) -> Path:
         """The results folder, its own: two searches never share a database."""
-        return networks.RESULTS / "searches" / self.name
+        return FOLDER / self.name
+
+    @property
+    def kept(self) -> Path:
+        """What the retraining told of the test films; `winner/` is replaced by the next one."""
+        return self.results / f"retrained-{self.retraining}"
 
     def figures(self) -> dict[str, Any] | None:
         """The winner's `metrics.json`; None before it was retrained."""
-        path = self.results / self.name / "winner" / "metrics.json"
+        path = self.kept / "metrics.json"
         return artifacts.read_json(path) if path.exists() else None
+
+    def answers(self) -> pd.DataFrame:
+        """The winner's `predictions.csv`: a row each test film."""
+        return pd.read_csv(self.kept / "predictions.csv")
 
     def run(self) -> None:
         """Search and retrain, what of it is not done."""
@@ -52,10 +69,28 @@ class Search:
             return
         place = SETS[self.set].place(networks.RESULTS / "sets")
         study = ["--study", self.name, "--results", str(self.results)]
-        options = ["--data", str(place), "--time", self.time, "--objective", self.objective, "--seed", str(self.seed)]
-        began = (self.results / self.name / "study.json").exists()
-        _call("search.run", *options, *study, *(["--resume"] if began else []))
-        _call("search.retrain", "best", *study, "--time", f"{int(self.time.removesuffix('m')) // 2}m")
+        if not list(self.results.glob("retrained-*")):
+            options = ["--data", str(place), "--time", self.time, "--objective", self.objective]
+            options += ["--seed", str(self.seed)]
+            began = (self.results / self.name / "study.json").exists()
+            _call("search.run", *options, *study, *(["--resume"] if began else []))
+        _call("search.retrain", "best", *study, "--time", self.retraining)
+        self.kept.mkdir(exist_ok=True)
+        for name in ("predictions.csv", "metrics.json"):  # the figures last: they say that it is done
+            shutil.copy(self.results / self.name / "winner" / name, self.kept / name)
+
+
+def half(time: str) -> str:
+    """Half of a search's minutes."""
+    return f"{int(time.removesuffix('m')) // 2}m"
+
+
+def done() -> Iterator[Search]:
+    """Every search that was retrained."""
+    for path in sorted(FOLDER.glob("*/retrained-*/metrics.json")):
+        if found := re.fullmatch(r"(\w+)-(clean|robust)-(\d+m)-(\d+)", path.parent.parent.name):
+            retraining = path.parent.name.removeprefix("retrained-")
+            yield Search(found[1], found[2], int(found[4]), found[3], retraining)
 
 
 def _call(module: str, *arguments: str) -> None:

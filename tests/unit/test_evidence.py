@@ -1,6 +1,7 @@
 """The evidence's arithmetic: what ranks by what counts has correlation 1 and regret 0, what cheats has not."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tests.evidence import page, scores
@@ -50,3 +51,31 @@ def test_the_page_has_a_place_for_every_table():
     for name in ("planted", "machine", "covid19", "covid19 shifted", "xray"):
         assert f"<!-- {name} -->" in text
         assert f"<!-- end {name} -->" in text
+
+
+def predictions(right):
+    """As `predictions.csv`: 40 films of 20 patients, half of them ill; so many of the ill ones are found."""
+    truth = np.repeat(["NORMAL", "PNEUMONIA"], 20)
+    p = np.where(np.arange(40) < 20, 0.1, np.where(np.arange(40) < 20 + right, 0.9, 0.2))
+    return pd.DataFrame(
+        {
+            "path": [f"test/{i}.png" for i in range(40)],
+            "patient": [f"p{i // 2}" for i in range(40)],
+            "truth": truth,
+            "decision": np.where(p > 0.5, "PNEUMONIA", "NORMAL"),
+            "probability_NORMAL": 1 - p,
+            "probability_PNEUMONIA": p,
+        }
+    )
+
+
+def test_the_difference_of_two_groups_of_searches_is_that_of_their_means():
+    found = page.difference([predictions(20), predictions(16)], [predictions(10), predictions(6)])
+    assert found["accuracy"].value == pytest.approx((20 + 16 - 10 - 6) / 2 / 40)
+    assert found["specificity"].value == 0
+    assert 0 < found["accuracy"].low < found["accuracy"].value < found["accuracy"].high
+
+
+def test_searches_that_answer_alike_do_not_differ():
+    found = page.difference([predictions(10)], [predictions(10)])
+    assert all(interval.value == interval.low == interval.high == 0 for interval in found.values())
