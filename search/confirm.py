@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from search.planning import AFTER, Plan, training_seconds
+from search.planning import AFTER, JUDGING, Plan, refit_seconds, training_seconds
 from search.storage import TrialRecord
 from search.trainings import FoldResult, FoldTask, Recipe, fold_digest, load_fold
 from search.workers import Outcome, Workers
@@ -171,12 +171,22 @@ class Schedule:
 
     def end_of_folds(self) -> float:
         """`time.monotonic()` at which the folds should be over; by what folds took as soon as some are done."""
-        longest = max(self._seconds(t.number) for t in self.plan.finalists)
+        longest = max(self._refit_seconds(t) for t in self.plan.finalists)
         return self.end - AFTER - self.plan.final * longest
 
+    def _took(self, trial: int) -> list[dict[str, float]]:
+        return [r.result.seconds for i, r in self.done.items() if self.wanted[i].trial == trial]
+
     def _seconds(self, trial: int) -> float:
-        took = [sum(r.result.seconds.values()) for i, r in self.done.items() if self.wanted[i].trial == trial]
+        took = [sum(phases.values()) for phases in self._took(trial)]
         return float(np.mean(took)) if took else self._expected[trial]
+
+    def _refit_seconds(self, trial: TrialRecord) -> float:
+        """Of a training that looks at no held-out images, and on all images where a fold has all but its own."""
+        without = {"prefix", *JUDGING}
+        took = [sum(s for phase, s in phases.items() if phase not in without) for phases in self._took(trial.number)]
+        folds = self.plan.folds
+        return float(np.mean(took)) * folds / (folds - 1) if took else refit_seconds(trial)
 
     def start(self, index: int) -> FoldTask | None:
         """The task with its deadline, or None where it must not start any more."""

@@ -199,6 +199,7 @@ class Retraining:
         return planning.make_plan(
             self.finalists, min(self.options.folds, fewest), self.options.seeds,
             budget=budget, workers=workers, final=self.options.final, refits=self.options.refits, beyond=beyond,
+            gone=time.monotonic() - self.started,
         )  # fmt: skip
 
     def _confirm(self, plan: Plan, recipe: Recipe, folds: Any, pool: Workers, budget: float) -> list[Confirmed]:
@@ -232,7 +233,7 @@ class Retraining:
         begun = time.monotonic()
         found = networks.train(
             [(f"recipe {name}", task) for name, _, task in rivals], pool, "training the study's recipes",
-            expected=sum(planning.training_seconds(t) for _, t, _ in rivals), deadline=None,
+            expected=sum(planning.refit_seconds(t) for _, t, _ in rivals), deadline=None,
         )  # fmt: skip
         self.phases["recipes"] = time.monotonic() - begun
         return [_Retrained(name, trial, network) for (name, trial, _), network in zip(rivals, found, strict=True)]

@@ -11,7 +11,7 @@ import numpy as np
 
 from search import printing
 from search.confirm import Confirmed
-from search.planning import training_seconds
+from search.planning import refit_seconds
 from search.storage import TrialRecord
 from search.trainings import Recipe, RefitTask, refit_digest
 from search.winner import Choice
@@ -84,7 +84,7 @@ def final(choice: Choice, recipe: Recipe, folder: Path, pool: Workers, deadline:
         return [Share(r.path.with_suffix(".keras"), trial, 1 / len(folds), r.result.best_epoch) for r in folds]
     repeats = range(choice.refits)
     tasks = [(_called(c, r, choice), refit_of(c, recipe, folder, r)) for c, _ in choice.finalists for r in repeats]
-    longest = max(training_seconds(c.trial) for c, _ in choice.finalists)
+    longest = max(refit_seconds(c.trial) for c, _ in choice.finalists)
     found = train(
         tasks, pool, "training on train + validation",
         expected=longest * math.ceil(len(tasks) / pool.count), deadline=deadline,

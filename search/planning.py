@@ -17,6 +17,9 @@ START = 12.0
 VIEWS = 13
 """About how many shifted views there are, the clean one included."""
 
+JUDGING = ("validate", "views", "shifts")
+"""The phases of a training that look at held-out images."""
+
 AFTER = 15.0
 """Seconds for what follows the trainings: the test set's images, audit, figures, Grad-CAM and report, on two cores."""
 
@@ -68,6 +71,7 @@ def make_plan(
     final: str = "refit",
     refits: int = 1,
     beyond: Callable[[TrialRecord, int], float] = lambda trial, folds: 0.0,
+    gone: float = 0.0,
 ) -> Plan:
     """The largest confirmation that fits: seeds shrink first, then finalists, refits and folds; never below 1 × 3 × 1.
 
@@ -83,6 +87,7 @@ def make_plan(
         final: `refit` is followed by `refits` trainings, `ensemble` by one of each finalist, `folds` by none.
         refits: networks of a refit.
         beyond: seconds that one of so many folds of a finalist takes beside its training.
+        gone: seconds of the budget that are gone already.
     """
 
     def rounds_after(n: int, r: int) -> int:
@@ -94,9 +99,9 @@ def make_plan(
         rounds = sum(each) * k * s / workers + max(each) * (1 - 1 / workers)
         if len(chosen) * k * s <= workers:
             rounds = max(each)
-        return START + rounds + rounds_after(len(chosen), r) * max(map(training_seconds, chosen)) + AFTER
+        return gone + START + rounds + rounds_after(len(chosen), r) * max(map(refit_seconds, chosen)) + AFTER
 
-    able, passed_over = _parted([_attainable(t, cost([t], 3, 1, 1), budget) for t in finalists], budget)
+    able, passed_over = _parted([_attainable(t, cost([t], 3, 1, 1), budget, gone) for t in finalists], budget)
     n, k, s, r = len(able), max(3, folds), max(1, seeds), max(1, refits) if final == "refit" else 1
     while cost(able[:n], k, s, r) > budget and (s > 1 or n > 1 or r > 1 or k > 3):
         if s > 1:
@@ -111,9 +116,10 @@ def make_plan(
     return Plan(tuple(able[:n]), k, s, seconds, workers, r, rounds_after(n, r), tuple(passed_over))
 
 
-def _attainable(trial: TrialRecord, seconds: float, budget: float) -> Attainable:
+def _attainable(trial: TrialRecord, seconds: float, budget: float, gone: float) -> Attainable:
     whole = trial.result.epochs if trial.result else max(trial.curve, default=1)
-    share = min(1.0, max(0.0, budget - START - AFTER) / (seconds - START - AFTER))
+    fixed = gone + START + AFTER
+    share = min(1.0, max(0.0, budget - fixed) / (seconds - fixed))
     epochs = max(1, int(share * whole))
     stood = [value for epoch, value in trial.curve.items() if epoch <= epochs]
     value = trial.value or 0.0
@@ -136,11 +142,20 @@ def training_seconds(trial: TrialRecord) -> float:
 
     Without the time in which it computed a frozen prefix: what it kept is there for the folds.
     """
+    return _seconds(trial, ("prefix",))
+
+
+def refit_seconds(trial: TrialRecord) -> float:
+    """The same of a training that has no images to be judged on: the final model's."""
+    return _seconds(trial, ("prefix", *JUDGING))
+
+
+def _seconds(trial: TrialRecord, without: Sequence[str]) -> float:
     from xraytune.models.plan import Plan as TrainingPlan
 
     seconds = trial.seconds or 60.0
     if trial.result:
-        seconds -= trial.result.seconds.get("prefix", 0.0)
+        seconds -= sum(trial.result.seconds.get(phase, 0.0) for phase in without)
     if trial.state == "PRUNED" and trial.config and trial.result:
         seconds *= max(1.0, TrainingPlan.of(trial.config.values).epochs / trial.result.epochs)
     return max(1.0, seconds)

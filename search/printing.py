@@ -14,7 +14,7 @@ from rich.table import Table
 
 from search import console
 from search.confirm import Confirmed
-from search.planning import Plan, training_seconds
+from search.planning import Plan, refit_seconds
 from search.storage import StudyView, TrialRecord
 from xraytune import evaluation
 from xraytune.data.dataset import Dataset
@@ -89,7 +89,7 @@ def plan(
             "end of an epoch.[/]"
         )
     if rivals:
-        seconds = sum(training_seconds(t) for t in rivals) / plan.workers
+        seconds = sum(refit_seconds(t) for t in rivals) / plan.workers
         say(f"--compare-recipes: {_count(len(rivals), 'recipe')} more, about {console.clock(seconds)} beyond that.")
 
 

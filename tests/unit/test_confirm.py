@@ -11,7 +11,7 @@ import spaces
 from search import trainings
 from search.confirm import Confirmed, Schedule
 from search.networks import refit_of
-from search.planning import Plan, answering_seconds, make_plan, training_seconds
+from search.planning import Plan, answering_seconds, make_plan, refit_seconds, training_seconds
 from search.storage import TrialRecord
 from search.trainings import FoldResult, FoldTask, Recipe, load_fold
 from tests.made_networks import config, space, trial_data
@@ -76,11 +76,12 @@ def test_a_refit_lowers_its_rate_where_the_folds_did(tmp_path):
 
 @pytest.mark.parametrize(("state", "expected"), [("COMPLETE", 50.0), ("PRUNED", 100.0)])
 def test_a_folds_price_is_its_training_not_the_prefix_that_the_search_computed_before_it(state, expected):
-    seconds = {"prefix": 300.0, "train": 40.0, "validate": 10.0}
+    seconds = {"prefix": 300.0, "train": 35.0, "validate": 10.0, "views": 5.0}
     found = result(0.9, epochs=2, seconds=seconds)
     point = TrialConfig("cnn", {"family": "cnn", "epochs": 4}, 0)
     trial = TrialRecord(0, state, (0.9,), point, found, "", "", {}, None, None, {})
     assert training_seconds(trial) == expected
+    assert refit_seconds(trial) == 0.7 * expected  # the final training is judged on nothing
 
 
 @pytest.fixture
@@ -209,15 +210,28 @@ def test_the_time_goes_to_the_needed_folds_first_and_leaves_enough_for_the_final
     first = schedule.start(0)
     assert first.needed
     assert first.deadline == pytest.approx(now + 15, abs=1)
-    schedule.done |= {i: finished(seconds=20.0) for i in range(3)}  # twice what was expected
-    assert schedule.end_of_folds() == pytest.approx(now + 35)
+    schedule.done |= {
+        i: finished(seconds=20.0) for i in range(3)
+    }  # twice what was expected, on two thirds of the films
+    assert schedule.end_of_folds() == pytest.approx(now + 25)
     other = schedule.start(3)
     assert not other.needed
-    assert other.deadline == pytest.approx(now + 35, abs=1)
+    assert other.deadline == pytest.approx(now + 25, abs=1)
     schedule.end = now + 40
     assert schedule.start(4) is None
     schedule.end = now + 900
     assert schedule.start(5) is None  # its finalist lacks a fold already
+
+
+def test_what_folds_took_for_prefixes_and_views_is_not_kept_back_for_the_final_training(fold):
+    plan = Plan((record(0),), folds=3, seeds=1, seconds=0.0, workers=1, refits=3, final=3)
+    wanted = [dataclasses.replace(fold, fold=f) for f in range(3)]
+    now = time.monotonic()
+    schedule = Schedule(plan, wanted, end=now + 100)
+    took = finished(seconds=4.0)
+    seen = dataclasses.replace(took.result, seconds={"prefix": 20.0, "train": 4.0, "validate": 1.0, "views": 14.0})
+    schedule.done |= {0: dataclasses.replace(took, result=seen)}
+    assert schedule.end_of_folds() == pytest.approx(now + 100 - 15 - 3 * 6)  # 4 s on two thirds of the films
 
 
 def test_where_the_best_finalist_can_not_be_trained_the_next_one_is_needed(fold):

@@ -87,3 +87,13 @@ def test_the_plan_says_how_long_it_will_take() -> None:
     three = [trial(i, seconds=60.0) for i in range(3)]
     ensemble = planning.make_plan(three, 4, 1, budget=10_000, workers=2, final="ensemble")
     assert ensemble.final == 2  # three networks, two at a time
+
+
+def test_what_is_gone_of_the_time_when_the_plan_is_made_is_not_planned_again() -> None:
+    five = [trial(i, seconds=30.0) for i in range(5)]
+    late = planning.make_plan(five, 5, 3, budget=900, workers=2, gone=400)
+    assert (len(late.finalists), late.folds, late.seeds) == (5, 5, 1)  # as in 500 s
+    assert late.seconds == planning.make_plan(five, 5, 3, budget=500, workers=2).seconds + 400
+    slow, quick = trial(4, 0.963, seconds=90.0, curve=SLOW), trial(2, 0.955, seconds=15.0)
+    (passed,) = planning.make_plan([slow, quick], 5, 2, budget=400, workers=2, gone=280).passed_over
+    assert (passed.trial.number, passed.epochs, passed.value) == (4, 3, 0.86)  # as in 120 s
