@@ -174,7 +174,7 @@ class Schedule:
         longest = max(self._refit_seconds(t) for t in self.plan.finalists)
         return self.end - AFTER - self.plan.final * longest
 
-    def _took(self, trial: int) -> list[dict[str, float]]:
+    def _took(self, trial: int) -> list[Mapping[str, float]]:
         return [r.result.seconds for i, r in self.done.items() if self.wanted[i].trial == trial]
 
     def _seconds(self, trial: int) -> float:
