@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from search.planning import AFTER, JUDGING, Plan, refit_seconds, training_seconds
+from search.planning import AFTER, SPARED, Plan, refit_seconds, training_seconds
 from search.storage import TrialRecord
 from search.trainings import FoldResult, FoldTask, Recipe, fold_digest, load_fold
 from search.workers import Outcome, Workers
@@ -182,9 +182,8 @@ class Schedule:
         return float(np.mean(took)) if took else self._expected[trial]
 
     def _refit_seconds(self, trial: TrialRecord) -> float:
-        """Of a training that looks at no held-out images, and on all images where a fold has all but its own."""
-        without = {"prefix", *JUDGING}
-        took = [sum(s for phase, s in phases.items() if phase not in without) for phases in self._took(trial.number)]
+        """Of a final training: on all images, where a fold has all but its own."""
+        took = [sum(s for phase, s in phases.items() if phase not in SPARED) for phases in self._took(trial.number)]
         folds = self.plan.folds
         return float(np.mean(took)) * folds / (folds - 1) if took else refit_seconds(trial)
 

@@ -206,7 +206,8 @@ class Retraining:
         keep = self.options.final == "folds"
         wanted = confirm.tasks(plan, recipe, folds, self.cache, keep_models=keep, shifts=self.options.tta)
         begun = time.monotonic()
-        with printing.trainings(len(wanted), "confirming on folds", plan.seconds) as bar:
+        left = plan.seconds - (begun - self.started)
+        with printing.trainings(len(wanted), "confirming on folds", left) as bar:
             found = confirm.run(
                 plan, wanted, pool,
                 end=self.started + budget,

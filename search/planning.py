@@ -17,8 +17,8 @@ START = 12.0
 VIEWS = 13
 """About how many shifted views there are, the clean one included."""
 
-JUDGING = ("validate", "views", "shifts")
-"""The phases of a training that look at held-out images."""
+SPARED = ("prefix", "validate", "views", "shifts")
+"""The phases that a final training is spared: its frozen prefix is kept, and it has no held-out images to look at."""
 
 AFTER = 15.0
 """Seconds for what follows the trainings: the test set's images, audit, figures, Grad-CAM and report, on two cores."""
@@ -146,8 +146,8 @@ def training_seconds(trial: TrialRecord) -> float:
 
 
 def refit_seconds(trial: TrialRecord) -> float:
-    """The same of a training that has no images to be judged on: the final model's."""
-    return _seconds(trial, ("prefix", *JUDGING))
+    """The same of the final model's training."""
+    return _seconds(trial, SPARED)
 
 
 def _seconds(trial: TrialRecord, without: Sequence[str]) -> float:

@@ -23,20 +23,19 @@ from xraytune.metrics import Floats
 PAGE = networks.ROOT / "docs" / "robust-validation.md"
 
 
-def write(done: list[Search]) -> list[str]:
-    """Replace every table for which there are results; their names."""
-    text, written = PAGE.read_text(encoding="utf-8"), []
+def write(done: list[Search]) -> dict[str, bool]:
+    """Replace every table for which there are results; their names, and whether the page has a place for each."""
+    text, placed = PAGE.read_text(encoding="utf-8"), {}
     for name, table in _tables(done):
-        changed = re.sub(
+        text, times = re.subn(
             f"(<!-- {name} -->\n).*?(<!-- end {name} -->)",
             lambda found, table=table: found.group(1) + table + found.group(2),  # type: ignore[misc]
             text,
             flags=re.DOTALL,
         )
-        if f"<!-- {name} -->" in text:
-            text, written = changed, [*written, name]
+        placed[name] = times > 0
     PAGE.write_text(text, encoding="utf-8")
-    return written
+    return placed
 
 
 def _tables(done: list[Search]) -> Iterator[tuple[str, str]]:
@@ -88,37 +87,33 @@ def _searches(done: list[Search]) -> str:
             means = [f"**{mean(row[name][0] for row in rows):.3f}**" for name in searches.FIGURES]
             lines.append(f"| {objective} | mean | {' | '.join(means)} |")
     if all(each.values()):
-        apart = difference(*([s.answers() for s in each[o]] for o in ("robust", "clean")))
+        clean, robust = ([s.answers() for s in each[o]] for o in searches.OBJECTIVES)
+        apart = difference(robust, clean, done[0].positive)
         cells = ["{0.value:+.3f} ({0.low:+.3f} – {0.high:+.3f})".format(apart[name]) for name in searches.FIGURES]
         lines.append(f"| robust − clean | mean | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def difference(first: list[pd.DataFrame], second: list[pd.DataFrame]) -> dict[str, Interval]:
+def difference(first: list[pd.DataFrame], second: list[pd.DataFrame], positive: int | None) -> dict[str, Interval]:
     """What parts the means of two groups of models, on the same films; drawn by patient, the models as they are.
 
     Args:
         first: each model's answers, a row each film, as `predictions.csv` has them.
         second: the other group's.
+        positive: the positive class's index, None without one.
     """
-    return paired(_mean_figures(first), _mean_figures(second), first[0]["patient"])
+    return paired(_mean_figures(first, positive), _mean_figures(second, positive), first[0]["patient"])
 
 
-def _mean_figures(answers: list[pd.DataFrame]) -> Statistic:
+def _mean_figures(answers: list[pd.DataFrame], positive: int | None) -> Statistic:
     classes = [name.removeprefix("probability_") for name in answers[0] if name.startswith("probability_")]
-    positive = classes.index("PNEUMONIA") if "PNEUMONIA" in classes else None
+    columns = [f"probability_{name}" for name in classes]
+    models = [(r["truth"].map(classes.index), r[columns], r["decision"].map(classes.index)) for r in answers]
 
     def statistic(weights: Floats) -> dict[str, Floats]:
         each = [
-            metrics.figures(
-                rows["truth"].map(classes.index),
-                rows[[f"probability_{name}" for name in classes]],
-                positive,
-                weights=weights,
-                decided=rows["decision"].map(classes.index),
-                brief=True,
-            )
-            for rows in answers
+            metrics.figures(truth, p, positive, weights=weights, decided=decided, brief=True)
+            for truth, p, decided in models
         ]
         return {name: np.mean([figures[name] for figures in each], axis=0) for name in searches.FIGURES}
 

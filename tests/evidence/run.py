@@ -66,8 +66,8 @@ def run_searches(
 @app.command("page")
 def write_page() -> None:
     """Make the page's tables anew."""
-    for name in page.write(list(searches.done())):
-        print(f"written: {name}")
+    for name, placed in page.write(list(searches.done())).items():
+        print(f"written: {name}" if placed else f"no place in {page.PAGE.name}: <!-- {name} -->")
 
 
 if __name__ == "__main__":

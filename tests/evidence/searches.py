@@ -59,6 +59,12 @@ class Search:
         path = self.kept / "metrics.json"
         return artifacts.read_json(path) if path.exists() else None
 
+    @property
+    def positive(self) -> int | None:
+        """The positive class's index, None without one or before it was retrained."""
+        figures = self.figures()
+        return figures["test"]["positive"] if figures else None
+
     def answers(self) -> pd.DataFrame:
         """The winner's `predictions.csv`: a row each test film."""
         return pd.read_csv(self.kept / "predictions.csv")

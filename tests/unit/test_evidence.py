@@ -1,10 +1,12 @@
 """The evidence's arithmetic: what ranks by what counts has correlation 1 and regret 0, what cheats has not."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from tests.evidence import page, scores
+from tests.evidence import networks, page, scores, searches
 from tests.evidence.scores import Network
 
 REACHES = (0.5, 1.0, 2.0)
@@ -70,12 +72,32 @@ def predictions(right):
 
 
 def test_the_difference_of_two_groups_of_searches_is_that_of_their_means():
-    found = page.difference([predictions(20), predictions(16)], [predictions(10), predictions(6)])
+    found = page.difference([predictions(20), predictions(16)], [predictions(10), predictions(6)], 1)
     assert found["accuracy"].value == pytest.approx((20 + 16 - 10 - 6) / 2 / 40)
     assert found["specificity"].value == 0
     assert 0 < found["accuracy"].low < found["accuracy"].value < found["accuracy"].high
 
 
 def test_searches_that_answer_alike_do_not_differ():
-    found = page.difference([predictions(10)], [predictions(10)])
+    found = page.difference([predictions(10)], [predictions(10)], 1)
     assert all(interval.value == interval.low == interval.high == 0 for interval in found.values())
+
+
+def test_each_retraining_of_the_same_searches_has_its_table_and_one_without_a_place_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(networks, "RESULTS", tmp_path)
+    monkeypatch.setattr(searches, "FOLDER", tmp_path / "searches")
+    monkeypatch.setattr(page, "PAGE", tmp_path / "page.md")
+    page.PAGE.write_text("<!-- searches machine -->\nold\n<!-- end searches machine -->\n", encoding="utf-8")
+    for objective, right in (("clean", 6), ("robust", 16)):
+        for retraining in ("2m", "4m"):
+            kept = searches.Search("machine", objective, 0, "4m", retraining).kept
+            kept.mkdir(parents=True)
+            predictions(right).to_csv(kept / "predictions.csv", index=False)
+            overall = {name: [right / 20, 0.0, 1.0] for name in searches.FIGURES}
+            figures = {"test": {"overall": overall, "positive": 1}}
+            (kept / "metrics.json").write_text(json.dumps(figures), encoding="utf-8")
+    assert page.write(list(searches.done())) == {"searches machine": True, "searches machine retrained 4m": False}
+    text = page.PAGE.read_text(encoding="utf-8")
+    assert "old" not in text
+    assert "| robust | 0 | 0.800 (0.000 – 1.000) |" in text
+    assert "| robust − clean | mean | +0.250 (" in text
