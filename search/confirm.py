@@ -17,7 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from search.planning import AFTER, SPARED, Plan, refit_seconds, training_seconds
+from search import pricing
+from search.planning import Plan
+from search.pricing import AFTER, START
 from search.storage import TrialRecord
 from search.trainings import FoldResult, FoldTask, Recipe, fold_digest, load_fold
 from search.workers import Outcome, Workers
@@ -84,9 +86,8 @@ class Confirmed:
 
     def by_view(self) -> dict[str, float]:
         """F-beta under every view, classes weighted equally, at the threshold that a fold's views share: their mean."""
-        names = [n for n in self.results[0].result.metrics if n.startswith("view_")]
-        found = {name.removeprefix("view_").replace("_", " "): self.measured(name) for name in names}
-        return {name: value for name, value in found.items() if value is not None}
+        folds = [r.result.by_view for r in self.results]
+        return {n: float(np.mean([f[n] for f in folds])) for n in folds[0] if all(n in f for f in folds)}
 
     def out_of_fold(self, *, averaged: bool = False) -> NDArray[np.float32]:
         """Probabilities of every image by networks that had not seen it: `(n, k)`.
@@ -167,46 +168,74 @@ class Schedule:
         self.done: dict[int, FoldResult] = {}
         self.failures: dict[int, str] = {}
         self._left_out: set[tuple[int, int]] = set()
-        self._expected = {t.number: training_seconds(t) for t in plan.finalists}
+        self._warm = False
+
+    def ended(self, index: int, result: FoldResult) -> None:
+        """Record what a task left."""
+        self.done[index] = result
+        self._warm = True
 
     def end_of_folds(self) -> float:
         """`time.monotonic()` at which the folds should be over; by what folds took as soon as some are done."""
-        longest = max(self._refit_seconds(t) for t in self.plan.finalists)
-        return self.end - AFTER - self.plan.final * longest
+        able = [t for t in self.plan.finalists if t.number not in self.failures]
+        return self.end - AFTER - self.plan.final * max(map(self._refit_seconds, able), default=0.0)
 
-    def _took(self, trial: int) -> list[Mapping[str, float]]:
-        return [r.result.seconds for i, r in self.done.items() if self.wanted[i].trial == trial]
+    def _of(self, trial: TrialRecord) -> list[FoldResult]:
+        """A finalist's folds that are done."""
+        return [r for i, r in self.done.items() if self.wanted[i].trial == trial.number]
 
-    def _seconds(self, trial: int) -> float:
-        took = [sum(phases.values()) for phases in self._took(trial)]
-        return float(np.mean(took)) if took else self._expected[trial]
+    def _seconds(self, trial: TrialRecord) -> float:
+        """Of one of its folds, without a prefix's outputs that the first ones had to compute."""
+        took = [pricing.without(fold, ("prefix",)) for fold in self._of(trial)]
+        return float(np.mean(took)) if took else self.plan.price(trial).fold(self.plan.folds)
 
     def _refit_seconds(self, trial: TrialRecord) -> float:
-        """Of a final training: on all images, where a fold has all but its own."""
-        took = [sum(s for phase, s in phases.items() if phase not in SPARED) for phases in self._took(trial.number)]
-        folds = self.plan.folds
-        return float(np.mean(took)) * folds / (folds - 1) if took else refit_seconds(trial)
+        images = len(self.wanted[0].recipe.data.labels)
+        return pricing.refit_seconds(self.plan.price(trial), trial, self._of(trial), images)
+
+    def _first_round(self, trial: TrialRecord) -> float:
+        """What a finalist's first folds take beside training: their workers start, a prefix's outputs are missing."""
+        missing = 0.0 if self._of(trial) else pricing.features_seconds([self.plan.price(trial)]) / self.plan.workers
+        return missing + (0.0 if self._warm else START)
 
     def start(self, index: int) -> FoldTask | None:
         """The task with its deadline, or None where it must not start any more."""
         task, now = self.wanted[index], time.monotonic()
         if task.trial in self.failures:
             return None
-        needed = next(t.number for t in self.plan.finalists if t.number not in self.failures)
+        finalists = {t.number: t for t in self.plan.finalists if t.number not in self.failures}
+        trial, needed = finalists[task.trial], next(iter(finalists))
         if task.repeat == 0 and task.trial == needed:
             ahead = [t for i, t in enumerate(self.wanted) if i >= index and i not in self.done]
             left = sum(t.repeat == 0 and t.trial == needed for t in ahead)
-            rounds = math.ceil(left / self.plan.workers)
-            return replace(task, deadline=now + max(0.0, (self.end_of_folds() - now) / rounds), needed=True)
+            begins = now + self._first_round(trial)
+            each = (self.end_of_folds() - begins) / math.ceil(left / self.plan.workers)
+            # what it answers follows its deadline
+            deadline = begins + each - self.plan.price(trial).answers(self.plan.folds)
+            return replace(task, deadline=max(now, deadline), needed=True)
         series = (task.trial, task.repeat)
-        if series in self._left_out or now + 0.8 * self._seconds(task.trial) > self.end_of_folds():
+        if series in self._left_out or now + 0.8 * self._seconds(trial) > self.end_of_folds():
             self._left_out.add(series)  # a finalist that lacks a fold is not compared
             return None
         return replace(task, deadline=self.end_of_folds())
 
+    def once_more(self) -> bool:
+        """Whether those that were left out for want of time are to be asked for again: there is nothing without them.
+
+        They were while a better finalist was trained, of which the last folds failed.
+        """
+        numbers = {t.number for t in self.plan.finalists} - set(self.failures)
+        folds = [(t.trial, t.repeat) for i, t in enumerate(self.wanted) if i in self.done]
+        if any(folds.count((number, 0)) == self.plan.folds for number in numbers):
+            return False
+        again = {(trial, repeat) for trial, repeat in self._left_out if trial in numbers and repeat == 0}
+        self._left_out -= again
+        return bool(again)
+
     def failed(self, index: int, error: TrialError) -> str:
         """Record how a task failed; what to say of it."""
         task = self.wanted[index]
+        self._warm = True
         if error.cause is FailureCause.INTERRUPTED:
             self._left_out.add((task.trial, task.repeat))
             return error.message
@@ -222,6 +251,7 @@ def run(
     end: float,
     on_event: Callable[[FoldTask, tuple[int, float]], None],
     on_done: Callable[[FoldTask, FoldResult | None, str], None],
+    on_left_out: Callable[[FoldTask], None],
 ) -> list[Confirmed]:
     """Run what is not there yet; the finalists with all their folds, best first.
 
@@ -233,6 +263,7 @@ def run(
             training must begin is stopped and left out; the first finalist's first seed is stopped at an epoch's end.
         on_event: gets a task and (epoch, value) after every epoch.
         on_done: gets a task, its result (None if it failed) and the error's message.
+        on_left_out: gets a task that does not fit the time any more.
 
     Raises:
         FatalError: no finalist could be trained.
@@ -244,7 +275,7 @@ def run(
         if kept is not None:
             done[i] = kept
             on_done(task, kept, "")
-    missing = [i for i in range(len(wanted)) if i not in done]
+    missing: list[int] = []
 
     def record(outcome: Outcome) -> None:
         i = missing[outcome.index]
@@ -256,14 +287,24 @@ def run(
         kept = load_fold(wanted[i], cut=True)
         if kept is None:
             raise FatalError(f"{wanted[i].path} was written but can't be read back: is the disk full?")
-        done[i] = kept
+        schedule.ended(i, kept)
         on_done(wanted[i], kept, "")
 
     def event(position: int, told: tuple[int, float]) -> None:
         on_event(wanted[missing[position]], told)
 
-    for outcome in workers.run([wanted[i] for i in missing], event, lambda p: schedule.start(missing[p])):
-        record(outcome)
+    def start(position: int) -> FoldTask | None:
+        task = schedule.start(missing[position])
+        if task is None:
+            on_left_out(wanted[missing[position]])
+        return task
+
+    while True:
+        missing[:] = [i for i, task in enumerate(wanted) if i not in done and task.trial not in schedule.failures]
+        for outcome in workers.run([wanted[i] for i in missing], event, start):
+            record(outcome)
+        if not schedule.once_more():
+            break
     return _ranked(plan, wanted, done, schedule.failures)
 
 

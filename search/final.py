@@ -15,7 +15,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import spaces
-from search import cases, comparison, confirm, figures, ledger, networks, planning, printing, report, trainings, winner
+from search import (
+    cases,
+    comparison,
+    confirm,
+    figures,
+    ledger,
+    networks,
+    planning,
+    pricing,
+    printing,
+    report,
+    trainings,
+    winner,
+)
 from search.comparison import Bench
 from search.confirm import Confirmed
 from search.networks import Share, Trained
@@ -31,7 +44,6 @@ from xraytune.errors import FatalError, InputError, StudyError, WeightsError
 from xraytune.evaluation import Answers
 from xraytune.model_file import Member, ModelCard, read_card, write_card
 from xraytune.models import backbones
-from xraytune.records import Objective
 from xraytune.trial_data import TrialData
 
 if TYPE_CHECKING:
@@ -74,12 +86,13 @@ class Retraining:
         dataset = self._data()
         recipe = self._recipe(dataset)
         labels, patients = np.asarray(recipe.data.labels), np.asarray(recipe.data.patients)
-        plan = self._plan(labels, patients, budget, workers)
+        plan = self._plan(recipe, labels, patients, budget, workers)
         rivals = comparison.refits(self.study, networks.everything(recipe), self.cache) if self._recipes_too else []
         printing.plan(self.study, plan, self.finalists, self.options, budget, dataset, [t for _, t, _ in rivals])
         folds = data.folds(labels.tolist(), patients.tolist(), plan.folds, self.spec.seed)
         target = self.study.folder / "winner"
-        with Workers(min(workers, plan.trainings), max(1, hardware.cores() // workers)) as pool:
+        at_once = min(workers, max(plan.trainings, plan.refits, len(rivals)))
+        with Workers(at_once, max(1, hardware.cores() // workers)) as pool:
             confirmed = self._confirm(plan, recipe, folds, pool, budget)
             choice = winner.choose(
                 confirmed, self.options.final, labels,
@@ -91,7 +104,7 @@ class Retraining:
                 positive=dataset.positive, beta=self.spec.beta, policy=thresholds.check(self.options.threshold),
                 objective=self.spec.objective,
             )  # fmt: skip
-            members = self._networks(choice, recipe, pool, budget)
+            members = self._networks(choice, plan, recipe, pool, budget)
             retrained = self._rivals(rivals, pool)
             with winner.whole(target) as folder:
                 self._save(folder, choice, fitted, members, recipe, dataset)
@@ -187,26 +200,27 @@ class Retraining:
     def _recipes_too(self) -> bool:
         return self.options.compare_recipes
 
-    def _plan(self, labels: Any, patients: Any, budget: float, workers: int) -> Plan:
+    def _plan(self, recipe: Recipe, labels: Any, patients: Any, budget: float, workers: int) -> Plan:
         fewest = min(len(set(patients[labels == c].tolist())) for c in set(labels.tolist()))
         if fewest < 3:
             raise InputError(f"Three folds need three patients of each class; the smallest class has {fewest}.")
-        beyond = functools.partial(
-            planning.answering_seconds,
-            images=len(labels), classes=len(self.spec.classes), robust=self.spec.objective == Objective.ROBUST,
+        price = functools.partial(
+            pricing.of_folds,
+            images=len(labels), validation=len(labels) - recipe.context.images, classes=len(self.spec.classes),
             shifts=self.options.tta,
         )  # fmt: skip
-        return planning.make_plan(
-            self.finalists, min(self.options.folds, fewest), self.options.seeds,
-            budget=budget, workers=workers, final=self.options.final, refits=self.options.refits, beyond=beyond,
-            gone=time.monotonic() - self.started,
+        options = self.options
+        return planning.kept(
+            self.cache / "plan.json", [recipe.data.fingerprint, options.tta], self.finalists,
+            folds=min(options.folds, fewest), seeds=options.seeds, budget=budget, workers=workers,
+            final=options.final, refits=options.refits, price=price, gone=time.monotonic() - self.started,
         )  # fmt: skip
 
     def _confirm(self, plan: Plan, recipe: Recipe, folds: Any, pool: Workers, budget: float) -> list[Confirmed]:
         keep = self.options.final == "folds"
         wanted = confirm.tasks(plan, recipe, folds, self.cache, keep_models=keep, shifts=self.options.tta)
         begun = time.monotonic()
-        left = plan.seconds - (begun - self.started)
+        left = plan.seconds - plan.after - (begun - self.started)
         with printing.trainings(len(wanted), "confirming on folds", left) as bar:
             found = confirm.run(
                 plan, wanted, pool,
@@ -215,14 +229,16 @@ class Retraining:
                 on_done=lambda task, result, error: bar.done(
                     _name(task), error or f"{result.result.value:.3f}" if result else error, failed=bool(error)
                 ),
+                on_left_out=lambda task: bar.left_out(),
             )  # fmt: skip
         self.phases["confirmation"] = time.monotonic() - begun
         return found
 
-    def _networks(self, choice: winner.Choice, recipe: Recipe, pool: Workers, budget: float) -> list[Share]:
+    def _networks(self, choice: winner.Choice, plan: Plan, recipe: Recipe, pool: Workers, budget: float) -> list[Share]:
         """The final model's networks."""
         begun = time.monotonic()
-        found = networks.final(choice, recipe, self.cache, pool, self.started + budget - planning.AFTER)
+        prices = {c.trial.number: plan.price(c.trial) for c, _ in choice.finalists}
+        found = networks.final(choice, recipe, self.cache, pool, prices, self.started + budget - pricing.AFTER)
         if choice.kind != "folds":
             self.phases["final training"] = time.monotonic() - begun
         return found
@@ -234,7 +250,7 @@ class Retraining:
         begun = time.monotonic()
         found = networks.train(
             [(f"recipe {name}", task) for name, _, task in rivals], pool, "training the study's recipes",
-            expected=sum(planning.refit_seconds(t) for _, t, _ in rivals), deadline=None,
+            each=max(pricing.of_search(t).refit for _, t, _ in rivals), deadline=None,
         )  # fmt: skip
         self.phases["recipes"] = time.monotonic() - begun
         return [_Retrained(name, trial, network) for (name, trial, _), network in zip(rivals, found, strict=True)]

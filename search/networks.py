@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from search import printing
+from search import pricing, printing
 from search.confirm import Confirmed
-from search.planning import refit_seconds
+from search.pricing import Price
 from search.storage import TrialRecord
 from search.trainings import Recipe, RefitTask, refit_digest
 from search.winner import Choice
@@ -64,7 +65,9 @@ class Share:
     epochs: int
 
 
-def final(choice: Choice, recipe: Recipe, folder: Path, pool: Workers, deadline: float) -> list[Share]:
+def final(
+    choice: Choice, recipe: Recipe, folder: Path, pool: Workers, prices: Mapping[int, Price], deadline: float
+) -> list[Share]:
     """The final model's networks, trained where they are not kept yet.
 
     Args:
@@ -72,6 +75,7 @@ def final(choice: Choice, recipe: Recipe, folder: Path, pool: Workers, deadline:
         recipe: how networks are trained.
         folder: where they are kept.
         pool: who trains.
+        prices: of the finalists, by number.
         deadline: `time.monotonic()` at which a training stops at the end of an epoch. Of several refits of a finalist
             those that it stopped are left out, as long as one is whole.
 
@@ -84,11 +88,9 @@ def final(choice: Choice, recipe: Recipe, folder: Path, pool: Workers, deadline:
         return [Share(r.path.with_suffix(".keras"), trial, 1 / len(folds), r.result.best_epoch) for r in folds]
     repeats = range(choice.refits)
     tasks = [(_called(c, r, choice), refit_of(c, recipe, folder, r)) for c, _ in choice.finalists for r in repeats]
-    longest = max(refit_seconds(c.trial) for c, _ in choice.finalists)
-    found = train(
-        tasks, pool, "training on train + validation",
-        expected=longest * math.ceil(len(tasks) / pool.count), deadline=deadline,
-    )  # fmt: skip
+    images = len(recipe.data.labels)
+    each = max(pricing.refit_seconds(prices[c.trial.number], c.trial, c.results, images) for c, _ in choice.finalists)
+    found = train(tasks, pool, "training on train + validation", each=each, deadline=deadline)
     shares = []
     for i, (member, weight) in enumerate(choice.finalists):
         own = range(i * choice.refits, (i + 1) * choice.refits)
@@ -112,7 +114,7 @@ def _called(member: Confirmed, repeat: int, choice: Choice) -> str:
 
 
 def train(
-    tasks: Sequence[tuple[str, RefitTask]], pool: Workers, what: str, *, expected: float, deadline: float | None
+    tasks: Sequence[tuple[str, RefitTask]], pool: Workers, what: str, *, each: float, deadline: float | None
 ) -> list[Trained]:
     """Every task's network, trained where it is not kept yet.
 
@@ -120,8 +122,9 @@ def train(
         tasks: with what each is called.
         pool: who trains.
         what: said while they do.
-        expected: seconds that all should take.
-        deadline: `time.monotonic()` at which each stops at the end of an epoch; None: none.
+        each: seconds that the longest of them should take.
+        deadline: `time.monotonic()` at which each stops at the end of an epoch, and after which none begins of a
+            configuration that was trained whole with another seed; None: none.
 
     Raises:
         FatalError: the disk is full, a folder is gone.
@@ -133,7 +136,7 @@ def train(
             found[i] = kept
     missing = [i for i in range(len(tasks)) if i not in found]
     if missing:
-        with printing.trainings(len(missing), what, expected) as bar:
+        with printing.trainings(len(missing), what, each * math.ceil(len(missing) / pool.count)) as bar:
 
             def record(outcome: Outcome) -> None:
                 i = missing[outcome.index]
@@ -152,10 +155,24 @@ def train(
                 found[i] = _read(task)
                 bar.done(name, f"{found[i].epochs} of {task.epochs} epochs", failed=False)
 
-            wanted = [replace(tasks[i][1], deadline=deadline) for i in missing]
-            for outcome in pool.run(wanted, lambda i, event: bar.event(tasks[missing[i]][0], event)):
+            def start(position: int) -> RefitTask | None:
+                i = missing[position]
+                if deadline and time.monotonic() > deadline and _whole_of(tasks[i][1], tasks, found):
+                    found[i] = Trained(tasks[i][1].path, "", 0, 0.0, "the time was up before it began")
+                    bar.left_out()
+                    return None
+                return replace(tasks[i][1], deadline=deadline)
+
+            wanted = [task for _, task in (tasks[i] for i in missing)]
+            for outcome in pool.run(wanted, lambda i, event: bar.event(tasks[missing[i]][0], event), start):
                 record(outcome)
     return [found[i] for i in range(len(tasks))]
+
+
+def _whole_of(task: RefitTask, tasks: Sequence[tuple[str, RefitTask]], found: Mapping[int, Trained]) -> bool:
+    """Whether another seed of the same configuration was trained for all its epochs."""
+    same = [found[i] for i, (_, other) in enumerate(tasks) if i in found and other.config.values == task.config.values]
+    return any(not network.error and network.epochs >= task.epochs for network in same)
 
 
 def _read(task: RefitTask) -> Trained:

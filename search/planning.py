@@ -1,27 +1,26 @@
 """How much confirmation fits in the time: which finalists, on how many folds, with how many seeds and refits.
 
-Called by `search.final`; `search.confirm` runs what is planned here.
+Called by `search.final`, which prices what is planned with `search.pricing`; `search.confirm` runs it.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
+from search import pricing
+from search.pricing import AFTER, START, Price
 from search.storage import TrialRecord
+from xraytune import __version__, artifacts
+from xraytune.errors import ArtifactError
 
-START = 12.0
-"""Seconds until a worker has imported its framework and traced a first network, on two cores."""
-
-VIEWS = 13
-"""About how many shifted views there are, the clean one included."""
-
-SPARED = ("prefix", "validate", "views", "shifts")
-"""The phases that a final training is spared: its frozen prefix is kept, and it has no held-out images to look at."""
-
-AFTER = 15.0
-"""Seconds for what follows the trainings: the test set's images, audit, figures, Grad-CAM and report, on two cores."""
+_NUMBERS = ("folds", "seeds", "seconds", "after", "workers", "refits", "final")
+"""What is kept of a plan beside its finalists."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Attainable:
 
     trial: TrialRecord
     seconds: float
-    """What the least confirmation and final training of it take."""
+    """What a retraining takes that confirms it on the fewest folds and nothing else."""
     epochs: int
     """How many of its epochs the time allows."""
     value: float
@@ -45,7 +44,9 @@ class Plan:
     folds: int
     seeds: int
     seconds: float
-    """Expected, with all workers."""
+    """Expected of the whole retraining, with all workers; what was gone when it was planned is part of it."""
+    after: float = 0.0
+    """Of these, what follows the folds."""
     workers: int = 1
     """Trainings at once."""
     refits: int = 1
@@ -54,11 +55,17 @@ class Plan:
     """Trainings of the final model, one after the other, in units of a finalist's own."""
     passed_over: tuple[Attainable, ...] = ()
     """Finalists whose own three folds and refit do not fit, for what others come to in the time."""
+    prices: Mapping[int, Price] = field(default_factory=dict)
+    """By a finalist's number."""
 
     @property
     def trainings(self) -> int:
         """Folds × seeds × finalists."""
         return len(self.finalists) * self.folds * self.seeds
+
+    def price(self, trial: TrialRecord) -> Price:
+        """A finalist's."""
+        return self.prices.get(trial.number) or pricing.of_search(trial)
 
 
 def make_plan(
@@ -70,7 +77,7 @@ def make_plan(
     workers: int,
     final: str = "refit",
     refits: int = 1,
-    beyond: Callable[[TrialRecord, int], float] = lambda trial, folds: 0.0,
+    price: Callable[[TrialRecord], Price] = pricing.of_search,
     gone: float = 0.0,
 ) -> Plan:
     """The largest confirmation that fits: seeds shrink first, then finalists, refits and folds; never below 1 × 3 × 1.
@@ -86,22 +93,34 @@ def make_plan(
         workers: trainings at once.
         final: `refit` is followed by `refits` trainings, `ensemble` by one of each finalist, `folds` by none.
         refits: networks of a refit.
-        beyond: seconds that one of so many folds of a finalist takes beside its training.
+        price: what a finalist takes.
         gone: seconds of the budget that are gone already.
     """
 
     def rounds_after(n: int, r: int) -> int:
         return math.ceil({"refit": r, "folds": 0, "ensemble": n}[final] / workers)
 
+    prices = {t.number: price(t) for t in finalists}
+
+    def after(chosen: Sequence[TrialRecord], r: int) -> float:
+        return rounds_after(len(chosen), r) * max(prices[t.number].refit for t in chosen) + AFTER
+
     def cost(chosen: Sequence[TrialRecord], k: int, s: int, r: int) -> float:
-        each = [training_seconds(t) + beyond(t, k) for t in chosen]
+        own = [prices[t.number] for t in chosen]
+        each = [one.fold(k) for one in own]
         # whole rounds of the workers, the last of which waits for its longest training
         rounds = sum(each) * k * s / workers + max(each) * (1 - 1 / workers)
         if len(chosen) * k * s <= workers:
             rounds = max(each)
-        return gone + START + rounds + rounds_after(len(chosen), r) * max(map(refit_seconds, chosen)) + AFTER
+        return gone + START + pricing.features_seconds(own) / workers + rounds + after(chosen, r)
 
-    able, passed_over = _parted([_attainable(t, cost([t], 3, 1, 1), budget, gone) for t in finalists], budget)
+    able, passed_over = _parted(
+        [
+            _attainable(t, cost([t], 3, 1, 1), budget, gone + pricing.features_seconds([prices[t.number]]) / workers)
+            for t in finalists
+        ],
+        budget,
+    )
     n, k, s, r = len(able), max(3, folds), max(1, seeds), max(1, refits) if final == "refit" else 1
     while cost(able[:n], k, s, r) > budget and (s > 1 or n > 1 or r > 1 or k > 3):
         if s > 1:
@@ -112,8 +131,42 @@ def make_plan(
             r -= 1
         else:
             k -= 1
-    seconds = cost(able[:n], k, s, r)
-    return Plan(tuple(able[:n]), k, s, seconds, workers, r, rounds_after(n, r), tuple(passed_over))
+    chosen = tuple(able[:n])
+    seconds, rounds = cost(chosen, k, s, r), rounds_after(n, r)
+    own = {t.number: prices[t.number] for t in chosen}
+    return Plan(chosen, k, s, seconds, after(chosen, r), workers, r, rounds, tuple(passed_over), own)
+
+
+def kept(path: Path, about: Sequence[Any], finalists: Sequence[TrialRecord], **asked: Any) -> Plan:
+    """The plan that was made for the same and kept, else `make_plan`'s, kept now: a killed retraining goes on with it.
+
+    A plan of another number of folds would begin with none of those that are done; and what is gone when a plan is made
+    (images decoded then, or before) is not the same a second time.
+
+    Args:
+        path: of the file.
+        about: what the plan is for, beside the finalists and what is asked: plain values.
+        finalists: as `make_plan`.
+        asked: its other arguments.
+    """
+    price, gone = asked.pop("price"), asked.pop("gone")
+    parts = [__version__, [(t.number, t.value, t.seconds) for t in finalists], list(about), asked]
+    key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    try:
+        plain = artifacts.read_json(path)
+        if plain.pop("key") == key:
+            trials = {t.number: t for t in finalists}
+            chosen = tuple(trials[number] for number in plain.pop("finalists"))
+            over = tuple(Attainable(**one | {"trial": trials[one["trial"]]}) for one in plain.pop("passed_over"))
+            return Plan(finalists=chosen, passed_over=over, prices={t.number: price(t) for t in chosen}, **plain)
+    except (ArtifactError, KeyError, TypeError, AttributeError):
+        pass  # none, or none that can be read: it is made again
+    plan = make_plan(finalists, **asked, price=price, gone=gone)
+    plain = {name: getattr(plan, name) for name in _NUMBERS} | {"key": key}
+    plain["finalists"] = [t.number for t in plan.finalists]
+    plain["passed_over"] = [{**vars(one), "trial": one.trial.number} for one in plan.passed_over]
+    artifacts.write_json(path, plain)
+    return plan
 
 
 def _attainable(trial: TrialRecord, seconds: float, budget: float, gone: float) -> Attainable:
@@ -135,60 +188,3 @@ def _parted(all_: Sequence[Attainable], budget: float) -> tuple[list[TrialRecord
         [one.trial for one in all_ if one.seconds <= budget],
         [one for one in all_ if one.seconds > budget],
     )
-
-
-def training_seconds(trial: TrialRecord) -> float:
-    """What one training of this configuration took in the search; a pruned one's to its last epoch, unpruned.
-
-    Without the time in which it computed a frozen prefix: what it kept is there for the folds.
-    """
-    return _seconds(trial, ("prefix",))
-
-
-def refit_seconds(trial: TrialRecord) -> float:
-    """The same of the final model's training."""
-    return _seconds(trial, SPARED)
-
-
-def _seconds(trial: TrialRecord, without: Sequence[str]) -> float:
-    from xraytune.models.plan import Plan as TrainingPlan
-
-    seconds = trial.seconds or 60.0
-    if trial.result:
-        seconds -= sum(trial.result.seconds.get(phase, 0.0) for phase in without)
-    if trial.state == "PRUNED" and trial.config and trial.result:
-        seconds *= max(1.0, TrainingPlan.of(trial.config.values).epochs / trial.result.epochs)
-    return max(1.0, seconds)
-
-
-def answering_seconds(
-    trial: TrialRecord, folds: int, *, images: int, classes: int, robust: bool, shifts: bool
-) -> float:
-    """What one fold's answers should take beyond what the trial's training took, of a configuration of the families.
-
-    The views are planned on each fold's own images, so that those of a kept prefix go through it anew; small shifts of
-    each film, and of each view of it, go through the whole network.
-
-    Args:
-        trial: a finalist.
-        folds: how many there are.
-        images: of train and validation together.
-        classes: how many.
-        robust: whether shifted views are looked at.
-        shifts: whether answers are means over small shifts (`--tta`).
-    """
-    from xraytune.judging import PER_CLASS, PER_CLASS_PREFIX
-    from xraytune.model_file import SHIFTS
-    from xraytune.models import FAMILIES
-    from xraytune.models import cost as costs
-
-    if trial.config is None or trial.config.family not in FAMILIES:
-        return 0.0
-    price = costs.cost(trial.config.values)
-    machine = costs.measure_machine()
-    per_class = PER_CLASS_PREFIX if price.prefix else PER_CLASS
-    viewed = VIEWS * classes * per_class if robust else 0
-    seconds = price.prefix_seconds(machine, viewed)
-    if shifts:
-        seconds += len(SHIFTS) * price.answer_seconds(machine, images // folds + viewed)
-    return seconds

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from search import console
+from search import console, pricing
 from search.confirm import Confirmed
-from search.planning import Plan, refit_seconds
+from search.planning import Plan
 from search.storage import StudyView, TrialRecord
 from xraytune import evaluation
 from xraytune.data.dataset import Dataset
@@ -89,7 +89,7 @@ def plan(
             "end of an epoch.[/]"
         )
     if rivals:
-        seconds = sum(refit_seconds(t) for t in rivals) / plan.workers
+        seconds = sum(pricing.of_search(t).refit for t in rivals) / plan.workers
         say(f"--compare-recipes: {_count(len(rivals), 'recipe')} more, about {console.clock(seconds)} beyond that.")
 
 
@@ -154,11 +154,17 @@ class Trainings:
     def done(self, name: str, text: str, *, failed: bool) -> None:
         """A training ended, or was found finished: then no epoch of it was told."""
         self._done += 1
+        self._total = max(self._total, self._done)
         trained = self._running.pop(name, None) is not None
         self._fresh += trained
         word = "[red]failed[/]" if failed else "done" if trained else "kept"
         if not console.err.is_terminal or failed:
             console.err.print(f"{console.now()}  {self._done}/{self._total}  {name} {word}: {text}{self._left()}")
+        self._show()
+
+    def left_out(self) -> None:
+        """One of them does not fit the time any more."""
+        self._total = max(self._total - 1, self._done)
         self._show()
 
     def _left(self) -> str:
@@ -174,9 +180,8 @@ class Trainings:
 
     def _show(self) -> None:
         running = "; ".join(list(self._running.values())[-2:])
-        self._bar.update(
-            self._task, completed=self._done, description=f"{self._what} [dim]{running}[/]", left=self._left()
-        )
+        what = f"{self._what} [dim]{running}[/]"
+        self._bar.update(self._task, completed=self._done, total=self._total, description=what, left=self._left())
 
 
 @contextmanager

@@ -220,8 +220,11 @@ class Judge:
 
 
 def measure(score: robust.RobustScore) -> dict[str, float]:
-    """A robust score as metrics: `robust`, `robust_threshold` (two classes), and `view_NAME` for each view."""
+    """A robust score as metrics: `robust`, `robust_threshold` (two classes), and for each view `view_NAME`.
+
+    A view's name stands as it is, blanks too: classes' names are part of some, and may have underscores.
+    """
     measured = {"robust": score.value}
     if np.isfinite(score.threshold):
         measured["robust_threshold"] = score.threshold
-    return measured | {f"view_{name.replace(' ', '_')}": value for name, value in score.by_view.items()}
+    return measured | {f"view_{name}": value for name, value in score.by_view.items()}

@@ -159,10 +159,14 @@ class TrialResult(Record):
         _require(1 <= self.best_epoch <= self.epochs, f"best epoch {self.best_epoch} of {self.epochs}")
 
     @property
+    def by_view(self) -> dict[str, float]:
+        """F-beta under every view by the view's name, as it was measured; empty where no views were looked at."""
+        return {name.removeprefix("view_"): v for name, v in self.metrics.items() if name.startswith("view_")}
+
+    @property
     def weakest_view(self) -> tuple[str, float] | None:
         """The shifted view where the network falls and its F-beta there; None where no views were looked at."""
-        found = {n.removeprefix("view_").replace("_", " "): v for n, v in self.metrics.items() if n.startswith("view_")}
-        return min(found.items(), key=lambda view: view[1]) if found else None
+        return min(self.by_view.items(), key=lambda view: view[1], default=None)
 
 
 def objective_label(objective: str, beta: float) -> str:

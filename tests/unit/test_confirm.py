@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 import spaces
-from search import trainings
+from search import confirm, networks, pricing, trainings
 from search.confirm import Confirmed, Schedule
 from search.networks import refit_of
-from search.planning import Plan, answering_seconds, make_plan, refit_seconds, training_seconds
+from search.planning import Plan, make_plan
 from search.storage import TrialRecord
 from search.trainings import FoldResult, FoldTask, Recipe, load_fold
+from search.workers import Outcome, Workers
 from tests.made_networks import config, space, trial_data
 from tests.made_studies import result
 from xraytune.errors import TrialError
@@ -80,8 +81,9 @@ def test_a_folds_price_is_its_training_not_the_prefix_that_the_search_computed_b
     found = result(0.9, epochs=2, seconds=seconds)
     point = TrialConfig("cnn", {"family": "cnn", "epochs": 4}, 0)
     trial = TrialRecord(0, state, (0.9,), point, found, "", "", {}, None, None, {})
-    assert training_seconds(trial) == expected
-    assert refit_seconds(trial) == 0.7 * expected  # the final training is judged on nothing
+    price = pricing.of_search(trial)
+    assert price.training == price.fold(5) == expected
+    assert price.refit == 0.7 * expected  # the final training is judged on nothing
 
 
 @pytest.fixture
@@ -137,15 +139,17 @@ def test_with_shifts_a_fold_s_answers_are_those_that_the_saved_model_will_give(f
     assert kept.views["clean"] == pytest.approx(kept.probabilities[rows], abs=1e-5)
 
 
-def finished(best=3, drops=(), trial=0, repeat=0, seconds=10.0):
+def finished(best=3, drops=(), repeat=0, seconds=10.0, held_out=0, **changes):
     """A fold that ended by itself; its rate fell after the epochs `drops`."""
     curve = tuple({"epoch": e, "value": 0.9, "rate_drops": sum(d < e for d in drops)} for e in range(1, 9))
     result = TrialResult(
         value=0.9, best_epoch=best, epochs=8, metrics={}, curve=curve, seconds={"train": seconds}, parameters=1,
         peak_memory_mb=1.0, versions={}, device="cpu", host="h",
     )  # fmt: skip
-    none = np.zeros(0, np.int64)
-    return FoldResult(0, repeat, none, np.zeros((0, 2), np.float32), none, {}, result, None, cut=False)
+    rows, none = np.arange(held_out), np.zeros(0, np.int64)
+    answers = np.zeros((held_out, 2), np.float32)
+    result = dataclasses.replace(result, **changes)
+    return FoldResult(0, repeat, rows, answers, none, {}, result, None, cut=False)
 
 
 def record(number, seconds=10.0):
@@ -154,30 +158,67 @@ def record(number, seconds=10.0):
     return TrialRecord(number, "COMPLETE", (0.9,), point, result, "", "", {}, None, None, {})
 
 
-def priced(family, *, robust=False, shifts=False, folds=5, **values):
+def priced(family, *, shifts=False, **values):
     point = config(space(families=(family,), weights={"vgg16": ""}), family=family, **values)
     trial = dataclasses.replace(record(0), config=point)
-    return answering_seconds(trial, folds, images=1000, classes=2, robust=robust, shifts=shifts)
+    return pricing.of_folds(trial, images=1000, validation=150, classes=2, shifts=shifts)
+
+
+VGG = {"vgg_frozen__image_size": 64}
 
 
 def test_a_folds_price_holds_its_views_through_a_frozen_prefix_and_its_small_shifts():
-    vgg = {"vgg_frozen__image_size": 64}
-    assert priced("vgg_frozen", **vgg) == priced("cnn") == priced("cnn", robust=True) == 0
-    views, shifts = priced("vgg_frozen", robust=True, **vgg), priced("vgg_frozen", shifts=True, **vgg)
+    assert priced("cnn").answers(5) == 0
+    views, shifted = priced("vgg_frozen", **VGG).answers(5), priced("vgg_frozen", shifts=True, **VGG)
     assert views > 0
-    assert 0 < shifts < priced("vgg_frozen", robust=True, shifts=True, **vgg) - views, "views are shifted too"
-    assert 0 < priced("cnn", shifts=True) < shifts
-    assert priced("vgg_frozen", shifts=True, folds=3, **vgg) > shifts, "fewer folds hold out more"
+    assert shifted.answers(5) > 2 * views, "views are shifted too"
+    assert 0 < priced("cnn", shifts=True).answers(5) < shifted.answers(5) - views
+    assert shifted.answers(3) > shifted.answers(5), "fewer folds hold out more"
+    assert priced("vgg_frozen", **VGG).fold(5) == 10 + views
+
+
+def test_what_a_search_with_augmented_copies_did_not_compute_of_a_prefix_is_priced_once():
+    copied = {"augmentation": "light", "vgg_frozen__augmentation_copies": 2, **VGG}
+    assert priced("vgg_frozen", **VGG).features == priced("cnn").features == {}
+    features = priced("vgg_frozen", **copied).features
+    plain, copies = features.values()
+    assert plain / copies == pytest.approx(850 / (2 * 150))  # films of train; two copies of those of validation
+    other = priced("vgg_frozen", **copied | {"augmentation": "strong"})
+    together = pricing.features_seconds([priced("vgg_frozen", **copied), other, priced("cnn")])
+    assert together == pytest.approx(plain + 2 * copies), "plain films are those of both"
+    both = {t: priced("vgg_frozen", **copied) for t in (0, 1)}
+    plan = make_plan([record(0), record(1)], 5, 1, budget=10_000, workers=2, price=lambda t: both[t.number])
+    none = {t: dataclasses.replace(price, features={}) for t, price in both.items()}
+    without = make_plan([record(0), record(1)], 5, 1, budget=10_000, workers=2, price=lambda t: none[t.number])
+    assert plan.seconds - without.seconds == pytest.approx((plain + copies) / 2)
 
 
 def test_what_folds_cost_beside_their_training_shrinks_the_plan():
+    def price(views):
+        return lambda trial: dataclasses.replace(pricing.of_search(trial), views=views)
+
     plain, dear = (
-        make_plan([record(0), record(1)], 5, 1, budget=200, workers=1, beyond=lambda trial, folds, b=b: b)
-        for b in (0.0, 30.0)
+        make_plan([record(0), record(1)], 5, 1, budget=200, workers=1, price=price(views)) for views in (0.0, 30.0)
     )
     assert (len(plain.finalists), plain.folds) == (2, 5)
     assert (len(dear.finalists), dear.folds) == (1, 4)
     assert dear.final == plain.final == 1
+
+
+@pytest.mark.parametrize(
+    ("images", "values", "longer"),
+    [
+        (5000, {}, 1.25),  # an epoch of all films: the folds have four in five
+        (5000, {"epoch_gflop": 1}, 1.0),  # a share of them, the same for both
+        (300, {}, 1.0),  # a few films, gone through several times an epoch
+    ],
+)
+def test_a_final_training_takes_longer_than_a_fold_where_an_epoch_takes_all_films(images, values, longer):
+    point = config(space(narrowed={name: (v,) for name, v in values.items()}), family="cnn", **values)
+    trial = dataclasses.replace(record(0), config=point)
+    folds = [finished(seconds=s, held_out=images // 5) for s in (8.0, 12.0)]
+    assert pricing.refit_seconds(pricing.of_search(trial), trial, folds, images) == pytest.approx(10 * longer)
+    assert pricing.refit_seconds(pricing.of_search(trial), trial, [], images) == 10
 
 
 def test_refits_of_one_finalist_differ_in_their_seeds_and_the_first_has_the_trial_s_own(fold, tmp_path):
@@ -206,17 +247,18 @@ def test_the_time_goes_to_the_needed_folds_first_and_leaves_enough_for_the_final
     wanted = [dataclasses.replace(fold, trial=t, fold=f) for t in (0, 1) for f in range(3)]
     now = time.monotonic()
     schedule = Schedule(plan, wanted, end=now + 70)
-    # 70 s less 15 for the test set and the report and 10 for the refit: a third of the rest each
+    # 70 s less 15 for the test set and the report and 10 for the refit: a third each of what 12 for the start leave
     first = schedule.start(0)
     assert first.needed
-    assert first.deadline == pytest.approx(now + 15, abs=1)
-    # twice what was expected, on two thirds of the films: the refit takes 30
-    schedule.done |= {i: finished(seconds=20.0) for i in range(3)}
-    assert schedule.end_of_folds() == pytest.approx(now + 25)
+    assert first.deadline == pytest.approx(now + 12 + 11, abs=1)
+    # twice what was expected, and so will the refit
+    for i in range(3):
+        schedule.ended(i, finished(seconds=20.0))
+    assert schedule.end_of_folds() == pytest.approx(now + 35)
     other = schedule.start(3)
     assert not other.needed
-    assert other.deadline == pytest.approx(now + 25, abs=1)
-    schedule.end = now + 40
+    assert other.deadline == pytest.approx(now + 35, abs=1)
+    schedule.end = now + 42
     assert schedule.start(4) is None
     schedule.end = now + 900
     assert schedule.start(5) is None  # its finalist lacks a fold already
@@ -229,8 +271,8 @@ def test_what_folds_took_for_prefixes_and_views_is_not_kept_back_for_the_final_t
     schedule = Schedule(plan, wanted, end=now + 100)
     took = finished(seconds=4.0)
     seen = dataclasses.replace(took.result, seconds={"prefix": 20.0, "train": 4.0, "validate": 1.0, "views": 14.0})
-    schedule.done |= {0: dataclasses.replace(took, result=seen)}
-    assert schedule.end_of_folds() == pytest.approx(now + 100 - 15 - 3 * 6)  # 4 s on two thirds of the films
+    schedule.ended(0, dataclasses.replace(took, result=seen))
+    assert schedule.end_of_folds() == pytest.approx(now + 100 - 15 - 3 * 4)
 
 
 def test_where_the_best_finalist_can_not_be_trained_the_next_one_is_needed(fold):
@@ -240,6 +282,73 @@ def test_where_the_best_finalist_can_not_be_trained_the_next_one_is_needed(fold)
     schedule.failed(0, TrialError(FailureCause.OOM, "out of memory"))
     assert schedule.start(1) is None
     assert schedule.start(3).needed
+
+
+def test_a_needed_fold_s_time_leaves_room_for_what_it_answers_and_the_first_have_their_prefix_to_compute(fold):
+    price = pricing.Price(10.0, 10.0, views=4.0, features={"vgg16": 20.0})
+    plan = Plan((record(0),), folds=3, seeds=1, seconds=0.0, workers=1, prices={0: price})
+    wanted = [dataclasses.replace(fold, fold=f) for f in range(3)]
+    now = time.monotonic()
+    schedule = Schedule(plan, wanted, end=now + 120)  # folds have 95 s, 32 of them before the first trains
+    assert schedule.start(0).deadline == pytest.approx(now + 32 + 21 - 4, abs=1)
+    schedule.ended(0, finished())
+    assert schedule.start(1).deadline == pytest.approx(now + 95 / 2 - 4, abs=1)
+
+
+def test_time_is_kept_back_for_no_finalist_that_failed(fold):
+    dear = pricing.Price(100.0, 100.0)
+    plan = Plan((record(0), record(1)), folds=3, seeds=1, seconds=0.0, workers=1, prices={1: dear})
+    wanted = [dataclasses.replace(fold, trial=t, fold=f) for t in (0, 1) for f in range(3)]
+    now = time.monotonic()
+    schedule = Schedule(plan, wanted, end=now + 200)
+    assert schedule.end_of_folds() == pytest.approx(now + 85)
+    schedule.failed(3, TrialError(FailureCause.OOM, "out of memory"))
+    assert schedule.end_of_folds() == pytest.approx(now + 175)
+
+
+class Slow:
+    """Workers that do what is asked of them at once, in the order of a machine with one; some of it fails."""
+
+    def __init__(self, fails):
+        self.fails, self.asked = fails, []
+
+    def run(self, tasks, on_event, start):
+        first = [start(i) for i in range(len(tasks))]  # all are asked for while the first is still at it
+        for i, task in enumerate(first):
+            if task is None:
+                continue
+            self.asked.append((task.trial, task.fold, task.needed))
+            if (task.trial, task.fold) in self.fails:
+                yield Outcome(i, error=TrialError(FailureCause.OOM, "out of memory"))
+            else:
+                task(lambda event: None)
+                yield Outcome(i, task.path)
+
+
+def test_finalists_left_out_for_the_best_one_s_sake_are_trained_where_it_fails_after_all(fold, tmp_path):
+    plan = Plan((record(0), record(1)), folds=3, seeds=1, seconds=0.0, workers=1)
+    wanted = [
+        dataclasses.replace(fold, trial=t, fold=f, path=tmp_path / f"{t}-{f}.npz") for t in (0, 1) for f in range(3)
+    ]
+    workers, left = Slow({(0, 2)}), []
+    (only,) = confirm.run(
+        plan, wanted, workers,
+        end=time.monotonic() + 25, on_event=lambda *_: None, on_done=lambda *_: None, on_left_out=left.append,
+    )  # fmt: skip
+    assert only.trial.number == 1
+    assert workers.asked == [(0, 0, True), (0, 1, True), (0, 2, True), (1, 0, True), (1, 1, True), (1, 2, True)]
+    assert [task.trial for task in left] == [1, 1, 1]
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras 3.15 when it saves
+def test_no_further_seed_of_a_network_that_is_whole_begins_when_the_time_is_up(fold, tmp_path):
+    member = Confirmed(dataclasses.replace(record(0), config=fold.config), (finished(1),))
+    tasks = [(f"seed {r}", refit_of(member, fold.recipe, tmp_path, r)) for r in range(3)]
+    with Workers(1, 1) as pool:
+        late = time.monotonic() - 1
+        whole, *none = networks.train(tasks, pool, "training", each=1.0, deadline=late)
+    assert (whole.epochs, whole.error) == (1, "")  # there must be one
+    assert [(network.epochs, network.error) for network in none] == [(0, "the time was up before it began")] * 2
 
 
 def test_folds_of_another_version_of_the_package_are_not_reused(fold, monkeypatch):

@@ -56,10 +56,17 @@ def test_a_shortcut_costs_the_robust_value_what_it_can_not_cost_the_clean_one(sp
     training, result = trained(space, with_views(data, 0), objective="robust")
     assert result.metrics["val_auc"] > 0.97
     assert result.value == result.metrics["robust"] < result.metrics["view_clean"] - 0.05
-    assert result.metrics["view_edges_covered"] < result.metrics["view_clean"] - 0.1
+    assert result.metrics["view_edges covered"] < result.metrics["view_clean"] - 0.1
     names = [v.name for v in training.data.views]
     assert list(training.view_predictions) == names
     assert {p.shape for p in training.view_predictions.values()} == {(len(training.view_positions), 2)}
+
+
+def test_a_view_named_after_a_class_keeps_the_name_of_the_class(space, data):
+    plain = with_views(data, 0)
+    joint = dataclasses.replace(plain.views[-1], name="like COVID_19 (acute)")
+    _, result = trained(space, dataclasses.replace(plain, views=(*plain.views[:-1], joint)), objective="robust")
+    assert list(result.by_view) == [*(v.name for v in plain.views[:-1]), "like COVID_19 (acute)"]
 
 
 def test_the_clean_objective_records_the_robust_score_beside_it(space, data):

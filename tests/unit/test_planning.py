@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from search import planning
+from search import planning, pricing
 from tests.made_studies import trial
 
 
@@ -50,7 +50,7 @@ def test_a_finalist_that_the_time_would_stop_in_its_first_epochs_is_passed_over(
     assert plan.seconds <= 120
     (passed,) = plan.passed_over
     assert (passed.trial.number, passed.epochs, passed.value) == (4, 3, 0.86)
-    assert passed.seconds == pytest.approx(planning.START + 135 + 45 + 90 + planning.AFTER)
+    assert passed.seconds == pytest.approx(pricing.START + 135 + 45 + 90 + pricing.AFTER)
     assert not planning.make_plan([slow, quick, third], 5, 2, budget=400, workers=2).passed_over
     assert planning.make_plan([slow, quick, third], 5, 2, budget=400, workers=2).finalists[0] is slow
 
@@ -81,7 +81,7 @@ def test_one_dear_finalist_does_not_keep_the_cheap_ones_behind_it_from_being_con
 def test_the_plan_says_how_long_it_will_take() -> None:
     plan = planning.make_plan([trial(0, seconds=60.0)], 4, 1, budget=10_000, workers=2)
     # the start, four trainings on two workers, half a training of waiting for the last, the refit, test set and report
-    assert plan.seconds == pytest.approx(planning.START + 120 + 30 + 60 + planning.AFTER)
+    assert plan.seconds == pytest.approx(pricing.START + 120 + 30 + 60 + pricing.AFTER)
     folds = planning.make_plan([trial(0, seconds=60.0)], 4, 1, budget=10_000, workers=2, final="folds")
     assert plan.seconds - folds.seconds == 60
     three = [trial(i, seconds=60.0) for i in range(3)]
@@ -97,3 +97,21 @@ def test_what_is_gone_of_the_time_when_the_plan_is_made_is_not_planned_again() -
     slow, quick = trial(4, 0.963, seconds=90.0, curve=SLOW), trial(2, 0.955, seconds=15.0)
     (passed,) = planning.make_plan([slow, quick], 5, 2, budget=400, workers=2, gone=280).passed_over
     assert (passed.trial.number, passed.epochs, passed.value) == (4, 3, 0.86)  # as in 120 s
+
+
+def test_a_plan_is_kept_for_the_same_question_whatever_is_gone_when_it_is_asked_again(tmp_path) -> None:
+    slow, quick = trial(4, 0.963, seconds=90.0, curve=SLOW), trial(2, 0.955, seconds=15.0)
+    path = tmp_path / "plan.json"
+
+    def plan(gone: float, about: str = "films", **changes):
+        asked = {"folds": 5, "seeds": 2, "budget": 150.0, "workers": 2, "final": "refit", "refits": 1} | changes
+        return planning.kept(path, [about], [slow, quick], **asked, price=pricing.of_search, gone=gone)
+
+    first = plan(gone=70)
+    assert first.folds < plan(gone=0, about="other films").folds
+    assert plan(gone=70) == first
+    assert plan(gone=0) == first, "what was done in a call that was killed is not done for nothing"
+    assert [one.trial for one in first.passed_over] == [slow]
+    assert plan(gone=0, budget=1000.0).folds == 5
+    path.write_text("{")
+    assert plan(gone=0).folds > first.folds

@@ -44,3 +44,19 @@ def test_the_time_left_follows_what_trainings_took_once_a_few_are_done(capsys, c
     lines = capsys.readouterr().err.splitlines()
     assert "3/10  fold 2 failed: 0.9" in lines[2]
     assert "4/10  fold 3 done: 0.9, about 3m00s left" in lines[3]
+
+
+def test_trainings_that_are_left_out_take_no_time_and_do_not_count(capsys, clock):
+    with printing.trainings(7, "folds", seconds=60.0) as bar:
+        for i in range(4):
+            bar.event(f"fold {i}", (1, 0.9))
+            clock.now += 30
+            if i == 3:
+                bar.left_out()
+                bar.left_out()
+            bar.done(f"fold {i}", "0.9", failed=False)
+        bar.left_out()
+        bar.done("fold 5", "0.9", failed=False)  # asked for once more after all
+    lines = capsys.readouterr().err.splitlines()
+    assert "4/5  fold 3 done: 0.9, about 30s left" in lines[3]
+    assert lines[4].endswith("5/5  fold 5 kept: 0.9")

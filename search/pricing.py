@@ -1,0 +1,141 @@
+"""What a finalist's trainings take: by what they took in the search, and what a fold does that the search did not.
+
+Called by `search.planning` before the folds, by `search.confirm` and `search.networks` with what folds took.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import mean
+
+from search.storage import TrialRecord
+from search.trainings import FoldResult
+from xraytune.batches import epoch_size
+
+START = 12.0
+"""Seconds until a worker has imported its framework and traced a first network, on two cores."""
+
+AFTER = 15.0
+"""Seconds for what follows the trainings: the test set's images, audit, figures, Grad-CAM and report, on two cores."""
+
+VIEWS = 13
+"""About how many shifted views there are, the clean one included."""
+
+SPARED = ("prefix", "validate", "views", "shifts")
+"""The phases that a final training is spared: its frozen prefix is kept, and it has no held-out images to look at."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a finalist takes, in seconds of one worker."""
+
+    training: float
+    """One training as in the search, without computing its frozen prefix."""
+
+    refit: float
+    """The final model's training."""
+
+    views: float = 0.0
+    """A fold's views through its frozen prefix: they are planned on the fold's own images."""
+
+    held_out: float = 0.0
+    """The held-out images of all folds together, beyond what the search did with its validation images (`--tta`)."""
+
+    features: Mapping[str, float] = field(default_factory=dict)
+    """Once, before or in the first folds: a frozen prefix's outputs of images for which the search did not need them,
+    by what they are of; finalists share them."""
+
+    def answers(self, folds: int) -> float:
+        """What one of so many folds answers beyond what the search's trial did."""
+        return self.views + self.held_out / folds
+
+    def fold(self, folds: int) -> float:
+        """One of so many folds."""
+        return self.training + self.answers(folds)
+
+
+def features_seconds(prices: Iterable[Price]) -> float:
+    """What all prefixes' outputs that are missing take together."""
+    together: dict[str, float] = {}
+    for price in prices:
+        for name, seconds in price.features.items():
+            together[name] = max(seconds, together.get(name, 0.0))
+    return sum(together.values())
+
+
+def of_search(trial: TrialRecord) -> Price:
+    """By what the trial took in the search alone; a pruned one's to its last epoch, unpruned."""
+    return Price(_seconds(trial, ("prefix",)), _seconds(trial, SPARED))
+
+
+def of_folds(trial: TrialRecord, *, images: int, validation: int, classes: int, shifts: bool) -> Price:
+    """A finalist's price on folds; the same as `of_search` where it is none of the families.
+
+    Views are drawn for each fold anew, so that those of a kept prefix go through it. Where a prefix's outputs are of
+    augmented copies, the search has the plain ones of its validation images alone and the copies of its training images
+    alone; folds hold out every image once and train on every image. Small shifts of each film, and of each view of it,
+    go through the whole network.
+
+    Args:
+        trial: a finalist.
+        images: of train and validation together.
+        validation: of them, how many were the search's validation images.
+        classes: how many.
+        shifts: whether answers are means over small shifts (`--tta`).
+    """
+    from xraytune.judging import PER_CLASS, PER_CLASS_PREFIX
+    from xraytune.model_file import SHIFTS
+    from xraytune.models import FAMILIES
+    from xraytune.models import cost as costs
+    from xraytune.models.plan import Plan
+
+    plain = of_search(trial)
+    if trial.config is None or trial.config.family not in FAMILIES:
+        return plain
+    cost, plan, machine = costs.cost(trial.config.values), Plan.of(trial.config.values), costs.measure_machine()
+    viewed = VIEWS * classes * (PER_CLASS_PREFIX if cost.prefix else PER_CLASS)
+    views, held_out, features = cost.prefix_seconds(machine, viewed), 0.0, {}
+    if cost.prefix and plan.copies and plan.augmentation:
+        name = f"{cost.backbone} at {plan.image_size}, {cost.prefix:.0f} operations"
+        features[name] = cost.prefix_seconds(machine, images - validation)
+        features[f"{name}, {plan.augmentation}"] = cost.prefix_seconds(machine, plan.copies * validation)
+    if shifts:
+        views += len(SHIFTS) * cost.answer_seconds(machine, viewed)
+        held_out = len(SHIFTS) * cost.answer_seconds(machine, images)
+    return Price(plain.training, plain.refit, views, held_out, features)
+
+
+def refit_seconds(price: Price, trial: TrialRecord, folds: Sequence[FoldResult], images: int) -> float:
+    """What a finalist's final training takes: by what its folds took, by the search where none is done.
+
+    Args:
+        price: from the search.
+        trial: the finalist.
+        folds: those of it that are done.
+        images: that it is trained on, all of them; a fold has all but those that it holds out, which makes its epochs
+            shorter only where an epoch takes all there are (`batches.epoch_size`).
+    """
+    from xraytune.models.plan import Plan
+
+    if not folds or trial.config is None:
+        return price.refit
+    share = Plan.of(trial.config.values).epoch_images
+    whole = epoch_size(images, share)
+    return mean(without(fold, SPARED) * whole / epoch_size(images - len(fold.indices), share) for fold in folds)
+
+
+def without(fold: FoldResult, phases: Sequence[str]) -> float:
+    """What a fold took but for some phases."""
+    return sum(seconds for phase, seconds in fold.result.seconds.items() if phase not in phases)
+
+
+def _seconds(trial: TrialRecord, spared: Sequence[str]) -> float:
+    from xraytune.models.plan import Plan
+
+    seconds = trial.seconds or 60.0
+    if trial.result:
+        seconds -= sum(trial.result.seconds.get(phase, 0.0) for phase in spared)
+    if trial.state == "PRUNED" and trial.config and trial.result:
+        seconds *= max(1.0, Plan.of(trial.config.values).epochs / trial.result.epochs)
+    return max(1.0, seconds)
