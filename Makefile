@@ -24,7 +24,7 @@ KEPT := RESULTS:results STORAGE:storage
 valued = $(if $($(word 1,$(subst :, ,$1))),--$(word 2,$(subst :, ,$1)) '$($(word 1,$(subst :, ,$1)))')
 switched = $(if $(filter-out 0 no false,$($(word 1,$(subst :, ,$1)))),--$(word 2,$(subst :, ,$1)))
 passed = $(foreach v,$1,$(call valued,$v)) $(foreach s,$2,$(call switched,$s))
-# FIX="cnn/blocks=3 dropout=0.2" holds hyperparameters at one value.
+# FIX="cnn/blocks=3 head/dropout=0.2" holds hyperparameters at one value.
 OPTIONS = $(call passed,$(VALUES),$(SWITCHES)) $(foreach f,$(FIX),--fix '$f')
 
 .PHONY: help

@@ -55,7 +55,7 @@ def _tables(done: list[Search]) -> Iterator[tuple[str, str]]:
     tables: dict[str, list[Search]] = {}
     for search in done:
         longer = "" if search.retraining == searches.half(search.time) else f" retrained {search.retraining}"
-        tables.setdefault(f"searches {search.set}{longer}", []).append(search)
+        tables.setdefault(f"searches {search.set} {search.time}{longer}", []).append(search)
     for name, those in tables.items():
         yield name, _searches(those)
 

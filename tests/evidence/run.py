@@ -13,6 +13,7 @@ form was decided on the rest. The real films are found by XRAYTUNE_DATA, pretrai
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
@@ -23,6 +24,13 @@ from tests.evidence.sets import PLANTED, SETS
 
 app = typer.Typer(add_completion=False, help=__doc__, rich_markup_mode=None)
 Workers = Annotated[int, typer.Option(min=1, help="Processes of one thread each.")]
+
+
+def _minutes(value: str) -> str:
+    """Checked here, before a search has run for nothing."""
+    if value and not re.fullmatch(r"[1-9]\d*m", value):
+        raise typer.BadParameter("in whole minutes: 4m")
+    return value
 
 
 @app.command("networks")
@@ -53,8 +61,10 @@ def make_finals(workers: Workers = 2) -> None:
 @app.command("searches")
 def run_searches(
     on: Annotated[str, typer.Option(help=f"One of {', '.join(SETS)}.")] = "marker",
-    time: Annotated[str, typer.Option(help="A search, in minutes.")] = "4m",
-    retraining: Annotated[str, typer.Option(help="Its retraining, in minutes; half of --time if not given.")] = "",
+    time: Annotated[str, typer.Option(callback=_minutes, help="A search, in minutes: 4m.")] = "4m",
+    retraining: Annotated[
+        str, typer.Option(callback=_minutes, help="Its retraining, in minutes; half of --time if not given.")
+    ] = "",
     seeds: Annotated[int, typer.Option(min=1)] = 3,
 ) -> None:
     """Search with both objectives, equal time, retrain each winner; another `--retraining` is of the same searches."""

@@ -82,13 +82,15 @@ class Search:
             _call("search.run", *options, *study, *(["--resume"] if began else []))
         _call("search.retrain", "best", *study, "--time", self.retraining)
         self.kept.mkdir(exist_ok=True)
-        for name in ("predictions.csv", "metrics.json"):  # the figures last: they say that it is done
-            shutil.copy(self.results / self.name / "winner" / name, self.kept / name)
+        study = self.results / self.name
+        shutil.copy(study / "winner" / "predictions.csv", self.kept)
+        shutil.move(study / "confirmation", self.kept / "confirmation")  # another retraining trains all of its own
+        shutil.copy(study / "winner" / "metrics.json", self.kept)  # the figures last: they say that it is done
 
 
 def half(time: str) -> str:
-    """Half of a search's minutes."""
-    return f"{int(time.removesuffix('m')) // 2}m"
+    """Half of a search's minutes, one at least."""
+    return f"{max(int(time.removesuffix('m')) // 2, 1)}m"
 
 
 def done() -> Iterator[Search]:

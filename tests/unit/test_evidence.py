@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
-from tests.evidence import networks, page, scores, searches
+from tests.evidence import networks, page, run, scores, searches
 from tests.evidence.scores import Network
 
 REACHES = (0.5, 1.0, 2.0)
@@ -83,21 +84,34 @@ def test_searches_that_answer_alike_do_not_differ():
     assert all(interval.value == interval.low == interval.high == 0 for interval in found.values())
 
 
-def test_each_retraining_of_the_same_searches_has_its_table_and_one_without_a_place_is_told(tmp_path, monkeypatch):
+def test_searches_of_one_length_and_one_retraining_have_their_table_and_one_without_a_place_is_told(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(networks, "RESULTS", tmp_path)
     monkeypatch.setattr(searches, "FOLDER", tmp_path / "searches")
     monkeypatch.setattr(page, "PAGE", tmp_path / "page.md")
-    page.PAGE.write_text("<!-- searches machine -->\nold\n<!-- end searches machine -->\n", encoding="utf-8")
+    page.PAGE.write_text("<!-- searches machine 4m -->\nold\n<!-- end searches machine 4m -->\n", encoding="utf-8")
     for objective, right in (("clean", 6), ("robust", 16)):
-        for retraining in ("2m", "4m"):
-            kept = searches.Search("machine", objective, 0, "4m", retraining).kept
+        for time, retraining in (("4m", "2m"), ("4m", "4m"), ("8m", "4m")):
+            kept = searches.Search("machine", objective, 0, time, retraining).kept
             kept.mkdir(parents=True)
             predictions(right).to_csv(kept / "predictions.csv", index=False)
             overall = {name: [right / 20, 0.0, 1.0] for name in searches.FIGURES}
             figures = {"test": {"overall": overall, "positive": 1}}
             (kept / "metrics.json").write_text(json.dumps(figures), encoding="utf-8")
-    assert page.write(list(searches.done())) == {"searches machine": True, "searches machine retrained 4m": False}
+    assert page.write(list(searches.done())) == {
+        "searches machine 4m": True,
+        "searches machine 4m retrained 4m": False,
+        "searches machine 8m": False,
+    }
     text = page.PAGE.read_text(encoding="utf-8")
     assert "old" not in text
     assert "| robust | 0 | 0.800 (0.000 – 1.000) |" in text
     assert "| robust − clean | mean | +0.250 (" in text
+
+
+@pytest.mark.parametrize("asked", ["90s", "1h", "4", "0m"])
+def test_searches_of_anything_but_whole_minutes_are_refused_before_they_run(asked):
+    found = CliRunner().invoke(run.app, ["searches", "--time", asked])
+    assert found.exit_code == 2
+    assert "in whole minutes" in found.output
