@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import xraytune  # isort: skip  # noqa: F401  before Keras and with it TensorFlow, which reads what it sets once
 import keras_tuner
 
 from spaces import discovery

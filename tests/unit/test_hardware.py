@@ -87,3 +87,21 @@ def test_onednn_is_asked_for_unless_the_user_says_otherwise(own, found):
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.split() == [found]
+
+
+def test_whoever_imports_spaces_alone_has_asked_for_onednn_before_tensorflow_is_imported():
+    code = """
+import os, sys
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name in {"keras", "tensorflow"}:
+            print(name, os.environ.get("TF_ENABLE_ONEDNN_OPTS"))
+sys.meta_path.insert(0, Watch())
+import spaces
+"""
+    kept = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=kept, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "keras 1" in done.stdout.splitlines()
+    assert "None" not in done.stdout
