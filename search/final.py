@@ -8,7 +8,6 @@ import functools
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,16 +25,18 @@ from search import (
     pricing,
     printing,
     report,
+    rivals,
     trainings,
     winner,
 )
 from search.comparison import Bench
 from search.confirm import Confirmed
-from search.networks import Share, Trained
+from search.networks import Share
 from search.planning import Plan
+from search.rivals import Retrained
 from search.storage import StudyView, TrialRecord
 from search.suggest import declared, signature
-from search.trainings import FoldTask, NetworkTask, PredictTask, Recipe, RefitTask
+from search.trainings import FoldTask, PredictTask, Recipe, RefitTask, image_size
 from search.workers import Workers
 from xraytune import artifacts, data, hardware, makeup, metrics, thresholds
 from xraytune.data import arrays, cache
@@ -48,15 +49,6 @@ from xraytune.trial_data import TrialData
 
 if TYPE_CHECKING:
     from search.retrain import Options
-
-
-@dataclass(frozen=True)
-class _Retrained:
-    """A recipe of the study trained on train + validation, for `--compare-recipes`."""
-
-    name: str
-    trial: TrialRecord
-    network: Trained
 
 
 class Retraining:
@@ -87,11 +79,11 @@ class Retraining:
         recipe = self._recipe(dataset)
         labels, patients = np.asarray(recipe.data.labels), np.asarray(recipe.data.patients)
         plan = self._plan(recipe, labels, patients, budget, workers)
-        rivals = comparison.refits(self.study, networks.everything(recipe), self.cache) if self._recipes_too else []
-        printing.plan(self.study, plan, self.finalists, self.options, budget, dataset, [t for _, t, _ in rivals])
+        recipes = comparison.refits(self.study, networks.everything(recipe), self.cache) if self._recipes_too else []
+        printing.plan(self.study, plan, self.finalists, self.options, budget, dataset, [t for _, t, _ in recipes])
         folds = data.folds(labels.tolist(), patients.tolist(), plan.folds, self.spec.seed)
         target = self.study.folder / "winner"
-        at_once = min(workers, max(plan.trainings, plan.refits, len(rivals)))
+        at_once = min(workers, max(plan.trainings, plan.refits, len(recipes)))
         with Workers(at_once, max(1, hardware.cores() // workers)) as pool:
             confirmed = self._confirm(plan, recipe, folds, pool, budget)
             choice = winner.choose(
@@ -105,7 +97,7 @@ class Retraining:
                 objective=self.spec.objective,
             )  # fmt: skip
             members = self._networks(choice, plan, recipe, pool, budget)
-            retrained = self._rivals(rivals, pool)
+            retrained = self._rivals(recipes, pool)
             with winner.whole(target) as folder:
                 self._save(folder, choice, fitted, members, recipe, dataset)
                 found = self._judge(folder, pool, choice, fitted, confirmed, plan, dataset, recipe, retrained)
@@ -161,7 +153,7 @@ class Retraining:
             images=len(dataset.select("train")),
         )
         self._check_space(context)
-        sizes = {self._size(t) for t in trained}
+        sizes = {image_size(t) for t in trained}
         with printing.progress() as progress:
             pools = arrays.pools(dataset, sizes, progress)
         trial_data = TrialData.of(
@@ -188,13 +180,6 @@ class Retraining:
                 f"The space {spec.space!r} is not the one that study {spec.name!r} was searched with: it declares "
                 "other hyperparameters, ranges or defaults now. Bring it back, or search anew: python -m search.run"
             )
-
-    @staticmethod
-    def _size(trial: TrialRecord) -> int:
-        from xraytune.models.plan import Plan as TrainingPlan
-
-        assert trial.config is not None
-        return TrainingPlan.of(trial.config.values).image_size or 224
 
     @property
     def _recipes_too(self) -> bool:
@@ -243,17 +228,13 @@ class Retraining:
             self.phases["final training"] = time.monotonic() - begun
         return found
 
-    def _rivals(self, rivals: Sequence[tuple[str, TrialRecord, RefitTask]], pool: Workers) -> list[_Retrained]:
-        """The study's recipes trained on train + validation, one network each, beyond the bound of `--time`."""
-        if not rivals:
-            return []
+    def _rivals(self, recipes: Sequence[tuple[str, TrialRecord, RefitTask]], pool: Workers) -> list[Retrained]:
+        """The study's recipes, trained as the final model was."""
         begun = time.monotonic()
-        found = networks.train(
-            [(f"recipe {name}", task) for name, _, task in rivals], pool, "training the study's recipes",
-            each=max(pricing.of_search(t).refit for _, t, _ in rivals), deadline=None,
-        )  # fmt: skip
-        self.phases["recipes"] = time.monotonic() - begun
-        return [_Retrained(name, trial, network) for (name, trial, _), network in zip(rivals, found, strict=True)]
+        found = rivals.train(recipes, pool)
+        if recipes:
+            self.phases["recipes"] = time.monotonic() - begun
+        return found
 
     def _save(
         self,
@@ -269,7 +250,7 @@ class Retraining:
         for i, share in enumerate(shares):
             name = "model.keras" if len(shares) == 1 else f"model-{i + 1}.keras"
             shutil.copyfile(share.path, folder / name)
-            member = Member(name, artifacts.sha256(folder / name), self._size(share.trial), share.weight)
+            member = Member(name, artifacts.sha256(folder / name), image_size(share.trial), share.weight)
             members.append(member.to_json())
         artifacts.write_text(folder / "SHA256SUMS", "".join(f"{m['sha256']}  {m['file']}\n" for m in members))
         first = trainings.pool_of(recipe.data, members[0]["image_size"])
@@ -316,7 +297,7 @@ class Retraining:
         plan: Plan,
         dataset: Dataset,
         recipe: Recipe,
-        rivals: Sequence[_Retrained],
+        compared_with: Sequence[Retrained],
     ) -> dict[str, Any]:
         """Open the test set; every figure of it, kept as `metrics.json` and `predictions.csv`."""
         card = read_card(folder)
@@ -331,12 +312,12 @@ class Retraining:
                 "policy": card.policy,
                 "sha256": [m.sha256 for m in members],
                 "test_fingerprint": dataset.test_fingerprint,
-                **({"compared": [r.name for r in rivals]} if rivals else {}),
+                **({"compared": [r.name for r in compared_with]} if compared_with else {}),
             },
         )
         begun = time.monotonic()
         with printing.progress() as progress:
-            sizes = {m.image_size for m in members} | {self._size(r.trial) for r in rivals}
+            sizes = {m.image_size for m in members} | {r.image_size for r in compared_with}
             squares = {size: arrays.test(dataset, size, progress) for size in sizes}
         outcome = next(pool.run([PredictTask(folder, squares)]))
         if outcome.error:
@@ -361,9 +342,11 @@ class Retraining:
             "out_of_fold": comparison.out_of_fold(pooled, choice, confirmed),
             "recipes": comparison.on_validation(pooled, self.study, choice.winner.trial),
             "test": comparison.on_test(
-                tested, Answers(probabilities, card.threshold), self._answers_of(rivals, pool, squares)
+                tested,
+                Answers(probabilities, card.threshold),
+                rivals.answers(compared_with, pool, squares, self.spec.max_epochs),
             ),
-            "untrained": [{"name": r.name, "why": r.network.error} for r in rivals if r.network.error],
+            "untrained": [{"name": r.name, "why": r.network.error} for r in compared_with if r.network.error],
         }
         self.phases["test set"] = time.monotonic() - begun
         full = {
@@ -403,24 +386,6 @@ class Retraining:
         if outcome.error or not np.isfinite(outcome.value).all():
             why = outcome.error or "its probabilities are not finite"
             raise FatalError(f"The saved model can't be used, so the test set stays closed: {why}")
-
-    def _answers_of(
-        self, rivals: Sequence[_Retrained], pool: Workers, squares: Mapping[int, Path]
-    ) -> list[comparison.Rival]:
-        """What the retrained recipes say of the test set, as their networks give it, at 0.5."""
-        able = [r for r in rivals if not r.network.error]
-        tasks = [NetworkTask(r.network.path, r.network.sha256, squares[Retraining._size(r.trial)]) for r in able]
-        found: dict[int, Answers] = {}
-        for outcome in pool.run(tasks):
-            if outcome.error:
-                raise FatalError(f"The network of recipe {able[outcome.index].name} could not be used: {outcome.error}")
-            found[outcome.index] = Answers(outcome.value)
-        return [
-            comparison.Rival(
-                r.name, r.trial.number, found[i], comparison.adapted(r.name, r.trial, self.spec.max_epochs)
-            )
-            for i, r in enumerate(able)
-        ]
 
 
 def _name(task: FoldTask) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from search.storage import TrialRecord
 from search.workers import Report
 from xraytune import __version__, artifacts
 from xraytune.errors import TrialError
@@ -147,6 +148,14 @@ def _train(
             training.clock.deadline = None  # what `finish` looks at is needed
             return training, cut
         training.clock.deadline = deadline
+
+
+def image_size(trial: TrialRecord) -> int:
+    """The edge of a trial's images; 224 where its values don't say."""
+    from xraytune.models.plan import Plan
+
+    assert trial.config is not None
+    return Plan.of(trial.config.values).image_size or 224
 
 
 def pool_of(data: TrialData, size: int) -> NDArray[np.uint8]:

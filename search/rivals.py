@@ -1,0 +1,76 @@
+"""The study's published recipes trained as the final model is, one network each, and what they say of the test set.
+
+For `--compare-recipes`. Called by `search.final`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from search import comparison, networks, pricing
+from search.networks import Trained
+from search.storage import TrialRecord
+from search.trainings import NetworkTask, RefitTask, image_size
+from search.workers import Workers
+from xraytune.errors import FatalError
+from xraytune.evaluation import Answers
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """A recipe of the study trained on train + validation."""
+
+    name: str
+    trial: TrialRecord
+    network: Trained
+
+    @property
+    def image_size(self) -> int:
+        """Of its images."""
+        return image_size(self.trial)
+
+
+def train(recipes: Sequence[tuple[str, TrialRecord, RefitTask]], pool: Workers) -> list[Retrained]:
+    """Train them, beyond the bound of `--time`.
+
+    Args:
+        recipes: from `comparison.refits`.
+        pool: who trains.
+
+    Raises:
+        FatalError: as `networks.train`.
+    """
+    found = networks.train(
+        [(f"recipe {name}", task) for name, _, task in recipes], pool, "training the study's recipes",
+        each=max((pricing.of_search(trial).refit for _, trial, _ in recipes), default=0.0), deadline=None,
+    )  # fmt: skip
+    return [Retrained(name, trial, network) for (name, trial, _), network in zip(recipes, found, strict=True)]
+
+
+def answers(
+    rivals: Sequence[Retrained], pool: Workers, images: Mapping[int, Path], max_epochs: int
+) -> list[comparison.Rival]:
+    """What they say of decoded images, as their networks give it, at 0.5; those that could not be trained left out.
+
+    Args:
+        rivals: from `train`.
+        pool: who answers.
+        images: decoded ones by edge.
+        max_epochs: the study's bound on epochs, 0 for none.
+
+    Raises:
+        FatalError: a kept network can't be used.
+    """
+    able = [r for r in rivals if not r.network.error]
+    tasks = [NetworkTask(r.network.path, r.network.sha256, images[r.image_size]) for r in able]
+    found: dict[int, Answers] = {}
+    for outcome in pool.run(tasks):
+        if outcome.error:
+            raise FatalError(f"The network of recipe {able[outcome.index].name} could not be used: {outcome.error}")
+        found[outcome.index] = Answers(outcome.value)
+    return [
+        comparison.Rival(r.name, r.trial.number, found[i], comparison.adapted(r.name, r.trial, max_epochs))
+        for i, r in enumerate(able)
+    ]
