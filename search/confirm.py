@@ -211,7 +211,7 @@ class Schedule:
             begins = now + self._first_round(trial)
             each = (self.end_of_folds() - begins) / math.ceil(left / self.plan.workers)
             # what it answers follows its deadline
-            deadline = begins + each - self.plan.price(trial).answers(self.plan.folds)
+            deadline = min(begins + each, self.end_of_folds()) - self.plan.price(trial).answers(self.plan.folds)
             return replace(task, deadline=max(now, deadline), needed=True)
         series = (task.trial, task.repeat)
         if series in self._left_out or now + 0.8 * self._seconds(trial) > self.end_of_folds():
@@ -276,6 +276,7 @@ def run(
             done[i] = kept
             on_done(task, kept, "")
     missing: list[int] = []
+    told: set[int] = set()
 
     def record(outcome: Outcome) -> None:
         i = missing[outcome.index]
@@ -294,9 +295,11 @@ def run(
         on_event(wanted[missing[position]], told)
 
     def start(position: int) -> FoldTask | None:
-        task = schedule.start(missing[position])
-        if task is None:
-            on_left_out(wanted[missing[position]])
+        i = missing[position]
+        task = schedule.start(i)
+        if task is None and i not in told:
+            told.add(i)
+            on_left_out(wanted[i])
         return task
 
     while True:

@@ -45,6 +45,7 @@ from xraytune.errors import FatalError, InputError, StudyError, WeightsError
 from xraytune.evaluation import Answers
 from xraytune.model_file import Member, ModelCard, read_card, write_card
 from xraytune.models import backbones
+from xraytune.records import Objective
 from xraytune.trial_data import TrialData
 
 if TYPE_CHECKING:
@@ -192,11 +193,11 @@ class Retraining:
         price = functools.partial(
             pricing.of_folds,
             images=len(labels), validation=len(labels) - recipe.context.images, classes=len(self.spec.classes),
-            shifts=self.options.tta,
+            robust=self.spec.objective == Objective.ROBUST, shifts=self.options.tta,
         )  # fmt: skip
         options = self.options
         return planning.kept(
-            self.cache / "plan.json", [recipe.data.fingerprint, options.tta], self.finalists,
+            self.cache / "plan.json", [recipe.data.fingerprint, options.tta, options.time], self.finalists,
             folds=min(options.folds, fewest), seeds=options.seeds, budget=budget, workers=workers,
             final=options.final, refits=options.refits, price=price, gone=time.monotonic() - self.started,
         )  # fmt: skip

@@ -16,8 +16,9 @@ from typing import Any
 from search import pricing
 from search.pricing import AFTER, START, Price
 from search.storage import TrialRecord
+from search.workers import KEPT
 from xraytune import __version__, artifacts
-from xraytune.errors import ArtifactError
+from xraytune.errors import ArtifactError, FatalError
 
 _NUMBERS = ("folds", "seeds", "seconds", "after", "workers", "refits", "final")
 """What is kept of a plan beside its finalists."""
@@ -141,31 +142,40 @@ def kept(path: Path, about: Sequence[Any], finalists: Sequence[TrialRecord], **a
     """The plan that was made for the same and kept, else `make_plan`'s, kept now: a killed retraining goes on with it.
 
     A plan of another number of folds would begin with none of those that are done; and what is gone when a plan is made
-    (images decoded then, or before) is not the same a second time.
+    (images decoded then, or before) is not the same a second time. Where no fold is done there is nothing to go on
+    with.
 
     Args:
-        path: of the file.
-        about: what the plan is for, beside the finalists and what is asked: plain values.
+        path: of the file, beside the folds.
+        about: what the plan is for, beside the finalists and what is asked: plain values; the time as it was given.
         finalists: as `make_plan`.
-        asked: its other arguments.
+        asked: its other arguments. A budget that follows from the search may grow with it; another one is no other
+            question.
+
+    Raises:
+        FatalError: it can't be kept.
     """
-    price, gone = asked.pop("price"), asked.pop("gone")
+    price, gone, budget = (asked.pop(name) for name in ("price", "gone", "budget"))
     parts = [__version__, [(t.number, t.value, t.seconds) for t in finalists], list(about), asked]
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
     try:
         plain = artifacts.read_json(path)
-        if plain.pop("key") == key:
+        if plain.pop("key") == key and any(path.parent.glob("trial-*.npz")):
+            plain["seconds"] += gone - plain.pop("gone")
             trials = {t.number: t for t in finalists}
             chosen = tuple(trials[number] for number in plain.pop("finalists"))
             over = tuple(Attainable(**one | {"trial": trials[one["trial"]]}) for one in plain.pop("passed_over"))
             return Plan(finalists=chosen, passed_over=over, prices={t.number: price(t) for t in chosen}, **plain)
     except (ArtifactError, KeyError, TypeError, AttributeError):
         pass  # none, or none that can be read: it is made again
-    plan = make_plan(finalists, **asked, price=price, gone=gone)
-    plain = {name: getattr(plan, name) for name in _NUMBERS} | {"key": key}
+    plan = make_plan(finalists, **asked, budget=budget, price=price, gone=gone)
+    plain = {name: getattr(plan, name) for name in _NUMBERS} | {"key": key, "gone": gone}
     plain["finalists"] = [t.number for t in plan.finalists]
     plain["passed_over"] = [{**vars(one), "trial": one.trial.number} for one in plan.passed_over]
-    artifacts.write_json(path, plain)
+    try:
+        artifacts.write_json(path, plain)
+    except OSError as error:
+        raise FatalError(f"{path} can't be kept: {error.strerror}. {KEPT}") from None
     return plan
 
 

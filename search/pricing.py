@@ -37,22 +37,26 @@ class Price:
     """The final model's training."""
 
     views: float = 0.0
-    """A fold's views through its frozen prefix: they are planned on the fold's own images."""
+    """A fold's views through its frozen prefix, in its first epoch: they are planned on the fold's own images."""
+
+    finish: float = 0.0
+    """Of each fold after its last epoch, beyond what the search's trial did then: views under the clean objective,
+    small shifts of them (`--tta`)."""
 
     held_out: float = 0.0
-    """The held-out images of all folds together, beyond what the search did with its validation images (`--tta`)."""
+    """The same of the held-out images of all folds together."""
 
     features: Mapping[str, float] = field(default_factory=dict)
     """Once, before or in the first folds: a frozen prefix's outputs of images for which the search did not need them,
     by what they are of; finalists share them."""
 
     def answers(self, folds: int) -> float:
-        """What one of so many folds answers beyond what the search's trial did."""
-        return self.views + self.held_out / folds
+        """What follows the last epoch of one of so many folds."""
+        return self.finish + self.held_out / folds
 
     def fold(self, folds: int) -> float:
         """One of so many folds."""
-        return self.training + self.answers(folds)
+        return self.training + self.views + self.answers(folds)
 
 
 def features_seconds(prices: Iterable[Price]) -> float:
@@ -69,7 +73,7 @@ def of_search(trial: TrialRecord) -> Price:
     return Price(_seconds(trial, ("prefix",)), _seconds(trial, SPARED))
 
 
-def of_folds(trial: TrialRecord, *, images: int, validation: int, classes: int, shifts: bool) -> Price:
+def of_folds(trial: TrialRecord, *, images: int, validation: int, classes: int, robust: bool, shifts: bool) -> Price:
     """A finalist's price on folds; the same as `of_search` where it is none of the families.
 
     Views are drawn for each fold anew, so that those of a kept prefix go through it. Where a prefix's outputs are of
@@ -82,28 +86,34 @@ def of_folds(trial: TrialRecord, *, images: int, validation: int, classes: int, 
         images: of train and validation together.
         validation: of them, how many were the search's validation images.
         classes: how many.
+        robust: whether every epoch looks at the views, or the last one alone.
         shifts: whether answers are means over small shifts (`--tta`).
     """
     from xraytune.judging import PER_CLASS, PER_CLASS_PREFIX
     from xraytune.model_file import SHIFTS
-    from xraytune.models import FAMILIES
     from xraytune.models import cost as costs
     from xraytune.models.plan import Plan
 
     plain = of_search(trial)
-    if trial.config is None or trial.config.family not in FAMILIES:
+    if trial.config is None:
         return plain
-    cost, plan, machine = costs.cost(trial.config.values), Plan.of(trial.config.values), costs.measure_machine()
+    try:
+        cost = costs.cost(trial.config.values)
+    except (KeyError, ValueError):  # of a space of the user's own, whose family may have the name of one of ours
+        return plain
+    plan, machine = Plan.of(trial.config.values), costs.measure_machine()
     viewed = VIEWS * classes * (PER_CLASS_PREFIX if cost.prefix else PER_CLASS)
-    views, held_out, features = cost.prefix_seconds(machine, viewed), 0.0, {}
+    views, finish, held_out, features = cost.prefix_seconds(machine, viewed), 0.0, 0.0, {}
     if cost.prefix and plan.copies and plan.augmentation:
         name = f"{cost.backbone} at {plan.image_size}, {cost.prefix:.0f} operations"
         features[name] = cost.prefix_seconds(machine, images - validation)
         features[f"{name}, {plan.augmentation}"] = cost.prefix_seconds(machine, plan.copies * validation)
+    if not robust:
+        views, finish = 0.0, views
     if shifts:
-        views += len(SHIFTS) * cost.answer_seconds(machine, viewed)
+        finish += len(SHIFTS) * cost.answer_seconds(machine, viewed)
         held_out = len(SHIFTS) * cost.answer_seconds(machine, images)
-    return Price(plain.training, plain.refit, views, held_out, features)
+    return Price(plain.training, plain.refit, views, finish, held_out, features)
 
 
 def refit_seconds(price: Price, trial: TrialRecord, folds: Sequence[FoldResult], images: int) -> float:

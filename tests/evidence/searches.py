@@ -84,8 +84,8 @@ class Search:
         self.kept.mkdir(exist_ok=True)
         study = self.results / self.name
         shutil.copy(study / "winner" / "predictions.csv", self.kept)
+        shutil.copy(study / "winner" / "metrics.json", self.kept)  # after these: they say that it is done
         shutil.move(study / "confirmation", self.kept / "confirmation")  # another retraining trains all of its own
-        shutil.copy(study / "winner" / "metrics.json", self.kept)  # the figures last: they say that it is done
 
 
 def half(time: str) -> str:

@@ -158,10 +158,10 @@ def record(number, seconds=10.0):
     return TrialRecord(number, "COMPLETE", (0.9,), point, result, "", "", {}, None, None, {})
 
 
-def priced(family, *, shifts=False, **values):
+def priced(family, *, robust=False, shifts=False, **values):
     point = config(space(families=(family,), weights={"vgg16": ""}), family=family, **values)
     trial = dataclasses.replace(record(0), config=point)
-    return pricing.of_folds(trial, images=1000, validation=150, classes=2, shifts=shifts)
+    return pricing.of_folds(trial, images=1000, validation=150, classes=2, robust=robust, shifts=shifts)
 
 
 VGG = {"vgg_frozen__image_size": 64}
@@ -174,7 +174,16 @@ def test_a_folds_price_holds_its_views_through_a_frozen_prefix_and_its_small_shi
     assert shifted.answers(5) > 2 * views, "views are shifted too"
     assert 0 < priced("cnn", shifts=True).answers(5) < shifted.answers(5) - views
     assert shifted.answers(3) > shifted.answers(5), "fewer folds hold out more"
-    assert priced("vgg_frozen", **VGG).fold(5) == 10 + views
+    early = priced("vgg_frozen", robust=True, **VGG)
+    assert priced("vgg_frozen", **VGG).fold(5) == early.fold(5) == 10 + views
+    assert early.answers(5) == 0, "every epoch looks at them, the first one too"
+
+
+def test_a_family_of_the_user_s_own_with_the_name_of_one_of_ours_is_priced_by_the_search_alone():
+    point = TrialConfig("cnn", {"family": "cnn", "blocks": 3}, seed=1)
+    trial = dataclasses.replace(record(0), config=point)
+    price = pricing.of_folds(trial, images=1000, validation=150, classes=2, robust=True, shifts=True)
+    assert price == pricing.of_search(trial)
 
 
 def test_what_a_search_with_augmented_copies_did_not_compute_of_a_prefix_is_priced_once():
@@ -285,7 +294,7 @@ def test_where_the_best_finalist_can_not_be_trained_the_next_one_is_needed(fold)
 
 
 def test_a_needed_fold_s_time_leaves_room_for_what_it_answers_and_the_first_have_their_prefix_to_compute(fold):
-    price = pricing.Price(10.0, 10.0, views=4.0, features={"vgg16": 20.0})
+    price = pricing.Price(10.0, 10.0, finish=4.0, features={"vgg16": 20.0})
     plan = Plan((record(0),), folds=3, seeds=1, seconds=0.0, workers=1, prices={0: price})
     wanted = [dataclasses.replace(fold, fold=f) for f in range(3)]
     now = time.monotonic()
@@ -293,6 +302,8 @@ def test_a_needed_fold_s_time_leaves_room_for_what_it_answers_and_the_first_have
     assert schedule.start(0).deadline == pytest.approx(now + 32 + 21 - 4, abs=1)
     schedule.ended(0, finished())
     assert schedule.start(1).deadline == pytest.approx(now + 95 / 2 - 4, abs=1)
+    short = Schedule(plan, wanted, end=now + 30)  # the folds have 5 s, fewer than the prefix takes
+    assert short.start(0).deadline == pytest.approx(now + 1, abs=1)
 
 
 def test_time_is_kept_back_for_no_finalist_that_failed(fold):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from search import planning, pricing
 from tests.made_studies import trial
+from xraytune.errors import FatalError
 
 
 def test_a_plan_shrinks_seeds_then_finalists_then_folds_and_never_below_one_by_three_by_one() -> None:
@@ -103,15 +106,36 @@ def test_a_plan_is_kept_for_the_same_question_whatever_is_gone_when_it_is_asked_
     slow, quick = trial(4, 0.963, seconds=90.0, curve=SLOW), trial(2, 0.955, seconds=15.0)
     path = tmp_path / "plan.json"
 
-    def plan(gone: float, about: str = "films", **changes):
+    def plan(gone: float, about: str = "films", finalists=(slow, quick), **changes):
         asked = {"folds": 5, "seeds": 2, "budget": 150.0, "workers": 2, "final": "refit", "refits": 1} | changes
-        return planning.kept(path, [about], [slow, quick], **asked, price=pricing.of_search, gone=gone)
+        return planning.kept(path, [about], finalists, **asked, price=pricing.of_search, gone=gone)
 
     first = plan(gone=70)
-    assert first.folds < plan(gone=0, about="other films").folds
+    assert first.folds < plan(gone=0).folds, "no fold is done: there is nothing to go on with"
     assert plan(gone=70) == first
-    assert plan(gone=0) == first, "what was done in a call that was killed is not done for nothing"
-    assert [one.trial for one in first.passed_over] == [slow]
-    assert plan(gone=0, budget=1000.0).folds == 5
-    path.write_text("{")
-    assert plan(gone=0).folds > first.folds
+    (tmp_path / "trial-0002-seed-0-fold-0.npz").touch()
+    again = plan(gone=10)
+    assert replace(again, seconds=first.seconds) == first
+    assert again.seconds == first.seconds - 60
+    assert [one.trial for one in again.passed_over] == [slow]
+    assert plan(gone=10, budget=200.0) == again, "the search went on, and with it the time that was not given"
+    for changed in ({"about": "other films"}, {"finalists": (quick, slow)}, {"seeds": 1}):
+        path.unlink()
+        assert plan(gone=70) == first
+        assert plan(gone=0, **changed).folds > first.folds
+
+
+@pytest.mark.parametrize("damaged", ["{", "[]", "{}", '{"key": "a"}'])
+def test_a_damaged_plan_is_made_again(tmp_path, damaged: str) -> None:
+    (tmp_path / "trial-0000-seed-0-fold-0.npz").touch()
+    asked = {"folds": 5, "seeds": 2, "budget": 900.0, "workers": 2, "final": "refit", "refits": 1, "gone": 0.0}
+    first = planning.kept(tmp_path / "plan.json", [], [trial(0)], **asked, price=pricing.of_search)
+    (tmp_path / "plan.json").write_text(damaged)
+    assert planning.kept(tmp_path / "plan.json", [], [trial(0)], **asked, price=pricing.of_search) == first
+
+
+def test_a_plan_that_can_not_be_kept_is_one_message(tmp_path) -> None:
+    (tmp_path / "confirmation").write_text("in the way")
+    asked = {"folds": 5, "seeds": 2, "budget": 900.0, "workers": 2, "final": "refit", "refits": 1, "gone": 0.0}
+    with pytest.raises(FatalError, match=r"plan\.json can't be kept: "):
+        planning.kept(tmp_path / "confirmation" / "plan.json", [], [trial(0)], **asked, price=pricing.of_search)
