@@ -92,11 +92,13 @@ class Workshop:
     """By reach."""
 
     def network(self, config: TrialConfig, target: Path) -> None:
-        """Train one and keep all that it answers."""
+        """Train one and keep all that it answers; that it answers on the test films stands in the set's ledger."""
+        from search import ledger
         from xraytune.errors import TrialError
         from xraytune.training import Training
 
         started = time.process_time()
+        target.parent.mkdir(parents=True, exist_ok=True)
         kept: dict[str, Any] = {"values": json.dumps(dict(config.values))}
         try:
             training = Training(self.space, config, dataclasses.replace(self.data, views=()))
@@ -104,6 +106,8 @@ class Workshop:
             while not training.step().done and time.process_time() - begun < SECONDS:
                 pass
             training.finish()
+            opened = {"what": f"evidence, network {target.stem}", "test_fingerprint": self.dataset.test_fingerprint}
+            ledger.append(target.parent, opened)
             test = np.load(arrays.test(self.dataset, training.pool.shape[1]))
             kept |= _answers(training, self.data, self.views, test)
             kept["test_labels"] = np.array([image.label for image in self.dataset.select("test")], np.int32)
@@ -112,7 +116,6 @@ class Workshop:
         except TrialError as error:
             kept["failed"] = str(error)
         kept["seconds"] = time.process_time() - started
-        target.parent.mkdir(parents=True, exist_ok=True)
         with artifacts.atomic_write(target) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, **kept)
         seconds, failed = kept["seconds"], kept.get("failed", "")
