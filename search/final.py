@@ -223,8 +223,7 @@ class Retraining:
     def _networks(self, choice: winner.Choice, plan: Plan, recipe: Recipe, pool: Workers, budget: float) -> list[Share]:
         """The final model's networks."""
         begun = time.monotonic()
-        prices = {c.trial.number: plan.price(c.trial) for c, _ in choice.finalists}
-        found = networks.final(choice, recipe, self.cache, pool, prices, self.started + budget - pricing.AFTER)
+        found = networks.final(choice, plan, recipe, self.cache, pool, self.started + budget - pricing.AFTER)
         if choice.kind != "folds":
             self.phases["final training"] = time.monotonic() - begun
         return found

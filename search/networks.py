@@ -12,7 +12,7 @@ import numpy as np
 
 from search import pricing, printing
 from search.confirm import Confirmed
-from search.pricing import Price
+from search.planning import Plan
 from search.storage import TrialRecord
 from search.trainings import Recipe, RefitTask, refit_digest
 from search.winner import Choice
@@ -65,17 +65,15 @@ class Share:
     epochs: int
 
 
-def final(
-    choice: Choice, recipe: Recipe, folder: Path, pool: Workers, prices: Mapping[int, Price], deadline: float
-) -> list[Share]:
+def final(choice: Choice, plan: Plan, recipe: Recipe, folder: Path, pool: Workers, deadline: float) -> list[Share]:
     """The final model's networks, trained where they are not kept yet.
 
     Args:
         choice: what it is made of.
+        plan: by which its finalists were confirmed; it has their prices.
         recipe: how networks are trained.
         folder: where they are kept.
         pool: who trains.
-        prices: of the finalists, by number.
         deadline: `time.monotonic()` at which a training stops at the end of an epoch. Of several refits of a finalist
             those that it stopped are left out, as long as one is whole.
 
@@ -89,7 +87,7 @@ def final(
     repeats = range(choice.refits)
     tasks = [(_called(c, r, choice), refit_of(c, recipe, folder, r)) for c, _ in choice.finalists for r in repeats]
     images = len(recipe.data.labels)
-    each = max(pricing.refit_seconds(prices[c.trial.number], c.trial, c.results, images) for c, _ in choice.finalists)
+    each = max(pricing.refit_seconds(plan.price(c.trial), c.trial, c.results, images) for c, _ in choice.finalists)
     found = train(tasks, pool, "training on train + validation", each=each, deadline=deadline)
     shares = []
     for i, (member, weight) in enumerate(choice.finalists):

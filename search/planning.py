@@ -106,22 +106,18 @@ def make_plan(
     def after(chosen: Sequence[TrialRecord], r: int) -> float:
         return rounds_after(len(chosen), r) * max(prices[t.number].refit for t in chosen) + AFTER
 
+    def before(chosen: Sequence[TrialRecord]) -> float:
+        return gone + START + pricing.features_seconds(prices[t.number] for t in chosen) / workers
+
     def cost(chosen: Sequence[TrialRecord], k: int, s: int, r: int) -> float:
-        own = [prices[t.number] for t in chosen]
-        each = [one.fold(k) for one in own]
+        each = [prices[t.number].fold(k) for t in chosen]
         # whole rounds of the workers, the last of which waits for its longest training
         rounds = sum(each) * k * s / workers + max(each) * (1 - 1 / workers)
         if len(chosen) * k * s <= workers:
             rounds = max(each)
-        return gone + START + pricing.features_seconds(own) / workers + rounds + after(chosen, r)
+        return before(chosen) + rounds + after(chosen, r)
 
-    able, passed_over = _parted(
-        [
-            _attainable(t, cost([t], 3, 1, 1), budget, gone + pricing.features_seconds([prices[t.number]]) / workers)
-            for t in finalists
-        ],
-        budget,
-    )
+    able, passed_over = _parted([_attainable(t, cost([t], 3, 1, 1), budget, before([t])) for t in finalists], budget)
     n, k, s, r = len(able), max(3, folds), max(1, seeds), max(1, refits) if final == "refit" else 1
     while cost(able[:n], k, s, r) > budget and (s > 1 or n > 1 or r > 1 or k > 3):
         if s > 1:
@@ -179,9 +175,9 @@ def kept(path: Path, about: Sequence[Any], finalists: Sequence[TrialRecord], **a
     return plan
 
 
-def _attainable(trial: TrialRecord, seconds: float, budget: float, gone: float) -> Attainable:
+def _attainable(trial: TrialRecord, seconds: float, budget: float, before: float) -> Attainable:
     whole = trial.result.epochs if trial.result else max(trial.curve, default=1)
-    fixed = gone + START + AFTER
+    fixed = before + AFTER
     share = min(1.0, max(0.0, budget - fixed) / (seconds - fixed))
     epochs = max(1, int(share * whole))
     stood = [value for epoch, value in trial.curve.items() if epoch <= epochs]

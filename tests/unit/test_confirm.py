@@ -14,7 +14,7 @@ from search.networks import refit_of
 from search.planning import Plan, make_plan
 from search.storage import TrialRecord
 from search.trainings import FoldResult, FoldTask, Recipe, load_fold
-from search.workers import Outcome, Workers
+from search.workers import Workers
 from tests.made_networks import config, space, trial_data
 from tests.made_studies import result
 from xraytune.errors import TrialError
@@ -317,38 +317,24 @@ def test_time_is_kept_back_for_no_finalist_that_failed(fold):
     assert schedule.end_of_folds() == pytest.approx(now + 175)
 
 
-class Slow:
-    """Workers that do what is asked of them at once, in the order of a machine with one; some of it fails."""
-
-    def __init__(self, fails):
-        self.fails, self.asked = fails, []
-
-    def run(self, tasks, on_event, start):
-        first = [start(i) for i in range(len(tasks))]  # all are asked for while the first is still at it
-        for i, task in enumerate(first):
-            if task is None:
-                continue
-            self.asked.append((task.trial, task.fold, task.needed))
-            if (task.trial, task.fold) in self.fails:
-                yield Outcome(i, error=TrialError(FailureCause.OOM, "out of memory"))
-            else:
-                task(lambda event: None)
-                yield Outcome(i, task.path)
-
-
 def test_finalists_left_out_for_the_best_one_s_sake_are_trained_where_it_fails_after_all(fold, tmp_path):
-    plan = Plan((record(0), record(1)), folds=3, seeds=1, seconds=0.0, workers=1)
+    dear = pricing.Price(100.0, 100.0)
+    plan = Plan((record(0), record(1)), folds=3, seeds=1, seconds=0.0, workers=6, prices={1: dear})
     wanted = [
         dataclasses.replace(fold, trial=t, fold=f, path=tmp_path / f"{t}-{f}.npz") for t in (0, 1) for f in range(3)
     ]
-    workers, left = Slow({(0, 2)}), []
-    (only,) = confirm.run(
-        plan, wanted, workers,
-        end=time.monotonic() + 25, on_event=lambda *_: None, on_done=lambda *_: None, on_left_out=left.append,
-    )  # fmt: skip
-    assert only.trial.number == 1
-    assert workers.asked == [(0, 0, True), (0, 1, True), (0, 2, True), (1, 0, True), (1, 1, True), (1, 2, True)]
+    diverges = dataclasses.replace(fold.config, values=dict(fold.config.values) | {"learning_rate": 1e30})
+    wanted[2] = dataclasses.replace(wanted[2], config=diverges)
+    left, said = [], []
+    with Workers(6, 1) as pool:  # all six are asked for at once
+        (only,) = confirm.run(
+            plan, wanted, pool, end=time.monotonic() + 25,
+            on_event=lambda *_: None, on_done=lambda task, result, error: said.append(error),
+            on_left_out=left.append,
+        )  # fmt: skip
     assert [task.trial for task in left] == [1, 1, 1]
+    assert [error[:4] for error in said if error] == ["nan:"]
+    assert only.trial.number == 1
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras 3.15 when it saves
