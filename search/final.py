@@ -195,12 +195,14 @@ class Retraining:
             images=len(labels), validation=len(labels) - recipe.context.images, classes=len(self.spec.classes),
             robust=self.spec.objective == Objective.ROBUST, shifts=self.options.tta,
         )  # fmt: skip
-        options = self.options
-        return planning.kept(
-            self.cache / "plan.json", [recipe.data.fingerprint, options.tta, options.time], self.finalists,
-            folds=min(options.folds, fewest), seeds=options.seeds, budget=budget, workers=workers,
-            final=options.final, refits=options.refits, price=price, gone=time.monotonic() - self.started,
-        )  # fmt: skip
+        options, gone = self.options, time.monotonic() - self.started
+        asked: dict[str, Any] = {
+            "folds": min(options.folds, fewest), "seeds": options.seeds, "workers": workers,
+            "final": options.final, "refits": options.refits,
+        }  # fmt: skip
+        make = functools.partial(planning.make_plan, self.finalists, **asked, budget=budget, price=price, gone=gone)
+        about = [recipe.data.fingerprint, options.tta, options.time, asked]
+        return planning.kept(self.cache / "plan.json", about, self.finalists, gone, make)
 
     def _confirm(self, plan: Plan, recipe: Recipe, folds: Any, pool: Workers, budget: float) -> list[Confirmed]:
         keep = self.options.final == "folds"

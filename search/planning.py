@@ -20,9 +20,6 @@ from search.workers import KEPT
 from xraytune import __version__, artifacts
 from xraytune.errors import ArtifactError, FatalError
 
-_NUMBERS = ("folds", "seeds", "seconds", "after", "workers", "refits", "final")
-"""What is kept of a plan beside its finalists."""
-
 
 @dataclass(frozen=True)
 class Attainable:
@@ -134,8 +131,8 @@ def make_plan(
     return Plan(chosen, k, s, seconds, after(chosen, r), workers, r, rounds, tuple(passed_over), own)
 
 
-def kept(path: Path, about: Sequence[Any], finalists: Sequence[TrialRecord], **asked: Any) -> Plan:
-    """The plan that was made for the same and kept, else `make_plan`'s, kept now: a killed retraining goes on with it.
+def kept(path: Path, about: Any, finalists: Sequence[TrialRecord], gone: float, make: Callable[[], Plan]) -> Plan:
+    """The plan that was made about the same and kept, else one made and kept now: a killed retraining goes on with it.
 
     A plan of another number of folds would begin with none of those that are done; and what is gone when a plan is made
     (images decoded then, or before) is not the same a second time. Where no fold is done there is nothing to go on
@@ -143,31 +140,36 @@ def kept(path: Path, about: Sequence[Any], finalists: Sequence[TrialRecord], **a
 
     Args:
         path: of the file, beside the folds.
-        about: what the plan is for, beside the finalists and what is asked: plain values; the time as it was given.
-        finalists: as `make_plan`.
-        asked: its other arguments. A budget that follows from the search may grow with it; another one is no other
-            question.
+        about: what a plan follows from beside the finalists, as plain values; not what is gone, nor a budget that grows
+            with the search.
+        finalists: that `make` plans for.
+        gone: seconds of the budget that are gone already.
+        make: makes a plan.
 
     Raises:
         FatalError: it can't be kept.
     """
-    price, gone, budget = (asked.pop(name) for name in ("price", "gone", "budget"))
-    parts = [__version__, [(t.number, t.value, t.seconds) for t in finalists], list(about), asked]
-    key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    parts = [__version__, [(t.number, t.value, t.seconds) for t in finalists], about]
+    key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    trials = {t.number: t for t in finalists}
     try:
         plain = artifacts.read_json(path)
         if plain.pop("key") == key and any(path.parent.glob("trial-*.npz")):
             plain["seconds"] += gone - plain.pop("gone")
-            trials = {t.number: t for t in finalists}
-            chosen = tuple(trials[number] for number in plain.pop("finalists"))
-            over = tuple(Attainable(**one | {"trial": trials[one["trial"]]}) for one in plain.pop("passed_over"))
-            return Plan(finalists=chosen, passed_over=over, prices={t.number: price(t) for t in chosen}, **plain)
+            return Plan(
+                tuple(trials[number] for number in plain.pop("finalists")),
+                passed_over=tuple(
+                    Attainable(**one | {"trial": trials[one["trial"]]}) for one in plain.pop("passed_over")
+                ),
+                prices={int(number): Price(**price) for number, price in plain.pop("prices").items()},
+                **plain,
+            )
     except (ArtifactError, KeyError, TypeError, AttributeError):
         pass  # none, or none that can be read: it is made again
-    plan = make_plan(finalists, **asked, budget=budget, price=price, gone=gone)
-    plain = {name: getattr(plan, name) for name in _NUMBERS} | {"key": key, "gone": gone}
-    plain["finalists"] = [t.number for t in plan.finalists]
-    plain["passed_over"] = [{**vars(one), "trial": one.trial.number} for one in plan.passed_over]
+    plan = make()
+    plain = vars(plan) | {"key": key, "gone": gone, "finalists": [t.number for t in plan.finalists]}
+    plain["passed_over"] = [vars(one) | {"trial": one.trial.number} for one in plan.passed_over]
+    plain["prices"] = {number: vars(price) for number, price in plan.prices.items()}
     try:
         artifacts.write_json(path, plain)
     except OSError as error:

@@ -106,9 +106,11 @@ def test_a_plan_is_kept_for_the_same_question_whatever_is_gone_when_it_is_asked_
     slow, quick = trial(4, 0.963, seconds=90.0, curve=SLOW), trial(2, 0.955, seconds=15.0)
     path = tmp_path / "plan.json"
 
-    def plan(gone: float, about: str = "films", finalists=(slow, quick), **changes):
-        asked = {"folds": 5, "seeds": 2, "budget": 150.0, "workers": 2, "final": "refit", "refits": 1} | changes
-        return planning.kept(path, [about], finalists, **asked, price=pricing.of_search, gone=gone)
+    def plan(gone: float, about: str = "films", finalists=(slow, quick), budget: float = 150.0):
+        def make():
+            return planning.make_plan(finalists, 5, 2, budget=budget, workers=2, gone=gone)
+
+        return planning.kept(path, [about], finalists, gone, make)
 
     first = plan(gone=70)
     assert first.folds < plan(gone=0).folds, "no fold is done: there is nothing to go on with"
@@ -119,23 +121,25 @@ def test_a_plan_is_kept_for_the_same_question_whatever_is_gone_when_it_is_asked_
     assert again.seconds == first.seconds - 60
     assert [one.trial for one in again.passed_over] == [slow]
     assert plan(gone=10, budget=200.0) == again, "the search went on, and with it the time that was not given"
-    for changed in ({"about": "other films"}, {"finalists": (quick, slow)}, {"seeds": 1}):
+    for changed in ({"about": "other films"}, {"finalists": (quick, slow)}):
         path.unlink()
         assert plan(gone=70) == first
         assert plan(gone=0, **changed).folds > first.folds
 
 
+def in_good_time() -> planning.Plan:
+    return planning.make_plan([trial(0)], 5, 2, budget=900, workers=2)
+
+
 @pytest.mark.parametrize("damaged", ["{", "[]", "{}", '{"key": "a"}'])
 def test_a_damaged_plan_is_made_again(tmp_path, damaged: str) -> None:
     (tmp_path / "trial-0000-seed-0-fold-0.npz").touch()
-    asked = {"folds": 5, "seeds": 2, "budget": 900.0, "workers": 2, "final": "refit", "refits": 1, "gone": 0.0}
-    first = planning.kept(tmp_path / "plan.json", [], [trial(0)], **asked, price=pricing.of_search)
+    first = planning.kept(tmp_path / "plan.json", [], [trial(0)], 0.0, in_good_time)
     (tmp_path / "plan.json").write_text(damaged)
-    assert planning.kept(tmp_path / "plan.json", [], [trial(0)], **asked, price=pricing.of_search) == first
+    assert planning.kept(tmp_path / "plan.json", [], [trial(0)], 0.0, in_good_time) == first
 
 
 def test_a_plan_that_can_not_be_kept_is_one_message(tmp_path) -> None:
     (tmp_path / "confirmation").write_text("in the way")
-    asked = {"folds": 5, "seeds": 2, "budget": 900.0, "workers": 2, "final": "refit", "refits": 1, "gone": 0.0}
     with pytest.raises(FatalError, match=r"plan\.json can't be kept: "):
-        planning.kept(tmp_path / "confirmation" / "plan.json", [], [trial(0)], **asked, price=pricing.of_search)
+        planning.kept(tmp_path / "confirmation" / "plan.json", [], [trial(0)], 0.0, in_good_time)
