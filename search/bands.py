@@ -1,4 +1,4 @@
-"""ROC and precision-recall curves with their bootstrap bands. Called by `search.report`."""
+"""ROC and precision-recall curves with their bootstrap bands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TRIALS and TIME where the user did not say. Called by run and prepare."""
+"""TRIALS and TIME where the user did not say."""
 
 from __future__ import annotations
 

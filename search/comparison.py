@@ -2,7 +2,6 @@
 
 Differences are on the same images, with a paired bootstrap over patients and DeLong's test. Recipes are compared on the
 study's validation images; where asked for (`--compare-recipes`) each is retrained and judged on the test set too.
-Called by `search.final`; shown by `search.report`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 Each fold of each seed of each finalist is one task (`search.trainings`); what it leaves is kept under
 `results/<study>/confirmation/`, so that a confirmation killed at any point goes on from its last finished fold.
-Called by `search.retrain`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Parts of `metrics.json`: how the finalists fared, and the audit of the data set. Called by `search.final`."""
+"""Parts of `metrics.json`: how the finalists fared, and the audit of the data set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The steps of one retraining, in their order. Called by `search.retrain`, which holds the options."""
+"""The steps of one retraining, in their order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks trained on train and validation together, kept by digest: each is trained once. Called by `search.final`."""
+"""Networks trained on train and validation together, kept by digest: each is trained once."""
 
 from __future__ import annotations
 

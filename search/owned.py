@@ -2,7 +2,7 @@
 
 Optuna's own storage asks the database before every answer, since others may have written, and writes each parameter and
 attribute in a transaction of its own, after a look at what is there. A search has its study to itself (`search.lock`),
-so that none of this is needed: at 10,000 trials it was half of what the engine cost. Called by `search.creation`.
+so that none of this is needed: at 10,000 trials it was half of what the engine cost.
 """
 
 from __future__ import annotations

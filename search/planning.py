@@ -1,7 +1,4 @@
-"""How much confirmation fits in the time: which finalists, on how many folds, with how many seeds and refits.
-
-Called by `search.final`, which prices what is planned with `search.pricing`; `search.confirm` runs it.
-"""
+"""How much confirmation fits in the time: which finalists, on how many folds, with how many seeds and refits."""
 
 from __future__ import annotations
 

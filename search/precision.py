@@ -1,4 +1,4 @@
-"""What networks compute in: float32, or bfloat16 where that is faster on this machine. Called by prepare."""
+"""What networks compute in: float32, or bfloat16 where that is faster on this machine."""
 
 from __future__ import annotations
 

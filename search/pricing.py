@@ -1,7 +1,4 @@
-"""What a finalist's trainings take: by what they took in the search, and what a fold does that the search did not.
-
-Called by `search.planning` before the folds, by `search.confirm` and `search.networks` with what folds took.
-"""
+"""What a finalist's trainings take: by what they took in the search, and what a fold does that the search did not."""
 
 from __future__ import annotations
 

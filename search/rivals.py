@@ -1,6 +1,6 @@
 """The study's published recipes trained as the final model is, one network each, and what they say of the test set.
 
-For `--compare-recipes`. Called by `search.final`.
+For `--compare-recipes`.
 """
 
 from __future__ import annotations

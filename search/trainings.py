@@ -1,7 +1,7 @@
 """The trainings of a retraining, as tasks for `search.workers`: a fold, a refit; and what a saved network says.
 
 What a fold leaves (out-of-fold predictions, of shifted views too, its curve and result) is a file named by the digest
-of everything that went into it. Called by `search.confirm` and `search.final`.
+of everything that went into it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which pretrained weights a search needs: looked for, fetched and checked; no others. Called by prepare."""
+"""Which pretrained weights a search needs: looked for, fetched and checked; no others."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """From confirmed finalists to a model that stands: final networks, calibration, threshold, the sealed test set, files.
 
 Everything is made in a hidden folder beside `winner/` and renamed when whole, so that nothing half-written is ever
-under `winner/`. Called by `search.retrain`.
+under `winner/`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is left of each parameter's choices while a space is narrowed. Called by narrowing, prefixes and caching."""
+"""What is left of each parameter's choices while a space is narrowed."""
 
 from __future__ import annotations
 

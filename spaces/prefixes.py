@@ -1,4 +1,4 @@
-"""Which frozen prefixes a search can afford to keep, of all that a space could draw. Called by narrowing.
+"""Which frozen prefixes a search can afford to keep, of all that a space could draw.
 
 A prefix is computed once an array: for the images as they are, and for each copy of each augmentation. All arrays of a
 search together may take a fifth of the time that is left once the data are read, a single one a tenth. Where that is

@@ -1,4 +1,4 @@
-"""The last epoch of a running trial: where another worker goes on with it. Called by trainable.
+"""The last epoch of a running trial: where another worker goes on with it.
 
 Every epoch is saved, so that a killed worker costs its trial the epoch it was at, in training or in saving, no other.
 

@@ -1,8 +1,7 @@
 """Kept files: written whole or not at all, and read only as what was written.
 
 Everything under `results/` and in the cache goes through here. A reader never sees half a file: content goes to a
-temporary file beside the target, is flushed to the disk, and is renamed over the target in one step. Called by every
-room that keeps something.
+temporary file beside the target, is flushed to the disk, and is renamed over the target in one step.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Averaged weights: what an epoch is judged by, and what is kept of it. Called by training.
+"""Averaged weights: what an epoch is judged by, and what is kept of it.
 
 The weights after one more step are a draw of a lottery: with a strong augmentation and a constant rate a network's
 scores drift up and down from epoch to epoch, its ROC AUC falls and recovers, and a threshold that fitted one epoch

@@ -1,4 +1,4 @@
-"""A training on disk, so that another worker can go on with its next epoch. Called by training."""
+"""A training on disk, so that another worker can go on with its next epoch."""
 
 from __future__ import annotations
 

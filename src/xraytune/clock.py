@@ -1,4 +1,4 @@
-"""A training's clock: seconds by phase, and the deadline after which no batch is begun. Called by `training`."""
+"""A training's clock: seconds by phase, and the deadline after which no batch is begun."""
 
 from __future__ import annotations
 

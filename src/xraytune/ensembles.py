@@ -1,7 +1,7 @@
 """Which networks together beat the best alone: greedy ensemble selection on out-of-fold predictions.
 
 Caruana, Niculescu-Mizil, Crew & Ksikes 2004, "Ensemble selection from libraries of models": networks are added one by
-one, with replacement, each time the one that helps most. Called by the retraining (`--final ensemble`).
+one, with replacement, each time the one that helps most.
 """
 
 from __future__ import annotations

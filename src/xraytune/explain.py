@@ -3,7 +3,7 @@
 Selvaraju et al. 2017, "Grad-CAM": the last spatial feature maps, after normalisation and activation, weighted by the
 mean gradient of what speaks for the class. That is the log odds log p - log(1 - p) of the class, from the logits: the
 gradient of a probability vanishes where the network is sure, and a single logit says nothing about the other classes.
-A heat map shows what moved the answer, not that the answer is right. Called by the report and by `search.predict`.
+A heat map shows what moved the answer, not that the answer is right.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Frozen prefixes: what the layers that never train compute, computed once and kept for every trial.
 
 `split` finds the prefix of a built network; `Prefix.features` gives its outputs for the rows asked for, as a mapped
-float16 array, computing those that no trial has computed yet. Called by `xraytune.training`.
+float16 array, computing those that no trial has computed yet.
 
 An array is kept beside the image cache (`prefix_store`) under a key of everything it depends on: the prefix's layers,
 their wiring and weights (sha256), the pool's fingerprint and size, the augmentation and which copy. Rows are computed

@@ -1,4 +1,4 @@
-"""What changed from out-of-fold validation to the test set, and between folds, in plain words. Called by retraining."""
+"""What changed from out-of-fold validation to the test set, and between folds, in plain words."""
 
 from __future__ import annotations
 

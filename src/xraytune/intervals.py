@@ -2,7 +2,7 @@
 
 Images of one patient are no independent evidence, so whole patients are drawn (cluster bootstrap, Davison & Hinkley
 1997, ch. 3.8). A draw is a row of weights, how often each image was drawn, and `xraytune.metrics` computes a figure
-for all rows at once. Called by `xraytune.evaluation`.
+for all rows at once.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 A fixed, balanced subset of the validation images is drawn once as each of the study's views and kept beside the image
 cache; every trial of that size maps the same file. How many of them an epoch looks at follows from what the epoch
 trained on, so that views stay under a fifth of a trial's time; the weights that are restored are judged on all.
-Called by `xraytune.training`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """What a set of predictions is worth: plain numpy, no network.
 
 Every figure is computed from counts under a matrix of sample weights `(draws, n)`, so that the point estimate (one
-row of ones) and the 2,000 draws of a bootstrap (`xraytune.intervals`) run through the same lines. Called by the
-training (one summary an epoch), by the retraining and by the report.
+row of ones) and the 2,000 draws of a bootstrap (`xraytune.intervals`) run through the same lines.
 
 Conventions: `labels` int `(n,)`; `probabilities` float `(n, k)`; a positive class decides by its own column at an
 operating threshold (score >= threshold), otherwise the largest probability decides. A figure whose denominator is

@@ -1,4 +1,4 @@
-"""A saved model's networks as ONNX, equal to Keras, beside them in the same folder. Called by `search.export`.
+"""A saved model's networks as ONNX, equal to Keras, beside them in the same folder.
 
 The exported model is used like the other: `load_model(folder / "model.onnx")` runs it in ONNX Runtime with the same
 preprocessing, calibration and threshold, and without Keras.

@@ -3,7 +3,7 @@
 A store is a folder: `features.npy`, `done.npy` (a byte a block), `about.json`, the locks of its groups, and `used`,
 which everyone who works with it holds a shared kernel lock of: a store that a running trial uses is never evicted, and
 a killed process holds nothing. Both arrays are sparse files: a row takes disk when it is computed, so a store in use
-counts with the whole length that it may grow to. Called by `xraytune.features`.
+counts with the whole length that it may grow to.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A model by subgroup of the test images: which groups there are, how each fares, and which is the worst.
 
 A group that holds one class only has no accuracy of its own, but a sensitivity or a specificity; each group is compared
-with the other images of the classes that it holds. Called by the retraining.
+with the other images of the classes that it holds.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A threshold tuned on clean validation images need not carry over to another hospital's. So the default policy is the
 one that out-of-fold evidence supports: each policy is fitted on the clean images of the other folds and judged on the
-held-out fold under every shifted view there is. Called by the retraining; the report shows all policies side by side.
+held-out fold under every shifted view there is.
 """
 
 from __future__ import annotations

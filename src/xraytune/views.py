@@ -13,8 +13,6 @@ black border, a network need not know one. Where corners tell the classes apart,
 where edges do, one covers them. Where several properties tell a class apart, as they do when its films are another
 machine's, one view moves them all towards it: a network that goes by three cues is not led astray by one. `plan` finds
 the amounts by bisection on a sample; `draw` makes the images.
-
-Called by `training` (objective robust) and by `search.retrain` (threshold policies).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Archives as Kaggle serves them, unpacked once into the cache, safely. Called by sources.
+"""Archives as Kaggle serves them, unpacked once into the cache, safely.
 
 All members are judged by their headers before one byte is written, and one bad member rejects the whole archive: a
 path that leaves the target, a link or device, too many or too much, a member or all of them together hundreds of times

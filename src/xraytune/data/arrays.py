@@ -1,4 +1,4 @@
-"""Decoded images as uint8 arrays on disk, made once and mapped by everyone. Called by the driver and retrain.
+"""Decoded images as uint8 arrays on disk, made once and mapped by everyone.
 
 An array's name is a digest of what is in it: every image's content in order, the size, the fit and the channels. It
 is written under another name and renamed, so a half-written one is never read; a lock makes two processes that need

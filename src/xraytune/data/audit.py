@@ -1,4 +1,4 @@
-"""The shortcut audit: what a network can cheat with, measured. Called by verify, the search and the report.
+"""The shortcut audit: what a network can cheat with, measured.
 
 A class that can be told from a file's make-up alone (its shape, its size on disk, its brightness, its borders) will
 be told so by a network, since that is easier than lungs. How well it can be told is the AUC of a small model,

@@ -1,4 +1,4 @@
-"""Where decoded things are kept. Called by inspection, arrays and the sources."""
+"""Where decoded things are kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be wrong with a data set whose files have been read. Each check returns problems. Called by verify."""
+"""What can be wrong with a data set whose files have been read. Each check returns problems."""
 
 from __future__ import annotations
 

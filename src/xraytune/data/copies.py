@@ -1,4 +1,4 @@
-"""Near-copies: one film in two splits, saved twice. Called by checks.
+"""Near-copies: one film in two splits, saved twice.
 
 Candidates are pairs whose 64-bit perceptual hashes (pHash; the definition of the ImageHash library, see `phash`)
 differ in few bits; they are confirmed by the correlation of their pixels. Measured on the 313 + 5,232 Kermany films:

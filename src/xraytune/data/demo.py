@@ -1,4 +1,4 @@
-"""The demonstration's data set: phantoms as files in Kaggle's layout, drawn into the cache once. Called by sources."""
+"""The demonstration's data set: phantoms as files in Kaggle's layout, drawn into the cache once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DICOM radiographs to 8-bit gray, with pydicom (the extra `dicom`). Called by reading."""
+"""DICOM radiographs to 8-bit gray, with pydicom (the extra `dicom`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The layout of a folder of class folders, Kaggle's (`train/ val/ test/`) or flat. Called by sources.
+"""The layout of a folder of class folders, Kaggle's (`train/ val/ test/`) or flat.
 
 Only names are looked at here; files are opened by inspection.
 """

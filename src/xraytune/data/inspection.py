@@ -5,7 +5,7 @@ the time it was read, it is not read again (a start takes a fraction of a second
 a program, so a file that is edited, replaced or given an old date is read again; damage below the file system (a bad
 disk) is not seen by this, which is what `rehash` is for. A file changed in the last two seconds before it was read
 is not trusted either, since a second change could carry the same time (git calls such entries racily clean).
-Of several starts on the same data one reads, the others wait for it. Called by verify and audit.
+Of several starts on the same data one reads, the others wait for it.
 """
 
 from __future__ import annotations

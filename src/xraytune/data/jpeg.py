@@ -1,4 +1,4 @@
-"""The plain JPEG, which nearly every film is, decoded in one call that holds no lock. Called by reading.
+"""The plain JPEG, which nearly every film is, decoded in one call that holds no lock.
 
 Pillow reads a JPEG's markers in Python: a third of what a small film costs, and threads share it. simplejpeg hands the
 whole stream to the same libjpeg-turbo and gives the same gray levels. It is strict: whatever libjpeg so much as warns

@@ -1,4 +1,4 @@
-"""Files' keys as one block of bytes, for the processes that help to read files. Called by inspection and arrays."""
+"""Files' keys as one block of bytes, for the processes that help to read files."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A CSV manifest: `path,label`, optionally `patient,split,group`, and any further columns to judge a model by.
-
-Called by sources.
-"""
+"""A CSV manifest: `path,label`, optionally `patient,split,group`, and any further columns to judge a model by."""
 
 from __future__ import annotations
 

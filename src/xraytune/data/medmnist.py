@@ -1,4 +1,4 @@
-"""`.npz` files in MedMNIST's layout, and PneumoniaMNIST from its record. Called by sources.
+"""`.npz` files in MedMNIST's layout, and PneumoniaMNIST from its record.
 
 Such a file has the arrays `{train,val,test}_{images,labels}`; images are uint8 `(n, h, w)` or `(n, h, w, 3)`, labels
 `(n, 1)` or `(n,)`. The images are written into the cache once, read one by one, as PGM or PPM files (no compression, so

@@ -1,4 +1,4 @@
-"""Work on many files, spread over processes. Called by inspection, arrays and the demonstration.
+"""Work on many files, spread over processes.
 
 Processes, not threads: a small film costs 0.25 ms, half of it in Python, and two threads that hand the interpreter's
 lock to each other at every call finish no sooner than one. Not `multiprocessing`: where it starts a fresh interpreter,

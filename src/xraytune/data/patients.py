@@ -1,4 +1,4 @@
-"""Which patient a film is of, from its file's name. Called by the sources.
+"""Which patient a film is of, from its file's name.
 
 Known are the names of Kermany's pediatric set (Kaggle "Chest X-Ray Images (Pneumonia)"), seen on all of its files:
 `person<ID>_<bacteria|virus>_<n>.jpeg` → (kind, ID); `IM-<ID>-<n>.jpeg` and `NORMAL2-IM-<ID>-<n>.jpeg` → (prefix, ID).

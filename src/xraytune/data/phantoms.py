@@ -1,7 +1,5 @@
 """Drawn chest phantoms with known truth: no X-rays, but films that fail and succeed like them.
 
-Called by demo and by tests.
-
 A phantom is a sum of attenuations (torso, lungs, heart, spine, ribs, collar bones, diaphragm, vessels) drawn from its
 patient's anatomy and its film's exposure, position and grain. Pneumonia adds patchy opacities to the lungs: few and
 dense (bacteria) or many and faint (virus), some hardly to be seen; healthy lungs have harmless shadows too, so that

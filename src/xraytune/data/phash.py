@@ -1,4 +1,4 @@
-"""Perceptual hashes, by which near-copies are looked for. Called by inspection; copies compares them.
+"""Perceptual hashes, by which near-copies are looked for.
 
 The definition is the ImageHash library's (`imagehash.phash`); a test holds both equal bit for bit. Ours is here for
 its speed: the library transforms one image at a time (0.7 s for 5,545, and a second to import SciPy's transforms);

@@ -1,4 +1,4 @@
-"""What verification finds, one line each, and the table that shows all of it at once. Called by the rest of data."""
+"""What verification finds, one line each, and the table that shows all of it at once."""
 
 from __future__ import annotations
 

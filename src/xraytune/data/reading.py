@@ -1,4 +1,4 @@
-"""One image file: its bytes read once, decoded fully, measured, and made square. Called by inspection, arrays, predict.
+"""One image file: its bytes read once, decoded fully, measured, and made square.
 
 JPEG, PNG and PGM/PPM are read with Pillow (plain JPEGs by `jpeg`, faster), DICOM with pydicom (extra `dicom`). What
 can't be decoded to its last pixel raises `Unreadable`, whose message is for a person.

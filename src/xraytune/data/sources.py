@@ -1,4 +1,4 @@
-"""What `DATA` may be, and how each kind becomes a list of image files. Called by verify.
+"""What `DATA` may be, and how each kind becomes a list of image files.
 
 Every kind ends as files below one root with a class each: archives and `.npz` arrays are unpacked into the cache
 once, and the phantoms are drawn there. What follows (verification, fingerprint, arrays) knows one path only.

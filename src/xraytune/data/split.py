@@ -1,4 +1,4 @@
-"""Who goes where: patients, never images, are dealt to training, validation and test. Called by verify and retrain."""
+"""Who goes where: patients, never images, are dealt to training, validation and test."""
 
 from __future__ import annotations
 

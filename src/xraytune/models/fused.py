@@ -4,7 +4,6 @@ Keras 3 puts a batch normalisation together from its parts (moments, then a mult
 gradient of its own), all of which wait for memory: on one core half of a small convolutional network's step. The fused
 kernel (`tf.compat.v1.nn.fused_batch_norm`, Keras 2's) walks the images twice. It is the same layer with the same
 weights: what answers, what is saved and what other code sees is `keras.layers.BatchNormalization`.
-Called by `xraytune.training` and `models.fitting`.
 """
 
 from __future__ import annotations

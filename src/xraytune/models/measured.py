@@ -2,8 +2,7 @@
 
 What the operations of a frozen backbone cost differs from backbone to backbone and from machine to machine: each that a
 search may cut is timed on 64 images at 64 px. Whether bfloat16 is faster than float32 depends on the processor: a step
-of a small convolutional network is timed in both. What is found is kept in the cache. Called by `spaces.narrowing` and
-`search.prepare`.
+of a small convolutional network is timed in both. What is found is kept in the cache.
 """
 
 from __future__ import annotations
