@@ -113,7 +113,7 @@ def progress() -> Iterator[Callable[[int, int, str], None]]:
 
         def show(done: int, total: int, what: str) -> None:
             if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
+                tasks[what] = bar.add_task(what, total=total, left="")
             bar.update(tasks[what], completed=done, total=total, left="")
 
         yield show
