@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import datetime
 import errno
+import itertools
 import logging
 import os
 import re
 import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 # A user's own setting wins: whoever debugs TensorFlow wants to hear it.
@@ -58,12 +59,13 @@ err = Console(stderr=True, highlight=False)
 """Progress and errors."""
 
 
-def run(command: Callable[..., Any], *, examples: str = "") -> NoReturn:
+def run(command: Callable[..., Any], *, examples: str = "", removed: Mapping[str, str] | None = None) -> NoReturn:
     """Run one command function as the program and exit.
 
     Args:
         command: a function with `Annotated[…, typer.Option(…)]` parameters; its docstring's first part is the help.
         examples: command lines, one a line, shown under the help.
+        removed: what replaces each option, or option and value, that no longer exists: `{"--old": "Use --new."}`.
 
     A `FatalError` becomes its message on standard error and its exit code, a wrong option exit code 2, Ctrl-C 130;
     none shows a traceback. Anything else is our mistake and shows one.
@@ -77,7 +79,12 @@ def run(command: Callable[..., Any], *, examples: str = "") -> NoReturn:
     app.command(epilog=f"Examples:\n\n{shown}" if shown else None, help=_help(command))(command)
     module = sys.modules["__main__"].__spec__
     name = f"python -m {module.name}" if module else None
-    code = _exit_code(lambda: app(standalone_mode=False, prog_name=name))
+
+    def program() -> Any:
+        refuse_removed(sys.argv[1:], removed or {})
+        return app(standalone_mode=False, prog_name=name)
+
+    code = _exit_code(program)
     if code > 128:  # everything is recorded and ended; native threads cut off in mid-work may abort a slow farewell
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
@@ -113,6 +120,23 @@ def _exit_code(program: Callable[[], Any]) -> int:
         fail(f"{where}: {error.strerror}. Make room or choose another place, and call the same command again.")
         code = 1
     return code if isinstance(code, int) else 0
+
+
+def refuse_removed(arguments: Sequence[str], removed: Mapping[str, str]) -> None:
+    """Refuse what no longer exists, with what replaces it.
+
+    Args:
+        arguments: of the command line.
+        removed: what replaces each option, or option and value.
+
+    Raises:
+        InputError: one of them stands in `arguments`, as `--option`, `--option value` or `--option=value`.
+    """
+    words = [word for argument in arguments for word in argument.split("=", 1)]
+    pairs = (" ".join(pair) for pair in itertools.pairwise(words))
+    for given in (*words, *pairs):
+        if given in removed:
+            raise InputError(f"{given} was removed. {removed[given]}")
 
 
 def _silence_native_code() -> None:

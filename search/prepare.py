@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int, str], None]
 
-SAMPLERS = ("bo", "tpe", "qmc", "random", "gp")
+SAMPLERS = ("bo", "tpe", "random")
 """Who suggests (`search.samplers`); the first is the default."""
 PRUNERS = ("asha", "hyperband", "median", "none")
 """Who stops a trial early; the first is the default."""

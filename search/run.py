@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     from search.tuner.conductor import Conductor
     from search.tuner.resources import Resources
 
+REMOVED = {
+    "--sampler gp": "Use --sampler bo: its Gaussian process takes spaces with branches too.",
+    "--sampler qmc": "Use --sampler bo or tpe: both start with random trials.",
+}
+"""Options, or values of options, that no longer exist, and what replaces them."""
+
 EXAMPLES = """
 python -m search.run
 python -m search.run --data path/to/chest_xray --time 30m --study mine
@@ -55,7 +61,7 @@ def main(
     objectives: Annotated[str, typer.Option(help="f_beta, or with a second: f_beta,inference_ms")] = "f_beta",
     positive: Annotated[str | None, typer.Option(help="The positive class's name")] = None,
     fit: Annotated[str, typer.Option(help="How a film becomes a square: crop, pad or squash")] = "crop",
-    sampler: Annotated[str | None, typer.Option(help="bo, tpe, qmc, random or gp [default: bo]")] = None,
+    sampler: Annotated[str | None, typer.Option(help="bo, tpe or random [default: bo]")] = None,
     pruner: Annotated[str, typer.Option(help="asha, hyperband, median or none")] = "asha",
     concurrency: Annotated[int | None, typer.Option(help="Trials at once [default: as many as fit]")] = None,
     gpus_per_trial: Annotated[float | None, typer.Option(help="GPUs a trial; 0.25: four share one")] = None,
@@ -370,4 +376,4 @@ def _run(
 
 
 if __name__ == "__main__":
-    console.run(main, examples=EXAMPLES)
+    console.run(main, examples=EXAMPLES, removed=REMOVED)

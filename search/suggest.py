@@ -259,23 +259,6 @@ def check_narrowing(space: Sequence[Any], narrowing: Narrowing) -> None:
             raise InputError(f"--fix {name}={value}: {problems[0]}")
 
 
-def is_conditional(declaration: Declaration) -> bool:
-    """Whether any parameter exists in some branches only: conditional scopes, plain branches, loops over a number.
-
-    Plain code is seen by what it declares for each choice of each parameter and for both ends of each range.
-    """
-    space = declared(declaration)
-    if any(hp.conditions for hp in space):
-        return True
-    names = set()
-    for hp in space:
-        for value in allowed(hp, Narrowing()) or (_plain(hp.min_value), _plain(hp.max_value)):
-            tried = RecordedHyperParameters({hp.name: value})
-            declaration(tried)
-            names.add(frozenset(tried.values))
-    return len(names) > 1
-
-
 @dataclass(frozen=True)
 class Parameter:
     """A hyperparameter as samplers see it: a finite list of values or a range, and when it exists."""

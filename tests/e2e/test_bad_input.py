@@ -32,6 +32,7 @@ def refused(tmp_path: Path, *arguments: str, module: str = "search.run") -> str:
 def test_a_message_and_no_traceback_and_exit_code_2(tmp_path):
     assert "--trials must be 1 or more, not 0" in refused(tmp_path, "--trials", "0")
     assert "--no-such-option" in refused(tmp_path, "--no-such-option")
+    assert "--sampler gp was removed. Use --sampler bo" in refused(tmp_path, "--sampler", "gp")
     assert "There is no study" in refused(tmp_path, module="search.leaderboard")
 
 
@@ -42,7 +43,7 @@ def test_a_message_and_no_traceback_and_exit_code_2(tmp_path):
         ({"trials": -1}, "--trials must be 1 or more, not -1"),
         ({"beta": 0.0}, "--beta must be above 0"),
         ({"study": "a/b"}, "can't name a study"),
-        ({"sampler": "magic"}, "bo, tpe, qmc, random, gp"),
+        ({"sampler": "magic"}, "bo, tpe, random"),
         ({"pruner": "median", "objectives": ("f_beta", "parameters")}, "Optuna's and can't prune with two objectives"),
         ({"space": "chest"}, "unknown space 'chest'"),
         ({"families": ("resnet",)}, "There are: dense, cnn"),

@@ -8,6 +8,8 @@ import os
 import pytest
 
 from search import console
+from search.run import REMOVED
+from xraytune.errors import InputError
 
 
 def failing(number, name=None):
@@ -34,3 +36,14 @@ def test_another_failure_of_the_system_is_our_mistake_and_shows():
 def test_a_pipe_that_has_seen_enough_is_no_failure(monkeypatch):
     monkeypatch.setattr(os, "dup2", lambda *_: None)
     assert console._exit_code(failing(errno.EPIPE)) == 0
+
+
+@pytest.mark.parametrize("arguments", [["--trials", "4", "--sampler", "gp"], ["--sampler=qmc"]])
+def test_an_option_that_no_longer_exists_is_refused_with_what_replaces_it(arguments):
+    with pytest.raises(InputError, match=r"^--sampler (gp|qmc) was removed\. Use --sampler bo[^\n]*$"):
+        console.refuse_removed(arguments, REMOVED)
+
+
+@pytest.mark.parametrize("arguments", [["--sampler", "tpe"], ["--study", "gp"], ["--fix", "sampler=gp"], []])
+def test_options_that_exist_are_not_taken_for_removed_ones(arguments):
+    console.refuse_removed(arguments, REMOVED)

@@ -11,13 +11,10 @@ import numpy as np
 import optuna
 import pytest
 import sqlalchemy
-from scipy.stats.qmc import Sobol
 
 from search import lock as locks
 from search import samplers
-from search.embedding import Embedding
 from search.storage import open_study
-from search.suggest import parameters
 from search.summary import leaderboard
 from search.tuner.pruning import OptunaRule
 from tests.made_studies import SPACE, report, result, trials
@@ -236,11 +233,6 @@ def test_names_that_cant_be_folders_are_refused(name):
         locks.check_name(name)
 
 
-def test_a_gaussian_process_is_for_flat_spaces():
-    with pytest.raises(InputError, match="flat spaces only"):
-        samplers.make_sampler("gp", 0, declaration=SPACE.declare_hyperparameters)
-
-
 def test_a_resumed_sampler_does_not_repeat_itself():
     first, again = (
         samplers.make_sampler("random", 0, declaration=SPACE.declare_hyperparameters, existing=n) for n in (0, 1)
@@ -301,24 +293,6 @@ def test_the_process_over_all_branches_repeats_itself_from_the_same_seed_and_kno
     resumed = make(sampler="bo", resume=True)
     resumed.ask()
     assert len(resumed._study.sampler._values) == 14
-
-
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning", "ignore:.warn_independent:FutureWarning")
-def test_the_quasi_random_start_is_one_sobol_sequence_in_every_branch_and_over_resumes(make):
-    space = Embedding(parameters(SPACE.declare_hyperparameters))
-    points = Sobol(space.width, seed=0).random(8)
-    study = make(sampler="qmc")
-    study.enqueue({"family": "ridge"}, "family ridge")
-    for number in range(8):
-        if number == 5:
-            study.close()
-            study = make(sampler="qmc", resume=True)
-        study.complete(study.ask().number, result(0.5))
-        held = space.hold(points[number : number + 1], {"family": "ridge"} if number == 0 else {})
-        assert study._study.get_trials()[number].params == space.values(held[0])
-    taken = [t.params for t in study._study.get_trials()]
-    assert len({one["family"] for one in taken}) >= 4
-    assert sorted(int(8 * one["shared"]) for one in taken) == list(range(8)), "each eighth of a range once"
 
 
 @pytest.mark.parametrize("pruner", ["median", "hyperband"])

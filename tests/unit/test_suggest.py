@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.samplers import make_sampler
 from search.suggest import (
     Narrowing,
     RecordedHyperParameters,
@@ -16,7 +15,6 @@ from search.suggest import (
     ambiguous_names,
     check_narrowing,
     declared,
-    is_conditional,
     signature,
 )
 from xraytune.errors import InputError
@@ -154,44 +152,6 @@ def test_signatures_tell_spaces_apart():
 
     assert signature(declared(branching)) == signature(declared(branching))
     assert signature(declared(branching)) != signature(declared(other))
-
-
-def test_a_space_is_conditional_if_some_parameter_is():
-    assert is_conditional(branching)
-    assert not is_conditional(lambda hp: hp.Float("x", 0, 1))
-
-
-def plain_branches(hp):
-    if hp.Choice("family", ["dense", "cnn"]) == "cnn":
-        hp.Int("filters", 8, 16)
-
-
-def branch_of_the_second(hp):
-    hp.Choice("family", ["dense", "cnn"])
-    if hp.Boolean("regular"):
-        hp.Float("decay", 0.0, 1.0)
-
-
-def loop(hp):
-    for i in range(hp.Int("layers", 1, 3)):
-        hp.Int(f"units_{i}", 8, 16)
-
-
-def flat(hp):
-    if hp.Choice("family", ["dense", "cnn"]) == "cnn":
-        hp.get("family")
-    hp.Float("x", 1e-3, 1.0, sampling="reverse_log")
-    hp.Fixed("epochs", 5)
-
-
-@pytest.mark.parametrize(
-    ("declaration", "found"), [(plain_branches, True), (branch_of_the_second, True), (loop, True), (flat, False)]
-)
-def test_branches_in_plain_code_are_seen_too_and_refused_by_gp(declaration, found):
-    assert is_conditional(declaration) is found
-    if found:
-        with pytest.raises(InputError, match="flat spaces only"):
-            make_sampler("gp", 0, declaration=declaration)
 
 
 def test_keras_tuner_itself_takes_the_same_declaration():
