@@ -15,7 +15,9 @@ VALUES := DATA:data SPACE:space TRIALS:trials TIME:time STUDY:study BETA:beta SE
   GPUS_PER_TRIAL:gpus-per-trial CPUS_PER_TRIAL:cpus-per-trial TRIAL_TIMEOUT:trial-timeout TRIAL_MEMORY:trial-memory WEIGHTS_DIR:weights-dir \
   RESULTS:results CACHE:cache CACHE_LIMIT:cache-limit PRECISION:precision STORAGE:storage ADDRESS:address WARM_START:warm-start PATIENCE:patience TARGET:target FAILURES:failures \
   RECIPES:recipes PATIENT_REGEX:patient-regex MAX_EPOCHS:max-epochs
-SWITCHES := RESUME:resume RAY_DASHBOARD:ray-dashboard XLA:xla DETERMINISTIC:deterministic QUARANTINE:quarantine
+SWITCHES := RESUME:resume RAY_DASHBOARD:ray-dashboard DETERMINISTIC:deterministic QUARANTINE:quarantine
+# Removed options, passed on because the command says what replaces them.
+REMOVED := XLA:xla
 # What the other commands take of these, and their own.
 VERIFY := POSITIVE:positive FIT:fit SEED:seed PATIENT_REGEX:patient-regex
 RETRAIN := STUDY:study FINAL:final THRESHOLD:threshold FINALISTS:finalists FOLDS:folds SEEDS:seeds REFITS:refits TIME:time WORKERS:workers \
@@ -25,7 +27,7 @@ valued = $(if $($(word 1,$(subst :, ,$1))),--$(word 2,$(subst :, ,$1)) '$($(word
 switched = $(if $(filter-out 0 no false,$($(word 1,$(subst :, ,$1)))),--$(word 2,$(subst :, ,$1)))
 passed = $(foreach v,$1,$(call valued,$v)) $(foreach s,$2,$(call switched,$s))
 # FIX="cnn/blocks=3 head/dropout=0.2" holds hyperparameters at one value.
-OPTIONS = $(call passed,$(VALUES),$(SWITCHES)) $(foreach f,$(FIX),--fix '$f')
+OPTIONS = $(call passed,$(VALUES),$(SWITCHES) $(REMOVED)) $(foreach f,$(FIX),--fix '$f')
 
 .PHONY: help
 help: ## list every target

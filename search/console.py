@@ -132,7 +132,9 @@ def refuse_removed(arguments: Sequence[str], removed: Mapping[str, str]) -> None
     Raises:
         InputError: one of them stands in `arguments`, as `--option`, `--option value` or `--option=value`.
     """
-    words = [word for argument in arguments for word in argument.split("=", 1)]
+    words = [
+        word for argument in arguments for word in (argument.split("=", 1) if argument.startswith("--") else [argument])
+    ]
     pairs = (" ".join(pair) for pair in itertools.pairwise(words))
     for given in (*words, *pairs):
         if given in removed:

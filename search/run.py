@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 REMOVED = {
     "--sampler gp": "Use --sampler bo: its Gaussian process takes spaces with branches too.",
     "--sampler qmc": "Use --sampler bo or tpe: both start with random trials.",
+    "--xla": "It made training on CPUs slower. KERAS_BACKEND=jax compiles every training step.",
 }
 """Options, or values of options, that no longer exist, and what replaces them."""
 
@@ -73,7 +74,6 @@ def main(
     results: Annotated[Path, typer.Option(help="Where studies are kept")] = Path("results"),
     cache: Annotated[Path | None, typer.Option(help="Where decoded images are kept")] = None,
     precision: Annotated[str, typer.Option(help="float32, bfloat16 or auto: the faster here")] = "auto",
-    xla: Annotated[bool, typer.Option("--xla", help="Compile training steps with XLA (slower on CPUs)")] = False,
     cache_limit: Annotated[str | None, typer.Option(help="What kept prefixes may take on disk: 20GB")] = None,
     storage: Annotated[str | None, typer.Option(help="Optuna database URL [default: SQLite in results]")] = None,
     address: Annotated[str | None, typer.Option(help="Join a running Ray cluster: auto or host:6379")] = None,
@@ -132,7 +132,6 @@ def main(
         trial_timeout=console.duration(trial_timeout, "--trial-timeout") if trial_timeout else None,
         trial_memory=console.size(trial_memory, "--trial-memory") if trial_memory else 0,
         deterministic=deterministic,
-        xla=xla,
         address=address,
         ray_dashboard=ray_dashboard,
         warm_start=warm_start,
@@ -231,8 +230,6 @@ def search(options: Options, running: Running | None = None) -> StudyView:
         else:
             check_free(name, running.results, running.storage)
         options = replace(options, sampler=options.sampler or (stored.sampler if stored else SAMPLERS[0]))
-        if running.xla:
-            os.environ["XRAYTUNE_XLA"] = "1"
         if running.deterministic:
             os.environ["TF_DETERMINISTIC_OPS"] = "1"
         if options.cache:

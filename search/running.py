@@ -24,7 +24,6 @@ class Running:
     trial_timeout: float | None = None
     trial_memory: int = 0
     deterministic: bool = False
-    xla: bool = False
     address: str | None = None
     ray_dashboard: bool = False
     warm_start: str | None = None
@@ -44,7 +43,6 @@ class Running:
         from xraytune.machine import versions
 
         return {
-            "xla": self.xla,
             "deterministic": self.deterministic,
             "concurrency": plan.concurrency,
             "cpus_per_trial": plan.cpus,

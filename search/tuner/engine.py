@@ -24,7 +24,7 @@ from xraytune.failures import full_disk
 HARD_EXIT = 7.0
 """Seconds after the first Ctrl-C at which the driver ends itself, should anything hang: 10 are promised."""
 
-COMPUTED_BY = ("KERAS_BACKEND", "TF_DETERMINISTIC_OPS", "XRAYTUNE_XLA")
+COMPUTED_BY = ("KERAS_BACKEND", "TF_DETERMINISTIC_OPS")
 """Environment variables that workers are given on whatever machine."""
 
 for _name, _value in {

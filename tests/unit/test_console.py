@@ -38,9 +38,9 @@ def test_a_pipe_that_has_seen_enough_is_no_failure(monkeypatch):
     assert console._exit_code(failing(errno.EPIPE)) == 0
 
 
-@pytest.mark.parametrize("arguments", [["--trials", "4", "--sampler", "gp"], ["--sampler=qmc"]])
+@pytest.mark.parametrize("arguments", [["--trials", "4", "--sampler", "gp"], ["--sampler=qmc"], ["--xla"]])
 def test_an_option_that_no_longer_exists_is_refused_with_what_replaces_it(arguments):
-    with pytest.raises(InputError, match=r"^--sampler (gp|qmc) was removed\. Use --sampler bo[^\n]*$"):
+    with pytest.raises(InputError, match=r"^--(sampler (gp|qmc)|xla) was removed\. [^\n]+$"):
         console.refuse_removed(arguments, REMOVED)
 
 

@@ -12,6 +12,10 @@ from pathlib import Path
 import pytest
 import typer
 
+from search.console import refuse_removed
+from search.run import REMOVED
+from xraytune.errors import InputError
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -49,6 +53,13 @@ def test_a_switch_set_to_zero_is_off():
     assert "--resume" not in make("-n", "search", "RESUME=0").stdout
 
 
+def test_make_passes_a_removed_switch_on_so_that_the_command_refuses_it():
+    command = make("-n", "search", "XLA=1").stdout.partition("-m search.run")[2]
+    with pytest.raises(InputError, match=r"^--xla was removed"):
+        refuse_removed(shlex.split(command), REMOVED)
+    assert "--xla" not in make("-n", "search", "XLA=0").stdout
+
+
 @pytest.mark.parametrize(
     ("target", "variables", "arguments"),
     [
@@ -74,7 +85,7 @@ def test_whatever_make_passes_on_is_an_option_of_its_command(target):
     app.command()(module.main)
     known = {name for option in typer.main.get_command(app).params for name in option.opts}
     assert passed, command
-    assert passed <= known
+    assert passed <= known | set(REMOVED)
     if target == "search":
         assert {o for o in known if o.startswith("--") and "completion" not in o} <= passed
 
