@@ -16,7 +16,6 @@ import pytest
 from tests.made_films import film, write
 from xraytune import data, hardware
 from xraytune.data import parallel
-from xraytune.data.keys import Keys
 from xraytune.errors import DataError
 
 COUNT = 1000
@@ -192,12 +191,6 @@ def test_helpers_are_sent_neither_patients_nor_anything_but_names_digests_and_ro
         assert b"Miller" not in order
         assert b"hospital" not in order
         assert len(order) < 2000 + 200 * count
-
-
-@pytest.mark.parametrize("keys", [["a"], ["", "b/é.png", "\udcff.png"], []])
-def test_keys_are_packed_and_come_back_as_they_were(keys):
-    packed = pickle.loads(pickle.dumps(Keys.of(keys)))
-    assert [packed[index] for index in range(len(keys))] == keys
 
 
 SCRIPT = """

@@ -24,7 +24,6 @@ from xraytune.data import cache, parallel, reading
 from xraytune.data.dataset import Dataset
 from xraytune.data.films import Films
 from xraytune.data.images import Images
-from xraytune.data.keys import Keys
 from xraytune.data.problems import Progress
 from xraytune.errors import DataError, InputError
 
@@ -93,9 +92,8 @@ def _write(
             cache.mapped(temporary, (len(images), size, size, dataset.channels)) for size, temporary in made.items()
         ]
         films = dataset.films if dataset.channels == 1 and edge == reading.bucket(0) else None
-        keys = Keys.of(images.keys)
         how = (dataset.channels, dataset.fit, edge)
-        squarer = _Squarer(str(dataset.root), keys, images.digests, images.rows, *how, made, films)
+        squarer = _Squarer(str(dataset.root), list(images.keys), images.digests, images.rows, *how, made, films)
         parallel.spread(squarer, len(images), what, progress, files=films.files if films else ())
         for array in arrays:
             array.flush()
@@ -107,7 +105,9 @@ class _Squarer:
     """Decodes files into arrays; every process that helps has one."""
 
     root: str
-    keys: Keys
+    keys: list[str]
+    """Of each image, its path below `root`."""
+
     digests: NDArray[np.uint8]
     """`(n, 32)`: the sha256 of each file when it was verified."""
 

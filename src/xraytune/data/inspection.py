@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 from xraytune import artifacts
 from xraytune.data import cache, parallel, phash, reading
 from xraytune.data.films import PLACE, Films, Stat, stamp, stat_of
-from xraytune.data.keys import Keys
 from xraytune.data.problems import Progress
 from xraytune.data.reading import Look, Reading
 
@@ -131,7 +130,7 @@ def _read_all(
             rows[at], films.places[at] = found.rows, found.places
             problems.update({int(at[index]): problem for index, problem in found.problems.items()})
 
-        reader = _Reader(str(root), Keys.of(keys[row] for row in fresh.tolist()), fresh, temporary[1], films, trusted)
+        reader = _Reader(str(root), [keys[row] for row in fresh.tolist()], fresh, temporary[1], films, trusted)
         parallel.spread(reader, len(fresh), "reading and checking images", progress, take, films.files)
         rows.flush()
         thumbnails.flush()
@@ -157,7 +156,7 @@ class _Reader:
     """Reads files; every process that helps has one."""
 
     root: str
-    keys: Keys
+    keys: list[str]
     fresh: NDArray[np.int64]
     """The row of each key."""
 
@@ -244,7 +243,8 @@ def _load(home: Path) -> Inspection | None:
 def _save(home: Path, keys: Sequence[str], problems: dict[int, str], name: str) -> None:
     """Keep the findings for the next start, beside the arrays of this name."""
     head = {"made_by": _maker(), "name": name, "problems": sorted(problems.items())}
-    text, bytes_ = (np.frombuffer(content, np.uint8) for content in (json.dumps(head).encode(), Keys.of(keys).text))
+    joined = "".join(f"{key}\0" for key in keys).encode(errors="surrogateescape")
+    text, bytes_ = (np.frombuffer(content, np.uint8) for content in (json.dumps(head).encode(), joined))
     with artifacts.atomic_write(home / "table.npz") as temporary:
         np.savez(temporary, head=text, keys=bytes_)
     for old in (path for what in _KEPT for path in home.glob(f"{what}-*.npy")):
