@@ -14,7 +14,22 @@ from search import console
 from xraytune.data.sources import KINDS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
     from xraytune.data import Dataset
+
+FONT = 15
+"""Height of the letters, pixels."""
+
+GAP = 6
+"""Between images, pixels."""
+
+LEAST_TILE = 80
+"""Height of an image in the picture at least, pixels: room for a caption of three lines."""
 
 ROWS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("none", {}),
@@ -60,11 +75,7 @@ def draw(dataset: Dataset, out: Path, images: int, size: int, seed: int) -> int:
     Returns:
         How many images a row has.
     """
-    import matplotlib as mpl
     import numpy as np
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
 
     from xraytune import augmentation
     from xraytune.artifacts import atomic_write
@@ -74,22 +85,48 @@ def draw(dataset: Dataset, out: Path, images: int, size: int, seed: int) -> int:
     pool = np.load(arrays.pool(dataset, size), mmap_mode="r")
     train = len(dataset.select("train"))
     chosen = np.sort(np.random.default_rng(seed).choice(train, min(images, train), replace=False))
-    films = np.asarray(pool[chosen])
-    figure, axes = pyplot.subplots(len(ROWS), len(chosen), figsize=(1.3 * len(chosen) + 1.6, 1.35 * len(ROWS)))
-    for row, (name, amounts) in zip(axes.reshape(len(ROWS), -1), ROWS, strict=True):
-        moved = augmentation.apply(Augmentation(**amounts), films, seed)
-        for axis, film in zip(row, moved, strict=True):
-            axis.imshow(film.squeeze() / 255, cmap="gray", vmin=0, vmax=1)
-            axis.set(xticks=[], yticks=[])
-        row[0].set_ylabel(name.replace(", ", ",\n"), fontsize=8, rotation=0, ha="right", va="center")
-    if dataset.demonstration:
-        figure.suptitle("DEMONSTRATION, NOT X-RAYS")
-    figure.tight_layout()
+    originals = np.asarray(pool[chosen])
+    rows = {
+        name: np.rint(augmentation.apply(Augmentation(**amounts), originals, seed)).clip(0, 255).astype(np.uint8)
+        for name, amounts in ROWS
+    }
+    picture = grid(rows, "DEMONSTRATION, NOT X-RAYS" if dataset.demonstration else "")
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(out) as file:
-        figure.savefig(file, format="png", dpi=100)
-    pyplot.close(figure)
+        picture.save(file, format="png")
     return len(chosen)
+
+
+def grid(rows: Mapping[str, NDArray[np.uint8]], title: str = "") -> Image.Image:
+    """Rows of images on white, each with its caption to the left.
+
+    Args:
+        rows: the images of each row by its caption, uint8 `(n, h, w, c)`, all of one shape; c is 1 or 3. Images smaller
+            than `LEAST_TILE` are enlarged to it.
+        title: stands above the rows.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    count, height, width, _ = next(iter(rows.values())).shape
+    scale = max(1.0, LEAST_TILE / height)
+    tile = round(width * scale), round(height * scale)
+    font = ImageFont.load_default(FONT)
+    captions = [name.replace(", ", ",\n") for name in rows]
+    measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    left = round(max(measure.multiline_textbbox((0, 0), text, font=font)[2] for text in captions)) + 2 * GAP
+    above = 2 * FONT if title else GAP
+    picture = Image.new("RGB", (left + count * (tile[0] + GAP), above + len(rows) * (tile[1] + GAP)), "white")
+    draw = ImageDraw.Draw(picture)
+    draw.text((picture.width // 2, above // 2), title, fill="black", font=font, anchor="mm")
+    for row, (caption, images) in enumerate(zip(captions, rows.values(), strict=True)):
+        y = above + row * (tile[1] + GAP)
+        draw.multiline_text(
+            (left - GAP, y + tile[1] // 2), caption, fill="black", font=font, anchor="rm", align="right"
+        )
+        for column, pixels in enumerate(images):
+            image = Image.fromarray(pixels.squeeze())
+            picture.paste(image.resize(tile, Image.Resampling.BICUBIC), (left + column * (tile[0] + GAP), y))
+    return picture
 
 
 if __name__ == "__main__":

@@ -45,3 +45,23 @@ def test_the_picture_is_written_of_data_that_need_every_option(tmp_path, ended):
         pixels = np.asarray(opened.convert("L"))
     assert min(pixels.shape) > 200
     assert pixels.std() > 20  # something is drawn
+
+
+@pytest.mark.parametrize(("channels", "size"), [(1, 100), (3, 100), (1, 28)])
+def test_every_image_stands_in_its_row_and_column_beside_its_caption(channels, size):
+    rows = {
+        f"row {r}, strong": np.stack([np.full((size, size, channels), 40 * r + 10 * c, np.uint8) for c in range(3)])
+        for r in range(4)
+    }
+    pixels = np.asarray(show_augmentation.grid(rows, "TITLE"))
+    tile, gap = max(size, show_augmentation.LEAST_TILE), show_augmentation.GAP
+    top, left = pixels.shape[0] - 4 * (tile + gap), pixels.shape[1] - 3 * (tile + gap)
+    assert pixels[:top].min() < 100, "the title"
+    for r in range(4):
+        y = top + r * (tile + gap)
+        assert pixels[y : y + tile, : left - gap].min() < 100, "the caption"
+        assert (pixels[y : y + tile, left - gap : left] == 255).all()
+        for c in range(3):
+            x = left + c * (tile + gap)
+            assert (pixels[y : y + tile, x : x + tile] == 40 * r + 10 * c).all()
+            assert (pixels[y : y + tile, x + tile : x + tile + gap] == 255).all()
