@@ -43,9 +43,8 @@ def choose(study: StudyView, which: str, count: int) -> list[TrialRecord]:
 def _ranked(study: StudyView) -> list[TrialRecord]:
     """The complete trials, best first; the same configuration once: it gets several folds anyway."""
     study.best()  # says so where no trial is complete
-    done = [t for t in study.trials() if t.state == "COMPLETE" and t.config and t.result]
     unique: list[TrialRecord] = []
-    for trial in sorted(done, key=lambda t: (-(t.value or 0.0), t.number)):
+    for trial in (t for t in study.ranked() if t.config and t.result):
         if all(trial.config.values != other.config.values for other in unique if trial.config and other.config):
             unique.append(trial)
     return unique
@@ -57,8 +56,8 @@ def _of_each_family(ranked: list[TrialRecord], count: int) -> list[TrialRecord]:
     What one split can't tell apart the folds shall; and networks of different families err differently, which is what
     an ensemble lives on. They come first since the last are left out where the time is short.
     """
-    best = ranked[0].value or 0.0
-    leaders = {trial.family: trial for trial in reversed(ranked) if best - (trial.value or 0.0) <= CLOSE}
+    lowest = -CLOSE + (ranked[0].value or 0.0)
+    leaders = {trial.family: trial for trial in reversed(ranked) if (trial.value or 0.0) >= lowest}
     first = [trial for trial in ranked if trial in leaders.values()][:count]
     others = [trial for trial in ranked if trial not in first]
     return [*first, *others[: count - len(first)]]

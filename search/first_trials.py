@@ -52,7 +52,7 @@ def warm(prepared: Prepared, earlier: str | None, results: Path, storage: str | 
     if earlier is None:
         return []
     study = open_study(earlier, results, storage)
-    done = sorted((t for t in study.trials() if t.state == "COMPLETE"), key=lambda t: -(t.value or 0.0))
+    done = study.ranked()
     if not done:
         raise StudyError(f"--warm-start {earlier}: that study has no complete trial.")
     narrowing = Narrowing(prepared.spec.fixed, prepared.spec.narrowed)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from search import console
 from xraytune import artifacts
+
+if TYPE_CHECKING:
+    from search.storage import TrialRecord
 
 EXAMPLES = """
 python -m search.leaderboard
@@ -45,13 +48,13 @@ def main(
         console.out.print("\n", where_time_went(counted, label))
 
 
-def rank(trial: Any) -> tuple[int, float, int]:
+def rank(trial: TrialRecord) -> tuple[int, float, int]:
     """Sorting key: by state, then the objective, then the number."""
     order = ["COMPLETE", "PRUNED", "RUNNING", "WAITING", "FAIL"]
-    return order.index(trial.state), -(trial.value if trial.value is not None else -1.0), trial.number
+    return order.index(trial.state), *trial.rank
 
 
-def plain_trial(trial: Any) -> dict[str, Any]:
+def plain_trial(trial: TrialRecord) -> dict[str, Any]:
     """A trial as plain JSON values; what is not finite is null."""
     plain: dict[str, Any] = {
         "number": trial.number,

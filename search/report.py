@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -260,26 +261,28 @@ def _counts(rows: Sequence[Mapping[str, float]]) -> list[str]:
 
 def _history(trials: Sequence[TrialRecord]) -> str:
     """Objective of each trial by number, families in colours, the best so far as a line."""
-    valued = [t for t in trials if t.value is not None]
+    valued = [(t, t.value) for t in trials if t.value is not None]
     if not valued:
         return ""
-    families = sorted({t.family for t in valued})
+    families = sorted({t.family for t, _ in valued})
     series: list[Series] = []
     best, line = -np.inf, []
-    for t in valued:
-        if t.state == "COMPLETE" and (t.value or 0) > best:
-            best = t.value or 0
+    for t, value in valued:
+        if t.state == "COMPLETE":
+            best = max(best, value)
         if np.isfinite(best):
             line.append((float(t.number), float(best)))
     series.append(Series(line, "best so far", "faint", "steps"))
     for i, family in enumerate(families):
-        points = [(float(t.number), float(t.value or 0)) for t in valued if t.family == family]
+        points = [(float(t.number), value) for t, value in valued if t.family == family]
         series.append(Series(points, family, f"c{i % 8}", "dots"))
-    values = [t.value or 0 for t in valued]
-    low = max(0.0, float(np.quantile(values, 0.05)) - 0.02)
+    values = [value for _, value in valued]
+    low, high = float(np.quantile(values, 0.05)) - 0.02, max(values) + 0.02
+    if min(values) >= 0 and max(values) <= 1:  # as every objective of ours
+        low, high = max(0.0, low), min(1.0, high)
     return chart(
         series, x="trial", y="objective", title="Objective by trial", whole_x=True,
-        x_range=(0, max(t.number for t in valued)), y_range=(low, min(1.0, max(values) + 0.02)),
+        x_range=(0, max(t.number for t, _ in valued)), y_range=(low, high),
     )  # fmt: skip
 
 
@@ -315,7 +318,7 @@ def _families(trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
         states = Counter(t.state for t in own)
         seconds = sum(t.seconds or 0 for t in own)
         rows.append({"family": family, "best": max(values, default=None), "states": states, "seconds": seconds})
-    return sorted(rows, key=lambda row: -(row["best"] or 0))
+    return sorted(rows, key=lambda row: -math.inf if row["best"] is None else row["best"], reverse=True)
 
 
 def _importance(study: StudyView) -> str:

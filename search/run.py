@@ -339,8 +339,8 @@ def _run(
     from search.tuner.conductor import Budget
 
     earlier = study.view().trials()
-    best = study.view().trial(study.best[0]) if study.best else None
-    progress.start_from(study.counts, (best.number, best.family, best.value or 0.0) if best else None)
+    best = (study.best[0], study.view().trial(study.best[0]).family, study.best[1]) if study.best else None
+    progress.start_from(study.counts, best)
     job = prepared.make_job(progress.step)
     end = running.begun + options.seconds - study.seconds_spent() if options.seconds is not None else None
     progress.end = end

@@ -7,6 +7,7 @@ report, retrain) comes in through `open_study`.
 from __future__ import annotations
 
 import datetime
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,6 +47,11 @@ class TrialRecord:
     def value(self) -> float | None:
         """The objective, None where the trial has none."""
         return self.values[0] if self.values else None
+
+    @property
+    def rank(self) -> tuple[float, int]:
+        """Sorting key for the best first: the higher objective, then the earlier trial; without an objective last."""
+        return (-self.value if self.value is not None else math.inf), self.number
 
     @property
     def family(self) -> str:
@@ -119,19 +125,23 @@ class StudyView:
         """Every trial, by number."""
         return [record_of(trial) for trial in self._study.get_trials(deepcopy=False)]
 
+    def ranked(self) -> list[TrialRecord]:
+        """The COMPLETE trials, the best first (the earlier on a tie)."""
+        return sorted((t for t in self.trials() if t.state == "COMPLETE"), key=lambda t: t.rank)
+
     def best(self) -> TrialRecord:
-        """The COMPLETE trial with the highest objective (the earlier on a tie).
+        """The first of `ranked`.
 
         Raises:
             StudyError: none is complete.
         """
-        done = [t for t in self.trials() if t.state == "COMPLETE"]
-        if not done:
+        ranked = self.ranked()
+        if not ranked:
             raise StudyError(
                 f"Study {self.name!r} has no complete trial yet. Search on: "
                 f"python -m search.run --study {self.name} --resume"
             )
-        return max(done, key=lambda t: (t.value or 0.0, -t.number))
+        return ranked[0]
 
     def trial(self, number: int) -> TrialRecord:
         """The trial of that number.
@@ -164,8 +174,7 @@ class StudyView:
     def pareto(self) -> list[TrialRecord]:
         """The trials no other trial beats in every objective, the highest first objective first."""
         front = {trial.number for trial in self._study.best_trials}
-        chosen = [t for t in self.trials() if t.number in front]
-        return sorted(chosen, key=lambda t: (-(t.value or 0.0), t.number))
+        return [t for t in self.ranked() if t.number in front]
 
     def trial_folder(self, number: int) -> Path:
         """Where that trial's predictions lie."""

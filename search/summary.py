@@ -29,7 +29,7 @@ def summarize(view: StudyView, why: str, where: str = "") -> None:
         f"\nStudy [bold]{view.name}[/]: {states['COMPLETE']} trials complete, {states['PRUNED']} pruned, "
         f"{states['FAIL']} failed. It ended because {why.splitlines()[0] if why else 'nothing was left to try'}."
     )
-    complete = sorted((t for t in trials if t.state == "COMPLETE"), key=lambda t: (-(t.value or 0.0), t.number))
+    complete = view.ranked()
     if complete and len(view.directions) > 1:
         out.print("Beaten by no other trial in both objectives:")
         out.print(leaderboard(view.pareto(), view.spec))

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
 
-from search import creation
+from search import creation, first_trials, leaderboard
 from search import report as reports
 from search.storage import open_study
 from search.tuner.conductor import Budget, Conductor
 from search.tuner.trainable import Outcome
-from tests.made_studies import Silent, report, result
-from xraytune.records import FailureCause
+from tests.made_studies import Silent, prepared, report, result, trial
+from xraytune.records import FailureCause, TrialConfig
 
 
 def test_two_objectives_keep_their_curves_and_their_front(make, tmp_path):
@@ -49,6 +51,39 @@ def test_the_report_of_one_objective_has_no_front(make, tmp_path):
     study.complete(study.ask().number, result(0.9))
     view = open_study("mine", tmp_path)
     assert reports._front(view, view.trials()) == ""
+
+
+def test_objectives_below_zero_rank_as_all_others(make, tmp_path, capsys):
+    """An objective of one's own may be a negated loss, also below -1."""
+    study = make()
+    values = (-2.5, -0.25, -1.5, -0.25)
+    for value in values:
+        study.complete(study.ask().number, result(value))
+    study.failed(study.ask().number, FailureCause.OOM, "out of memory")
+    study.pruned(study.ask().number, None)
+    view = open_study("mine", tmp_path)
+    assert [t.number for t in view.ranked()] == [1, 3, 2, 0]
+    assert view.best().number == 1
+    assert study.best == (1, -0.25)
+    study.close()
+    leaderboard.main("mine", as_json=True, results=tmp_path)
+    listed = [(t["number"], t["state"]) for t in json.loads(capsys.readouterr().out)["trials"]]
+    assert listed == [(1, "COMPLETE"), (3, "COMPLETE"), (2, "COMPLETE"), (0, "COMPLETE"), (5, "PRUNED"), (4, "FAIL")]
+    warm = first_trials.warm(prepared(), "mine", tmp_path)
+    assert [origin for origin, *_ in warm] == [f"study mine #{number}" for number in (1, 3, 2, 0)]
+
+
+def test_the_report_draws_objectives_below_zero_and_lists_families_without_any_last():
+    trials = [trial(0, -2.5), trial(1, -0.5), trial(2, None, "FAIL"), trial(3, -1.5)]
+    page = ElementTree.fromstring(f"<page>{reports._history(trials)}</page>")
+    heights = [float(circle.get("cy")) for circle in page.iter("circle")]
+    assert heights[1] < heights[2] < heights[0]
+    families = {"cnn": -0.5, "dense": None, "vgg": -0.1}
+    tried = [
+        replace(trial(n, value, "COMPLETE" if value else "FAIL"), config=TrialConfig(family, {}, n))
+        for n, (family, value) in enumerate(families.items())
+    ]
+    assert [row["family"] for row in reports._families(tried)] == ["vgg", "cnn", "dense"]
 
 
 def test_a_second_objective_is_minimised_or_maximised_by_what_it_is():

@@ -14,7 +14,7 @@ import pytest
 from search import cases, charts, comparison, finalists, ledger, networks, winner
 from search.lock import StudyLock
 from search.retrain import Options, retrain
-from search.storage import TrialRecord
+from search.storage import StudyView, TrialRecord
 from spaces.recipes import RECIPES
 from tests.made_studies import trial
 from xraytune import subgroups
@@ -34,11 +34,8 @@ class FakeStudy:
     def trials(self) -> list[Any]:
         return self._trials
 
-    def best(self) -> Any:
-        done = [t for t in self._trials if t.state == "COMPLETE"]
-        if not done:
-            raise StudyError("Study 'mine' has no complete trial yet.")
-        return max(done, key=lambda t: t.value)
+    ranked = StudyView.ranked
+    best = StudyView.best
 
     def trial(self, number: int) -> Any:
         if number >= len(self._trials):
