@@ -28,12 +28,7 @@ from xraytune.models.plan import Plan
 
 def recipes_of(study: StudyView) -> list[tuple[str, TrialRecord]]:
     """The published configurations that the study tried, with their names."""
-    found = []
-    for trial in study.trials():
-        origin = str(trial.attributes.get("origin", ""))
-        if origin.startswith("recipe") and trial.counts:
-            found.append((origin.removeprefix("recipe").strip(" :"), trial))
-    return found
+    return [(trial.recipe, trial) for trial in study.trials() if trial.recipe and trial.counts]
 
 
 def adapted(name: str, trial: TrialRecord, max_epochs: int = 0) -> str:

@@ -93,7 +93,7 @@ def create(
 
 def _metric_names(spec: StudySpec, count: int) -> list[str]:
     """What the dashboard calls the objectives."""
-    others = str(spec.options.get("objectives", "")).split(",")[1:]
+    others = spec.objectives[1:]
     return [spec.label, *others, *(f"objective {i + 1}" for i in range(len(others) + 1, count))]
 
 

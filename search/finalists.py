@@ -74,12 +74,7 @@ def _trainable(study: StudyView, trial: TrialRecord) -> TrialRecord:
 
 
 def _recipe(study: StudyView, name: str) -> TrialRecord:
-    tried: dict[str, TrialRecord] = {}
-    for trial in study.trials():
-        origin = str(trial.attributes.get("origin", ""))
-        recipe = origin.removeprefix("recipe").strip(" :")
-        if origin.startswith("recipe") and trial.state in {"COMPLETE", "PRUNED"}:
-            tried[recipe] = trial
+    tried = {t.recipe: t for t in study.trials() if t.recipe and t.state in {"COMPLETE", "PRUNED"}}
     if name not in tried:
         known = f" Recipes that it tried: {', '.join(sorted(tried))}." if tried else ""
         raise InputError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from search.storage import open_study
 from search.suggest import Narrowing, RecordedHyperParameters, ambiguous_names, declared
@@ -14,28 +14,42 @@ from xraytune.records import Value
 if TYPE_CHECKING:
     from search.prepare import Prepared
 
-FirstTrials = list[tuple[str, Mapping[str, Value]]]
-"""Origin and hyperparameters by their declared names; what is not named is left to the sampler."""
+
+class FirstTrial(NamedTuple):
+    """A configuration that is tried before the sampler is asked."""
+
+    origin: str
+    """Why it is tried, for people."""
+
+    values: Mapping[str, Value]
+    """Hyperparameters by their declared names; what is not named is left to the sampler."""
+
+    recipe: str = ""
+    """The published configuration that it is, if it is one."""
+
+
+FirstTrials = list[FirstTrial]
 
 WARM = 6
 """Configurations taken from an earlier study: enough for each family, too few to hold a short search back."""
 
 
-def first_trials(prepared: Prepared, warm: Sequence[tuple[str, Mapping[str, Value]]] = ()) -> FirstTrials:
+def first_trials(prepared: Prepared, warm: Sequence[FirstTrial] = ()) -> FirstTrials:
     """All of it, in the order in which it is tried.
 
     Every family comes once before any comes twice, so that a short search has seen all of them and the sampler's model
     starts with every branch: what is warm-started, then what hides the audit's findings, then recipes, then a family's
     name alone, the rest left to the sampler.
     """
-    known = [*warm, *prepared.starts, *((f"recipe {name}", values) for name, values in prepared.recipes)]
+    starts = [FirstTrial(origin, values) for origin, values in prepared.starts]
+    known = [*warm, *starts, *(FirstTrial(f"recipe {name}", values, name) for name, values in prepared.recipes)]
     if len(prepared.families) < 2 or "family" in prepared.spec.fixed:
         return known
-    first: dict[object, tuple[str, Mapping[str, Value]]] = {}
-    for origin, values in known:
-        first.setdefault(values.get("family"), (origin, values))
+    first: dict[object, FirstTrial] = {}
+    for one in known:
+        first.setdefault(one.values.get("family"), one)
     for family in prepared.families:
-        first.setdefault(family, (f"family {family}", {"family": family}))
+        first.setdefault(family, FirstTrial(f"family {family}", {"family": family}))
     chosen = list(first.values())
     return chosen + [one for one in known if one not in chosen]
 
@@ -63,7 +77,7 @@ def warm(prepared: Prepared, earlier: str | None, results: Path, storage: str | 
         hp = RecordedHyperParameters(values, narrowing, ambiguous)
         prepared.declaration(hp)
         if hp.optuna_params and values.get("family", hp.values.get("family")) == hp.values.get("family"):
-            found.append((f"study {study.name} #{trial.number}", values))
+            found.append(FirstTrial(f"study {study.name} #{trial.number}", values))
         if len(found) == WARM:
             break
     if not found:

@@ -64,6 +64,7 @@ def plain_trial(trial: TrialRecord) -> dict[str, Any]:
         "values": list(trial.values),
         "family": trial.family,
         "origin": trial.attributes.get("origin"),
+        "recipe": trial.recipe or None,
         "cause": trial.cause or None,
         "message": trial.message or None,
         "seconds": trial.seconds,

@@ -172,6 +172,7 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
         fixed=fixed,
         narrowed=narrowed,
         objective=options.objective,
+        objectives=options.objectives,
         beta=options.beta,
         fit=options.fit,
         sampler=options.sampler or SAMPLERS[0],
@@ -254,6 +255,7 @@ def _without_images(options: Options, name: str, space_name: str, space: Any) ->
         fixed=_typed(fixed, space_parameters),
         narrowed={"family": families} if options.families else {},
         objective=Objective.CLEAN,
+        objectives=options.objectives,
         beta=options.beta,
         sampler=options.sampler or SAMPLERS[0],
         pruner=options.pruner,
@@ -311,8 +313,6 @@ def _narrow(
 def _other_options(options: Options) -> dict[str, Value]:
     """Whatever else must not change over a resume."""
     kept: dict[str, Value] = {}
-    if options.objectives != ("f_beta",):
-        kept["objectives"] = ",".join(options.objectives)
     if options.quarantine:
         kept["quarantine"] = True
     if options.patient_regex:

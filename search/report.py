@@ -290,7 +290,7 @@ def _front(study: StudyView, trials: Sequence[TrialRecord]) -> str:
     """Two objectives against each other, the trials that no other beats in both joined; empty for one objective."""
     if len(study.directions) < 2:
         return ""
-    other = str(study.spec.options["objectives"]).split(",")[1]
+    other = study.spec.objectives[1]
     pairs = {t.number: (t.values[1], t.values[0]) for t in trials if len(t.values) > 1}
     if not pairs:
         return ""

@@ -320,8 +320,8 @@ def _make(
         pruner=samplers.make_pruner(options.pruner),
         directions=creation.directions(options.objectives),
     )
-    for origin, values in first:
-        study.enqueue(values, origin)
+    for one in first:
+        study.enqueue(one.values, one.origin, one.recipe)
     return study
 
 

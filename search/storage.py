@@ -59,6 +59,11 @@ class TrialRecord:
         return self.config.family if self.config else "-"
 
     @property
+    def recipe(self) -> str:
+        """The published configuration that it tried, empty where it tried none."""
+        return str(self.attributes.get("recipe", ""))
+
+    @property
     def interrupted(self) -> bool:
         """Ended by an interruption of the search: no failure, counted nowhere."""
         return self.cause == FailureCause.INTERRUPTED

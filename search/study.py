@@ -116,12 +116,13 @@ class Study:
         self._curve[trial.number], self._standing[trial.number] = {}, {}
         return Asked(trial.number, config)
 
-    def enqueue(self, values: Mapping[str, Value], origin: str) -> bool:
+    def enqueue(self, values: Mapping[str, Value], origin: str, recipe: str = "") -> bool:
         """Queue a configuration to be tried before the sampler is asked, once over all resumes.
 
         Args:
             values: hyperparameters by their declared names; what lies outside the space is left to the sampler.
-            origin: why it is queued (a recipe's name, `family cnn`, `study mine #7`); kept on the trial.
+            origin: why it is queued (`recipe kermany`, `family cnn`, `study mine #7`); kept on the trial.
+            recipe: the published configuration that it is; kept on the trial.
 
         Returns:
             Whether it was queued (it is not, when that origin was queued before).
@@ -129,7 +130,7 @@ class Study:
         if any(t.user_attrs.get("origin") == origin for t in self._study.get_trials(deepcopy=False)):
             return False
         params = self.encode(values)
-        self._study.enqueue_trial(params, user_attrs={"origin": origin})
+        self._study.enqueue_trial(params, user_attrs={"origin": origin} | ({"recipe": recipe} if recipe else {}))
         return True
 
     def encode(self, values: Mapping[str, Value]) -> dict[str, Value]:
@@ -288,8 +289,7 @@ class Study:
 
     def _others(self, result: TrialResult) -> list[float]:
         """The further objectives of a multi-objective search, read off the result."""
-        names = str(self.spec.options.get("objectives", "f_beta")).split(",")[1:]
-        return [objective_value(name, result) for name in names]
+        return [objective_value(name, result) for name in self.spec.objectives[1:]]
 
     def _keep_epochs(self, number: int) -> None:
         """What a trial stood at after each epoch, for the rungs of a resumed search; its curve, where Optuna has none.
@@ -320,7 +320,7 @@ class Study:
         self._retried.add(number)
         kept: dict[str, Any] = {"retry_of": number}
         told = self._study.get_trials(deepcopy=False)[number].user_attrs
-        kept |= {name: told[name] for name in ("origin", "seed") if name in told}
+        kept |= {name: told[name] for name in ("origin", "recipe", "seed") if name in told}
         if config:
             kept["seed"] = config.seed
         self._study.enqueue_trial(dict(params), user_attrs=kept)

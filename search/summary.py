@@ -69,7 +69,7 @@ def leaderboard(trials: list[TrialRecord], spec: StudySpec) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in ("trial", "family", "state"):
         table.add_column(column, no_wrap=True)
-    others = str(spec.options.get("objectives", "")).split(",")[1:]
+    others = spec.objectives[1:]
     for column in (spec.label, *others, *shown, "epochs", "time"):
         table.add_column(column, justify="right", no_wrap=True)
     if viewed:

@@ -214,6 +214,9 @@ class StudySpec(Record):
     objective: str = Objective.CLEAN
     """`clean` or `robust`."""
 
+    objectives: tuple[str, ...] = ("f_beta",)
+    """What is optimised: `f_beta` first (by `objective`), then at most one figure of a result."""
+
     beta: float = 2.0
     """F-beta's beta: how many times recall counts against precision."""
 
@@ -230,7 +233,7 @@ class StudySpec(Record):
     """sha256 of each pretrained backbone in use, by name."""
 
     options: Mapping[str, Value] = field(default_factory=dict)
-    """Whatever else must not change over a resume (directions of a multi-objective search, quarantine …)."""
+    """Whatever else must not change over a resume (quarantine, the patients' pattern)."""
 
     demonstration: bool = False
     """Drawn phantoms, no X-rays."""
@@ -238,6 +241,7 @@ class StudySpec(Record):
     def __post_init__(self) -> None:
         # JSON knows no tuples: made equal here, so that a stored spec compares with a new one
         object.__setattr__(self, "narrowed", {k: tuple(v) for k, v in self.narrowed.items()})
+        _require(bool(self.objectives), "a study needs an objective")
         _require(self.beta > 0, f"beta must be above 0, not {self.beta}")
         _require(len(self.classes) >= 2, "a study needs two classes or more")
         _require(self.objective in set(Objective), f"unknown objective {self.objective!r}")

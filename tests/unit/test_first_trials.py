@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from search import first_trials
-from tests.made_studies import SPACE, prepared, result
+from tests.made_studies import SPACE, prepared, result, trials
 from xraytune.errors import StudyError
+from xraytune.records import FailureCause
 
 
 def test_first_trials_are_queued_once_over_all_resumes(make):
@@ -21,6 +22,22 @@ def test_first_trials_are_queued_once_over_all_resumes(make):
     assert not again.enqueue({"family": "valley"}, "family valley")
 
 
+def test_a_recipe_is_told_by_its_trial_also_after_an_interruption(make, tmp_path):
+    found = first_trials.first_trials(replace(prepared(), recipes=(("kermany: small", {"family": "valley"}),)))
+    assert {one.values["family"]: one.recipe for one in found} == {
+        family: "kermany: small" if family == "valley" else "" for family in SPACE.families
+    }
+    study = make()
+    for one in found[:2]:
+        study.enqueue(one.values, one.origin, one.recipe)
+    study.failed(study.ask().number, FailureCause.INTERRUPTED, "")
+    assert [(t.state, t.recipe) for t in trials(tmp_path)] == [
+        ("FAIL", "kermany: small"),
+        ("WAITING", ""),
+        ("WAITING", "kermany: small"),
+    ]
+
+
 def test_a_warm_start_tries_the_best_of_an_earlier_study_first(make, tmp_path):
     earlier, values = make(), (0.3, 0.9, 0.5, 0.8, 0.1, 0.7, 0.6, 0.4)
     configs = []
@@ -31,8 +48,8 @@ def test_a_warm_start_tries_the_best_of_an_earlier_study_first(make, tmp_path):
     earlier.close()
     warm = first_trials.warm(prepared(), "mine", tmp_path)
     later = make(name="later", train_fingerprint="other data")
-    for origin, config in warm:
-        later.enqueue(config, origin)
+    for one in warm:
+        later.enqueue(one.values, one.origin)
     tried = [later.ask().config.values for _ in range(6)]
     assert tried == [config for _, config in sorted(configs, key=lambda c: -c[0])[:6]]
 
@@ -51,7 +68,7 @@ def test_a_warm_start_takes_what_fits_a_narrower_space_and_passes_other_families
         earlier.complete(earlier.ask().number, result(0.5 + n / 100))
     earlier.close()
     warm = first_trials.warm(prepared(narrowed={"family": ("wide", "steps")}), "mine", tmp_path)
-    assert [values["family"] for _, values in warm] == ["steps", "wide"]
-    assert [origin for origin, _ in warm] == ["study mine #3", "study mine #1"]
+    assert [one.values["family"] for one in warm] == ["steps", "wide"]
+    assert [one.origin for one in warm] == ["study mine #3", "study mine #1"]
     with pytest.raises(StudyError, match="none of its configurations fits"):
         first_trials.warm(replace(prepared(), declaration=lambda hp: hp.Int("units", 1, 9)), "mine", tmp_path)

@@ -56,7 +56,7 @@ def test_finalists_by_every_way_of_asking() -> None:
         trial(1, 0.9),
         trial(2, None, "FAIL"),
         trial(3, 0.85),
-        trial(4, 0.7, "PRUNED", origin="recipe kermany"),
+        trial(4, 0.7, "PRUNED", recipe="kermany"),
     )
     assert numbers(finalists.choose(study, "best", 2)) == [1, 3]
     assert numbers(finalists.choose(study, "top:3", 5)) == [1, 3, 0]

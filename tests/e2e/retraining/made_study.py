@@ -70,7 +70,7 @@ def make(results: Path, films: Path, name: str = "made", *, complete: bool = Tru
     labels = np.array([image.label for image in dataset.select("train") + dataset.select("val")], np.int32)
     held = np.arange(len(dataset.select("train")), len(labels))
     for i, values in enumerate(CONFIGS):
-        study.enqueue(values, origin=f"recipe {values['family']}")
+        study.enqueue(values, origin=f"recipe {values['family']}", recipe=values["family"])
         asked = study.ask()
         if complete:
             guesses = np.random.default_rng(i).random((len(held), len(dataset.classes)))
