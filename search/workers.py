@@ -23,6 +23,7 @@ from typing import Any
 
 from xraytune import hardware
 from xraytune.errors import FatalError, TrialError
+from xraytune.failures import classify
 from xraytune.records import FailureCause
 
 Report = Callable[[Any], None]
@@ -65,15 +66,19 @@ def _work(pipe: Connection, environment: dict[str, str], parent: int) -> None:
             pipe.send(("done", task(lambda event: pipe.send(("event", event)))))
         except (TrialError, FatalError) as error:
             pipe.send(("error", error))
-        except OSError as error:  # a full disk, a folder that is gone: no other task would fare better
-            where = f"{error.filename}: " if error.filename else ""
-            pipe.send(("error", FatalError(f"{where}{error.strerror or error}. {KEPT}")))
-        except MemoryError:
-            pipe.send(("error", TrialError(FailureCause.OOM, "out of memory")))
         except Exception as error:
-            lines = traceback.format_exc().strip().splitlines()
-            message = f"{type(error).__name__}: {error} ({lines[-2].strip() if len(lines) > 1 else ''})"
-            pipe.send(("error", TrialError(FailureCause.ERROR, message[:2000])))
+            pipe.send(("error", _failure(error)))
+
+
+def _failure(error: Exception) -> TrialError | FatalError:
+    """What a task's exception means for the retraining."""
+    cause, message = classify(error)
+    if isinstance(error, OSError) and cause is not FailureCause.OOM:
+        # a full disk, a folder that is gone: no other task would fare better
+        where = f"{error.filename}: " if error.filename else ""
+        return FatalError(f"{where}{error.strerror or error}. {KEPT}")
+    place = traceback.extract_tb(error.__traceback__)[-1:]
+    return TrialError(cause, message + "".join(f" ({frame.filename}:{frame.lineno}: {frame.line})" for frame in place))
 
 
 @contextmanager

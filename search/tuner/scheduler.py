@@ -15,6 +15,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from search.tuner.conductor import Conductor, SearchEnded, past_tune
+from xraytune.failures import out_of_memory
 from xraytune.records import FailureCause
 
 
@@ -65,7 +66,7 @@ def why_lost(error: Any) -> tuple[FailureCause, str]:
     text = str(error or "").strip()
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     detail = next((line for line in lines if "exit" in line.lower() or "killed" in line.lower()), "".join(lines[:1]))
-    if "OutOfMemory" in type(error).__name__ or "memory pressure" in text or "running low on memory" in text:
+    if error is not None and out_of_memory(error):
         return FailureCause.OOM, f"the machine ran out of memory and its worker was ended. {detail[:300]}".strip()
     if error is not None and not isinstance(error, RayError):
         return FailureCause.ERROR, f"{type(error).__name__}: {detail[:300]}"

@@ -26,7 +26,7 @@ from ray.tune import Trainable
 from search.job import Job, RunningTrial
 from search.tuner.checkpoint import Checkpoint
 from xraytune.errors import FatalError, TrialError
-from xraytune.failures import full_disk
+from xraytune.failures import classify, full_disk
 from xraytune.records import EpochReport, FailureCause, TrialConfig, TrialResult
 
 if TYPE_CHECKING:
@@ -127,8 +127,6 @@ class TrialTrainable(Trainable):  # type: ignore[misc]
             failure = error.cause, error.message
         except FatalError as error:
             return Outcome(fatal=str(error))
-        except MemoryError as error:
-            failure = FailureCause.OOM, f"out of memory: {error}"
         except Exception as error:
             traceback.print_exc()
             if full := full_disk(error, self._given.scratch):
@@ -177,16 +175,6 @@ def _framework() -> dict[str, Any]:
     from xraytune.machine import device_name, versions
 
     return {"device": device_name(), "versions": versions()}
-
-
-def classify(error: BaseException) -> tuple[FailureCause, str]:
-    """The named cause of an exception that is no `TrialError`, told by what frameworks write."""
-    name, text = type(error).__name__, str(error).strip()
-    line = (text.splitlines() or [""])[0][:500]
-    lower = f"{name} {text}".lower()
-    if "resourceexhausted" in lower or "out of memory" in lower or "oom" in lower.split() or "bad_alloc" in lower:
-        return FailureCause.OOM, f"out of memory: {name}: {line}"
-    return FailureCause.ERROR, f"{name}: {line}"
 
 
 def _die_with_parent() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,14 @@ from xraytune.records import FailureCause
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 """What the system says where a disk is full, or what a user may take of it."""
+
+_OUT_OF_MEMORY = re.compile(
+    r"out.?of.?memory|resource.?exhausted|bad_alloc|alloc_failed|\boom\b(?! killer)"
+    r"|(failed to|unable to|can't|cannot) allocate|memory pressure|running low on memory",
+    re.IGNORECASE,
+)
+"""What TensorFlow, JAX, CUDA, C++ and Ray write. Not "OOM killer": Ray lists it as a possible reason for every worker
+that is lost."""
 
 
 @contextmanager
@@ -30,7 +39,10 @@ def named() -> Iterator[None]:
     except Exception as error:
         if full := full_disk(error):
             raise full from error
-        raise TrialError(_cause(error), _first_line(error)) from error
+        cause, message = classify(error)
+        if cause is FailureCause.ERROR and (isinstance(error, ValueError) or "InvalidArgument" in type(error).__name__):
+            cause = FailureCause.BAD_CONFIG  # shapes that don't fit, values that a layer refuses
+        raise TrialError(cause, message) from error
 
 
 def full_disk(error: BaseException, where: str | os.PathLike[str] = "") -> FatalError | None:
@@ -53,15 +65,16 @@ def full_disk(error: BaseException, where: str | os.PathLike[str] = "") -> Fatal
     return None
 
 
-def _cause(error: Exception) -> FailureCause:
-    """Backends have no common exceptions; their names and words tell memory from shapes."""
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error) or "ResourceExhausted" in repr(type(error)):
-        return FailureCause.OOM
-    if isinstance(error, ValueError) or "InvalidArgument" in repr(type(error)):
-        return FailureCause.BAD_CONFIG
-    return FailureCause.ERROR
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, of the machine or of a GPU: frameworks share no exception, so their words tell too."""
+    no_memory = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+    return no_memory or _OUT_OF_MEMORY.search(f"{type(error).__name__}: {error}") is not None
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"[:300]
+def classify(error: BaseException) -> tuple[FailureCause, str]:
+    """Cause and message, of one line, of an exception that is no `TrialError`: memory ran out, or another error."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    message = f"{type(error).__name__}: {lines[0] if lines else 'no message'}"[:300]
+    if out_of_memory(error):
+        return FailureCause.OOM, f"out of memory: {message}"
+    return FailureCause.ERROR, message

@@ -7,11 +7,13 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from ray.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
 
 from search.tuner.conductor import Budget, Conductor, SearchEnded
 from search.tuner.pruning import AshaRule
 from search.tuner.resources import count_gpus, plan
-from search.tuner.trainable import Outcome, classify, share_gpu
+from search.tuner.scheduler import why_lost
+from search.tuner.trainable import Outcome, share_gpu
 from tests.made_conductors import Silent, Told
 from tests.made_studies import result
 from xraytune.errors import FatalError, InputError
@@ -235,10 +237,26 @@ def test_asha_decides_after_a_resume_as_it_would_have_before(make):
     assert verdicts(resumed, again) == before
 
 
-def test_out_of_memory_is_told_from_other_errors():
-    assert classify(RuntimeError("CUDA out of memory"))[0] is FailureCause.OOM
-    assert classify(type("ResourceExhaustedError", (Exception,), {})("OOM when allocating"))[0] is FailureCause.OOM
-    assert classify(ValueError("no room"))[0] is FailureCause.ERROR
+RAYS_GUESS = """The actor died unexpectedly before finishing this task.
+Worker exit detail: Worker unexpectedly exits with a connection error code 2. There are some potential root causes.
+(1) The process is killed by SIGKILL by OOM killer due to high memory usage. (2) ray stop --force is called."""
+NO_MEMORY = "Task was killed due to the node running low on memory."
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (None, FailureCause.WORKER_LOST),
+        (WorkerCrashedError(), FailureCause.WORKER_LOST),
+        (NodeDiedError(RAYS_GUESS), FailureCause.WORKER_LOST),
+        (OutOfMemoryError("killed"), FailureCause.OOM),
+        (NodeDiedError(NO_MEMORY), FailureCause.OOM),
+        (MemoryError(), FailureCause.OOM),
+        (KeyError("odd"), FailureCause.ERROR),
+    ],
+)
+def test_a_lost_worker_has_a_cause_and_rays_guess_at_memory_is_none(error, cause):
+    assert why_lost(error)[0] is cause
 
 
 @pytest.mark.parametrize(
