@@ -15,9 +15,7 @@ from xraytune.records import Objective, StudySpec, Value
 
 if TYPE_CHECKING:
     from search.job import Job
-    from xraytune.data import Audit, Dataset
-
-Progress = Callable[[int, int, str], None]
+    from xraytune.data import Audit, Dataset, Progress
 
 SAMPLERS = ("bo", "tpe", "random")
 """Who suggests (`search.samplers`); the first is the default."""

@@ -267,12 +267,8 @@ def averaged(figures: dict[str, Floats]) -> dict[str, Floats]:
     return out
 
 
-def trivial_f_beta(labels: ArrayLike, classes: int, positive: int | None, beta: float = 2.0) -> float:
-    """F-beta of the trivial answer: always the positive class; without one (macro), always the largest class."""
-    return float(_trivial(np.bincount(np.asarray(labels, dtype=np.int64), minlength=classes)[None], positive, beta)[0])
-
-
 def _trivial(support: NDArray[Any], positive: int | None, beta: float) -> Floats:
+    """F-beta of the trivial answer: always the positive class; without one (macro), always the largest class."""
     counts = np.asarray(support, dtype=np.float64)
     total = counts.sum(axis=1)
     if positive is not None:
