@@ -102,19 +102,15 @@ def threshold_counts(
     return thresholds, tp, fp, float(positive.sum()), float(negative.sum())
 
 
-def f_beta_curve(
-    labels01: ArrayLike, scores: ArrayLike, beta: float = 2.0, weights: ArrayLike | None = None
-) -> tuple[Floats, Floats]:
+def f_beta_curve(labels01: ArrayLike, scores: ArrayLike, beta: float = 2.0) -> tuple[Floats, Floats]:
     """F-beta at every threshold that gives another answer: thresholds `(m,)` ascending, F-beta `(m,)`."""
-    thresholds, tp, fp, positives, _ = threshold_counts(labels01, scores, weights)
+    thresholds, tp, fp, positives, _ = threshold_counts(labels01, scores)
     return thresholds, f_beta_of_counts(tp, fp, positives - tp, beta)
 
 
-def best_threshold(
-    labels01: ArrayLike, scores: ArrayLike, beta: float = 2.0, weights: ArrayLike | None = None
-) -> tuple[float, float]:
+def best_threshold(labels01: ArrayLike, scores: ArrayLike, beta: float = 2.0) -> tuple[float, float]:
     """The threshold of the highest F-beta and that F-beta; among equals the one nearest to 0.5."""
-    thresholds, values = f_beta_curve(labels01, scores, beta, weights)
+    thresholds, values = f_beta_curve(labels01, scores, beta)
     equals = np.flatnonzero(values >= values.max() - 1e-12)
     chosen = equals[np.abs(thresholds[equals] - 0.5).argmin()]
     return float(thresholds[chosen]), float(values[chosen])
