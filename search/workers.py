@@ -115,7 +115,7 @@ class Workers:
 
     def _start(self, slot: int) -> tuple[SpawnProcess, Connection]:
         threads = str(self._threads)
-        environment = {"OMP_NUM_THREADS": threads, "TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": "1"}
+        environment = dict.fromkeys(hardware.THREADS, threads) | {"TF_NUM_INTEROP_THREADS": "1"}
         if self._gpus:
             environment = {"CUDA_VISIBLE_DEVICES": self._gpus[slot % len(self._gpus)]}
         here, there = self._context.Pipe()

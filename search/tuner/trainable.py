@@ -27,6 +27,7 @@ from search.job import Job, RunningTrial
 from search.tuner.checkpoint import Checkpoint
 from xraytune.errors import FatalError, TrialError
 from xraytune.failures import full_disk
+from xraytune.hardware import THREADS
 from xraytune.records import EpochReport, FailureCause, TrialConfig, TrialResult
 
 if TYPE_CHECKING:
@@ -210,10 +211,7 @@ def _log_into(folder: Path) -> None:
 
 def limit_threads(threads: int) -> None:
     """As many threads as cores were given, before any library is imported that asks."""
-    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = str(threads)
-    os.environ["TF_NUM_INTEROP_THREADS"] = "1"
-    os.environ["XRAYTUNE_THREADS"] = str(threads)
+    os.environ.update(dict.fromkeys(THREADS, str(threads)) | {"TF_NUM_INTEROP_THREADS": "1"})
 
 
 def share_gpu(share: float) -> None:
