@@ -20,6 +20,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NoReturn
 
 # A user's own setting wins: whoever debugs TensorFlow wants to hear it.
@@ -42,6 +43,7 @@ import rich.text
 import typer
 from rich.console import Console
 
+from search import streams
 from xraytune.errors import FatalError, InputError, TrialError
 
 INTERRUPTED = 128 + signal.SIGINT
@@ -52,10 +54,13 @@ _UNWRITABLE = {
 }  # fmt: skip
 """What the system says of a full disk, a spent quota, a read-only or forbidden place, a file in a folder's place."""
 
+streams.settle()
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 """Results: what a pipe should get."""
 err = Console(stderr=True, highlight=False)
 """Progress and errors."""
+for _console in (out, err):
+    streams.outlives_its_reader(_console)
 
 
 def run(command: Callable[..., Any], *, examples: str = "") -> NoReturn:
@@ -80,7 +85,8 @@ def run(command: Callable[..., Any], *, examples: str = "") -> NoReturn:
     code = _exit_code(lambda: app(standalone_mode=False, prog_name=name))
     if code > 128:  # everything is recorded and ended; native threads cut off in mid-work may abort a slow farewell
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            with suppress(OSError):
+                stream.flush()
         os._exit(code)
     sys.exit(code)
 

@@ -21,6 +21,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
+from search import streams
 from xraytune import hardware
 from xraytune.errors import FatalError, TrialError
 from xraytune.records import FailureCause
@@ -47,6 +48,7 @@ def _work(pipe: Connection, environment: dict[str, str], parent: int) -> None:
     """The life of one worker: tasks in, reports and outcomes out."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     os.environ.update(environment)
+    streams.settle()
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.tune import Trainable
 
+from search import streams
 from search.job import Job, RunningTrial
 from search.tuner.checkpoint import Checkpoint
 from xraytune.errors import FatalError, TrialError
@@ -198,6 +199,7 @@ def _die_with_parent() -> None:
 
 def _log_into(folder: Path) -> None:
     """Send what this process prints to a file with the study, where this machine has the study's folder."""
+    streams.settle()
     if not folder.is_dir():
         return
     with contextlib.suppress(OSError):
