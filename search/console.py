@@ -73,6 +73,7 @@ def run(command: Callable[..., Any], *, examples: str = "") -> NoReturn:
     A `FatalError` becomes its message on standard error and its exit code, a wrong option exit code 2, Ctrl-C 130;
     none shows a traceback. Anything else is our mistake and shows one.
     """
+    streams.with_utf8_names()
     _silence_native_code()
     warnings.simplefilter("ignore")
     logging.getLogger("absl").setLevel(logging.ERROR)

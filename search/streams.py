@@ -33,6 +33,23 @@ def settle() -> None:
             stream.reconfigure(errors=errors)
 
 
+def with_utf8_names() -> None:
+    """Start the program again with names of files in UTF-8, where the locale would have them in ASCII or Latin-1.
+
+    Python reads this once, at its start, and takes every other letter of a name for damage. What is printed stays in
+    the terminal's encoding.
+    """
+    fixed = os.environ.get("PYTHONUTF8") == "1" or sys.flags.ignore_environment
+    if sys.getfilesystemencoding().lower() in {"utf-8", "utf8"} or fixed:
+        return
+    printed = f"{sys.stdout.encoding or 'ascii'}:replace"
+    os.execve(
+        sys.executable,
+        [sys.executable, *sys.orig_argv[1:]],
+        os.environ | {"PYTHONUTF8": "1", "PYTHONIOENCODING": os.environ.get("PYTHONIOENCODING") or printed},
+    )
+
+
 def outlives_its_reader(console: Console) -> None:
     """Let a console go on in silence when whoever reads it ends (`… | head`), where rich would end the program."""
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.made_films import film
+
 ROOT = Path(__file__).resolve().parents[2]
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
 COMMAND = """
@@ -55,6 +57,22 @@ def test_what_a_terminal_can_not_show_is_replaced(tmp_path, environment):
     assert end.read_text(encoding="utf-8") == "whole"
     assert b"Traceback" not in done.stderr
     assert b"ntgen" in done.stdout
+
+
+def test_names_of_files_are_read_in_utf8_whatever_the_locale(tmp_path):
+    for label, level in (("é", 40), ("肺", 90)):
+        for number in range(12):
+            at = tmp_path / "Übung" / label / f"{number} ä.png"
+            at.parent.mkdir(parents=True, exist_ok=True)
+            film(number + level, 40, 40).save(at)
+    done = subprocess.run(
+        [sys.executable, "-m", "search.verify", tmp_path / "Übung", "--positive", "肺"], cwd=ROOT, capture_output=True,
+        check=False, timeout=120,
+        env={**os.environ, **ASCII, "PYTHONPATH": str(ROOT), "XRAYTUNE_CACHE": str(tmp_path / "cache")},
+    )  # fmt: skip
+    assert done.returncode == 0, (done.stdout + done.stderr).decode()
+    assert b"The data can be used" in done.stdout
+    assert done.stdout.isascii()
 
 
 @pytest.mark.parametrize("redirection", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])

@@ -87,7 +87,7 @@ def inspect(root: Path, keys: Sequence[str], *, rehash: bool = False, progress: 
     Returns:
         The findings in the order of `keys`. Files that can't be read are findings too, not errors.
     """
-    home = cache.folder("inspected", hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:24])
+    home = cache.folder("inspected", hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:24])
     if not rehash and (found := _as_kept(root, keys, _load(home))) is not None:
         return found
     with cache.lock(home / "lock"):  # another start on the same data waits here, and finds what was kept
