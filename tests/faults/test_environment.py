@@ -61,3 +61,19 @@ def test_rays_variables_of_another_cluster_stop_no_search(tmp_path):
     assert restored == "restored True"
     assert not set(seen.split()) & (set(HOSTILE) - {"RAY_JOB_CONFIG_JSON_ENV_VAR"})
     assert set(HOSTILE) <= set(INHERITED)
+
+
+@pytest.mark.parametrize("redirection", ["| head -1", ">&-", "2>&1 | true"])
+def test_a_search_goes_on_without_a_reader(search, redirection):
+    command = search.command("--trials", "4", "--pruner", "none")
+    done = subprocess.run(
+        ["bash", "-c", f'set -o pipefail; "$@" {redirection}', "bash", *command], cwd=ROOT, check=False, timeout=400,
+        capture_output=True, env={**os.environ, "XRAYTUNE_EPOCH_SECONDS": "0.01"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+    listed = subprocess.run(
+        [sys.executable, "-m", "search.leaderboard", search.study, "--results", search.results, "--json"], cwd=ROOT,
+        capture_output=True, check=True, timeout=200,
+    )  # fmt: skip
+    assert listed.stdout.count(b'"COMPLETE"') == 4, listed.stdout
