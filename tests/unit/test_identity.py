@@ -53,6 +53,17 @@ def test_processes_that_start_at_once_share_one_key(home):
     assert len({one.communicate()[0] for one in started}) == 1
 
 
+def test_where_nothing_can_be_written_beside_the_cache_the_key_lies_in_it(home, monkeypatch):
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != home and allowed(path, mode))
+    first = identity.keyed("1")
+    assert identity.key_path().parent == home / "cache"
+    monkeypatch.undo()
+    monkeypatch.setenv("XRAYTUNE_CACHE", str(home / "cache"))
+    identity._key.cache_clear()
+    assert identity.keyed("1") == first
+
+
 @pytest.mark.parametrize("content", [b"", b"short", b"x" * 33])
 def test_a_key_that_is_none_is_refused_with_its_path(home, content):
     (home / "cache").mkdir()

@@ -45,12 +45,13 @@ def mark() -> str:
 
 
 def key_path() -> Path:
-    """Where the key lies: beside the cache's folder, as `.NAME-patients.key`."""
+    """Where the key lies: beside the cache's folder as `.NAME-patients.key`, in it where that can't be written."""
     return _beside(cache.folder())
 
 
 def _beside(home: Path) -> Path:
-    return home.with_name(f".{home.name or 'xraytune'}-{_NAME}")
+    beside, inside = home.with_name(f".{home.name or 'xraytune'}-{_NAME}"), home / _NAME
+    return inside if inside.exists() or not (beside.exists() or os.access(home.parent, os.W_OK)) else beside
 
 
 @functools.cache
@@ -64,8 +65,8 @@ def _key(home: Path) -> bytes:
             key = path.read_bytes()
     except OSError as error:
         raise InputError(
-            f"The key that hides patients, {path}, can't be made or read: {error.strerror}. Choose a cache whose "
-            "parent folder can be written, with XRAYTUNE_CACHE."
+            f"The key that hides patients, {path}, can't be made or read: {error.strerror}. Choose another "
+            "place for the cache with XRAYTUNE_CACHE."
         ) from None
     if len(key) != _SIZE:
         raise InputError(f"{path} is no key of {_SIZE} bytes. Put the right one back, or remove it for a new one.")
