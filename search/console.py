@@ -21,6 +21,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 # A user's own setting wins: whoever debugs TensorFlow wants to hear it.
@@ -43,6 +44,7 @@ import rich.text
 import typer
 from rich.console import Console
 
+from search import streams
 from xraytune.errors import FatalError, InputError, TrialError
 
 INTERRUPTED = 128 + signal.SIGINT
@@ -53,10 +55,13 @@ _UNWRITABLE = {
 }  # fmt: skip
 """What the system says of a full disk, a spent quota, a read-only or forbidden place, a file in a folder's place."""
 
+streams.settle()
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 """Results: what a pipe should get."""
 err = Console(stderr=True, highlight=False)
 """Progress and errors."""
+for _console in (out, err):
+    streams.outlives_its_reader(_console)
 
 
 def run(command: Callable[..., Any], *, examples: str = "", removed: Mapping[str, str] | None = None) -> NoReturn:
@@ -70,6 +75,7 @@ def run(command: Callable[..., Any], *, examples: str = "", removed: Mapping[str
     A `FatalError` becomes its message on standard error and its exit code, a wrong option exit code 2, Ctrl-C 130;
     none shows a traceback. Anything else is our mistake and shows one.
     """
+    streams.with_utf8_names()
     _silence_native_code()
     warnings.simplefilter("ignore")
     logging.getLogger("absl").setLevel(logging.ERROR)
@@ -87,7 +93,8 @@ def run(command: Callable[..., Any], *, examples: str = "", removed: Mapping[str
     code = _exit_code(program)
     if code > 128:  # everything is recorded and ended; native threads cut off in mid-work may abort a slow farewell
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            with suppress(OSError):
+                stream.flush()
         os._exit(code)
     sys.exit(code)
 

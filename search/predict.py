@@ -142,7 +142,7 @@ def find(films: Sequence[Path]) -> list[Path]:
 
 def _image(path: Path) -> bool:
     """Whether a file of a folder is an image by its name or its first bytes."""
-    from xraytune.data.dicom import is_dicom
+    from xraytune.data.dicom_file import HEAD, is_dicom
     from xraytune.data.folder import FOREIGN, SUFFIXES
 
     if path.suffix.lower() in SUFFIXES | FOREIGN:
@@ -151,7 +151,7 @@ def _image(path: Path) -> bool:
         return False
     try:
         with path.open("rb") as file:
-            head = file.read(132)
+            head = file.read(HEAD)
     except OSError:
         return False
     return is_dicom(head) or head.startswith(MAGIC)

@@ -166,7 +166,7 @@ def pool_of(data: TrialData, size: int) -> NDArray[np.uint8]:
 
 def save_network(model: Any, path: Path) -> None:
     """Keep a network without its optimiser's state, whole or not at all."""
-    import keras
+    from xraytune.framework import keras
 
     try:
         plain = keras.Model(model.inputs, model.outputs, name=model.name)

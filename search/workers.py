@@ -21,6 +21,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
+from search import streams
 from xraytune import hardware
 from xraytune.errors import FatalError, TrialError
 from xraytune.failures import classify
@@ -48,6 +49,7 @@ def _work(pipe: Connection, environment: dict[str, str], parent: int) -> None:
     """The life of one worker: tasks in, reports and outcomes out."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     os.environ.update(environment)
+    streams.settle()
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -120,7 +122,7 @@ class Workers:
 
     def _start(self, slot: int) -> tuple[SpawnProcess, Connection]:
         threads = str(self._threads)
-        environment = {"OMP_NUM_THREADS": threads, "TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": "1"}
+        environment = dict.fromkeys(hardware.THREADS, threads) | {"TF_NUM_INTEROP_THREADS": "1"}
         if self._gpus:
             environment = {"CUDA_VISIBLE_DEVICES": self._gpus[slot % len(self._gpus)]}
         here, there = self._context.Pipe()

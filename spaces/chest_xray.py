@@ -17,12 +17,12 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import Any
 
-import keras
 import keras_tuner
 import numpy as np
 
 from spaces.context import SpaceContext
 from xraytune import augmentation, models
+from xraytune.framework import keras
 from xraytune.models import densenet, heads, vgg
 from xraytune.models.compiling import compile_network, computing_in
 from xraytune.models.fitting import fit_plainly

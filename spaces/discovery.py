@@ -267,7 +267,7 @@ def _draw(space: keras_tuner.HyperModel, values: dict[str, Value], found: keras_
     except Exception as error:  # a user's code: whatever it raises is told
         drawn = Drawn(_asked(hp), problem=f"{type(error).__name__}: {error}")
     found.merge(hp, overwrite=False)
-    import keras
+    from xraytune.framework import keras
 
     keras.utils.clear_session()
     return drawn

@@ -40,6 +40,15 @@ PRIORITY = "0"
 way to everything, and whatever else ran on the machine took a search's time budget from it without a word."""
 
 
+INHERITED = (
+    "RAY_ADDRESS", "RAY_NAMESPACE", "RAY_TMPDIR", "RAY_RUNTIME_ENV", "RAY_RUNTIME_ENV_HOOK", "RAY_START_HOOK",
+    "RAY_JOB_CONFIG_JSON_ENV_VAR", "RAY_OVERRIDE_JOB_RUNTIME_ENV", "RAY_OVERRIDE_RESOURCES", "RAY_OVERRIDE_LABELS",
+    "RAY_OVERRIDE_DASHBOARD_URL", "RAY_RUNTIME_ENV_CREATE_WORKING_DIR", "RAY_AUTH_TOKEN_PATH",
+)  # fmt: skip
+"""Variables by which a shell inside a Ray job, a pod or a stale export says where Ray runs and as what. Ray that is
+started here heeds none of them; to join a cluster, and as what, is asked for with --address."""
+
+
 class Cluster:
     """Ray for the length of a `with` block.
 
@@ -83,11 +92,14 @@ class Cluster:
             InputError: no cluster answers at the address.
             FatalError: Ray could not be started.
         """
-        own = {"XRAYTUNE_SESSION": self.mark, "RAY_USAGE_STATS_ENABLED": "0"}
+        own: dict[str, str] = {"XRAYTUNE_SESSION": self.mark, "RAY_USAGE_STATS_ENABLED": "0"}
+        ignored = INHERITED if self._address is None else ()
         if self._address is None:
             own |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
             own[NICENESS] = os.environ.get(NICENESS, PRIORITY)
-        self._environment = {name: os.environ.get(name) for name in own}
+        self._environment = {name: os.environ.get(name) for name in (*own, *ignored)}
+        for name in ignored:
+            os.environ.pop(name, None)
         os.environ.update(own)
         self._watchdog = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("watchdog.py")), str(os.getpid()), self.mark, self.folder],
@@ -132,6 +144,8 @@ class Cluster:
         for attempt in range(STARTS):
             try:
                 ray.init(
+                    address="local",
+                    namespace=self.mark,
                     num_cpus=self._resources.total_cpus,
                     num_gpus=self._resources.total_gpus,
                     include_dashboard=self._dashboard,
@@ -214,4 +228,4 @@ def _knock(address: str) -> None:
 
 
 def _short(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")

@@ -23,10 +23,12 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.tune import Trainable
 
+from search import streams
 from search.job import Job, RunningTrial
 from search.tuner.checkpoint import Checkpoint
 from xraytune.errors import FatalError, TrialError
 from xraytune.failures import classify, full_disk
+from xraytune.hardware import THREADS
 from xraytune.records import EpochReport, FailureCause, TrialConfig, TrialResult
 
 if TYPE_CHECKING:
@@ -185,6 +187,7 @@ def _die_with_parent() -> None:
 
 def _log_into(folder: Path) -> None:
     """Send what this process prints to a file with the study, where this machine has the study's folder."""
+    streams.settle()
     if not folder.is_dir():
         return
     with contextlib.suppress(OSError):
@@ -198,10 +201,7 @@ def _log_into(folder: Path) -> None:
 
 def limit_threads(threads: int) -> None:
     """As many threads as cores were given, before any library is imported that asks."""
-    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = str(threads)
-    os.environ["TF_NUM_INTEROP_THREADS"] = "1"
-    os.environ["XRAYTUNE_THREADS"] = str(threads)
+    os.environ.update(dict.fromkeys(THREADS, str(threads)) | {"TF_NUM_INTEROP_THREADS": "1"})
 
 
 def share_gpu(share: float) -> None:

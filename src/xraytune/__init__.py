@@ -13,3 +13,6 @@ __version__ = "0.1.0"
 # alone a step takes 1.3 to 1.6 times as long without. A user's own setting wins.
 # https://www.tensorflow.org/install/pip (TF_ENABLE_ONEDNN_OPTS); `make bench ONLY=onednn`
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+# Without it Keras takes the backend that ~/.keras/keras.json names, on every machine another (`framework`).
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")

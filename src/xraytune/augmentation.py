@@ -37,9 +37,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
-from keras import ops
+
+from xraytune.framework import keras, ops
 
 STRENGTHS = ("none", "light", "medium", "strong")
 SHAPE_JITTERS = {"none": 0.0, "light": 0.15, "strong": 0.30}

@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from xraytune.framework import keras
 from xraytune.models.fused import normalisations
 
 WINDOW = 0.5

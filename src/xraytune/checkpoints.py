@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from xraytune import artifacts
+from xraytune.framework import keras
 
 
 def write(folder: Path, network: keras.Model, arrays: Mapping[str, NDArray[Any]], state: Mapping[str, Any]) -> None:

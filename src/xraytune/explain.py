@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from xraytune.errors import FatalError
+from xraytune.framework import keras
 
 GRAD_CAM, PIXELS = "Grad-CAM", "Gradient of the pixels"
 """What a map is made of; the second, of networks without convolutions, shows what moves the answer either way."""

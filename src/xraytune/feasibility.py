@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import keras
 import numpy as np
 
 from xraytune.errors import TrialError
+from xraytune.framework import keras
 from xraytune.models.plan import Plan
 from xraytune.records import FailureCause
 from xraytune.trial_data import TrialData

@@ -24,13 +24,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from xraytune import augmentation
 from xraytune.augmentation import Augmentation
 from xraytune.batches import Rows
+from xraytune.framework import keras
 from xraytune.prefix_store import BLOCK, Store
 
 FLOAT16_MAX = 65504.0

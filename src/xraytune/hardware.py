@@ -10,6 +10,11 @@ MOST_WORKERS = 8
 """Trials or trainings at once on CPUs by default: beyond, threads grow instead, since every worker costs memory (1 to
 1.6 GiB with TensorFlow) and a sampler learns nothing from trials that run together."""
 
+THREADS = (
+    "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "XRAYTUNE_THREADS",
+)  # fmt: skip
+"""Variables for the threads that a process computes with; a worker is given all of them, whatever the shell says."""
+
 _NVIDIA = Path("/proc/driver/nvidia/gpus")
 _IDENTIFIERS = ("GPU-", "MIG-")
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import keras
+from xraytune.framework import keras
 
 
 def configure_threads(n: int | None = None) -> None:

@@ -362,7 +362,7 @@ def load_network(file: Path) -> Any:
     Raises:
         ArtifactError: Keras can't load it.
     """
-    import keras
+    from xraytune.framework import keras
 
     try:
         return keras.saving.load_model(file, compile=False, safe_mode=True)

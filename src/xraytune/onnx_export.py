@@ -104,7 +104,7 @@ def _answers(path: Path, of: str, squares: NDArray[np.uint8]) -> NDArray[np.floa
 
 def _hold_statistics(network: Any) -> None:
     """Make arrays of every `Normalization`'s statistics: the export takes tensors that are no weights for inputs."""
-    import keras
+    from xraytune.framework import keras
 
     for layer in network.layers:
         if isinstance(layer, keras.layers.Normalization):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import gc
 
-import keras
+from xraytune.framework import keras
 
 
 def clear() -> None:

@@ -15,7 +15,6 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-import keras
 import keras_tuner
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +24,7 @@ from xraytune.batches import Rows
 from xraytune.clock import Clock
 from xraytune.course import Course
 from xraytune.errors import TrialError
+from xraytune.framework import keras
 from xraytune.judging import Judge, ViewedImages
 from xraytune.machine import device_name, forget_peak_memory, host_name, peak_memory_mb, versions
 from xraytune.models.compiling import jit_compile, targets, to_float32

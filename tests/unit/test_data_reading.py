@@ -62,7 +62,7 @@ def test_a_plain_jpeg_decoded_in_one_call_is_the_film_that_pillow_makes_of_it(mo
     monkeypatch.setattr(jpeg, "decode", lambda *_: None)
     slow = decode(content)
     assert np.array_equal(np.asarray(fast.image), np.asarray(slow.image))
-    assert fast[1:] == slow[1:] == (211, 300, mode, "")
+    assert fast[1:] == slow[1:] == (211, 300, mode, "", 0)
 
 
 def test_what_is_more_or_less_than_a_plain_jpeg_is_left_to_pillow():
@@ -220,12 +220,13 @@ def dicom_file(levels, **header):
 RAMP = np.linspace(0, 4095, 32 * 32).reshape(32, 32).astype(np.uint16)
 
 
-def test_dicom_is_read_with_its_patient_hidden_behind_a_digest():
-    found = decode(dicom_file(RAMP, PatientID="Doe^Jane"))
+def test_dicom_is_read_with_its_patient_hidden_behind_a_digest(tmp_path, monkeypatch):
+    monkeypatch.setenv("XRAYTUNE_CACHE", str(tmp_path / "cache"))
+    found, look = reading.measured(dicom_file(RAMP, PatientID="Doe^Jane"))
     assert found.mode == "DICOM"
     assert len(found.patient) == 16
     assert "Doe" not in found.patient
-    pixels = np.asarray(found.image).astype(int)
+    pixels = np.asarray(look.film).astype(int)
     assert (pixels[0, 0], pixels[-1, -1]) == (0, 255)
 
 

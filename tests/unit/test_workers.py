@@ -66,3 +66,17 @@ def test_each_worker_sees_a_gpu_that_the_user_named(tmp_path, monkeypatch, visib
     with Workers(3, 1) as pool:
         found = {outcome.index: outcome.value for outcome in pool.run([Seen(), Seen(), Seen()])}
     assert [found[i] for i in range(3)] == seen
+
+
+@dataclass(frozen=True)
+class Threads:
+    def __call__(self, report):
+        return {name: os.environ.get(name) for name in (*hardware.THREADS, "TF_NUM_INTEROP_THREADS")}
+
+
+def test_a_worker_has_the_threads_it_was_given_whatever_the_shell_says(monkeypatch):
+    for name in (*hardware.THREADS, "TF_NUM_INTEROP_THREADS"):
+        monkeypatch.setenv(name, "64")
+    with Workers(1, 3) as pool:
+        (found,) = [outcome.value for outcome in pool.run([Threads()])]
+    assert found == dict.fromkeys(hardware.THREADS, "3") | {"TF_NUM_INTEROP_THREADS": "1"}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytune.data import copies
+from xraytune.data import copies, dicom_levels
 from xraytune.data.dataset import Dataset
 from xraytune.data.inspection import Inspection
 from xraytune.data.items import Item
@@ -29,6 +29,17 @@ def damaged(inspection: Inspection) -> list[Problem]:
         Problem("unreadable", inspection.keys[row], problem, files=(inspection.keys[row],))
         for row, problem in sorted(inspection.problems.items())
     ]
+
+
+def remarks(inspection: Inspection) -> list[Problem]:
+    """What DICOM headers hold that could not be applied: for each kind a count and an example."""
+    problems = []
+    for bit, what in dicom_levels.REMARKS.items():
+        rows = np.flatnonzero(inspection.rows["remark"] & bit)
+        if len(rows):
+            example, count = inspection.keys[int(rows[0])], f"{len(rows)} image{'s' if len(rows) > 1 else ''}"
+            problems.append(Problem("DICOM levels", example, f"{count} like this one: {what}", warning=True))
+    return problems
 
 
 def same_content(digests: NDArray[np.uint8]) -> list[NDArray[np.int64]]:

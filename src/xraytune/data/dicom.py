@@ -1,75 +1,128 @@
-"""DICOM radiographs to 8-bit gray, with pydicom (the extra `dicom`)."""
+"""DICOM radiographs to 8-bit gray, with pydicom and its decoders (the extra `dicom`)."""
 
 from __future__ import annotations
 
-import hashlib
-import io
-from typing import TYPE_CHECKING
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xraytune.data import dicom_levels
+from xraytune.data.dicom_file import DicomError, check_pixels, open_dicom
+
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-
-class DicomError(Exception):
-    """A DICOM file that can't be used; the message says why."""
-
-
-def is_dicom(content: bytes) -> bool:
-    """Whether the bytes carry DICOM's mark behind the 128 bytes of its preamble (PS3.10, 7.1)."""
-    return content[128:132] == b"DICM"
+_EXTRA = "install the extra with `pip install 'xraytune[dicom]'`"
+_PACKAGES = ("pydicom", "pylibjpeg", "pylibjpeg-libjpeg")
 
 
-def decode(content: bytes, most_pixels: int) -> tuple[NDArray[np.uint8], str]:
-    """Gray levels as a viewer shows them: rescale and window applied, MONOCHROME1 inverted so that bone is bright.
+class Radiograph(NamedTuple):
+    """A decoded DICOM file."""
+
+    pixels: NDArray[np.uint8]
+    """`(height, width)`."""
+
+    patient: str
+    """The PatientID as the header has it, empty without one; to be kept as `identity.keyed` only."""
+
+    remark: int
+    """Bits of `dicom_levels.REMARKS`."""
+
+
+def decoders() -> str:
+    """What decodes DICOM here, with versions, for what is kept of its gray levels."""
+    found = []
+    for package in _PACKAGES:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            found.append(f"no {package}")
+    return ", ".join(found)
+
+
+def decode(content: bytes, most_pixels: int) -> Radiograph:
+    """Gray levels as a viewer shows them, see `dicom_levels.to_gray`.
 
     Args:
         content: the file's bytes.
-        most_pixels: larger films are refused before they are decoded.
-
-    Returns:
-        uint8 `(height, width)`, and a digest of the PatientID (the ID itself stays in the file), empty without one.
+        most_pixels: larger images are refused before they are decoded.
 
     Raises:
-        DicomError: pydicom is missing, or the file holds no single film that it can decode.
+        DicomError: pydicom or a decoder is missing, or the file holds no single image that can be decoded.
     """
     try:
-        import pydicom
-        from pydicom.pixels import apply_modality_lut, apply_voi_lut
+        import pydicom  # noqa: F401
     except ImportError:
-        raise DicomError("DICOM needs pydicom: install the extra with `pip install 'xraytune[dicom]'`") from None
+        raise DicomError(f"DICOM needs pydicom: {_EXTRA}") from None
+    header = None
     try:
-        header = pydicom.dcmread(io.BytesIO(content))
-        height, width = int(header.get("Rows", 0)), int(header.get("Columns", 0))
-        if not height or not width:
-            raise DicomError("DICOM without an image")
-        if height * width > most_pixels:
-            raise DicomError(f"{width} x {height} pixels, more than {most_pixels // 1_000_000} million")
-        if int(header.get("NumberOfFrames", 1) or 1) > 1 or int(header.get("SamplesPerPixel", 1)) != 1:
-            raise DicomError("DICOM with several frames or colours, not one radiograph")
-        levels = apply_voi_lut(apply_modality_lut(header.pixel_array, header), header, index=0).astype(np.float64)
-        lowest, highest = _range(header, levels)
-        gray = np.clip((levels - lowest) / (highest - lowest), 0, 1)
-        if header.get("PhotometricInterpretation") == "MONOCHROME1":
-            gray = 1 - gray
-        patient = str(header.get("PatientID", "") or "").strip()
+        header = open_dicom(content, most_pixels)
+        _check(header, most_pixels)
+        gray, remark = dicom_levels.to_gray(header.pixel_array, header)
+        return Radiograph(gray, str(header.get("PatientID", "") or "").strip(), remark)
     except DicomError:
         raise
+    except MemoryError:
+        raise DicomError("DICOM that wants more memory than there is") from None
     except Exception as error:  # pydicom raises whatever its decoders do
         text = " ".join(str(error).split()) or type(error).__name__
-        raise DicomError(f"DICOM that can't be decoded: {text[:160]}") from None
-    digest = hashlib.sha256(patient.encode()).hexdigest()[:16] if patient else ""
-    return (gray * 255).round().astype(np.uint8), digest
+        raise DicomError(f"DICOM that can't be decoded: {text}{_missing(header)}") from None
 
 
-def _range(header: Dataset, levels: NDArray[np.float64]) -> tuple[float, float]:
-    """The levels that become black and white: the bounds that the window clips to, else the film's own extremes."""
-    from pydicom.pixels import apply_voi_lut
+def _check(header: Dataset, most_pixels: int) -> None:
+    """Refuse what holds no single gray image of a permitted size, before a pixel is decoded.
 
-    lowest, highest = float(levels.min()), float(levels.max())
-    if "WindowCenter" in header and "VOILUTSequence" not in header:
-        bounds = apply_voi_lut(np.array([[-1e9, 1e9]]), header, index=0)
-        lowest, highest = float(bounds.min()), float(bounds.max())
-    return lowest, highest if highest > lowest else lowest + 1.0
+    What is empty and has one meaning for a gray image gets it.
+    """
+    height, width = _count(header, "Rows", 0), _count(header, "Columns", 0)
+    if not height or not width or not any(header.get(name) for name in ("PixelData", "FloatPixelData")):
+        raise DicomError("DICOM without an image")
+    if height * width > most_pixels:
+        raise DicomError(f"{width} x {height} pixels, more than {most_pixels // 1_000_000} million")
+    header.SamplesPerPixel = _count(header, "SamplesPerPixel", 1)
+    header.PhotometricInterpretation = str(header.get("PhotometricInterpretation") or "MONOCHROME2").strip()
+    header.PixelRepresentation = _count(header, "PixelRepresentation", 0)
+    header.BitsStored = _count(header, "BitsStored", _count(header, "BitsAllocated", 16))
+    one = _count(header, "NumberOfFrames", 1) <= 1 and header.SamplesPerPixel == 1
+    if not one or not header.PhotometricInterpretation.startswith("MONOCHROME"):
+        raise DicomError("DICOM with several frames or colours, not one radiograph")
+    if missing := _undecodable(header):
+        raise DicomError(missing)
+    check_pixels(header, (height, width))
+
+
+def _count(header: Dataset, name: str, default: int) -> int:
+    """A whole number of the header; `default` where it is missing or has no value."""
+    value = header.get(name)
+    try:
+        return default if value is None or value == "" else int(value)
+    except (TypeError, ValueError):
+        raise DicomError(f"DICOM whose {name} is {str(value)[:40]!r}, no whole number") from None
+
+
+def _undecodable(header: Dataset) -> str:
+    """Why no decoder can read the header's transfer syntax, empty where one can."""
+    from pydicom.pixels import get_decoder
+
+    syntax = header.file_meta.TransferSyntaxUID
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
+        return f"DICOM of the transfer syntax {syntax.name} ({syntax}), which isn't read: save it uncompressed"
+    if decoder.is_available:
+        return ""
+    return f"DICOM compressed as {syntax.name} ({syntax}), whose decoder is missing{_missing(header)}"
+
+
+def _missing(header: Dataset | None) -> str:
+    """The decoders that would read the header's transfer syntax and are not installed, as the end of a sentence."""
+    try:
+        import libjpeg  # noqa: F401
+        import pylibjpeg  # noqa: F401
+    except ImportError:
+        syntax = getattr(getattr(header, "file_meta", None), "TransferSyntaxUID", None)
+        if syntax is not None and "JPEG" in syntax.name and "2000" not in syntax.name:
+            return f". It needs the packages pylibjpeg and pylibjpeg-libjpeg: {_EXTRA}"
+    return ""

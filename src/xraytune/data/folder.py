@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from xraytune.data.dicom import is_dicom
+from xraytune.data.dicom_file import HEAD, is_dicom
 from xraytune.data.items import MARKER, Item, Listing
 from xraytune.data.problems import Problem
 
@@ -166,6 +166,6 @@ def _is_dicom(path: Path) -> bool:
     """Whether a file without a suffix carries DICOM's mark."""
     try:
         with path.open("rb") as file:
-            return is_dicom(file.read(132))
+            return is_dicom(file.read(HEAD))
     except OSError:
         return False

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytune import artifacts
-from xraytune.data import cache, parallel, phash, reading
+from xraytune.data import cache, identity, parallel, phash, reading
 from xraytune.data.films import PLACE, Films, Stat, stamp, stat_of
 from xraytune.data.problems import Progress
 from xraytune.data.reading import Look, Reading
@@ -37,15 +37,16 @@ ROW = np.dtype(
         ("height", "i4"),
         ("size", "i8"),  # bytes
         ("mode", "S8"),
-        ("patient", "S16"),  # a digest of the DICOM header's PatientID
+        ("patient", f"S{identity.LENGTH}"),  # a digest of the DICOM header's PatientID
+        ("remark", "u1"),  # bits of `dicom_levels.REMARKS`
         ("phash", "u8"),
         ("features", "f4", len(reading.FEATURES)),  # zeros where the file can't be used
         ("stat", "i8", 4),  # zeros where it must not be trusted
     ]
 )
-"""What is kept of a file: 136 bytes, where Python objects would take a thousand."""
+"""What is kept of a file: 137 bytes, where Python objects would take a thousand."""
 
-_LAYOUT = 6  # of the kept table; raised when what is measured changes
+_LAYOUT = 7  # of the kept table; raised when what is measured changes
 _KEPT = ("rows", "thumbnails")  # arrays beside the table
 _RACY_NS = 2_000_000_000
 _MOST_BYTES = 256 << 20  # a film of 50 megapixels at 16 bit, uncompressed, is 100 MB
@@ -85,7 +86,7 @@ def inspect(root: Path, keys: Sequence[str], *, rehash: bool = False, progress: 
     Returns:
         The findings in the order of `keys`. Files that can't be read are findings too, not errors.
     """
-    home = cache.folder("inspected", hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:24])
+    home = cache.folder("inspected", hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:24])
     if not rehash and (found := _as_kept(root, keys, _load(home))) is not None:
         return found
     with cache.lock(home / "lock"):  # another start on the same data waits here, and finds what was kept
@@ -134,8 +135,8 @@ def _read_all(
         parallel.spread(reader, len(fresh), "reading and checking images", progress, take, films.files)
         rows.flush()
         thumbnails.flush()
-    _save(home, keys, problems, name)
     found, small = (np.load(path, mmap_mode="r") for path in paths)
+    _save(home, keys, problems, name, identity.mark() if (found["patient"] != b"").any() else "")
     return Inspection(keys, found, problems, small, len(fresh), films)
 
 
@@ -207,7 +208,7 @@ def _read(path: str) -> tuple[Stat, Reading, Look | None]:
 def _row(found: Reading, stat: Stat) -> tuple[Any, ...]:
     digest = tuple(bytes.fromhex(found.sha256)) or (0,) * 32
     measures = (0.0,) * len(reading.FEATURES)
-    return digest, found.width, found.height, found.size, found.mode, found.patient, 0, measures, stat
+    return digest, found.width, found.height, found.size, found.mode, found.patient, found.remark, 0, measures, stat
 
 
 def _unchanged(root: Path, keys: Sequence[str], known: Inspection) -> NDArray[np.int64]:
@@ -237,12 +238,13 @@ def _load(home: Path) -> Inspection | None:
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return None
     whole = len(keys) == len(rows) == len(thumbnails) and rows.dtype == ROW
+    whole = whole and (not (rows["patient"] != b"").any() or head.get("patients") == identity.mark())
     return Inspection(keys, rows, problems, thumbnails, 0) if whole else None
 
 
-def _save(home: Path, keys: Sequence[str], problems: dict[int, str], name: str) -> None:
-    """Keep the findings for the next start, beside the arrays of this name."""
-    head = {"made_by": _maker(), "name": name, "problems": sorted(problems.items())}
+def _save(home: Path, keys: Sequence[str], problems: dict[int, str], name: str, patients: str) -> None:
+    """Keep the findings for the next start, beside the arrays of this name and with the mark of the patients' key."""
+    head = {"made_by": _maker(), "name": name, "problems": sorted(problems.items()), "patients": patients}
     joined = "".join(f"{key}\0" for key in keys).encode(errors="surrogateescape")
     text, bytes_ = (np.frombuffer(content, np.uint8) for content in (json.dumps(head).encode(), joined))
     with artifacts.atomic_write(home / "table.npz") as temporary:

@@ -21,12 +21,13 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from xraytune.data import dicom, jpeg
+from xraytune.data import dicom, identity, jpeg
+from xraytune.data.dicom_file import DicomError, is_dicom
 
 FORMATS = ("JPEG", "PNG", "PPM")
 """What Pillow may decode here; a JPEG that carries further pictures (MPO) counts as one."""
 
-DECODERS = f"Pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}"
+DECODERS = f"Pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}, {dicom.decoders()}"
 """What decodes: another version may give other gray levels, so what is kept of them is kept under these names."""
 
 MOST_PIXELS = 50_000_000
@@ -75,7 +76,10 @@ class Reading:
     """Pillow's mode as stored: L, RGB, RGBA, P, I;16, 1, CMYK; `DICOM` for DICOM."""
 
     patient: str = ""
-    """A digest of the DICOM header's PatientID, empty elsewhere."""
+    """A digest of the DICOM header's PatientID (`identity.keyed`), empty elsewhere."""
+
+    remark: int = 0
+    """Bits of `dicom_levels.REMARKS`."""
 
     problem: str = ""
     """Why the file can't be used, empty if it can."""
@@ -88,7 +92,10 @@ class Film(NamedTuple):
     width: int
     height: int
     mode: str
-    patient: str
+    patient: str = ""
+    """The DICOM header's PatientID as it is, not to be kept."""
+    remark: int = 0
+    """Bits of `dicom_levels.REMARKS`."""
 
 
 @contextmanager
@@ -124,14 +131,14 @@ def decode(content: bytes, channels: int = 1, least: int = _BUCKET) -> Film:
     if channels == 1 and (plain := jpeg.decode(content, least, MOST_PIXELS)):
         height, width = plain.pixels.shape
         image = Image.frombuffer("L", (width, height), plain.pixels, "raw", "L", 0, 1)
-        return Film(image, width, height, plain.mode, "")
-    if dicom.is_dicom(content):
+        return Film(image, width, height, plain.mode)
+    if is_dicom(content):
         try:
-            pixels, patient = dicom.decode(content, MOST_PIXELS)
-        except dicom.DicomError as error:
+            found = dicom.decode(content, MOST_PIXELS)
+        except DicomError as error:
             raise Unreadable(str(error)) from None
-        image = Image.fromarray(pixels)
-        return Film(_colour(image, channels), image.width, image.height, "DICOM", patient)
+        image = Image.fromarray(found.pixels)
+        return Film(_colour(image, channels), image.width, image.height, "DICOM", found.patient, found.remark)
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
         width, height = image.size
@@ -147,7 +154,7 @@ def decode(content: bytes, channels: int = 1, least: int = _BUCKET) -> Film:
             turned = image.getexif()[_ORIENTATION] >= 5
             width, height = (height, width) if turned else (width, height)
             image = ImageOps.exif_transpose(image)
-        return Film(_colour(image, channels), width, height, mode, "")
+        return Film(_colour(image, channels), width, height, mode)
     except Unreadable:
         raise
     except Image.DecompressionBombError:
@@ -180,7 +187,8 @@ def measured(content: bytes) -> tuple[Reading, Look | None]:
     copy = film.image.resize((MEASURED, MEASURED), bilinear, reducing_gap=1.0)  # whole factors by plain means first
     small = copy.resize((THUMBNAIL, THUMBNAIL), bilinear, reducing_gap=1.0)
     look = Look(film.image, _pixels(copy), _pixels(small))
-    return Reading(digest, film.width, film.height, len(content), film.mode, film.patient), look
+    patient = identity.keyed(film.patient)
+    return Reading(digest, film.width, film.height, len(content), film.mode, patient, film.remark), look
 
 
 def _pixels(image: Image.Image) -> Pixels:

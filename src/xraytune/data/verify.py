@@ -169,7 +169,7 @@ def examine(data: str | None, **options: Unpack[Options]) -> Examination:
     # the files by themselves, then against each other
     draft = _Draft(_with_header_patients(listing, inspection), np.arange(len(items)), list(listing.notes))
     damaged = checks.damaged(inspection)
-    problems += damaged
+    problems += damaged + checks.remarks(inspection)
     draft.drop(file for problem in damaged for file in problem.files)
     _merge_tiny_validation(draft)
     problems += checks.leaks(draft.items, checks.same_content(inspection.rows["sha256"][draft.rows]))

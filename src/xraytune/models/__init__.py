@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import keras
-
+from xraytune.framework import keras
 from xraytune.models import cnn, dense, densenet, vgg
 from xraytune.records import Value
 

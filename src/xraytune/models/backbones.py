@@ -13,9 +13,8 @@ import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import keras
-
 from xraytune.errors import WeightsError
+from xraytune.framework import keras
 from xraytune.models.weight_files import check_file, read
 
 BACKBONES = {

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from xraytune.framework import keras
 from xraytune.models.plan import FOCAL_GAMMA, MOMENTUM, Plan
 
 

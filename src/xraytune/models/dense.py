@@ -19,8 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import keras
-
+from xraytune.framework import keras
 from xraytune.models import heads, inputs
 from xraytune.records import Value
 

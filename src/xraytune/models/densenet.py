@@ -25,8 +25,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import keras
-
+from xraytune.framework import keras
 from xraytune.models import backbones, heads, inputs
 from xraytune.models.weight_files import DENSENET_BLOCKS
 from xraytune.records import Value

@@ -9,10 +9,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from xraytune.framework import keras
 from xraytune.models.compiling import compile_network
 from xraytune.models.fused import fuse
 from xraytune.models.plan import PLATEAU_EPOCHS, Plan

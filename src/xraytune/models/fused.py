@@ -12,8 +12,7 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-import keras
-from keras import ops
+from xraytune.framework import keras, ops
 
 
 def normalisations(model: keras.Model) -> Iterator[keras.layers.BatchNormalization]:

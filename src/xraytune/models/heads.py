@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import keras
-
+from xraytune.framework import keras
 from xraytune.records import Value
 
 NORM_MOMENTUM = 0.9

@@ -6,7 +6,7 @@ Keras's own, without weights and without code of ours.
 
 from __future__ import annotations
 
-import keras
+from xraytune.framework import keras
 
 NORMALIZATIONS = ("unit", "centered", "standardized", "imagenet")
 """unit: 0–1; centered: the image's own mean subtracted; standardized: divided by its own deviation too; imagenet: what

@@ -54,7 +54,7 @@ def bfloat16_speed(folder: Path) -> float | None:
     Args:
         folder: where what was measured is kept, by host and backend.
     """
-    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    backend = os.environ["KERAS_BACKEND"]
     seconds = _kept(folder / f"steps-{platform.node()}-{backend}.json", "steps", ["float32", "bfloat16"])
     return seconds["float32"] / seconds["bfloat16"] if len(seconds) == 2 else None
 
@@ -89,9 +89,9 @@ def _measure(what: str, names: list[str]) -> dict[str, float]:
 
 def _forward(backbone: str) -> float:
     """Seconds that `IMAGES` images take through a backbone, the best of some rounds, tracing not counted."""
-    import keras
     import numpy as np
 
+    from xraytune.framework import keras
     from xraytune.models.backbones import BACKBONES
 
     network = getattr(keras.applications, BACKBONES[backbone])(

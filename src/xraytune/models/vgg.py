@@ -24,8 +24,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import keras
-
+from xraytune.framework import keras
 from xraytune.models import backbones, heads, inputs
 from xraytune.records import Value
 
