@@ -80,7 +80,7 @@ $(VENV)/.ready-jax: $(VENV)/.ready-dev
 	@touch $@
 
 .PHONY: setup
-setup: ## install into .venv (EXTRAS=cuda,dicom,onnx,jax,gp adds those)
+setup: ## install into .venv (EXTRAS=cuda,dicom,onnx,jax,gp,postgres,mysql adds those)
 	@$(if $(EXTRAS),rm -f $(VENV)/.ready)
 	@$(MAKE) --no-print-directory $(VENV)/.ready
 	@echo "Ready: $(BIN)/python ($$($(BIN)/python --version))"
