@@ -262,9 +262,10 @@ def open_study(name: str | None = None, results: str | Path = "results", storage
     elif not _is_made_by_us(database, name):
         with readable(database):
             known = sorted(s.study_name for s in database.get_all_studies() if "spec" in s.user_attrs)
-        raise (
-            StudyError(f"There is no study {name!r} in {results}. There are: {', '.join(known)}.") if known else missing
-        )
+        if not known:
+            raise missing
+        listed = ", ".join(one if one.isprintable() else repr(one) for one in known)
+        raise StudyError(f"There is no study {name!r} in {results}. There are: {listed}.")
     with readable(database, name):
         study = optuna.load_study(study_name=name, storage=database)
     return StudyView(study, database, results)

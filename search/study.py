@@ -19,6 +19,7 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
+from search.database import readable
 from search.lock import StudyLock
 from search.storage import StudyView, records, trial_folder
 from search.suggest import (
@@ -257,8 +258,9 @@ class Study:
 
     def begin(self, start: float, **settings: Any) -> None:
         """Note that a session begins at `start` (seconds since 1970), and what it alone runs with."""
-        sessions = self._study.user_attrs.get("settings", [])
-        self._study.set_user_attr("settings", [*sessions, {"begun": start, **settings}])
+        with readable(self._storage, self.spec.name):
+            earlier = list(self._study.user_attrs.get("settings", []))
+        self._study.set_user_attr("settings", [*earlier, {"begun": start, **settings}])
         self.touch(start)
 
     def touch(self, start: float) -> None:

@@ -146,7 +146,7 @@ def test_an_error_that_sqlalchemy_puts_a_hint_before_is_told_by_its_cause(monkey
     def fail():
         raise error
 
-    with pytest.raises(FatalError, match="did not answer .*database is locked"):
+    with pytest.raises(FatalError, match=r"did not answer .*database is locked"):
         databases.patiently(fail, "studies.db")
 
 
