@@ -46,10 +46,10 @@ DRIVERS = {
 }
 """For each kind of server: the URL's scheme, the driver's package and our extra that installs it."""
 
-_STARTING = r"locked|busy|starting up|in recovery|too many (connections|clients)"
+_STARTING = r"locked|busy|starting up|accepting connections|in recovery|too many (connections|clients)"
 _HEALS = (
-    _STARTING + r"|shutting down|shutdown|time(d )?-?out|deadlock|serializ|refused|reset|broken pipe|closed|lost|"
-    r"gone away|terminat|can't connect|unreachable"
+    _STARTING + r"|connect|shutting down|shutdown|time(d )?-?out|deadlock|serializ|reset|broken pipe|closed|lost|"
+    r"gone away|terminat|unreachable"
 )
 _NEVER_HEALS = r"password|denied|does not exist|unknown database|doesn't exist"
 
@@ -182,7 +182,8 @@ def _refusal(error: BaseException, cause: str, what: str) -> FatalError:
         said = f"The database ({what}) is damaged: {cause}. Restore it from a copy, or choose other --results."
     else:
         said = (
-            f"The database ({what}) failed: {cause}. Finished trials are kept; go on with --resume when it is mended."
+            f"The database ({what}) can't be used: {cause}. What it has recorded is kept: correct this and call the "
+            "command again, a search with --resume."
         )
     return FatalError(said)
 

@@ -120,6 +120,8 @@ def test_what_never_heals_is_said_at_once_and_blames_what_failed(kind, said):
     [
         (sqlalchemy.exc.OperationalError, "database is locked"),
         (sqlalchemy.exc.OperationalError, "FATAL: the database system is starting up"),
+        (sqlalchemy.exc.OperationalError, "FATAL: the database system is not yet accepting connections"),
+        (sqlalchemy.exc.OperationalError, "FATAL: the database system is shutting down"),
         (sqlalchemy.exc.OperationalError, "terminating connection due to administrator command"),
         (sqlalchemy.exc.OperationalError, "connection failed: Connection refused"),
         (sqlalchemy.exc.OperationalError, "(2013, 'Lost connection to MySQL server during query')"),
