@@ -172,9 +172,8 @@ def _refusal(error: BaseException, cause: str, what: str) -> FatalError:
     if "is full" in cause or "No space left" in cause:
         said = f"The disk is full ({what}). Every finished trial is recorded; make room and go on with --resume."
     elif isinstance(error, sqlalchemy.exc.DataError):
-        hint = " MySQL and MariaDB keep at most 64 KiB in one text; SQLite and PostgreSQL keep more." * (
-            "long" in cause
-        )
+        small = "long" in cause and what.startswith(("mysql", "mariadb"))
+        hint = " It keeps at most 64 KiB in one text; SQLite and PostgreSQL keep more." if small else ""
         said = f"The database ({what}) refuses a value of this search: {cause}. Finished trials are kept.{hint}"
     elif "readonly" in cause or "unable to open" in cause or "I/O" in cause:
         said = f"The database ({what}) can't be written: {cause}."
