@@ -82,7 +82,7 @@ $(VENV)/.ready-jax: $(VENV)/.ready-dev
 	@touch $@
 
 .PHONY: setup
-setup: ## install into .venv (EXTRAS=cuda,dicom,onnx,jax adds those)
+setup: ## install into .venv (EXTRAS=cuda,dicom,onnx,jax,postgres,mysql adds those)
 	@$(if $(EXTRAS),rm -f $(VENV)/.ready)
 	@$(MAKE) --no-print-directory $(VENV)/.ready
 	@echo "Ready: $(BIN)/python ($$($(BIN)/python --version))"

@@ -8,14 +8,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import optuna
+from optuna.storages import BaseStorage
 
-from search.database import open_database
+from search.database import open_database, readable
 from search.lock import StudyLock
-from search.owned import OwnedStorage
-from search.storage import exists, made, taken
+from search.storage import exists, find, is_whole, taken
 from search.study import Study
 from search.suggest import Declaration
 from xraytune import artifacts
@@ -55,9 +54,8 @@ def create(
     """
     try:
         database = open_database(results, storage)
-        existing = {s.study_name: s for s in optuna.get_all_study_summaries(database, include_best_trial=False)}
-        found = existing.get(spec.name)
-        if found is not None and not made(found):  # a kill between making a study and recording its spec
+        found = find(database, spec.name)
+        if found is not None and not is_whole(database, spec.name, found):  # killed before its spec was recorded
             optuna.delete_study(study_name=spec.name, storage=database)
             found = None
         folder = results / spec.name
@@ -66,16 +64,12 @@ def create(
                 f"{folder} holds trials, but the database has no study {spec.name!r}. Remove the folder, bring the "
                 "database back, or give another name with --study."
             )
-        if found is not None:
-            _check(found, spec, folder, resume, directions)
-        optuna.create_study(
-            study_name=spec.name,
-            storage=database,
-            directions=["maximize" if d == "maximize" else "minimize" for d in directions],
-            load_if_exists=found is not None,
-        )
-        memory = OwnedStorage(database, spec.name)
-        study = optuna.load_study(study_name=spec.name, storage=memory, sampler=sampler, pruner=pruner)
+        if found is None:
+            _make(database, spec.name, directions)
+        else:
+            _check(database, spec, folder, resume, directions)
+        with readable(database, spec.name):
+            study = optuna.load_study(study_name=spec.name, storage=database, sampler=sampler, pruner=pruner)
         if found is None:
             folder.mkdir(parents=True, exist_ok=True)
             keep_lists(filter(None, (spec.train_fingerprint, spec.test_fingerprint)), folder)
@@ -84,11 +78,22 @@ def create(
             with warnings.catch_warnings():  # Optuna calls the names experimental; the dashboard shows them
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 study.set_metric_names(_metric_names(spec, len(directions)))
-        owned = Study(study, results, spec, declaration, lock)
+        owned = Study(study, database, results, spec, declaration, lock)
         owned.recover()
     except OSError as error:
         raise FatalError(f"{results} can't be written: {error.strerror}. Choose another with --results.") from None
     return owned
+
+
+def _make(database: BaseStorage, name: str, directions: Sequence[str]) -> None:
+    try:
+        optuna.create_study(
+            study_name=name,
+            storage=database,
+            directions=["maximize" if d == "maximize" else "minimize" for d in directions],
+        )
+    except optuna.exceptions.DuplicatedStudyError:
+        raise StudyError(taken(name)) from None
 
 
 def _metric_names(spec: StudySpec, count: int) -> list[str]:
@@ -116,17 +121,20 @@ def check_existing(
     """
     if not exists(spec.name, results, storage):
         return
-    summaries = optuna.get_all_study_summaries(open_database(results, storage), include_best_trial=False)
-    found = next(s for s in summaries if s.study_name == spec.name)
-    _check(found, spec, results / spec.name, True, directions)
+    _check(open_database(results, storage), spec, results / spec.name, True, directions)
 
 
-def _check(found: Any, spec: StudySpec, folder: Path, resume: bool, directions: Sequence[str]) -> None:
-    if "spec" not in found.user_attrs:
-        raise StudyError(f"Study {spec.name!r} is in the database but was not made by this program. Take another name.")
-    stored = StudySpec.from_json(found.user_attrs["spec"])
+def _check(database: BaseStorage, spec: StudySpec, folder: Path, resume: bool, directions: Sequence[str]) -> None:
+    with readable(database, spec.name):
+        found = optuna.load_study(study_name=spec.name, storage=database)
+        attributes = found.user_attrs
+        if "spec" not in attributes:
+            raise StudyError(
+                f"Study {spec.name!r} is in the database but was not made by this program. Take another name."
+            )
+        stored = StudySpec.from_json(attributes["spec"])
+        had = ["maximize" if d == optuna.study.StudyDirection.MAXIMIZE else "minimize" for d in found.directions]
     differences = stored.differences(spec)
-    had = ["maximize" if d == optuna.study.StudyDirection.MAXIMIZE else "minimize" for d in found.directions]
     if had != list(directions):
         differences.append(f"directions: {had} in the study, {list(directions)} now")
     if differences:

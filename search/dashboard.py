@@ -75,9 +75,9 @@ def serve(results: Path, storage: str | None = None, port: int = 8080) -> WSGISe
         StudyError: there is no study yet.
         InputError: the port is taken.
     """
-    from search.database import open_database
+    from search.database import is_there, open_database
 
-    if storage is None and not (results / "studies.db").exists():
+    if not is_there(results, storage):
         raise StudyError(f"There is no study in {results} yet. Make one: python -m search.run (or: make search)")
     from optuna_dashboard import wsgi
 
@@ -92,7 +92,9 @@ def serve(results: Path, storage: str | None = None, port: int = 8080) -> WSGISe
 def main(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 picks a free one")] = 8080,
     results: Annotated[Path, typer.Option(help="Where studies are kept")] = Path("results"),
-    storage: Annotated[str | None, typer.Option(help="Optuna database URL [default: SQLite in results]")] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="Database URL [default: $XRAYTUNE_STORAGE, else SQLite in results]")
+    ] = None,
 ) -> None:
     """Show studies in the browser: trials, parameters, learning curves. Read-only; ends with Ctrl-C."""
     with serve(results, storage, port) as server:

@@ -1,21 +1,28 @@
-"""The database of all studies: opened, waited for while it is locked, written in one transaction a step.
+"""The database of all studies: Optuna's own storage, opened and waited for while it is locked or does not answer.
 
-Whatever it does wrong is one message. `search.owned` writes one study, `search.storage` reads.
+Whatever it does wrong is one message, and a password in its URL appears in none. `search.study` writes one study,
+`search.storage` reads.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import json
+import os
+import re
 import sqlite3
 import time
-from collections.abc import Callable
+import urllib.parse
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import optuna
 import sqlalchemy
-from optuna.exceptions import StorageInternalError
-from optuna.storages._rdb import storage as rdb
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
 
 from xraytune.errors import FatalError, InputError
 
@@ -26,130 +33,101 @@ T = TypeVar("T")
 PATIENCE = 60.0
 """Seconds a locked or slow database is waited for before the search stops."""
 
-
-def database_url(results: Path, storage: str | None = None) -> str:
-    """The Optuna storage URL: `storage` if given, else SQLite in the results folder."""
-    return storage or f"sqlite:///{(results / 'studies.db').resolve()}"
-
-
 WAIT = 5.0
 """Seconds that SQLite itself waits for a lock before a call is tried again."""
 
+ENVIRONMENT = "XRAYTUNE_STORAGE"
+"""The environment variable that holds the database's URL where `--storage` is not given."""
 
-class PatientStorage(optuna.storages.RDBStorage):
-    """Optuna's database, each call of which is tried again by itself while the database is locked or slow.
+DRIVERS = {
+    "postgresql": ("postgresql+psycopg", "psycopg[binary]", "postgres"),
+    "mysql": ("mysql+pymysql", "pymysql", "mysql"),
+    "mariadb": ("mariadb+pymysql", "pymysql", "mysql"),
+}
+"""For each kind of server: the URL's scheme, the driver's package and our extra that installs it."""
 
-    What Optuna makes of several calls must not be repeated as a whole: an `ask` takes a trial off the queue, then reads
-    what its sampler needs. Were it asked again, that trial would stay RUNNING with nobody at work on it.
-    """
+_STARTING = r"locked|busy|starting up|accepting connections|in recovery|too many (connections|clients)"
+_HEALS = (
+    _STARTING + r"|connect|shutting down|shutdown|time(d )?-?out|deadlock|serializ|reset|broken pipe|closed|lost|"
+    r"gone away|terminat|unreachable"
+)
+_NEVER_HEALS = r"password|denied|does not exist|unknown database|doesn't exist"
 
-    patience: float | None = None
-    """Seconds a call is tried for, None for `PATIENCE`; none once that was in vain, so that a search ends soon."""
+_CHANGED = (LookupError, UpdateFinishedTrialError, json.JSONDecodeError, UnicodeDecodeError)
+"""What a storage raises of rows that are gone, that were changed or that are damaged."""
 
-    def __init__(self, url: str, engine_kwargs: dict[str, Any], what: str) -> None:
-        self._what = what
-        super().__init__(url, engine_kwargs=engine_kwargs)
-
-    def write(self, put: Callable[[Any], T]) -> T:
-        """Let `put` write in one transaction; it is called again where the database was locked or did not answer.
-
-        Args:
-            put: takes SQLAlchemy's session.
-
-        Raises:
-            FatalError: the disk is full, the file can't be written, the database stayed locked, or something else has
-                written or removed what this search wrote.
-        """
-        try:
-            return self._patiently(lambda: self._write(put))
-        except (sqlalchemy.exc.IntegrityError, LookupError) as error:
-            raise FatalError(
-                f"The database ({self._what}) is not as this search left it: {_first_line(error)}. Does another "
-                "program write or delete its studies? Finished trials are kept."
-            ) from None
-
-    def _write(self, put: Callable[[Any], T]) -> T:
-        with rdb._create_scoped_session(self.scoped_session) as session:
-            return put(session)
-
-    def _patiently(self, call: Callable[[], T]) -> T:
-        try:
-            return patiently(call, self._what, self.patience)
-        except FatalError:
-            self.patience = 0.0
-            raise
+_UNREADABLE = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What reading damaged or foreign rows raises, in Optuna and in our own records."""
 
 
-def _patient(method: Callable[..., T]) -> Callable[..., T]:
-    @functools.wraps(method)
-    def call(self: PatientStorage, *arguments: Any, **options: Any) -> T:
-        return self._patiently(lambda: method(self, *arguments, **options))
-
-    return call
+# -- the URL ----------------------------------------------------------------------------------------------------------
 
 
-for _name in (
-    # what Optuna's cache in front of a database reads beside the methods of every storage
-    *("_get_trials", "_get_best_trial_id"),
-    *(name for name in optuna.storages.BaseStorage.__abstractmethods__),
-):
-    setattr(PatientStorage, _name, _patient(getattr(optuna.storages.RDBStorage, _name)))
+def given_url(storage: str | None) -> str | None:
+    """The database's URL as the user gave it: `storage`, else `XRAYTUNE_STORAGE`; None for SQLite in the results."""
+    return storage or os.environ.get(ENVIRONMENT) or None
 
 
-def open_database(results: Path, storage: str | None = None) -> PatientStorage:
-    """Open (and make, if need be) the database of all studies.
-
-    SQLite runs with a write-ahead log: readers (a dashboard) never block the search, and a commit costs no wait for the
-    disk; killing any process loses nothing, only a power cut may lose the last commits (never the file).
-
-    Raises:
-        FatalError: the folder can't be written, the disk is full, the URL is wrong or the server does not answer.
-    """
-    url = database_url(results, storage)
-    try:
-        if not url.startswith("sqlite:///"):
-            return PatientStorage(url, {"pool_pre_ping": True}, url)
-        path = url.removeprefix("sqlite:///")
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-
-        def connect() -> sqlite3.Connection:
-            connection = sqlite3.connect(path, timeout=WAIT, check_same_thread=False)
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-            return connection
-
-        return patiently(lambda: PatientStorage(url, {"creator": connect}, path), path)
-    except OSError as error:
-        raise FatalError(f"{results} can't be written: {error.strerror}. Choose another with --results.") from None
-    except sqlalchemy.exc.ArgumentError:
-        raise InputError(f"--storage {url!r} is no database URL. Write it like sqlite:////path/studies.db.") from None
-    except (sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, ImportError) as error:
-        raise FatalError(f"The database {url} can't be opened: {_first_line(error)}") from None
+def database_url(results: Path, storage: str | None = None) -> str:
+    """The Optuna storage URL: the given one, else SQLite in the results folder."""
+    return given_url(storage) or f"sqlite:///{(results / 'studies.db').resolve()}"
 
 
-def patiently(action: Callable[[], T], what: str, patience: float | None = None) -> T:
+def is_there(results: Path, storage: str | None = None) -> bool:
+    """Whether there is a database to read: one that was given is taken to be there."""
+    return given_url(storage) is not None or (results / "studies.db").exists()
+
+
+_PASSWORD = re.compile(r"(?P<before>://[^:/?#@]*:)(?P<secret>.*)(?P<after>@)")
+_QUERY = re.compile(r"(?P<before>[?&;][^=&;]*(?:pass|pwd|secret|token)[^=&;]*=)(?P<secret>[^&;]*)(?P<after>)", re.I)
+
+
+def shown_url(url: str) -> str:
+    """A database's URL as it may be shown: passwords are `***`, in its user part and in its query."""
+    for pattern in (_PASSWORD, _QUERY):
+        url = pattern.sub(r"\g<before>***\g<after>", url)
+    return url
+
+
+def hide_password(text: str, url: str) -> str:
+    """A driver's message without the password of `url`, whole or in the parts that a wrong URL is cut into."""
+    text = text.replace(url, shown_url(url))
+    secrets = {match["secret"] for pattern in (_PASSWORD, _QUERY) for match in pattern.finditer(url)}
+    secrets |= {urllib.parse.unquote_plus(secret) for secret in secrets}
+    secrets |= {part for secret in secrets for part in re.split(r"[@/:?#&]", secret)}
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
+    return text
+
+
+# -- waiting ----------------------------------------------------------------------------------------------------------
+
+
+def patiently(
+    action: Callable[[], T], what: str, patience: float | None = None, *, heals: str = _HEALS, url: str = ""
+) -> T:
     """Do `action`, again and again while the database is locked or does not answer.
 
     Args:
-        action: leaves nothing behind where it raises.
+        action: leaves nothing behind where it raises, or notices at its next call what it left.
         what: the database, for the message.
         patience: seconds in which to try again, None for `PATIENCE`.
+        heals: a pattern of the messages of operational errors that are waited for.
+        url: the database's; its password is removed from messages.
 
     Raises:
-        FatalError: the disk is full, the file can't be written or is damaged (at once), or the database stayed locked.
+        FatalError: the disk is full, the file can't be written or is damaged, a value was refused (at once), or the
+            database stayed locked.
     """
     end, pause = time.monotonic() + (PATIENCE if patience is None else patience), 0.1
     while True:
         try:
             return action()
-        except (StorageInternalError, sqlalchemy.exc.OperationalError, sqlite3.OperationalError) as error:
-            cause = _first_line(error.__cause__ or error)
-            if "full" in cause:
-                raise FatalError(
-                    f"The disk is full ({what}). Every finished trial is recorded; make room and go on with --resume."
-                ) from None
-            if "readonly" in cause or "unable to open" in cause or "malformed" in cause or "I/O" in cause:
-                raise FatalError(f"The database ({what}) can't be written: {cause}.") from None
+        except (StorageInternalError, sqlalchemy.exc.DBAPIError, sqlalchemy.exc.TimeoutError, sqlite3.Error) as error:
+            found = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
+            cause = hide_password(_first_line(found), url)
+            if not _can_heal(found, cause, heals):
+                raise _refusal(found, cause, what) from None
             if time.monotonic() + pause > end:
                 raise FatalError(
                     f"The database ({what}) did not answer for {PATIENCE:.0f} s: {cause}. Finished trials are kept; "
@@ -159,5 +137,221 @@ def patiently(action: Callable[[], T], what: str, patience: float | None = None)
             pause = min(2 * pause, 5.0)
 
 
+def _can_heal(error: BaseException, cause: str, heals: str) -> bool:
+    """Whether waiting may help: a lock, a lost connection, a server that starts."""
+    if isinstance(error, sqlalchemy.exc.TimeoutError):  # no connection of the pool was free
+        return True
+    if isinstance(error, sqlalchemy.exc.DBAPIError) and error.connection_invalidated:
+        return True
+    operational = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, sqlite3.OperationalError)
+    if not isinstance(error, operational) or re.search(_NEVER_HEALS, cause, re.I):
+        return False
+    return re.search(heals, cause, re.I) is not None
+
+
+class ChangedError(FatalError):
+    """The database is not as this program left it.
+
+    Args:
+        what: the database, for the message.
+        cause: what was found.
+    """
+
+    def __init__(self, what: str, cause: str) -> None:
+        super().__init__(
+            f"The database ({what}) is not as this search left it: {cause}. Does another program write or delete its "
+            "studies? Finished trials are kept."
+        )
+        self.cause = cause
+
+
+def _refusal(error: BaseException, cause: str, what: str) -> FatalError:
+    """The message about an error that waiting does not end."""
+    if isinstance(error, (sqlalchemy.exc.IntegrityError, sqlite3.IntegrityError)):
+        return ChangedError(what, cause)
+    if "is full" in cause or "No space left" in cause:
+        said = f"The disk is full ({what}). Every finished trial is recorded; make room and go on with --resume."
+    elif isinstance(error, sqlalchemy.exc.DataError):
+        small = "long" in cause and what.startswith(("mysql", "mariadb"))
+        hint = " It keeps at most 64 KiB in one text; SQLite and PostgreSQL keep more." if small else ""
+        said = f"The database ({what}) refuses a value of this search: {cause}. Finished trials are kept.{hint}"
+    elif "readonly" in cause or "unable to open" in cause or "I/O" in cause:
+        said = f"The database ({what}) can't be written: {cause}."
+    elif "malformed" in cause or "not a database" in cause:
+        said = f"The database ({what}) is damaged: {cause}. Restore it from a copy, or choose other --results."
+    else:
+        said = (
+            f"The database ({what}) can't be used: {cause}. What it has recorded is kept: correct this and call the "
+            "command again, a search with --resume."
+        )
+    return FatalError(said)
+
+
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("(raised as a result of")]
+    return lines[0].strip() if lines else type(error).__name__
+
+
+# -- the storage ------------------------------------------------------------------------------------------------------
+
+
+class PatientStorage:
+    """Optuna's storage, each call of which is tried again by itself while the database is locked or slow.
+
+    What Optuna makes of several calls must not be repeated as a whole: an `ask` takes a trial off the queue, then reads
+    what its sampler needs. Were it asked again, that trial would stay RUNNING with nobody at work on it. A call whose
+    answer was lost when it was committed is not written twice: this relies on the study having one writer.
+
+    Args:
+        storage: Optuna's, by `optuna.storages.get_storage`.
+        url: of the database.
+    """
+
+    def __init__(self, storage: BaseStorage, url: str) -> None:
+        self._storage = storage
+        self._url = url
+        self.what = _what(url)
+        """The database as messages name it."""
+        self.patience: float | None = None
+        """Seconds a call is tried for, None for `PATIENCE`; none once that was in vain, so that a search ends soon."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_storage":  # not made yet, as while it is copied
+            raise AttributeError(name)
+        found = getattr(self._storage, name)
+        return functools.partial(self._call, found) if callable(found) else found
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        """A new trial's id; as `optuna.storages.BaseStorage` has it."""
+        before, tried = len(self._call(self._storage.get_all_trials, study_id, deepcopy=False)), False
+
+        def once() -> int:
+            nonlocal tried
+            if tried and len(made := self._storage.get_all_trials(study_id, deepcopy=False)) > before:
+                return made[before]._trial_id
+            tried = True
+            return self._storage.create_new_trial(study_id, template_trial)
+
+        return self._call(once)
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        """Whether the trial has the state now; as `optuna.storages.BaseStorage` has it."""
+        tried = False
+
+        def once() -> bool:
+            nonlocal tried
+            if tried and self._storage.get_trial(trial_id).state == state:
+                return True
+            tried = True
+            return self._storage.set_trial_state_values(trial_id, state, values)
+
+        return self._call(once)
+
+    def _call(self, method: Callable[..., T], *arguments: Any, **options: Any) -> T:
+        """One call, waited for.
+
+        Raises:
+            FatalError: it can't be written or read, or something else changed what this search wrote.
+        """
+        try:
+            return patiently(lambda: method(*arguments, **options), self.what, self.patience, url=self._url)
+        except FatalError:
+            self.patience = 0.0
+            raise
+        except _CHANGED as error:
+            raise ChangedError(self.what, f"{type(error).__name__}: {_first_line(error)}") from None
+
+
+BaseStorage.register(PatientStorage)
+
+
+def _what(url: str) -> str:
+    return shown_url(url).removeprefix("sqlite:///")
+
+
+@contextlib.contextmanager
+def readable(storage: Any, study: str | None = None) -> Iterator[None]:
+    """Read a study: what damaged or foreign rows raise becomes one message that names the study and the database.
+
+    Args:
+        storage: of `open_database`.
+        study: its name; None while all studies are read.
+
+    Raises:
+        FatalError: it can't be read.
+    """
+    try:
+        yield
+    except ChangedError as error:
+        cause = error.cause
+    except _UNREADABLE as error:
+        cause = f"{type(error).__name__}: {_first_line(error)}"
+    else:
+        return
+    named = "A study" if study is None else f"Study {study!r}"
+    raise FatalError(
+        f"{named} in the database ({storage.what}) can't be read: {cause[:200]}. The database is damaged, or another "
+        "program changed it. Restore it from a copy, or give another name with --study."
+    )
+
+
+def open_database(results: Path, storage: str | None = None) -> BaseStorage:
+    """Open (and make, if need be) the database of all studies: a `PatientStorage`.
+
+    SQLite runs with a write-ahead log: readers (a dashboard) never block the search, and a commit costs no wait for the
+    disk; killing any process loses nothing, only a power cut may lose the last commits (never the file).
+
+    Raises:
+        InputError: the URL is wrong, or its driver is not installed.
+        FatalError: the folder can't be written, the disk is full or the server does not answer.
+    """
+    url = database_url(results, storage)
+    shown = shown_url(url)
+    if shown == url and ":***@" in url:
+        raise InputError(
+            f"The database's URL {url!r} has *** where its password should be. Put the URL with the password into the "
+            f"environment variable {ENVIRONMENT} and leave --storage out."
+        )
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    try:
+        if url.startswith("sqlite:///"):
+            Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+            options = {"creator": functools.partial(_connect, url.removeprefix("sqlite:///"))}
+
+        def make() -> BaseStorage:
+            return optuna.storages.get_storage(optuna.storages.RDBStorage(url, engine_kwargs=dict(options)))
+
+        opened = patiently(make, _what(url), heals=_STARTING, url=url)
+    except OSError as error:
+        raise FatalError(f"{results} can't be written: {error.strerror}. Choose another with --results.") from None
+    except ImportError as error:
+        raise InputError(_no_driver(url, error)) from None
+    except (sqlalchemy.exc.ArgumentError, ValueError) as error:  # a port that is no number, say
+        raise InputError(
+            f"--storage {shown!r} is no database URL ({hide_password(_first_line(error), url)}). Write it like "
+            "sqlite:////path/studies.db, postgresql+psycopg://user@host/studies or mysql+pymysql://user@host/studies."
+        ) from None
+    except (RuntimeError, LookupError, TypeError, sqlalchemy.exc.SQLAlchemyError) as error:  # of another Optuna, say
+        raise FatalError(f"The database {shown} can't be opened: {hide_password(_first_line(error), url)}") from None
+    return cast(BaseStorage, PatientStorage(opened, url))
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=WAIT, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    return connection
+
+
+def _no_driver(url: str, error: ImportError) -> str:
+    """Which package to install for a URL whose driver is missing."""
+    kind = re.split(r"[+:]", url, maxsplit=1)[0]
+    missing = getattr(error.__cause__, "name", None) or "the driver"
+    if kind not in DRIVERS:
+        return f"The database {shown_url(url)} needs a driver that is not installed: {missing}. Install it with pip."
+    scheme, package, extra = DRIVERS[kind]
+    return (
+        f"The database {shown_url(url)} needs a driver that is not installed ({missing}). Install {package}: "
+        f".venv/bin/pip install '{package}' (or: make setup EXTRAS={extra}), and write the URL like "
+        f"{scheme}://user@host/studies."
+    )

@@ -26,7 +26,9 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Everything, for programs")] = False,
     top: Annotated[int | None, typer.Option(help="Only so many")] = None,
     results: Annotated[Path, typer.Option(help="Where studies are kept")] = Path("results"),
-    storage: Annotated[str | None, typer.Option(help="Optuna database URL [default: SQLite in results]")] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="Database URL [default: $XRAYTUNE_STORAGE, else SQLite in results]")
+    ] = None,
 ) -> None:
     """List a study's trials, best first: complete ones, then pruned, failed, running."""
     from search.storage import open_study

@@ -15,17 +15,24 @@ from pathlib import Path
 
 from xraytune.errors import FatalError, InputError, StudyError
 
+RESERVED = ("studies.db",)
+"""What `results/` itself holds; SQLite puts files of the same name and an ending beside its own."""
+
 
 def check_name(name: str) -> str:
-    """`name` if it may name a study (it becomes a folder).
+    """`name` if it may name a study (it becomes a folder, and an argument on printed command lines).
 
     Raises:
-        InputError: it holds anything but letters, digits, `-`, `_` and `.`, or starts with a dot.
+        InputError: it holds anything but letters, digits, `-`, `_` and `.`, starts with `-` or `.`, or is the name of
+            what lies in the results folder.
     """
-    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}", name):
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", name):
         raise InputError(
-            f"--study {name!r} can't name a study: letters, digits, '-', '_' and '.' only, at most 100, no dot first."
+            f"--study {name!r} can't name a study: letters, digits, '-', '_' and '.' only, at most 100, no '-' or '.' "
+            "first."
         )
+    if name.lower().startswith(RESERVED):
+        raise InputError(f"--study {name!r} can't name a study: {RESERVED[0]} is the database. Take another name.")
     return name
 
 

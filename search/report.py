@@ -35,7 +35,9 @@ ENOUGH = 8
 def main(
     study: Annotated[str | None, typer.Argument(help="The study; the latest unless given.")] = None,
     results: Annotated[Path, typer.Option(help="The results folder.")] = Path("results"),
-    storage: Annotated[str | None, typer.Option(help="Optuna storage URL, if not results/studies.db.")] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="Database URL [default: $XRAYTUNE_STORAGE, else SQLite in results]")
+    ] = None,
 ) -> None:
     """Make the winner's report.html and MODEL_CARD.md again. The test set is not opened for it."""
     view = open_study(study, results, storage)

@@ -80,7 +80,9 @@ def main(
         Path | None, typer.Option(help="Folder of pretrained weights (or XRAYTUNE_WEIGHTS).")
     ] = None,
     results: Annotated[Path, typer.Option(help="The results folder.")] = Path("results"),
-    storage: Annotated[str | None, typer.Option(help="Optuna storage URL, if not results/studies.db.")] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="Database URL [default: $XRAYTUNE_STORAGE, else SQLite in results]")
+    ] = None,
     cache: Annotated[Path | None, typer.Option(help="Where decoded images are kept")] = None,
     cache_limit: Annotated[str | None, typer.Option(help="What kept prefixes may take on disk: 20GB")] = None,
 ) -> None:
@@ -133,9 +135,8 @@ def _check(options: Options) -> None:
 
 def search_seconds(study: StudyView) -> float:
     """The wall time that the search took."""
-    sessions = study.attributes.get("sessions", [])
-    if sessions:
-        return float(sum(end - start for start, end in sessions))
+    if study.sessions:
+        return sum(end - start for start, end in study.sessions)
     spans = sorted((t.started, t.ended) for t in study.trials() if t.started and t.ended)
     total, until = 0.0, None
     for start, end in spans:

@@ -75,7 +75,9 @@ def main(
     cache: Annotated[Path | None, typer.Option(help="Where decoded images are kept")] = None,
     precision: Annotated[str, typer.Option(help="float32, bfloat16 or auto: the faster here")] = "auto",
     cache_limit: Annotated[str | None, typer.Option(help="What kept prefixes may take on disk: 20GB")] = None,
-    storage: Annotated[str | None, typer.Option(help="Optuna database URL [default: SQLite in results]")] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="Database URL [default: $XRAYTUNE_STORAGE, else SQLite in results]")
+    ] = None,
     address: Annotated[str | None, typer.Option(help="Join a running Ray cluster: auto or host:6379")] = None,
     ray_dashboard: Annotated[bool, typer.Option("--ray-dashboard", help="Ray's own dashboard, on 127.0.0.1")] = False,
     warm_start: Annotated[str | None, typer.Option(help="Try the best of an earlier study first")] = None,

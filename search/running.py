@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -10,6 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from search.tuner.resources import Resources
+
+
+PASSWORD_NOTE = "Instead of --storage with ***, put the URL with its password into the environment: XRAYTUNE_STORAGE."
+"""Said under printed commands whose `--storage` hides a password."""
+
+
+def with_note(commands: str) -> str:
+    """Commands as they are printed, with the note about a hidden password where they need it."""
+    return f"{commands}\n{PASSWORD_NOTE}" if "***" in commands else commands
 
 
 @dataclass(frozen=True)
@@ -34,9 +44,14 @@ class Running:
 
     @property
     def where(self) -> str:
-        """The options by which other commands find the study, with a space before; empty for the usual place."""
-        parts = [f" --results {self.results}"] if self.results != Path("results") else []
-        return "".join([*parts, *([f" --storage {self.storage}"] if self.storage else [])])
+        """The options by which other commands find the study, with a space before; empty for the usual place.
+
+        A password is shown as `***`: `PASSWORD_NOTE` says what to do.
+        """
+        from search.database import shown_url
+
+        parts = [f" --results {shlex.quote(str(self.results))}"] if self.results != Path("results") else []
+        return "".join([*parts, *([f" --storage {shlex.quote(shown_url(self.storage))}"] if self.storage else [])])
 
     def settings(self, plan: Resources) -> dict[str, Any]:
         """What the trials of a session run with and no configuration of theirs says; kept with the study."""

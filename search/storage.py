@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.database import open_database
-from xraytune.errors import StudyError
+from search.database import ChangedError, is_there, open_database, readable
+from search.lock import check_name
+from xraytune.errors import InputError, StudyError
 from xraytune.records import FailureCause, StudySpec, TrialConfig, TrialResult
 
 
@@ -87,7 +89,11 @@ class TrialRecord:
 
 
 def record_of(trial: FrozenTrial) -> TrialRecord:
-    """Optuna's trial as ours."""
+    """Optuna's trial as ours.
+
+    Raises:
+        ValueError, TypeError, LookupError, AttributeError: what the database has of it is not what a search writes.
+    """
     attributes = trial.user_attrs
     result = TrialResult.from_json(attributes["result"]) if "result" in attributes else None
     values = tuple(trial.values or ())
@@ -98,37 +104,91 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
         curve = {int(point["epoch"]): float(point["value"]) for point in result.curve if "value" in point}
     elif not curve:  # several objectives, and no result
         curve = {int(epoch): float(value) for epoch, value in attributes.get("curve", {}).items()}
-    cause = attributes.get("cause", "")
-    return TrialRecord(
+    cause = FailureCause(attributes["cause"]) if attributes.get("cause") else ""
+    record = TrialRecord(
         number=trial.number,
         state=trial.state.name,
         values=values,
         config=TrialConfig.from_json(attributes["config"]) if "config" in attributes else None,
         result=result,
         cause=cause or (FailureCause.ERROR if trial.state == TrialState.FAIL else ""),
-        message=attributes.get("message", ""),
+        message=str(attributes.get("message", "")),
         curve=curve,
         started=trial.datetime_start,
         ended=trial.datetime_complete,
         attributes=attributes,
     )
+    dict(record.standing)  # raises where it can't be read
+    if not isinstance(attributes.get("retry_of", 0), int) or not isinstance(attributes.get("origin", ""), str):
+        raise TypeError(
+            f"trial {record.number} comes from {attributes.get('origin', attributes.get('retry_of'))!r:.40}"
+        )
+    return record
+
+
+def records(study: optuna.Study, storage: BaseStorage) -> list[TrialRecord]:
+    """Every trial of a study, by number.
+
+    Raises:
+        FatalError: what the database has of one can't be read, or trials are missing.
+    """
+    with readable(storage, study.study_name):
+        found = [record_of(trial) for trial in study.get_trials(deepcopy=False)]
+        for number, record in enumerate(found):
+            if record.number != number:
+                raise LookupError(f"it has a trial {record.number} where {number} should be")
+        return found
+
+
+def folder_name(name: str) -> str:
+    """The name of a study in a database, if it may be a folder in the results.
+
+    Raises:
+        StudyError: it may not, so that nothing is read or written under it.
+    """
+    try:
+        return check_name(name)
+    except InputError:
+        raise StudyError(
+            f"The database has a study {name!r}, which can't be the name of a folder: it was not made by this program."
+        ) from None
 
 
 class StudyView:
-    """A study as it stands, read-only; for the leaderboard, the report and `retrain`."""
+    """A study as it stands, read-only; for the leaderboard, the report and `retrain`.
 
-    def __init__(self, study: optuna.Study, results: Path) -> None:
+    Args:
+        study: Optuna's study.
+        storage: where it is, as `open_database` gave it.
+        results: the results folder.
+
+    Raises:
+        StudyError: its name can't be a folder's.
+        FatalError: what the database has of it can't be read.
+    """
+
+    def __init__(self, study: optuna.Study, storage: BaseStorage, results: Path) -> None:
         self._study = study
+        self._storage = storage
         self.results = results
-        self.name = str(study.study_name)
-        self.folder = results / study.study_name
-        self.spec = StudySpec.from_json(study.user_attrs["spec"])
-        self.directions = tuple("maximize" if d == StudyDirection.MAXIMIZE else "minimize" for d in study.directions)
-        self.attributes: Mapping[str, Any] = study.user_attrs
+        self.name = folder_name(str(study.study_name))
+        self.folder = results / self.name
+        with readable(storage, self.name):
+            self.attributes: Mapping[str, Any] = study.user_attrs
+            self.spec = StudySpec.from_json(self.attributes["spec"])
+            self.sessions = tuple((float(start), float(end)) for start, end in self.attributes.get("sessions", []))
+            """When each session of the search began and when it was last alive, in seconds since 1970."""
+            self.directions = tuple(
+                "maximize" if d == StudyDirection.MAXIMIZE else "minimize" for d in study.directions
+            )
 
     def trials(self) -> list[TrialRecord]:
-        """Every trial, by number."""
-        return [record_of(trial) for trial in self._study.get_trials(deepcopy=False)]
+        """Every trial, by number.
+
+        Raises:
+            FatalError: what the database has of one can't be read.
+        """
+        return records(self._study, self._storage)
 
     def ranked(self) -> list[TrialRecord]:
         """The COMPLETE trials, the best first (the earlier on a tie)."""
@@ -203,47 +263,93 @@ def open_study(name: str | None = None, results: str | Path = "results", storage
         StudyError: there is none, none of that name (those there are listed), or it was not made by `search.run`.
     """
     results = Path(results)
-    if storage is None and not (results / "studies.db").exists():
-        raise StudyError(f"There is no study in {results} yet. Make one: python -m search.run (or: make search)")
+    missing = StudyError(f"There is no study in {results} yet. Make one: python -m search.run (or: make search)")
+    if not is_there(results, storage):
+        raise missing
     database = open_database(results, storage)
-    known = {s.study_name: s for s in optuna.get_all_study_summaries(database, include_best_trial=False)}
-    ours = {n: s for n, s in known.items() if "spec" in s.user_attrs}
-    if not ours:
-        raise StudyError(f"There is no study in {results} yet. Make one: python -m search.run (or: make search)")
     if name is None:
-        name = max(ours, key=lambda n: float(ours[n].user_attrs.get("touched", 0.0)))
-    elif name not in ours:
-        raise StudyError(f"There is no study {name!r} in {results}. There are: {', '.join(sorted(ours))}.")
-    return StudyView(optuna.load_study(study_name=name, storage=database), results)
+        with readable(database):
+            ours = {s.study_name: s.user_attrs for s in database.get_all_studies() if "spec" in s.user_attrs}
+            if not ours:
+                raise missing
+            name = max(ours, key=lambda n: float(ours[n].get("touched", 0.0)))
+    elif not _is_made_by_us(database, name):
+        with readable(database):
+            known = sorted(s.study_name for s in database.get_all_studies() if "spec" in s.user_attrs)
+        if not known:
+            raise missing
+        listed = ", ".join(one if one.isprintable() else repr(one) for one in known)
+        raise StudyError(f"There is no study {name!r} in {results}. There are: {listed}.")
+    with readable(database, name):
+        study = optuna.load_study(study_name=name, storage=database)
+    return StudyView(study, database, results)
+
+
+def find(database: BaseStorage, name: str) -> int | None:
+    """Optuna's id of the study of that name, None where the database has none.
+
+    Raises:
+        FatalError: the database can't be read.
+    """
+    try:
+        return database.get_study_id_from_name(name)
+    except ChangedError:
+        return None
+
+
+def _is_made_by_us(database: BaseStorage, name: str) -> bool:
+    found = find(database, name)
+    with readable(database, name):
+        return found is not None and "spec" in database.get_study_user_attrs(found)
+
+
+def is_whole(database: BaseStorage, name: str, found: int) -> bool:
+    """Whether the study was made whole: a search that was killed while it made one left nothing that counts.
+
+    Args:
+        database: where it is.
+        name: its name.
+        found: Optuna's id of it.
+
+    Raises:
+        FatalError: it can't be read.
+    """
+    with readable(database, name):
+        return "spec" in database.get_study_user_attrs(found) or database.get_n_trials(found) > 0
 
 
 def exists(name: str, results: Path, storage: str | None = None) -> bool:
     """Whether the study was made (a search killed while it made one left nothing that counts)."""
-    if storage is None and not (results / "studies.db").exists():
+    if not is_there(results, storage):
         return False
-    summaries = optuna.get_all_study_summaries(open_database(results, storage), include_best_trial=False)
-    return any(s.study_name == name and made(s) for s in summaries)
+    database = open_database(results, storage)
+    found = find(database, name)
+    return found is not None and is_whole(database, name, found)
 
 
 def request(name: str, results: Path, storage: str | None = None) -> dict[str, Any]:
     """The options the study was last searched with, empty where it is not there."""
-    if storage is None and not (results / "studies.db").exists():
+    if not is_there(results, storage):
         return {}
-    summaries = optuna.get_all_study_summaries(open_database(results, storage), include_best_trial=False)
-    return next((dict(s.user_attrs.get("request", {})) for s in summaries if s.study_name == name), {})
+    database = open_database(results, storage)
+    found = find(database, name)
+    with readable(database, name):
+        return {} if found is None else dict(database.get_study_user_attrs(found).get("request", {}))
 
 
 def stored_spec(name: str, results: Path, storage: str | None = None) -> StudySpec | None:
     """What the study was made with, None where it is not there."""
-    if not exists(name, results, storage):
+    if not is_there(results, storage) or not _is_made_by_us(open_database(results, storage), name):
         return None
-    return StudyView(optuna.load_study(study_name=name, storage=open_database(results, storage)), results).spec
+    return open_study(name, results, storage).spec
 
 
 def count(name: str, results: Path, storage: str | None = None) -> int:
     """Trials in the study, of any state."""
-    summaries = optuna.get_all_study_summaries(open_database(results, storage), include_best_trial=False)
-    return next((int(s.n_trials) for s in summaries if s.study_name == name), 0)
+    database = open_database(results, storage)
+    found = find(database, name)
+    with readable(database, name):
+        return 0 if found is None else database.get_n_trials(found)
 
 
 def check_free(name: str, results: Path, storage: str | None = None) -> None:
@@ -254,11 +360,6 @@ def check_free(name: str, results: Path, storage: str | None = None) -> None:
     """
     if exists(name, results, storage):
         raise StudyError(taken(name))
-
-
-def made(found: Any) -> bool:
-    """Whether a study's summary is of one that was made whole."""
-    return "spec" in found.user_attrs or found.n_trials > 0
 
 
 def taken(name: str) -> str:

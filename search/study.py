@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
+from search.database import readable
 from search.lock import StudyLock
-from search.owned import together
-from search.storage import StudyView, record_of, trial_folder
+from search.storage import StudyView, records, trial_folder
 from search.suggest import (
     Declaration,
     Narrowing,
@@ -50,6 +51,7 @@ class Study:
 
     Args:
         study: Optuna's study.
+        storage: where it is, as `search.database.open_database` gave it.
         results: the results folder.
         spec: what was asked.
         declaration: the space's `declare_hyperparameters`.
@@ -57,9 +59,16 @@ class Study:
     """
 
     def __init__(
-        self, study: optuna.Study, results: Path, spec: StudySpec, declaration: Declaration, lock: StudyLock
+        self,
+        study: optuna.Study,
+        storage: BaseStorage,
+        results: Path,
+        spec: StudySpec,
+        declaration: Declaration,
+        lock: StudyLock,
     ) -> None:
         self._study = study
+        self._storage = storage
         self._declaration = declaration
         self._lock = lock
         self._narrowing = Narrowing(spec.fixed, spec.narrowed)
@@ -69,7 +78,7 @@ class Study:
         self._curve: dict[int, dict[int, float]] = {}
         self._standing: dict[int, dict[int, float]] = {}
         self._ran: dict[int, dict[str, Any]] = {}
-        self._retried = {t.user_attrs.get("retry_of") for t in study.get_trials(deepcopy=False)}
+        self._retried = {t.attributes.get("retry_of") for t in records(study, storage)}
         self.spec = spec
         self.results = results
         self.folder = results / spec.name
@@ -84,11 +93,7 @@ class Study:
         """Number and objective of the best COMPLETE trial."""
         self.messages: dict[str, str] = {}
         """The latest message of each of these causes."""
-        for record in map(record_of, study.get_trials(deepcopy=False)):
-            if record.counts:
-                self._count(record.state, record.number, record.value, record.cause, record.message)
-        self._earlier = Counter(self.counts)
-        self.causes.clear()
+        self._earlier: Counter[str] = Counter()
 
     # -- asking ------------------------------------------------------------------------------------------------------
 
@@ -101,12 +106,11 @@ class Study:
         trial = self._study.ask()
         hp = SuggestedHyperParameters(trial, self._narrowing, self._ambiguous)
         try:
-            with together(self._study):
-                self._declaration(hp)
-                family = str(hp.values.get("family", self.spec.space))
-                seed = trial.user_attrs.get("seed", trial_seed(self.spec.seed, trial.number))
-                config = TrialConfig(family=family, values=dict(hp.values), seed=seed)
-                trial.set_user_attr("config", config.to_json())
+            self._declaration(hp)
+            family = str(hp.values.get("family", self.spec.space))
+            seed = trial.user_attrs.get("seed", trial_seed(self.spec.seed, trial.number))
+            config = TrialConfig(family=family, values=dict(hp.values), seed=seed)
+            trial.set_user_attr("config", config.to_json())
         except FatalError:
             raise
         except Exception as error:
@@ -176,35 +180,29 @@ class Study:
             TrialError: the result lacks a further objective of the search; nothing was told.
         """
         values = [result.value, *self._others(result)]
-        with together(self._study):
-            self._keep_epochs(number)
-            self._attributes(number, result=result.to_json(), **_shown(result))
-            self._tell(number, TrialState.COMPLETE, values)
-        self._forget(number)
+        self._keep_epochs(number)
+        self._attributes(number, result=result.to_json(), **_shown(result))
+        self._end(number, TrialState.COMPLETE, values)
         self._count("COMPLETE", number, result.value)
 
     def pruned(self, number: int, result: TrialResult | None) -> None:
         """The trial was stopped early (by the pruner, or because the time ended) after it had reported."""
         last = max(self._curve[number].values(), default=None)
-        with together(self._study):
-            self._keep_epochs(number)
-            if result:
-                self._attributes(number, result=result.to_json(), **_shown(result))
-            else:
-                self._attributes(number, ran=self._ran.get(number, {}))
-            self._tell(number, TrialState.PRUNED, None)
-        self._forget(number)
+        self._keep_epochs(number)
+        if result:
+            self._attributes(number, result=result.to_json(), **_shown(result))
+        else:
+            self._attributes(number, ran=self._ran.get(number, {}))
+        self._end(number, TrialState.PRUNED)
         self._count("PRUNED", number, result.value if result else last)
 
     def failed(self, number: int, cause: FailureCause, message: str) -> None:
         """The trial failed, or (`interrupted`) was cut off; what was cut off is queued again with its own seed."""
-        with together(self._study):
-            self._attributes(number, cause=str(cause), message=message[:2000], ran=self._ran.get(number, {}))
-            self._keep_epochs(number)
-            if cause is FailureCause.INTERRUPTED:
-                self._requeue(number, self._open[number].params, self._config.get(number))
-            self._tell(number, TrialState.FAIL, None)
-        self._forget(number)
+        self._keep_epochs(number)
+        self._attributes(number, ran=self._ran.get(number, {}), message=message[:2000], cause=str(cause))
+        if cause is FailureCause.INTERRUPTED:
+            self._requeue(number, self._open[number].params, self._config.get(number))
+        self._end(number, TrialState.FAIL)
         if cause is not FailureCause.INTERRUPTED:
             self._count("FAIL", number, None, cause, message)
 
@@ -261,8 +259,9 @@ class Study:
 
     def begin(self, start: float, **settings: Any) -> None:
         """Note that a session begins at `start` (seconds since 1970), and what it alone runs with."""
-        sessions = self._study.user_attrs.get("settings", [])
-        self._study.set_user_attr("settings", [*sessions, {"begun": start, **settings}])
+        with readable(self._storage, self.spec.name):
+            earlier = list(self._study.user_attrs.get("settings", []))
+        self._study.set_user_attr("settings", [*earlier, {"begun": start, **settings}])
         self.touch(start)
 
     def touch(self, start: float) -> None:
@@ -279,7 +278,7 @@ class Study:
 
     def view(self) -> StudyView:
         """The study for reading."""
-        return StudyView(self._study, self.results)
+        return StudyView(self._study, self._storage, self.results)
 
     def close(self) -> None:
         """Release the lock; nothing may be told afterwards."""
@@ -305,11 +304,14 @@ class Study:
         for name, value in attributes.items():
             self._open[number].set_user_attr(name, value)
 
-    def _tell(self, number: int, state: TrialState, values: Sequence[float] | None) -> None:
-        self._study.tell(number, values, state, skip_if_finished=True)
+    def _end(self, number: int, state: TrialState, values: Sequence[float] | None = None) -> None:
+        """Tell how a trial ended, once all else of it is recorded; after a kill in between `recover` tells it.
 
-    def _forget(self, number: int) -> None:
-        """The trial's end is in the database."""
+        Raises:
+            FatalError: it could not be told; the trial counts as running here too.
+        """
+        self._attributes(number, ending=state.name)
+        self._study.tell(number, values, state, skip_if_finished=True)
         for table in (self._open, self._config, self._curve, self._standing, self._ran):
             table.pop(number, None)
 
@@ -335,17 +337,31 @@ class Study:
             self.messages[cause] = message.splitlines()[0] if message else ""
 
     def recover(self) -> int:
-        """Fail what a killed search left RUNNING, and queue it again; returns how many there were."""
-        left = [t for t in self._study.get_trials(deepcopy=False) if t.state == TrialState.RUNNING]
-        for trial in left:
-            config = trial.user_attrs.get("config")
+        """End what a killed search left RUNNING, then count what ended earlier; returns how many were running.
+
+        A trial whose ending was recorded gets its state; any other is an interrupted one and queued again.
+        """
+        left = [t for t in records(self._study, self._storage) if t.state == "RUNNING"]
+        running = {t.number: t for t in self._study.get_trials(deepcopy=False) if t.state == TrialState.RUNNING}
+        for record in left:
+            trial, ending = running[record.number], record.attributes.get("ending")
+            if ending and not record.interrupted:
+                values = [record.result.value, *self._others(record.result)] if record.result else None
+                complete = ending == "COMPLETE"
+                self._study.tell(record.number, values if complete else None, TrialState[ending], skip_if_finished=True)
+                continue
             # one killed between its start and its first parameter has what it was queued with
             params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-            self._requeue(trial.number, params, TrialConfig.from_json(config) if config else None)
             optuna_trial = optuna.Trial(self._study, trial._trial_id)
-            optuna_trial.set_user_attr("cause", str(FailureCause.INTERRUPTED))
             optuna_trial.set_user_attr("message", "the search was killed while this trial ran")
-            self._study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+            optuna_trial.set_user_attr("cause", str(FailureCause.INTERRUPTED))
+            self._requeue(record.number, params, record.config)
+            self._study.tell(record.number, state=TrialState.FAIL, skip_if_finished=True)
+        for record in records(self._study, self._storage):
+            if record.counts:
+                self._count(record.state, record.number, record.value, record.cause, record.message)
+        self._earlier = Counter(self.counts)
+        self.causes.clear()
         return len(left)
 
 

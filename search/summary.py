@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search import console
+from search.running import with_note
 from search.storage import StudyView, TrialRecord
 from xraytune.records import StudySpec
 
@@ -46,7 +47,7 @@ def summarize(view: StudyView, why: str, where: str = "") -> None:
         }
         width = max(map(len, commands))
         lines = [f"  python -m search.{command:<{width}}  # {what}" for command, what in commands.items()]
-        out.print("\n".join(["Next:", *lines]), markup=False, soft_wrap=True)
+        out.print(with_note("\n".join(["Next:", *lines])), markup=False, soft_wrap=True)
 
 
 METRICS = {

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from search.job import Job
+from search.running import with_note
 from search.storage import TrialRecord
 from search.study import Study
 from search.tuner.cluster import Cluster
@@ -122,7 +123,7 @@ def _farewell(study: Study, interrupted: int, where: str) -> str:
     running = (
         f"{interrupted} running trials are queued again" if interrupted != 1 else "1 running trial is queued again"
     )
-    return (
+    return with_note(
         f"interrupted. Study {study.spec.name!r} is intact: {study.ended} trials ended, {running}. Go on with:\n"
         f"  python -m search.run --study {study.spec.name} --resume{where}"
     )

@@ -6,10 +6,14 @@ and a record that was stored can be compared.
 
 from __future__ import annotations
 
+import builtins
+import collections.abc
 import dataclasses
 import enum
 import json
 import math
+import types
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -56,12 +60,36 @@ class Record:
 
         Raises:
             ValueError: a key is unknown or a value is out of its range.
-            TypeError: a required key is missing.
+            TypeError: it is no mapping, a required key is missing or a value is of another type.
         """
+        if not isinstance(plain, Mapping):
+            raise TypeError(f"{cls.__name__}: {plain!r:.40} is no record")
         names = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
         unknown = sorted(set(plain) - names)
         _require(not unknown, f"{cls.__name__}: unknown keys {unknown}")
+        kinds = typing.get_type_hints(cls)
+        for name, value in plain.items():
+            if not _fits(value, kinds[name]):
+                raise TypeError(f"{cls.__name__}: {name} can't be {value!r:.40}")
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()})
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a JSON value is what a field of that type is stored as."""
+    arguments = typing.get_args(kind)
+    match typing.get_origin(kind) or kind:
+        case types.UnionType | typing.Union:
+            return any(_fits(value, one) for one in arguments)
+        case builtins.tuple:
+            return isinstance(value, list | tuple) and all(_fits(one, arguments[0]) for one in value)
+        case collections.abc.Mapping:
+            return isinstance(value, Mapping) and all(_fits(one, arguments[1]) for one in value.values())
+        case builtins.float:
+            return isinstance(value, int | float) and not isinstance(value, bool)
+        case builtins.int:
+            return isinstance(value, int) and not isinstance(value, bool)
+        case simple:
+            return isinstance(value, simple)
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def prefilled(trials: int) -> Path:
 
         def connect() -> sqlite3.Connection:
             connection = sqlite3.connect(scratch, check_same_thread=False)
-            connection.execute("PRAGMA synchronous=OFF")  # ten thousand trials to write; the file may be lost
+            connection.execute("PRAGMA synchronous=OFF")  # many trials to write; the file may be lost
             return connection
 
         database = optuna.storages.RDBStorage(f"sqlite:///{scratch}", engine_kwargs={"creator": connect})
@@ -119,8 +119,8 @@ class Clock:
     def tick(self) -> None: ...
 
 
-def ours(trials: int, sampled: str, further: int) -> float:
-    """Seconds that `further` trials took."""
+def ours(trials: int) -> float:
+    """Seconds that `FURTHER` trials took."""
     from search.lock import StudyLock
     from search.study import Study
     from search.tuner import engine, resources
@@ -131,13 +131,13 @@ def ours(trials: int, sampled: str, further: int) -> float:
     results = database.parent
     spec = StudySpec("bench", "none", "", "", ("low", "high"), 1, "branches", "", SPACE.families)
     from search.database import open_database
-    from search.owned import OwnedStorage
 
-    suggesting = sampler(sampled)
-    memory = OwnedStorage(open_database(results), "bench")
-    study = optuna.load_study(study_name="bench", storage=memory, sampler=suggesting)
+    suggesting = sampler("tpe")
+    storage = open_database(results)
+    study = optuna.load_study(study_name="bench", storage=storage, sampler=suggesting)
     (results / "bench").mkdir()
-    owned = Study(study, results, spec, SPACE.declare_hyperparameters, StudyLock(results, "bench"))
+    owned = Study(study, storage, results, spec, SPACE.declare_hyperparameters, StudyLock(results, "bench"))
+    owned.recover()
     clock = Clock(Thought(type(suggesting)))
     plan = resources.plan(2, 1, 0)
     with Cluster(plan, KEPT) as cluster:
@@ -147,7 +147,7 @@ def ours(trials: int, sampled: str, further: int) -> float:
             clock,
             cluster=cluster,
             resources=plan,
-            budget=Budget(trials + further),
+            budget=Budget(trials + FURTHER),
             begun=time.time(),
             pruner="none",
         )
@@ -155,8 +155,8 @@ def ours(trials: int, sampled: str, further: int) -> float:
     return clock.last - clock.first
 
 
-def stock(trials: int, sampled: str, further: int) -> float:
-    """Seconds that `further` trials took."""
+def stock(trials: int) -> float:
+    """Seconds that `FURTHER` trials took."""
     import ray
     from ray import tune
     from ray.tune.search.optuna import OptunaSearch
@@ -165,7 +165,7 @@ def stock(trials: int, sampled: str, further: int) -> float:
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     database = prefilled(trials)
     storage = optuna.storages.RDBStorage(f"sqlite:///{database}")
-    suggesting = sampler(sampled)
+    suggesting = sampler("tpe")
     clock = Clock(Thought(type(suggesting)))
 
     class Watch(tune.Callback):
@@ -193,7 +193,7 @@ def stock(trials: int, sampled: str, further: int) -> float:
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, _temp_dir=folder)
     tune.run(
         tune.with_resources(Trivial, {"cpu": 1}),
-        num_samples=further,
+        num_samples=FURTHER,
         search_alg=search,
         reuse_actors=True,
         verbose=0,
@@ -208,12 +208,7 @@ def stock(trials: int, sampled: str, further: int) -> float:
 
 def overhead(side: str, trials: str) -> None:
     """Print the seconds a trial that the engine adds."""
-    print((ours if side == "ours" else stock)(int(trials), "tpe", FURTHER) / FURTHER)
-
-
-def rate(side: str) -> None:
-    """Print trials a second from an empty study, suggestions at random."""
-    print(200 / (ours if side == "ours" else stock)(0, "random", 200))
+    print((ours if side == "ours" else stock)(int(trials)) / FURTHER)
 
 
 def suggestion(side: str, trials: str) -> None:

@@ -10,7 +10,6 @@ import sys
 import numpy as np
 import optuna
 import pytest
-import sqlalchemy
 
 from search import lock as locks
 from search import samplers
@@ -74,25 +73,7 @@ def test_a_recipe_whose_trial_was_killed_before_its_first_parameter_is_queued_ag
     assert again.ask().config == queued
 
 
-def test_a_suggestion_and_a_result_are_each_written_in_one_transaction(make):
-    study = make()
-    commits = []
-    sqlalchemy.event.listen(study._study._storage.database.engine, "commit", lambda connection: commits.append(1))
-
-    def written(call, *given):
-        before = len(commits)
-        call(*given)
-        return len(commits) - before
-
-    asked = written(study._study.ask)
-    assert written(study.ask) == asked + 1
-    number = study.ask().number
-    study.report(number, report(1, 0.5))
-    assert written(study._study.tell, 0, 0.5) == written(study.complete, number, result(0.5)) == 1
-    assert trials_of(study)[number].user_attrs["standing"] == {"1": 0.5}
-
-
-def test_of_a_suggestion_that_fails_no_parameter_is_written(make, monkeypatch):
+def test_of_a_suggestion_that_fails_the_space_is_named_and_the_trial_failed(make, monkeypatch):
     study = make()
 
     def half(hp):
@@ -103,7 +84,65 @@ def test_of_a_suggestion_that_fails_no_parameter_is_written(make, monkeypatch):
     with pytest.raises(InputError, match="no"):
         study.ask()
     [trial] = trials_of(study)
-    assert (trial.state.name, trial.params) == ("FAIL", {})
+    assert trial.state.name == "FAIL"
+
+
+def killed_before_its_end_is_told(study, monkeypatch, call, *given):
+    """Do as a process that is killed between the last attribute of a trial and its state."""
+
+    class KilledError(BaseException):
+        pass
+
+    def tell(*arguments, **options):
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(study._study, "tell", tell)
+        with pytest.raises(KilledError):
+            call(*given)
+    study.close()
+
+
+def test_a_result_whose_state_a_kill_kept_from_being_told_is_not_lost(make, monkeypatch, tmp_path):
+    study = make()
+    number = study.ask().number
+    study.report(number, report(1, 0.5))
+    killed_before_its_end_is_told(study, monkeypatch, study.complete, number, result(0.5))
+    assert trials(tmp_path)[0].state == "RUNNING"
+    again = make(resume=True)
+    [trial] = trials(tmp_path)
+    assert (trial.state, trial.values, trial.counts) == ("COMPLETE", (0.5,), True)
+    assert dict(again.counts) == {"COMPLETE": 1}
+    assert again.best == (number, 0.5)
+
+
+@pytest.mark.parametrize("given", [result(0.3), None])
+def test_a_pruned_trial_whose_state_a_kill_kept_from_being_told_is_pruned(make, monkeypatch, tmp_path, given):
+    study = make()
+    number = study.ask().number
+    study.report(number, report(1, 0.3))
+    killed_before_its_end_is_told(study, monkeypatch, study.pruned, number, given)
+    again = make(resume=True)
+    [trial] = trials(tmp_path)
+    assert (trial.state, trial.value, dict(again.counts)) == ("PRUNED", 0.3, {"PRUNED": 1})
+
+
+def test_a_failure_whose_state_a_kill_kept_from_being_told_keeps_its_cause(make, monkeypatch, tmp_path):
+    study = make()
+    killed_before_its_end_is_told(study, monkeypatch, study.failed, study.ask().number, FailureCause.OOM, "too large")
+    again = make(resume=True)
+    [trial] = trials(tmp_path)
+    assert (trial.state, trial.cause, trial.message) == ("FAIL", "oom", "too large")
+    assert dict(again.counts) == {"FAIL": 1}
+
+
+def test_an_interruption_whose_state_a_kill_kept_from_being_told_is_queued_again_once(make, monkeypatch, tmp_path):
+    study = make()
+    first = study.ask()
+    killed_before_its_end_is_told(study, monkeypatch, study.failed, first.number, FailureCause.INTERRUPTED, "")
+    again = make(resume=True)
+    assert [t.state for t in trials(tmp_path)] == ["FAIL", "WAITING"]
+    assert again.ask().config == first.config
 
 
 def trials_of(study):
@@ -227,7 +266,23 @@ def test_missing_studies_and_trials_are_said(make, tmp_path):
         open_study("mine", tmp_path).trial(999)
 
 
-@pytest.mark.parametrize("name", ["", ".hidden", "a/b", "a b", "x" * 101])
+NAMES = [
+    "",
+    ".hidden",
+    "a/b",
+    "a b",
+    "x" * 101,
+    "-x",
+    "--help",
+    "studies.db",
+    "studies.db-wal",
+    "Studies.DB",
+    "..",
+    "a\n",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_names_that_cant_be_folders_are_refused(name):
     with pytest.raises(InputError):
         locks.check_name(name)
