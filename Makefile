@@ -15,7 +15,7 @@ VALUES := DATA:data SPACE:space TRIALS:trials TIME:time STUDY:study BETA:beta SE
   GPUS_PER_TRIAL:gpus-per-trial CPUS_PER_TRIAL:cpus-per-trial TRIAL_TIMEOUT:trial-timeout TRIAL_MEMORY:trial-memory WEIGHTS_DIR:weights-dir \
   RESULTS:results CACHE:cache CACHE_LIMIT:cache-limit PRECISION:precision STORAGE:storage ADDRESS:address WARM_START:warm-start PATIENCE:patience TARGET:target FAILURES:failures \
   RECIPES:recipes PATIENT_REGEX:patient-regex MAX_EPOCHS:max-epochs
-SWITCHES := RESUME:resume RAY_DASHBOARD:ray-dashboard XLA:xla DETERMINISTIC:deterministic QUARANTINE:quarantine
+SWITCHES := RESUME:resume RAY_DASHBOARD:ray-dashboard XLA:xla DETERMINISTIC:deterministic QUARANTINE:quarantine VERBOSE:verbose
 # What the other commands take of these, and their own.
 VERIFY := POSITIVE:positive FIT:fit SEED:seed PATIENT_REGEX:patient-regex
 RETRAIN := STUDY:study FINAL:final THRESHOLD:threshold FINALISTS:finalists FOLDS:folds SEEDS:seeds REFITS:refits TIME:time WORKERS:workers \

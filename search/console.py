@@ -38,10 +38,9 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
-import rich.text
 import typer
-from rich.console import Console
 
+from search.screen import Screen, styled
 from xraytune.errors import FatalError, InputError, TrialError
 
 INTERRUPTED = 128 + signal.SIGINT
@@ -52,9 +51,9 @@ _UNWRITABLE = {
 }  # fmt: skip
 """What the system says of a full disk, a spent quota, a read-only or forbidden place, a file in a folder's place."""
 
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+out = Screen(width=None if sys.stdout.isatty() else 160)
 """Results: what a pipe should get."""
-err = Console(stderr=True, highlight=False)
+err = Screen(stderr=True)
 """Progress and errors."""
 
 
@@ -102,7 +101,7 @@ def _exit_code(program: Callable[[], Any]) -> int:
         _usage(error)
         code = 2
     except (KeyboardInterrupt, typer.Abort):
-        err.print("[yellow]Interrupted.[/]")
+        err.say("Interrupted.", style="yellow")
         code = INTERRUPTED
     except BrokenPipeError:  # `… | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -142,8 +141,8 @@ def _help(command: Callable[..., Any]) -> str:
 
 
 def fail(message: str) -> None:
-    """One error message on standard error; markup inside it is shown as typed."""
-    err.print(rich.text.Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
+    """One error message on standard error."""
+    err.print(styled(("error: ", "bold red"), message), soft_wrap=True)
 
 
 def duration(text: str, option: str = "--time") -> float:

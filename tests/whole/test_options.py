@@ -125,7 +125,7 @@ def test_patience_ends_a_search_that_gets_no_better(home):
 
 def test_a_target_ends_a_search_that_reaches_it(home):
     view, said = searched(home, "aimed", "--target", "0.6", "--trials", "200", "--pruner", "none")
-    assert "because the target 0.6 is reached" in said
+    assert "Stopped: the target 0.6 is reached" in said
     assert view.best().value >= 0.6
     assert len(view.trials()) < 200
 
