@@ -35,7 +35,9 @@ class _Progress(Progress):
     def get_renderables(self) -> Iterable[RenderableType]:
         yield self.make_tasks_table(self.tasks)
         if self.note:
-            yield Text(name(self.note), style="dim", no_wrap=True, overflow="crop")
+            note = styled(name(self.note), style="dim")
+            note.no_wrap, note.overflow = True, "crop"
+            yield note
 
 
 class Bars:

@@ -83,13 +83,13 @@ def why_none(seconds: float | None, preparation: float, study: str) -> str:
     """
     if seconds is None:
         return (
-            "No trial finished: all that were started were pruned. Allow more trials: "
-            f"python -m search.run --study {study} --resume --trials N"
+            "No trial finished: all that were started were pruned. Allow more trials:\n"
+            f"  python -m search.run --study {study} --resume --trials N"
         )
     minutes = max(LEAST_MINUTES, math.ceil(3 * preparation / 60), math.ceil(2 * seconds / 60))
     return (
-        f"No trial finished: preparation took {preparation:.0f} s of {seconds:.0f} s. Give at least TIME={minutes}m: "
-        f"python -m search.run --study {study} --resume --time {minutes}m"
+        f"No trial finished: preparation took {preparation:.0f} s of {seconds:.0f} s. Give at least TIME={minutes}m:\n"
+        f"  python -m search.run --study {study} --resume --time {minutes}m"
     )
 
 

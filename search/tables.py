@@ -73,7 +73,13 @@ def show(
         begun = row + 1
         if begun >= len(rows):
             break
-    screen.print(Group(*parts), width=max(whole, screen.width) if room is None else None, crop=False)
+    if room is not None:
+        screen.print(Group(*parts))
+        return
+    before = screen.width
+    screen.width = max(whole, before)
+    screen.print(Group(*parts))
+    screen.width = before
 
 
 def fit(columns: Sequence[Column], room: int) -> list[Column]:

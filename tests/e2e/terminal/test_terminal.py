@@ -29,8 +29,11 @@ def own(home: Path, retrained: Any, tmp_path_factory: pytest.TempPathFactory) ->
 def test_a_leaderboard_shows_as_many_columns_as_there_is_room_for(own: Path, size: dict[str, int]) -> None:
     shown = seen("search.leaderboard", "made", "--results", own / "results", home=own, **size).check()
     assert shown.row("rank")[:5] == ["rank", "trial", "family", "state", "F2"]
-    assert shown.row("1", "1") [:5] == ["1", "1", "cnn", "complete", "0.850"]
-    assert ("epochs" in shown.row("rank")) == (size is LARGE)
+    assert shown.row("1", "1")[:5] == ["1", "1", "cnn", "complete", "0.850"]
+    assert {"AUC", "time"} <= set(shown.row("rank"))
+    assert ("worst view" in shown.row("rank")) == (size is LARGE)
+    assert ("sensitivity" if size is LARGE else "sens.") in shown.row("rank")
+    assert "Baseline: always predicting PNEUMONIA scores F2 0.830." in shown.words
     assert shown.row("family", "trials")
 
 
@@ -87,7 +90,6 @@ def test_a_dashboard_says_where_it_is_and_ends_with_ctrl_c(own: Path) -> None:
         "search.dashboard", "--port", 0, "--results", own / "results", home=own, interrupt_at="Ctrl-C ends it"
     ).check(130)
     assert "http://127.0.0.1:" in shown.words
-    assert shown.last.startswith("Interrupted")
 
 
 @pytest.fixture(scope="session")
@@ -110,7 +112,13 @@ def test_a_search_opens_with_at_most_ten_lines_and_the_rest_is_in_its_log(search
     opening = shown.lines[:first]
     assert 3 <= len(opening) <= 10, opening
     said = " ".join(" ".join(opening).split())
-    for words in ("60 images of 30 patients", "12 test images (held out)", "Families: ", "time budget 4m00s", "Results: "):
+    for words in (
+        "60 images of 30 patients",
+        "12 test images (held out)",
+        "Families: ",
+        "time budget 4m00s",
+        "Results: ",
+    ):
         assert words in said
     log = (own / "results" / "seen" / "search.log").read_text()
     assert "trial   0" in log
