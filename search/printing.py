@@ -282,19 +282,20 @@ def _by_class(test: Mapping[str, Any]) -> list[Column]:
     return [*columns, Column("support", support, spare=4)]
 
 
-def _confusion(test: Mapping[str, Any]) -> list[Column]:
-    """Rows are the true classes, columns the predicted ones; numbered where the names of many do not fit."""
-    names = test["classes"]
-    columns = [Column("truth", names, words=True)] + [
-        Column(f"→ {name}", [str(row[i]) for row in test["confusion"]]) for i, name in enumerate(names)
+def show_confusion(test: Mapping[str, Any]) -> None:
+    """Print rows of true classes, columns of predicted ones; numbered where the names of many do not fit."""
+    out, names = console.out, test["classes"]
+    cells = [[str(row[i]) for row in test["confusion"]] for i in range(len(names))]
+    whole = [Column("truth", names, words=True), *(Column(f"→ {n}", c) for n, c in zip(names, cells, strict=True))]
+    numbered = [
+        Column("truth", [f"{i + 1} {n}" for i, n in enumerate(names)], words=True),
+        *(Column(str(i + 1), c) for i, c in enumerate(cells)),
     ]
-    out = console.out
-    if not out.is_terminal or sum(column.width + tables.GAP for column in columns) <= out.width:
-        return columns
-    numbered = [f"{i + 1} {name}" for i, name in enumerate(names)]
-    return [Column("truth", numbered, words=True)] + [
-        Column(f"→ {i + 1}", [str(row[i]) for row in test["confusion"]]) for i in range(len(names))
-    ]
+    for columns in (whole, numbered):
+        if not out.is_terminal or tables.width(columns) <= out.width:
+            tables.show(out, columns, title="Confusion matrix (truth → predicted)")
+            return
+    out.say(f"The confusion matrix of {len(names)} classes is too wide for this terminal: see the report.")
 
 
 def verdict(test: Mapping[str, Any]) -> tuple[str, str]:
@@ -353,7 +354,7 @@ def results(figures: Mapping[str, Any], folder: Path) -> None:
     out.print()
     tables.show(out, _by_class(test), title="By class")
     out.print()
-    tables.show(out, _confusion(test), title="Confusion matrix (truth → predicted)")
+    show_confusion(test)
     out.print()
     if test["threshold"] is not None:
         positive = test["classes"][test["positive"]]

@@ -60,7 +60,6 @@ def show(
     """
     room = screen.width if screen.is_terminal else None
     fitting = columns if room is None else fit(columns, room)
-    whole = sum(column.width + GAP for column in fitting)
     parts: list[Table | Text] = [styled((title, "bold"))] if title else []
     rows = list(zip(*([_cell(c, column) for c in column.cells] for column in fitting), strict=True))
     widths = [column.width for column in fitting]
@@ -77,9 +76,14 @@ def show(
         screen.print(Group(*parts))
         return
     before = screen.width
-    screen.width = max(whole, before)
+    screen.width = max(width(fitting), before)
     screen.print(Group(*parts))
     screen.width = before
+
+
+def width(columns: Sequence[Column]) -> int:
+    """Characters of a line of the whole table."""
+    return sum(column.width + GAP for column in columns) - GAP
 
 
 def fit(columns: Sequence[Column], room: int) -> list[Column]:
@@ -92,7 +96,7 @@ def fit(columns: Sequence[Column], room: int) -> list[Column]:
     left = list(columns)
 
     def too_wide() -> int:
-        return sum(column.width + GAP for column in left) - GAP - room
+        return width(left) - room
 
     if too_wide() > 0:
         left = [dataclasses.replace(c, title=c.short or c.title) for c in left]
