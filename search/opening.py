@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 FEW_CLASSES = 4
 """Classes that are named with their numbers of images; more are counted."""
 
+FEW_BACKBONES = 2
+"""Pretrained networks that are named; the log names more."""
+
 ROOM = 40
 """Characters for the name of the data."""
 
@@ -35,8 +38,9 @@ def on_data(dataset: Dataset, audit: Audit) -> list[str]:
     classes = ", ".join(f"{name(c)} {n}{' (positive)' if c == positive else ''}" for c, n in counts.items())
     classes = classes if len(counts) <= FEW_CLASSES else f"{len(counts)} classes"
     train, val, test = (sum(dataset.counts(split).values()) for split in ("train", "val", "test"))
+    mark = "DEMONSTRATION, NOT X-RAYS. " if dataset.demonstration else ""
     lines = [
-        f"Data: {tables.shortened(dataset.name, ROOM)}, {len(images)} images{patients}: {classes}.",
+        f"{mark}Data: {tables.shortened(dataset.name, ROOM)}, {len(images)} images{patients}: {classes}.",
         f"Split by {dataset.grouped_by}: {train} training, {val} validation, {test} test images (held out).",
     ]
     if (shortcut := audit.strongest) is not None:
@@ -48,7 +52,7 @@ def on_data(dataset: Dataset, audit: Audit) -> list[str]:
     elif audit.headline:
         lines.append(f"Shortcut: image properties together separate the classes (AUC {audit.auc:.2f}).")
     if dataset.quarantined:
-        lines.append(f"{len(dataset.quarantined)} files that can't be used were left out (--quarantine).")
+        lines.append(f"Left out by --quarantine: {len(dataset.quarantined)} files that can't be used.")
     return lines
 
 
@@ -62,10 +66,10 @@ def on_space(families: Sequence[str], without: Sequence[str], backbones: Sequenc
     """
     lines = [f"Families: {', '.join(map(name, families))}."] if families else []
     if backbones:
-        gone = f" ({', '.join(without)} left out)" if without else ""
+        gone = f" ({', '.join(map(name, without))} left out)" if without else ""
+        which = ", ".join(backbones) if len(backbones) <= FEW_BACKBONES else f"{len(backbones)} networks"
         lines.append(
-            f"Missing: ImageNet weights of {', '.join(backbones)}{gone}. Put them into a folder and name it with "
-            "--weights-dir (docs/weights.md)."
+            f"Missing: ImageNet weights of {which}{gone}. Name their folder with --weights-dir (docs/weights.md)."
         )
     return lines
 
@@ -95,7 +99,7 @@ def on_study(
 
 def on_results(folder: Path) -> str:
     """Where everything goes."""
-    return f"Results: {folder} (all details: search.log in it, or --verbose)."
+    return f"Results: {folder} (details: search.log in it, or -v)."
 
 
 def _plain(identifier: str) -> str:
