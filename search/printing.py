@@ -256,10 +256,10 @@ def whose(figures: Mapping[str, Any]) -> str:
 
 
 def opened(figures: Mapping[str, Any]) -> str:
-    """How often the test set was opened, by the other studies of the results folder too."""
+    """How often the test set was evaluated, by the other studies of the results folder too."""
     studies = figures["openings"]
     together = f", {sum(studies.values())}× by {len(studies)} studies of this folder" if len(studies) > 1 else ""
-    return f"opened {figures['opened']}×{together}"
+    return f"evaluated {figures['opened']}×{together}"
 
 
 def _by_class(test: Mapping[str, Any]) -> list[Column]:

@@ -183,7 +183,9 @@ class Progress:
         plain += f"{'  best so far' if better else ''}{f'  {why}' if why else ''}"
         self._record(plain)
         if self._live:
-            self._console.print(self._ended_line(number, row, state, shown, spent, why, better=better))
+            self._console.print(self._ended_line(number, row, state, shown, spent, better=better))
+            if state == "FAIL":
+                self._console.say(f"           {name(why)}", style=COLOURS[state])
         else:
             self._say(f"{plain.rstrip()}  [{self._totals()}{self._left(', ')}]")
 
@@ -192,16 +194,13 @@ class Progress:
 
     # -- drawing -----------------------------------------------------------------------------------------------------
 
-    def _ended_line(
-        self, number: int, row: _Row, state: str, value: float | None, spent: str, why: str, *, better: bool
-    ) -> Text:
+    def _ended_line(self, number: int, row: _Row, state: str, value: float | None, spent: str, *, better: bool) -> Text:
         """`trial  3  cnn  complete  0.882  10 epochs  1m05s  ★ best so far`, in one line of the terminal."""
         line = styled(
             f"trial {number:>3}  {name(row.family):<14} ",
             (f"{word(state):<11}", COLOURS.get(state, "dim")),
             f" {'–' if value is None else f'{value:.3f}':>5}  {row.epoch:>3} epochs  {spent:>6}",
             ("  ★ best so far" if better else "", "bold green"),
-            (f"  {name(why)}" if why else "", COLOURS.get(state, "dim")),
         )
         line.truncate(self._console.width)
         line.no_wrap = True
@@ -282,7 +281,7 @@ class Progress:
             words.append(f"{console.clock(self.end - now)} of {console.clock(self.end - self.begun)} left")
         if self.trials:
             shares.append(ended / self.trials)
-        words.append(f"{ended}/{self.trials} trials" if self.trials else f"{ended} trials")
+        words.append(f"{ended}/{self.trials} trials" if self.trials else f"{ended} trial{'s' if ended != 1 else ''}")
         words += [f"{self._counts[state]} {word(state)}" for state in ("PRUNED", "FAIL") if self._counts[state]]
         line = styled(" · ".join(words), style="bold")
         if not shares:

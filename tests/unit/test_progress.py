@@ -72,6 +72,8 @@ def test_running_trials_the_best_the_families_and_the_bar_are_complete_at_80_col
     assert [line.split()[1] for line in ended] == ["0", "1", "2", "3", "4"]
     assert [line.endswith("★ best so far") for line in ended] == [True, True, False, False, False]
     assert ended[4].split()[3] == "failed"
+    why = " ".join(" ".join(lines).split())
+    assert ("oom: " + "no memory " * 20).strip() in why, "the cause is whole, in lines of its own"
 
 
 def test_ended_trials_stay_when_the_view_is_taken_away(terminal):
