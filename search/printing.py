@@ -298,18 +298,18 @@ def show_confusion(test: Mapping[str, Any]) -> None:
     out.say(f"The confusion matrix of {len(names)} classes is too wide for this terminal: see the report.")
 
 
-def verdict(test: Mapping[str, Any]) -> tuple[str, str]:
+def verdict(figures: Mapping[str, Any]) -> tuple[str, str]:
     """What the model reaches on the test images beside the trivial answer, in one sentence, and its colour."""
-    words = f"F{test['beta']:g}"
-    value, low, high = test["overall"]["f_beta"]
-    trivial = test["trivial"].get("f_beta")
+    test = figures["test"]
+    value, trivial = test["overall"]["f_beta"][0], test["trivial"].get("f_beta")
+    reached = f"F{test['beta']:g} {interval(test['overall']['f_beta'])} on {test['images']} test images"
     if value is None or trivial is None:
-        return f"{words} {number(value)} on {test['images']} test images.", "bold"
+        return f"{reached}.", "bold"
     always = f"always predicting {test['trivial']['answer']} ({number(trivial)})"
-    reached = f"{words} {interval([value, low, high])} on {test['images']} test images"
     if value <= trivial:
         return f"{reached} is not above {always}: the model is not usable as it is.", "bold red"
-    if low is not None and low <= trivial:
+    paired = figures["comparisons"]["test"][0]["difference"]["f_beta"]  # the trivial answer comes first
+    if paired[1] is not None and paired[1] <= 0:
         return f"{reached} is above {always}, but not statistically significantly.", "bold yellow"
     return f"{reached}, above {always}.", "bold green"
 
@@ -322,7 +322,7 @@ def results(figures: Mapping[str, Any], folder: Path) -> None:
     out.print()
     if figures["demonstration"]:
         say(BANNER, style="bold yellow")
-    sentence, style = verdict(test)
+    sentence, style = verdict(figures)
     say(sentence, style=style)
     out.print(f"Report: {folder / 'report.html'}", soft_wrap=True)
     out.print()

@@ -11,7 +11,8 @@ from search.progress import COLOURS, word
 from search.screen import Screen, styled
 from search.storage import StudyView, TrialRecord
 from search.tables import Cell, Column
-from xraytune.records import StudySpec
+from xraytune import robust
+from xraytune.records import Objective, StudySpec
 
 SHOWN = 5
 """Trials listed at the end of a search."""
@@ -118,10 +119,9 @@ def show_leaderboard(
         ranked: whether the trials are in the order of their scores.
     """
     rows = [t for t in trials if t.state != "WAITING" and not t.interrupted]
-    baseline = next((t.result.metrics.get("val_trivial_f_beta") for t in rows if t.result), None)
-    if baseline is not None:
-        positive = "the positive class" if spec.positive is None else spec.classes[spec.positive]
-        screen.say(f"Baseline: always predicting {positive} scores F{spec.beta:g} {baseline:.3f}.")
+    if scores := _baseline(rows, spec):
+        always = "one class" if spec.positive is None else spec.classes[spec.positive]
+        screen.say(f"Baseline: always predicting {always} scores {' and '.join(scores)}.")
     if rows:
         tables.show(screen, leaderboard(rows, spec, ranked=ranked), title=title)
     without = {
@@ -136,6 +136,19 @@ def show_leaderboard(
             causes[f"{t.cause}: {t.message.splitlines()[0] if t.message else ''}"].append(t.number)
     for cause, numbers in causes.items():
         screen.say((f"Failed: trial {', '.join(map(str, numbers))}. ", "red"), cause)
+
+
+def _baseline(trials: Sequence[TrialRecord], spec: StudySpec) -> list[str]:
+    """What the answer scores that looks at no image, by each of the scores shown; empty where none is known."""
+    found = (t.result.metrics.get("val_trivial_f_beta") for t in trials if t.result)
+    clean = next((value for value in found if value is not None), None)
+    if clean is None:
+        return []
+    words = f"F{spec.beta:g}"
+    if spec.objective != Objective.ROBUST:
+        return [f"{words} {clean:.3f}"]
+    shifted = robust.trivial(len(spec.classes), spec.positive, spec.beta)
+    return [f"robust {words} {shifted:.3f}", f"clean {words} {clean:.3f}"]
 
 
 def leaderboard(trials: Sequence[TrialRecord], spec: StudySpec, *, ranked: bool = True) -> list[Column]:

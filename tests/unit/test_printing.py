@@ -65,26 +65,38 @@ def test_trainings_that_are_left_out_take_no_time_and_do_not_count(capsys, clock
     assert lines[4].endswith("5/5  fold 5 kept: 0.9")
 
 
-def judged(value, low, always, images=200):
+def judged(value, low, always, better):
+    """Figures of a model: its F2, the interval's lower end, the trivial answer's, the lower end of the difference."""
     interval = [value, low, None if low is None else 0.99]
     return {
-        "beta": 2.0, "images": images, "overall": {"f_beta": interval},
-        "trivial": {"answer": "N[/x]", "f_beta": always},
+        "test": {
+            "beta": 2.0, "images": 200, "overall": {"f_beta": interval},
+            "trivial": {"answer": "N[/x]", "f_beta": always},
+        },
+        "comparisons": {"test": [{"difference": {"f_beta": [0.02, better, None if better is None else 0.1]}}]},
     }  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("value", "low", "always", "words", "colour"),
+    ("value", "low", "always", "better", "words", "colour"),
     [
-        (0.836, 0.78, 0.869, "is not above always predicting N[/x] (0.869): the model is not usable as it is", "red"),
-        (0.900, 0.85, 0.869, "but not statistically significantly", "yellow"),
-        (0.930, 0.90, 0.869, "F2 0.930 [0.900, 0.990] on 200 test images, above always predicting", "green"),
-        (1.000, None, 0.869, "F2 1.000 on 200 test images, above", "green"),
-        (None, None, 0.869, "F2 – on 200 test images.", "bold"),
+        (
+            0.836,
+            0.78,
+            0.869,
+            -0.1,
+            "is not above always predicting N[/x] (0.869): the model is not usable as it is",
+            "red",
+        ),
+        (0.880, 0.85, 0.869, -0.01, "but not statistically significantly", "yellow"),
+        (0.930, 0.90, 0.869, 0.02, "F2 0.930 [0.900, 0.990] on 200 test images, above always predicting", "green"),
+        (0.887, 0.83, 0.869, 0.008, "F2 0.887 [0.830, 0.990] on 200 test images, above", "green"),
+        (1.000, None, 0.869, None, "F2 1.000 on 200 test images, above", "green"),
+        (None, None, 0.869, None, "F2 – on 200 test images.", "bold"),
     ],
 )
-def test_the_verdict_tells_a_model_that_wins_from_one_that_loses(value, low, always, words, colour):
-    sentence, style = printing.verdict(judged(value, low, always))
+def test_the_verdict_tells_a_model_that_wins_from_one_that_loses(value, low, always, better, words, colour):
+    sentence, style = printing.verdict(judged(value, low, always, better))
     assert words in sentence
     assert colour in style
 
