@@ -133,7 +133,7 @@ def write(
     films = [dataset.path(images[row]) for row in rows]
     outcome = next(pool.run([HeatTask(folder, arrays, films, rows, [int(decided[r]) for r in rows])]))
     if outcome.error:
-        console.err.print(f"[yellow]No Grad-CAM in the report: {outcome.error}[/]", soft_wrap=True)
+        console.err.say(f"No Grad-CAM in the report: {outcome.error}", style="yellow")
         return
     method, pictures = outcome.value
     listing = []

@@ -40,11 +40,10 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
-import rich.text
 import typer
-from rich.console import Console
 
 from search import streams
+from search.screen import Screen, styled
 from xraytune.errors import FatalError, InputError, TrialError
 
 INTERRUPTED = 128 + signal.SIGINT
@@ -56,9 +55,9 @@ _UNWRITABLE = {
 """What the system says of a full disk, a spent quota, a read-only or forbidden place, a file in a folder's place."""
 
 streams.settle()
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+out = Screen(width=None if sys.stdout.isatty() else 160)
 """Results: what a pipe should get."""
-err = Console(stderr=True, highlight=False)
+err = Screen(stderr=True)
 """Progress and errors."""
 for _console in (out, err):
     streams.outlives_its_reader(_console)
@@ -116,7 +115,7 @@ def _exit_code(program: Callable[[], Any]) -> int:
         _usage(error)
         code = 2
     except (KeyboardInterrupt, typer.Abort):
-        err.print("[yellow]Interrupted.[/]")
+        err.say("Interrupted.", style="yellow")
         code = INTERRUPTED
     except BrokenPipeError:  # `… | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -175,8 +174,8 @@ def _help(command: Callable[..., Any]) -> str:
 
 
 def fail(message: str) -> None:
-    """One error message on standard error; markup inside it is shown as typed."""
-    err.print(rich.text.Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
+    """One error message on standard error."""
+    err.print(styled(("error: ", "bold red"), message), soft_wrap=True)
 
 
 def duration(text: str, option: str = "--time") -> float:

@@ -98,7 +98,7 @@ def main(
 ) -> None:
     """Show studies in the browser: trials, parameters, learning curves. Read-only; ends with Ctrl-C."""
     with serve(results, storage, port) as server:
-        console.out.print(f"http://127.0.0.1:{server.server_port}  (read-only; Ctrl-C ends it)", markup=False)
+        console.out.print(f"http://127.0.0.1:{server.server_port}  (read-only; Ctrl-C ends it)")
         server.serve_forever()
 
 

@@ -32,7 +32,7 @@ def main(
 ) -> None:
     """List a study's trials, best first: complete ones, then pruned, failed, running."""
     from search.storage import open_study
-    from search.summary import leaderboard, where_time_went
+    from search.summary import show_families, show_leaderboard
 
     view = open_study(study, results, storage)
     trials = sorted(view.trials(), key=rank)
@@ -41,13 +41,14 @@ def main(
         plain = {"study": view.name, "spec": view.spec.to_json(), "trials": [plain_trial(t) for t in shown]}
         typer.echo(json.dumps(plain, allow_nan=False, indent=1))
         return
-    label = view.spec.label
+    out = console.out
     if view.spec.demonstration:
-        console.out.print("[bold yellow]DEMONSTRATION, NOT X-RAYS[/]")
-    console.out.print(f"Study [bold]{view.name}[/]: {len(trials)} trials on {view.spec.data}")
-    console.out.print(leaderboard(shown, view.spec))
-    if counted := [t for t in trials if t.counts]:
-        console.out.print("\n", where_time_went(counted, label))
+        out.say("DEMONSTRATION, NOT X-RAYS", style="bold yellow")
+    counted = [t for t in trials if t.counts]
+    out.say("Study ", (view.name, "bold"), f": {len(counted)} trials on {view.spec.data}.")
+    show_leaderboard(out, shown, view.spec)
+    if counted:
+        show_families(out, counted, view.spec.label)
 
 
 def rank(trial: TrialRecord) -> tuple[int, float, int]:

@@ -1,4 +1,4 @@
-"""`python -m search.predict MODEL image-or-folder…`: what a saved model says of films that nobody has labelled."""
+"""`python -m search.predict MODEL image-or-folder…`: what a saved model predicts for images without labels."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import io
 import itertools
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +15,10 @@ from typing import Annotated, Any
 
 import typer
 
-from search import console
+from search import console, tables
+from search.bars import bars
+from search.screen import name
+from search.tables import Column
 from xraytune.errors import InputError
 
 EXAMPLES = """
@@ -74,39 +78,38 @@ def main(
     if overlays and not loaded.explainable:
         raise InputError("Overlays need the Keras model (gradients): give the folder, not the .onnx file.")
     if loaded.card.demonstration:
-        console.err.print("[bold yellow]DEMONSTRATION MODEL, TRAINED ON PHANTOMS, NOT ON X-RAYS[/]")
+        console.err.say("DEMONSTRATION MODEL, TRAINED ON SYNTHETIC IMAGES, NOT ON X-RAYS", style="bold yellow")
     answers: list[Answer] = []
     skipped: list[tuple[str, str]] = []
-    with _progress() as bar:
-        task = bar.add_task("classifying", total=len(paths))
+    with bars() as bar:
         for answer, path, problem in classify(loaded, paths, overlays=overlays):
             if answer:
                 answers.append(answer)
             else:
                 skipped.append((str(path), problem))
-            bar.advance(task)
+            bar.show(len(answers) + len(skipped), len(paths), "classifying")
     if csv_file:
         write_csv(csv_file, answers, loaded.card.classes)
     if as_json:
         print(json.dumps(_plain(answers, skipped, loaded), indent=2))
     elif not csv_file:
-        _table(answers, loaded)
+        _table(answers, skipped, loaded, films)
     else:
-        console.err.print(f"{len(answers)} films classified: {csv_file}. {NOTICE}")
-    _warn(answers, skipped)
+        console.err.say(f"{len(answers)} images classified: {csv_file}. {NOTICE}")
+    _warn(answers if as_json or csv_file else (), skipped)
     return 1 if skipped else 0
 
 
 def _warn(answers: Sequence[Answer], skipped: Sequence[tuple[str, str]]) -> None:
-    """On stderr: which films are unusual, and which files could not be read."""
+    """On stderr: which images are unusual (where no table says so), and which files could not be read."""
     if odd := [a for a in answers if a.unusual]:
-        console.err.print(f"[yellow]{len(odd)} unlike the training images; don't trust the answer:[/]")
+        console.err.say(f"{len(odd)} unlike the training images; don't trust the answer:", style="yellow")
         for answer in odd:
-            console.err.print(f"  {answer.path}: {answer.unusual}", markup=False, soft_wrap=True)
+            console.err.print(f"  {name(answer.path)}: {answer.unusual}", soft_wrap=True)
     if skipped:
-        console.err.print(f"[red]{len(skipped)} could not be read and were skipped:[/]")
+        console.err.say(f"{len(skipped)} could not be read and were skipped:", style="red")
         for where, why in skipped:
-            console.err.print(f"  {where}: {why}", markup=False, soft_wrap=True)
+            console.err.print(f"  {name(where)}: {why}", soft_wrap=True)
 
 
 def find(films: Sequence[Path]) -> list[Path]:
@@ -299,34 +302,37 @@ def _plain(answers: Sequence[Answer], skipped: Sequence[tuple[str, str]], model:
     }
 
 
-def _table(answers: Sequence[Answer], model: Any) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
+def _table(answers: Sequence[Answer], skipped: Sequence[tuple[str, str]], model: Any, films: Sequence[Path]) -> None:
+    """A row per image with its path as it was given, the reason of a flag on its own line, counts below."""
     card = model.card
-    title = "the decided class" if card.positive is None else card.classes[card.positive]
-    table = Table(header_style="bold", box=None)
-    for name, side in (("film", "left"), (f"probability of {title}", "right"), ("decision", "left"), ("", "left")):
-        table.add_column(name, justify=side, overflow="fold")  # type: ignore[arg-type]
-    for a in answers:
-        table.add_row(Text(a.path), f"{a.probability:.3f}", a.decision, f"unusual: {a.unusual}" if a.unusual else "")
-    console.out.print(table)
-    how = "The likeliest class." if card.positive is None else f"Decided at {card.threshold:.3f} ({card.policy})."
-    console.out.print(f"[dim]{how} {NOTICE}[/]")
-
-
-def _progress() -> Any:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console.err,
-        transient=True,
-        disable=not console.err.is_terminal,
+    title = "P(predicted)" if card.positive is None else f"P({card.classes[card.positive]})"
+    positive = None if card.positive is None else card.classes[card.positive]
+    tables.show(
+        console.out,
+        [
+            Column("image", _relative([a.path for a in answers], films), words=True, path=True),
+            Column(title, [f"{a.probability:.3f}" for a in answers], short="P"),
+            Column("prediction", [(a.decision, "bold" if a.decision == positive else "") for a in answers], words=True),
+        ],
+        notes={i: (f"unlike the training images: {a.unusual}", "dim") for i, a in enumerate(answers) if a.unusual},
     )
+    counts = Counter(a.decision for a in answers)
+    flagged = sum(bool(a.unusual) for a in answers)
+    said = [f"{counts[c]} {c}" for c in card.classes if counts[c]]
+    said += [f"{flagged} unlike the training images (don't trust these)"] if flagged else []
+    said += [f"{len(skipped)} skipped"] if skipped else []
+    console.out.say(f"{', '.join(said)}.", style="bold")
+    how = "The likeliest class is predicted."
+    if positive is not None:
+        how = f"{positive} is predicted when its probability is at least {card.threshold:.3f} ({card.policy})."
+    console.out.say(f"{how} {NOTICE}", style="dim")
+
+
+def _relative(paths: Sequence[str], films: Sequence[Path]) -> list[str]:
+    """The paths below the one folder that was given; as they are where it was anything else."""
+    if len(films) != 1 or not films[0].is_dir():
+        return list(paths)
+    return [str(Path(path).relative_to(films[0])) for path in paths]
 
 
 if __name__ == "__main__":

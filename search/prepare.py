@@ -93,6 +93,32 @@ class Prepared:
     make_job: Callable[[Progress], Job]
     """Decodes the images and gives what the workers need; called after the study is made."""
     notes: tuple[str, ...]
+    """Everything that was found out and decided, one sentence each."""
+    opening: tuple[str, ...] = ()
+    """The few of them that everybody should read, in short."""
+
+
+def check_names(options: Options) -> None:
+    """Refuse unknown families and hyperparameters before the data are read, which may take minutes.
+
+    Values are compared with all that the space offers with every pretrained network available; `prepare` compares them
+    again with what is left of it.
+
+    Raises:
+        InputError: the space, a family, a fixed hyperparameter or its value is not known.
+    """
+    space_name = options.space or "chest_xray"
+    if ":" in space_name or not (options.families or options.fix or options.space):
+        return
+    import spaces
+    from search.suggest import Narrowing, check_narrowing, declared
+    from xraytune.models import backbones
+
+    if options.families and space_name in spaces.SPACES:
+        _check_families(options.families)
+    everything = spaces.SpaceContext(families=options.families, weights=dict.fromkeys(backbones.BACKBONES, ""))
+    space = spaces.get(space_name, everything)
+    check_narrowing(declared(space.declare_hyperparameters), Narrowing(dict(options.fix)))
 
 
 def prepare(options: Options, name: str, cache: Path, progress: Progress, stored: StudySpec | None = None) -> Prepared:
@@ -109,6 +135,7 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
         InputError: what was asked can't be had; the message says what to change.
     """
     begun = time.monotonic()
+    check_names(options)
     dataset = None
     if (
         options.space is None or ":" not in options.space
@@ -208,7 +235,21 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
         starts=tuple(begin_held),
         make_job=make_job,
         notes=(*all_notes, *([caches] if caches else [])),
+        opening=_opening(options, dataset, audit, families, at_hand if own else None),
     )
+
+
+def _opening(
+    options: Options, dataset: Dataset, audit: Audit, families: tuple[str, ...], weights: Mapping[str, Path] | None
+) -> tuple[str, ...]:
+    """What everybody should read; `weights` are those available, None for a space that asks for none."""
+    from search import opening
+    from xraytune.models import FAMILIES, backbones
+
+    wanted = options.families or FAMILIES
+    missing = [name for name in backbones.of(wanted) if name not in weights] if weights is not None else []
+    gone = [family for family in wanted if missing and backbones.of([family]) and family not in families]
+    return (*opening.on_data(dataset, audit), *opening.on_space(families, gone, missing))
 
 
 def _load(options: Options, progress: Progress) -> Dataset:

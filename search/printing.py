@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import math
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
-
-from search import console, pricing
+from search import console, pricing, tables
+from search.bars import Bars, bars
 from search.confirm import Confirmed
 from search.planning import Plan
+from search.screen import styled
 from search.storage import StudyView, TrialRecord
+from search.summary import following, number
+from search.tables import Column
 from xraytune import evaluation
 from xraytune.data.dataset import Dataset
 from xraytune.records import Objective
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 FEW = 4
 """Trainings done before their own pace is believed."""
 
-BANNER = "[bold yellow]DEMONSTRATION, NOT X-RAYS[/]"
+BANNER = "DEMONSTRATION, NOT X-RAYS"
 
 
 def plan(
@@ -50,43 +51,46 @@ def plan(
         rivals: recipes that are retrained too, beyond the budget.
     """
     if dataset.demonstration:
-        console.out.print(BANNER)
+        console.out.say(BANNER, style="bold yellow")
+    say = console.out.say
     numbers = ", ".join(str(t.number) for t in plan.finalists)
     several = len(plan.finalists) > 1
     then = {
-        "refit": "train the winner "
-        + ("once more" if plan.refits == 1 else f"{plan.refits} times more, seed by seed,")
-        + " on train + validation",
+        "refit": f"train {_count(plan.refits, 'final model')} on training + validation images",
         "folds": "average the networks of the winner's folds",
-        "ensemble": "train the ensemble's members once more on train + validation",
+        "ensemble": "train the ensemble's members on training + validation images",
     }[options.final]
-    own = "" if options.time else ", what the search took"
+    own = "" if options.time else ", as long as the search took"
+    say("Retraining study ", (study.name, "bold"), ":")
     say(
-        f"Study [bold]{study.name}[/]. Plan: confirm trial{'s' if several else ''} {numbers} on {plan.folds} folds "
-        f"grouped by {dataset.grouped_by}, each with {_count(plan.seeds, 'seed')} "
-        f"({_count(plan.trainings, 'training')}, {plan.workers} at once); then {then}; then open the sealed test "
-        f"set. About {console.clock(plan.seconds)} (--time {console.clock(budget)}{own})."
+        f"  1. Confirm trial{'s' if several else ''} {numbers} on {plan.folds} folds grouped by {dataset.grouped_by}, "
+        f"{_count(plan.seeds, 'seed')} per finalist ({_count(plan.trainings, 'training')}, {plan.workers} at once)."
     )
+    say(f"  2. {then[0].upper()}{then[1:]}.")
+    say("  3. Evaluate on the held-out test set, once.")
+    say(f"About {console.clock(plan.seconds)} (time budget {console.clock(budget)}{own}).")
     for one in plan.passed_over:
         whole = one.trial.result.epochs if one.trial.result else one.epochs
         say(
-            f"Passed over: trial {one.trial.number} ({one.trial.family}, {one.trial.value or 0.0:.3f}). Confirming "
+            f"Skipped: trial {one.trial.number} ({one.trial.family}, {one.trial.value or 0.0:.3f}). Confirming "
             f"and training it takes about {console.clock(one.seconds)}; in {console.clock(budget)} it gets "
-            f"{one.epochs} of {whole} epochs, after which it stood at {one.value:.3f} in the search."
+            f"{one.epochs} of {whole} epochs, after which its score in the search was {one.value:.3f}."
         )
     left_out = len(wanted) - len(plan.finalists)
     refits = options.refits if options.final == "refit" else 1
     if left_out or (plan.seeds, plan.folds, plan.refits) != (options.seeds, options.folds, refits):
-        wanted_too = f", {refits} refits" if refits > 1 else ""
+        wanted_too = f", {refits} final models" if refits > 1 else ""
         say(
-            f"[dim]Wanted: {_count(len(wanted), 'finalist')} × {_count(options.folds, 'fold')} × "
-            f"{_count(options.seeds, 'seed')}{wanted_too}; shrunk to fit the time (or the patients there are). More "
-            "with --time.[/]"
+            f"Asked for: {_count(len(wanted), 'finalist')} × {_count(options.folds, 'fold')} × "
+            f"{_count(options.seeds, 'seed')}{wanted_too}; reduced to fit the time budget (or the number of patients). "
+            "More with --time.",
+            style="dim",
         )
     if plan.seconds > budget:
         say(
-            "[yellow]Even the least that can be confirmed may take longer than that: trainings are then stopped at the "
-            "end of an epoch.[/]"
+            "Even the smallest plan may take longer than the time budget: trainings are then stopped at the end of an "
+            "epoch.",
+            style="yellow",
         )
     if rivals:
         seconds = sum(pricing.of_search(t).refit for t in rivals) / plan.workers
@@ -98,45 +102,25 @@ def _count(n: int, what: str) -> str:
 
 
 def refit(name: str, epochs: int, wanted: int, error: str) -> None:
-    """Say that a training of the final model failed, or that the time ended it."""
+    """Say that a training of the final model failed, or that the time budget ended it."""
     if error:
-        say(f"[yellow]The final network of {name} could not be trained: {error}[/]")
+        console.out.say(f"The final model of {name} could not be trained: {error}", style="yellow")
     elif epochs < wanted:
-        say(f"[yellow]The final network of {name} was stopped after {epochs} of {wanted} epochs: the time was up.[/]")
+        console.out.say(
+            f"The final model of {name} was stopped after {epochs} of {wanted} epochs: time budget reached.",
+            style="yellow",
+        )
 
 
-@contextmanager
-def progress() -> Iterator[Callable[[int, int, str], None]]:
+def progress() -> AbstractContextManager[Callable[[int, int, str], None]]:
     """A bar for the library's `progress(done, total, what)`; silent where there is no terminal."""
-    with _bar() as bar:
-        tasks: dict[str, Any] = {}
-
-        def show(done: int, total: int, what: str) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total, left="")
-            bar.update(tasks[what], completed=done, total=total, left="")
-
-        yield show
-
-
-def _bar() -> Progress:
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[left]}"),
-        console=console.err,
-        transient=True,
-        disable=not console.err.is_terminal,
-    )
+    return bars()
 
 
 class Trainings:
     """Trainings done and running, with the time left; a plain line each where there is no terminal."""
 
-    def __init__(self, bar: Progress, total: int, what: str, seconds: float) -> None:
+    def __init__(self, bar: Bars, total: int, what: str, seconds: float) -> None:
         self._bar = bar
         self._total = total
         self._what = what
@@ -144,7 +128,7 @@ class Trainings:
         self._begun = time.monotonic()
         self._expected = seconds
         self._running: dict[str, str] = {}
-        self._task = bar.add_task(what, total=total, left="")
+        self._show()
 
     def event(self, name: str, event: tuple[int, float]) -> None:
         """An epoch ended: (epoch, value)."""
@@ -157,9 +141,10 @@ class Trainings:
         self._total = max(self._total, self._done)
         trained = self._running.pop(name, None) is not None
         self._fresh += trained
-        word = "[red]failed[/]" if failed else "done" if trained else "kept"
+        word = ("failed", "red") if failed else "done" if trained else "kept"
         if not console.err.is_terminal or failed:
-            console.err.print(f"{console.now()}  {self._done}/{self._total}  {name} {word}: {text}{self._left()}")
+            line = styled(f"{console.now()}  {self._done}/{self._total}  {name} ", word, f": {text}{self._left(', ')}")
+            console.err.print(line, soft_wrap=True)
         self._show()
 
     def left_out(self) -> None:
@@ -167,7 +152,7 @@ class Trainings:
         self._total = max(self._total - 1, self._done)
         self._show()
 
-    def _left(self) -> str:
+    def _left(self, before: str = "") -> str:
         if self._done >= self._total:
             return ""
         spent = time.monotonic() - self._begun
@@ -176,64 +161,62 @@ class Trainings:
             left = max(0.0, (1 - kept) * self._expected - spent)
         else:
             left = spent / self._fresh * (self._total - self._done)
-        return f", about {console.clock(left)} left" if left >= 1 else ""
+        return f"{before}about {console.clock(left)} left" if left >= 1 else ""
 
     def _show(self) -> None:
         running = "; ".join(list(self._running.values())[-2:])
-        what = f"{self._what} [dim]{running}[/]"
-        self._bar.update(self._task, completed=self._done, total=self._total, description=what, left=self._left())
+        self._bar.show(self._done, self._total, self._what, left=self._left(), note=running)
 
 
 @contextmanager
 def trainings(total: int, what: str, seconds: float) -> Iterator[Trainings]:
     """The live view of so many trainings, expected to take so many seconds."""
-    with _bar() as bar:
+    with bars() as bar:
         yield Trainings(bar, total, what, seconds)
 
 
 def confirmed(found: Sequence[Confirmed], plan: Plan, study: StudyView) -> None:
     """The finalists after their folds, best first."""
+    say = console.out.say
     robust = study.spec.objective == Objective.ROBUST
-    objective = "robust score" if robust else f"F{study.spec.beta:g}"
-    table = Table(title=f"Confirmed by {objective} on held-out folds", title_justify="left", header_style="bold")
-    other = f"clean F{study.spec.beta:g}" if robust else "robust score"
-    columns = (
-        "trial",
-        "family",
-        "in the search",
-        "on folds ± s.e.",
-        other,
-        "ROC AUC (mean of folds)",
-        "epochs",
-        "falls most under",
-    )
-    for name in columns:
-        table.add_column(name, justify="left" if name in {"family", "falls most under"} else "right")
-    for c in found:
-        beside = c.measured("val_f_beta" if robust else "robust")
-        views = c.by_view()
-        worst = sorted(views.items(), key=lambda item: item[1])[:2]
-        worst = [(name, value) for name, value in worst if value < max(views.values()) - 0.005]
-        table.add_row(
-            str(c.trial.number), c.trial.family, number(c.trial.value), f"{c.mean:.3f} ± {c.error:.3f}",
-            number(beside), number(c.measured("val_auc")), str(c.epochs),
-            ", ".join(f"{name} ({value:.2f})" for name, value in worst),
-        )  # fmt: skip
-    console.out.print(table)
+    f_beta = f"F{study.spec.beta:g}"
+
+    def figures(which: str) -> list[str]:
+        return [number(c.measured(which)) for c in found]
+
+    tables.show(
+        console.out,
+        [
+            Column("trial", [str(c.trial.number) for c in found]),
+            Column("family", [c.trial.family for c in found], words=True),
+            Column("in the search", [number(c.trial.value) for c in found], spare=1, short="search"),
+            Column("on folds ± s.e.", [f"{c.mean:.3f} ± {c.error:.3f}" for c in found]),
+            Column(
+                f"clean {f_beta}" if robust else "robust score",
+                figures("val_f_beta" if robust else "robust"), spare=2, short=f"clean {f_beta}" if robust else "robust",
+            ),
+            Column("ROC AUC", figures("val_auc")),
+            Column("epochs", [str(c.epochs) for c in found], spare=3),
+            Column("worst views", [_worst_views(c) for c in found], words=True, spare=4),
+        ],
+        title=f"Finalists by {'robust score' if robust else f_beta} on held-out folds",
+    )  # fmt: skip
     if found[0].cut:
-        say(f"[yellow]{_count(found[0].cut, 'fold')} of the winner stopped before the end: the time was up.[/]")
+        say(f"{_count(found[0].cut, 'fold')} of the winner stopped early: time budget reached.", style="yellow")
     numbers = {c.trial.number for c in found}
     if left := [str(t.number) for t in plan.finalists if t.number not in numbers]:
-        say(f"[dim]Not confirmed in the time there was (or failed): trial {', '.join(left)}.[/]")
+        say(f"Not confirmed within the time budget (or failed): trial {', '.join(left)}.", style="dim")
     if any(t.state == "COMPLETE" for t in study.trials()):
         best = study.best().number
         if best != found[0].trial.number and any(c.trial.number == best for c in found):
             say(f"The confirmed winner is trial {found[0].trial.number}, not the study's best ({best}).")
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """A figure, or a dash where it is undefined."""
-    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+def _worst_views(found: Confirmed) -> str:
+    """The two views with the lowest scores, where they are lower than others."""
+    views = found.by_view()
+    worst = sorted(views.items(), key=lambda item: item[1])[:2]
+    return ", ".join(f"{view} ({value:.2f})" for view, value in worst if value < max(views.values()) - 0.005)
 
 
 def interval(triple: Sequence[float | None], digits: int = 3) -> str:
@@ -248,11 +231,6 @@ def difference(triple: Sequence[float | None]) -> str:
     return value if triple[1] is None else f"{value} [{', '.join(ends)}]"
 
 
-def say(text: str) -> None:
-    """A line that the terminal may wrap and a pipe gets whole."""
-    console.out.print(text, soft_wrap=True)
-
-
 def _p(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
@@ -261,13 +239,13 @@ def _rivals(figures: Mapping[str, Any]) -> None:
     """The final model against the trivial answer, the next finalist and the recipes, a line each."""
     compared, beta = figures["comparisons"], figures["test"]["beta"]
     rows = [("on the test set", row) for row in compared["test"]]
-    rows += [("out of fold", row) for row in compared["out_of_fold"][:-1][:1]]
+    rows += [("cross-validated (out-of-fold)", row) for row in compared["out_of_fold"][:-1][:1]]
     for where, row in rows:
         found = row["difference"]
         names = {"f_beta": f"F{beta:g}", "balanced_accuracy": "balanced accuracy", "auc": "AUC"}
         parts = [f"{words} {difference(found[name])}" for name, words in names.items() if found[name][0] is not None]
         p = "" if row["delong_p"] is None else f" (DeLong's p {_p(row['delong_p'])})"
-        say(f"Against {row['with']} {where}: {', '.join(parts)}{p}.")
+        console.out.say(f"Against {row['with']} {where}: {', '.join(parts)}{p}.")
 
 
 def whose(figures: Mapping[str, Any]) -> str:
@@ -278,77 +256,124 @@ def whose(figures: Mapping[str, Any]) -> str:
 
 
 def opened(figures: Mapping[str, Any]) -> str:
-    """How often the test set was opened, by the other studies of the results folder too."""
+    """How often the test set was evaluated, by the other studies of the results folder too."""
     studies = figures["openings"]
     together = f", {sum(studies.values())}× by {len(studies)} studies of this folder" if len(studies) > 1 else ""
-    return f"opened {figures['opened']}×{together}"
+    return f"evaluated {figures['opened']}×{together}"
 
 
-def _by_class(test: Mapping[str, Any]) -> Table:
+def _by_class(test: Mapping[str, Any]) -> list[Column]:
     """Precision, recall and F1 of each class and their averages; of three and more also each one against the rest."""
-    classes = Table(title="By class", title_justify="left", header_style="bold")
     shown = {"precision": "precision", "recall": "recall", "f1": "F1"}
     if len(test["classes"]) > 2:  # of two classes one's specificity is the other's recall
         shown |= {"specificity": "specificity", "auc": "AUC against the rest"}
-    for name in ("class", *shown.values(), "support"):
-        classes.add_column(name, justify="left" if name == "class" else "right")
-    for name, row in test["by_class"].items():
-        cells = [interval(row[figure], 2) for figure in shown]
-        classes.add_row(name, *cells, str(row["support"]))
-    for kind in ("macro", "weighted"):
-        averages = (test["averages"].get(f"{kind}/{figure}") for figure in shown)
-        cells = [interval(found, 2) if found else "" for found in averages]
-        classes.add_row(kind, *cells, str(test["images"]))
-    return classes
+    names = [*test["by_class"], "macro", "weighted"]
+
+    def cell(row: str, figure: str) -> str:
+        of_class = test["by_class"].get(row)
+        found = of_class[figure] if of_class else test["averages"].get(f"{row}/{figure}")
+        return interval(found, 2) if found else ""
+
+    columns = [Column("class", names, words=True)]
+    for i, (figure, words) in enumerate(shown.items()):
+        spare = (0, 0, 1, 2, 3)[i]
+        columns.append(Column(words, [cell(row, figure) for row in names], spare=spare, short=words.split()[0]))
+    support = [str(row["support"]) for row in test["by_class"].values()] + 2 * [str(test["images"])]
+    return [*columns, Column("support", support, spare=4)]
+
+
+def show_confusion(test: Mapping[str, Any]) -> None:
+    """Print rows of true classes, columns of predicted ones; numbered where the names of many do not fit."""
+    out, names = console.out, test["classes"]
+    cells = [[str(row[i]) for row in test["confusion"]] for i in range(len(names))]
+    whole = [Column("truth", names, words=True), *(Column(f"→ {n}", c) for n, c in zip(names, cells, strict=True))]
+    numbered = [
+        Column("truth", [f"{i + 1} {n}" for i, n in enumerate(names)], words=True),
+        *(Column(str(i + 1), c) for i, c in enumerate(cells)),
+    ]
+    for columns in (whole, numbered):
+        if not out.is_terminal or tables.width(columns) <= out.width:
+            tables.show(out, columns, title="Confusion matrix (truth → predicted)")
+            return
+    out.say(f"The confusion matrix of {len(names)} classes is too wide for this terminal: see the report.")
+
+
+def verdict(figures: Mapping[str, Any]) -> tuple[str, str]:
+    """What the model reaches on the test images beside the trivial answer, in one sentence, and its colour."""
+    test = figures["test"]
+    value, trivial = test["overall"]["f_beta"][0], test["trivial"].get("f_beta")
+    reached = f"F{test['beta']:g} {interval(test['overall']['f_beta'])} on {test['images']} test images"
+    if value is None or trivial is None:
+        return f"{reached}.", "bold"
+    always = f"always predicting {test['trivial']['answer']} ({number(trivial)})"
+    if value <= trivial:
+        return f"{reached} is not above {always}: the model is not usable as it is.", "bold red"
+    paired = figures["comparisons"]["test"][0]["difference"]["f_beta"]  # the trivial answer comes first
+    if paired[1] is not None and paired[1] <= 0:
+        return f"{reached} is above {always}, but not statistically significantly.", "bold yellow"
+    return f"{reached}, above {always}.", "bold green"
 
 
 def results(figures: Mapping[str, Any], folder: Path) -> None:
-    """The final metrics: overall beside the trivial answer, by class, confusion matrix, gap, what to do next."""
+    """The verdict and the report; then the final metrics: overall beside the trivial answer, by class, what is next."""
     test = figures["test"]
     out = console.out
+    say = out.say
+    out.print()
     if figures["demonstration"]:
-        out.print(BANNER)
-    table = Table(
-        title=f"Sealed test set: {test['images']} images {whose(figures)}, {opened(figures)}",
-        title_justify="left",
-        header_style="bold",
-    )
+        say(BANNER, style="bold yellow")
+    sentence, style = verdict(figures)
+    say(sentence, style=style)
+    out.print(f"Report: {folder / 'report.html'}", soft_wrap=True)
+    out.print()
     trivial = test["trivial"]
-    table.add_column("figure")
-    table.add_column("test [95 % interval]", justify="right")
-    table.add_column("out of fold, pooled", justify="right")
-    table.add_column(f"always {trivial['answer']}", justify="right", style="dim")
-    for name, words in evaluation.named(test["beta"]).items():
-        validation = figures["validation"]["overall"][name][0]
-        table.add_row(words, interval(test["overall"][name]), number(validation), number(trivial.get(name)))
-    out.print(table)
+    rows = evaluation.named(test["beta"])
+    tables.show(
+        out,
+        [
+            Column("figure", list(rows.values()), words=True),
+            Column("test [95 % interval]", [interval(test["overall"][row]) for row in rows]),
+            Column(
+                "cross-validated", [number(figures["validation"]["overall"][row][0]) for row in rows], spare=1,
+                short="cross-val.",
+            ),
+            Column(
+                f"always {trivial['answer']}", [(number(trivial.get(row)), "dim") for row in rows], short="baseline"
+            ),
+        ],
+        title=f"Held-out test set: {test['images']} images {whose(figures)}, {opened(figures)}",
+    )  # fmt: skip
     if words := evaluation.unsure(test["overall"], test["beta"]):
-        say(f"[dim]{words}[/]")
+        say(words, style="dim")
     if test["positive"] is None:
         say(
-            "[dim]The likeliest class is the answer; all but accuracy, Brier score and calibration error are averages "
-            "over the classes.[/]"
+            "The likeliest class is predicted; all but accuracy, Brier score and calibration error are averages over "
+            "the classes.",
+            style="dim",
         )
-    out.print(_by_class(test))
-    matrix = Table(title="Confusion matrix", title_justify="left", header_style="bold")
-    matrix.add_column("truth")
-    for name in test["classes"]:
-        matrix.add_column(f"→ {name}", justify="right")
-    for name, row in zip(test["classes"], test["confusion"], strict=True):
-        matrix.add_row(name, *map(str, row))
-    out.print(matrix)
+    out.print()
+    tables.show(out, _by_class(test), title="By class")
+    out.print()
+    show_confusion(test)
+    out.print()
     if test["threshold"] is not None:
         positive = test["classes"][test["positive"]]
         say(
-            f"{positive} is answered from a calibrated probability of {test['threshold']:.3f} on (threshold policy "
-            f"{figures['model']['policy']}, fitted out of fold)."
+            f"{positive} is predicted when its calibrated probability is at least {test['threshold']:.3f} (threshold "
+            f"policy {figures['model']['policy']}, fitted on cross-validated predictions)."
         )
     for line in figures["gap"]:
         say(line)
     if figures["folds_auc"]["warning"]:
-        say(f"[yellow]{figures['folds_auc']['warning']}[/]")
+        say(figures["folds_auc"]["warning"], style="yellow")
     say(figures["worst_subgroup"])
     _rivals(figures)
     say("Not a medical device: for research, no diagnosis may rest on it.")
-    say(f"\nSaved in {folder}: {', '.join(path.name for path in sorted(folder.iterdir()))}")
-    say(f"Use it: python -m search.predict {folder} FILE-OR-FOLDER")
+    say(f"Saved in {folder}: {', '.join(path.name for path in sorted(folder.iterdir()))}")
+    following(
+        out,
+        {
+            f"xdg-open {shlex.quote(str(folder / 'report.html'))}": "look at the report",
+            f"python -m search.predict {shlex.quote(str(folder))} FILE-OR-FOLDER": "classify images",
+        },
+    )

@@ -1,33 +1,54 @@
-"""The live view of a search: one block that redraws itself on a terminal, plain lines elsewhere."""
+"""The live view of a search: a block that redraws itself on a terminal, plain lines elsewhere, and a log file."""
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from rich.console import Console, Group
+from rich.console import Group, RenderableType
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from search import console
+from search.screen import Screen, escaped, name, styled
 from xraytune.records import EpochReport, TrialConfig
 
-REFRESH = 0.5
-"""Seconds between two drawings on a terminal."""
+PER_SECOND = 2
+"""Drawings on a terminal; a thread makes them, so that the time left runs on while the search is busy."""
 STEP_LINE = 10.0
 """Seconds between two plain lines about the same preparation."""
-LATEST = 6
-"""Ended trials shown on a terminal; all of them are in the leaderboard."""
+LOG = "search.log"
+"""The file in the study's folder that has every line, those that the terminal does not show among them."""
+COLOURS = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red"}
+WORDS = {"FAIL": "failed"}
+"""States that are called otherwise than by Optuna."""
+
+
+def word(state: str) -> str:
+    """A trial's state for people: `complete`, `pruned`, `failed`, `interrupted`."""
+    return WORDS.get(state, state.lower())
 
 
 @dataclass
 class _Row:
     family: str
+    epochs: int = 0
+    """How many it may run at most; 0 where that is not known."""
     epoch: int = 0
     value: float | None = None
     began: float = field(default_factory=time.monotonic)
+
+    @property
+    def share(self) -> str:
+        """`3/10`."""
+        of = f"/{self.epochs}" if self.epochs else ""
+        return f"{self.epoch or '–'}{of}"
 
 
 class Progress:
@@ -35,136 +56,238 @@ class Progress:
 
     Args:
         label: the objective's short name, e.g. `F2`.
-        trials: trials in all, None without such a bound.
-        end: when the time is up, in seconds since 1970; None without such a bound.
-        demonstration: drawn phantoms, no X-rays: said in every title.
+        trials: maximum number of trials, None without such a bound.
+        begun: when the time budget began to run, in seconds since 1970.
+        end: when it ends; None without such a bound.
+        max_epochs: the most epochs that any trial may run; 0 leaves it to each trial's own `epochs`.
+        verbose: also print what otherwise stands in the log alone.
+        demonstration: synthetic images: said above the running trials.
         target: where to draw.
     """
 
     def __init__(
         self,
-        label: str,
+        label: str = "",
         *,
         trials: int | None = None,
+        begun: float | None = None,
         end: float | None = None,
+        max_epochs: int = 0,
+        verbose: bool = False,
         demonstration: bool = False,
-        target: Console = console.out,
+        target: Screen = console.out,
     ) -> None:
         self.label, self.trials, self.end, self.demonstration = label, trials, end, demonstration
+        self.begun = time.time() if begun is None else begun
+        self.max_epochs = max_epochs
+        self._verbose = verbose
         self._console = target
         self._live: Live | None = None
+        self._lock = threading.RLock()
         self._running: dict[int, _Row] = {}
         self._counts: Counter[str] = Counter()
-        self._latest: list[Text] = []
+        self._families: Counter[str] = Counter()
         self._best: tuple[int, str, float] | None = None
         self._step = ""
         self._step_line = 0.0
-        self._drawn = 0.0
+        self._log: Path | None = None
+        self._unlogged: list[str] = []
 
     def __enter__(self) -> Progress:
         """Begin to draw."""
         if self._console.is_terminal:
-            self._live = Live(self._block(), console=self._console, auto_refresh=False, transient=True)
-            self._live.start()
+            self._live = Live(
+                get_renderable=self._block, console=self._console, refresh_per_second=PER_SECOND, transient=True
+            )
+            self._live.start(refresh=True)
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Draw no more; the last block is taken away, the summary says it all."""
+        """Draw no more; the last block is taken away, the lines of the ended trials stay."""
         if self._live:
             self._live.stop()
             self._live = None
 
-    def start_from(self, counts: Counter[str], best: tuple[int, str, float] | None) -> None:
+    def start_from(self, counts: Counter[str], families: Counter[str], best: tuple[int, str, float] | None) -> None:
         """What earlier sessions of the study did."""
-        self._counts.update(counts)
-        self._best = best
+        with self._lock:
+            self._counts.update(counts)
+            self._families.update(families)
+            self._best = best
+
+    def log_to(self, folder: Path) -> None:
+        """Keep all lines, the earlier ones too, in a file of the study's folder."""
+        self._log = folder / LOG
+        lines, self._unlogged = self._unlogged, []
+        self._write(lines)
 
     # -- preparation -------------------------------------------------------------------------------------------------
 
     def step(self, done: int, total: int, what: str) -> None:
         """The callback of long work in the library."""
         share = f" {done}/{total}" if total > 1 else ""
-        self._step = f"{what}{share}" if done < total or total <= 1 else ""
-        if self._live:
-            self._draw()
-        elif done >= total or time.monotonic() - self._step_line > STEP_LINE:
+        self._step = f"{what}{share}"
+        ended = done >= total
+        if ended:
+            self._record(f"{what}{share}")
+        if not self._live and (ended or time.monotonic() - self._step_line > STEP_LINE):
             self._step_line = time.monotonic()
-            self._say(f"{what}{share}")
+            self._say(f"{what}{share}{self._left(', ')}")
 
-    def note(self, message: str) -> None:
+    def note(self, message: str, style: str = "") -> None:
         """Something worth a line that stays."""
-        self._step = ""
-        self._console.print(Text(message) if self._live else Text(f"{console.now()} {message}"))
+        self._record(message)
+        if self._live:
+            self._console.say(message, style=style)
+        else:
+            self._say(message)
+
+    def detail(self, message: str) -> None:
+        """Something for the log, and for the terminal where that was asked for."""
+        if self._verbose:
+            self.note(message, style="dim")
+        else:
+            self._record(message)
 
     # -- trials ------------------------------------------------------------------------------------------------------
 
     def started(self, number: int, config: TrialConfig) -> None:
         """A trial began."""
-        self._running[number] = _Row(config.family)
-        self._step = ""
-        self._draw()
+        epochs = [int(config.values["epochs"])] if "epochs" in config.values else []
+        most = min([*epochs, *([self.max_epochs] if self.max_epochs else [])], default=0)
+        with self._lock:
+            self._running[number] = _Row(config.family, most)
+            self._step = ""
 
     def epoch(self, number: int, report: EpochReport) -> None:
         """A trial reported."""
-        row = self._running.setdefault(number, _Row("-"))
-        row.epoch, row.value = report.epoch, report.value
-        self._draw()
+        with self._lock:
+            row = self._running.setdefault(number, _Row("-"))
+            row.epoch, row.value = report.epoch, report.value
 
     def ended(self, number: int, state: str, value: float | None, cause: str, message: str) -> None:
         """A trial ended."""
-        row = self._running.pop(number, _Row("-"))
-        self._counts[state] += 1
-        better = state == "COMPLETE" and value is not None and (self._best is None or value > self._best[2])
-        if better and value is not None:
-            self._best = number, row.family, value
-        line = Text(f"trial {number:>3}  {row.family:<14} ")
-        colour = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red"}.get(state, "dim")
-        line.append(f"{state.lower():<11}", style=colour)
+        with self._lock:
+            row = self._running.pop(number, _Row("-"))
+            self._counts[state] += 1
+            if state != "INTERRUPTED":
+                self._families[row.family] += 1
+            better = state == "COMPLETE" and value is not None and (self._best is None or value > self._best[2])
+            if better and value is not None:
+                self._best = number, row.family, value
         shown = value if value is not None else row.value
-        line.append(f" {self.label} {shown:.4f}" if shown is not None else "")
-        line.append(f"  {row.epoch} epochs  {console.clock(time.monotonic() - row.began)}")
-        line.append("  best so far" if better else "", style="bold green")
-        line.append(f"  {cause}: {message.splitlines()[0] if message else ''}" if cause else "", style=colour)
-        self._latest = [*self._latest, line][-LATEST:]
+        score = "" if shown is None else f"{self.label} {shown:.4f}"
+        spent = console.clock(time.monotonic() - row.began)
+        why = f"{cause}: {message.splitlines()[0] if message else ''}" if cause else ""
+        plain = f"trial {number:>3}  {name(row.family):<14} {word(state):<11} {score}  {row.epoch} epochs  {spent}"
+        plain += f"{'  best so far' if better else ''}{f'  {why}' if why else ''}"
+        self._record(plain)
         if self._live:
-            self._draw()
+            self._console.print(self._ended_line(number, row, state, shown, spent, better=better))
+            if state == "FAIL":
+                self._console.say(f"           {name(why)}", style=COLOURS[state])
         else:
-            self._say(f"{line.plain.rstrip()}  [{self._totals()}{self._left()}]")
+            self._say(f"{plain.rstrip()}  [{self._totals()}{self._left(', ')}]")
 
     def tick(self) -> None:
-        """Time passed."""
-        if self._live and time.monotonic() - self._drawn > REFRESH:
-            self._draw()
+        """Time passed; the terminal's own thread draws."""
 
     # -- drawing -----------------------------------------------------------------------------------------------------
 
+    def _ended_line(self, number: int, row: _Row, state: str, value: float | None, spent: str, *, better: bool) -> Text:
+        """`trial  3  cnn  complete  0.882  10 epochs  1m05s  ★ best so far`, in one line of the terminal."""
+        line = styled(
+            f"trial {number:>3}  {name(row.family):<14} ",
+            (f"{word(state):<11}", COLOURS.get(state, "dim")),
+            f" {'–' if value is None else f'{value:.3f}':>5}  {row.epoch:>3} epochs  {spent:>6}",
+            ("  ★ best so far" if better else "", "bold green"),
+        )
+        line.truncate(self._console.width)
+        line.no_wrap = True
+        return line
+
+    def _ended(self) -> int:
+        return self._counts["COMPLETE"] + self._counts["PRUNED"] + self._counts["FAIL"]
+
     def _totals(self) -> str:
-        ended = self._counts["COMPLETE"] + self._counts["PRUNED"] + self._counts["FAIL"]
         of = f"/{self.trials}" if self.trials else ""
-        parts = [f"{ended}{of} trials", f"{self._counts['PRUNED']} pruned", f"{self._counts['FAIL']} failed"]
+        parts = [f"{self._ended()}{of} trials", f"{self._counts['PRUNED']} pruned", f"{self._counts['FAIL']} failed"]
         if self._best:
             parts.append(f"best {self.label} {self._best[2]:.4f} ({self._best[1]}, trial {self._best[0]})")
         return ", ".join(parts)
 
-    def _left(self) -> str:
-        return f", {console.clock(self.end - time.time())} left" if self.end else ""
+    def _left(self, before: str = "") -> str:
+        return f"{before}{console.clock(self.end - time.time())} left" if self.end else ""
 
     def _say(self, line: str) -> None:
-        self._console.print(Text(f"{console.now()} {line}"), soft_wrap=True)
+        self._console.print(styled(f"{console.now()} {line}"), soft_wrap=True)
 
-    def _draw(self) -> None:
-        self._drawn = time.monotonic()
-        if self._live:
-            self._live.update(self._block(), refresh=True)
+    def _record(self, line: str) -> None:
+        """One line of the log; kept until there is a file for it."""
+        text = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {escaped(line, keep='')}\n"
+        if self._log is None:
+            self._unlogged.append(text)
+        else:
+            self._write([text])
 
-    def _block(self) -> Group:
-        title = Text("DEMONSTRATION, NOT X-RAYS  ", style="bold yellow") if self.demonstration else Text()
-        title.append(self._totals() + self._left(), style="bold")
-        table = Table(box=None, padding=(0, 2, 0, 0), show_header=bool(self._running))
-        for column in ("running", "family", "epoch", self.label, "time"):
-            table.add_column(column, justify="left" if column in {"running", "family"} else "right", style="cyan")
-        for number, row in sorted(self._running.items()):
-            value = f"{row.value:.4f}" if row.value is not None else "-"
+    def _write(self, lines: list[str]) -> None:
+        """Append to the log. That it can't be written ends no search: the study is the record."""
+        if self._log is not None:
+            with contextlib.suppress(OSError), self._log.open("a", encoding="utf-8") as file:
+                file.writelines(lines)
+
+    def _block(self) -> RenderableType:
+        """What is drawn: running trials, the best so far, trials by family, the bar; complete at 80 columns."""
+        with self._lock:
+            parts: list[RenderableType] = []
+            if self.demonstration:
+                parts.append(styled("DEMONSTRATION, NOT X-RAYS", style="bold yellow"))
+            if self._step:
+                parts.append(styled(f"{name(self._step)} …", style="dim"))
+            if self._running:
+                parts.append(self._trials())
+            if self._families:
+                parts.append(self._so_far())
+            parts.append(self._bar())
+        for part in parts:
+            if isinstance(part, Text):
+                part.no_wrap, part.overflow = True, "crop"
+        return Group(*parts)
+
+    def _trials(self) -> Table:
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+        for column in ("trial", "family", "epoch", self.label, "time"):
+            table.add_column(column, justify="left" if column == "family" else "right", style="cyan", no_wrap=True)
+        room = max(1, self._console.height - 6)
+        for number, row in sorted(self._running.items())[:room]:
+            value = f"{row.value:.3f}" if row.value is not None else "–"
             spent = console.clock(time.monotonic() - row.began)
-            table.add_row(f"trial {number}", row.family, str(row.epoch) if row.epoch else "-", value, spent)
-        return Group(*([Text(self._step, style="dim")] if self._step else []), *self._latest, title, table)
+            table.add_row(str(number), name(row.family), row.share, value, spent)
+        return table
+
+    def _so_far(self) -> Text:
+        best = "No trial is complete yet. "
+        if self._best:
+            best = f"Best {self.label} {self._best[2]:.3f} ({name(self._best[1])}, trial {self._best[0]}). "
+        families = ", ".join(f"{name(family)} {count}" for family, count in self._families.most_common())
+        return styled((best, "bold"), f"Ended: {families}")
+
+    def _bar(self) -> RenderableType:
+        """How much of the budget is spent: the larger share of time and trials."""
+        ended, now = self._ended(), time.time()
+        words, shares = [], []
+        if self.end and self.end > self.begun:
+            shares.append((now - self.begun) / (self.end - self.begun))
+            words.append(f"{console.clock(self.end - now)} of {console.clock(self.end - self.begun)} left")
+        if self.trials:
+            shares.append(ended / self.trials)
+        words.append(f"{ended}/{self.trials} trials" if self.trials else f"{ended} trial{'s' if ended != 1 else ''}")
+        words += [f"{self._counts[state]} {word(state)}" for state in ("PRUNED", "FAIL") if self._counts[state]]
+        line = styled(" · ".join(words), style="bold")
+        if not shares:
+            return line
+        table = Table.grid(padding=(0, 1, 0, 0))
+        table.add_column(width=20)
+        table.add_column(no_wrap=True, overflow="crop")
+        table.add_row(ProgressBar(total=1.0, completed=min(1.0, max(shares)), width=20), line)
+        return table

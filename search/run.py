@@ -6,6 +6,8 @@ From Python: `search.run.search(Options(…), …)` does what the command does a
 from __future__ import annotations
 
 import os
+import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,7 +20,7 @@ from search.lock import StudyLock, check_name, dated_name
 from search.prepare import PRUNERS, SAMPLERS, Options, Prepared, prepare
 from search.running import Running
 from xraytune.errors import FatalError, InputError
-from xraytune.records import Objective, objective_label
+from xraytune.records import Objective, StudySpec, objective_label
 
 if TYPE_CHECKING:
     from search.first_trials import FirstTrials
@@ -92,6 +94,7 @@ def main(
     quarantine: Annotated[bool, typer.Option("--quarantine", help="Leave damaged images out, say which")] = False,
     patient_regex: Annotated[str | None, typer.Option(help="Finds the patient in a file's path")] = None,
     max_epochs: Annotated[int, typer.Option(help="The most epochs a trial may run; 0: as the space says")] = 0,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print all that search.log says")] = False,
 ) -> None:
     """Search for the best network for a folder of labelled chest X-rays.
 
@@ -140,6 +143,7 @@ def main(
         patience=patience,
         target=target,
         failures=failures,
+        verbose=verbose,
     )
     search(options, running)
 
@@ -219,59 +223,77 @@ def search(options: Options, running: Running | None = None) -> StudyView:
     made = False
     try:
         from search.progress import Progress
-        from search.storage import check_free, request, stored_spec
-        from search.tuner import resources
-        from search.tuner.cluster import Cluster
-        from xraytune.data import cache as data_cache
 
-        stored = None
-        if options.resume:
-            stored = stored_spec(name, running.results, running.storage)
-            options = options.completed(request(name, running.results, running.storage))
-            check(options, running)
-        else:
-            check_free(name, running.results, running.storage)
-        options = replace(options, sampler=options.sampler or (stored.sampler if stored else SAMPLERS[0]))
-        if running.deterministic:
-            os.environ["TF_DETERMINISTIC_OPS"] = "1"
-        if options.cache:
-            os.environ["XRAYTUNE_CACHE"] = str(options.cache.absolute())  # for the workers too
-        cache = data_cache.folder()
-        demonstration = options.data in {None, "demo"}
-        trials, seconds = budget(options.trials, options.seconds, demonstration=demonstration)
-        options = replace(options, trials=trials, seconds=seconds)
-        progress = Progress(
-            objective_label(options.objective, options.beta), trials=trials, demonstration=demonstration
-        )
-        with progress:
+        with Progress(begun=running.begun, verbose=running.verbose) as progress:
+            progress.step(0, 0, "preparing")
+            options, stored, cache = _completed(options, running, name, progress)
             prepared = prepare(options, name, cache, progress.step, stored)
             progress.label, progress.demonstration = prepared.spec.label, prepared.spec.demonstration
             for note in prepared.notes:
-                progress.note(note)
+                progress.detail(note)
+            for line in prepared.opening:
+                progress.note(line)
             first = _check_study(options, running, prepared)
-            plan = resources.plan(
-                running.concurrency, running.cpus_per_trial, running.gpus_per_trial, joined=running.address is not None
-            )
-            with Cluster(plan, cache, running.address, running.ray_dashboard) as cluster:
+            plan, cluster = _cluster(running, cache)
+            progress.step(0, 0, "starting Ray")
+            with cluster:
                 if cluster.joined:
                     plan = plan.joined(cluster.machines(), running.gpus_per_trial)
                 study = _make(options, running, prepared, name, lock, first)
                 made = True
-                conductor = _run(options, running, prepared, study, progress, cluster, plan)
+                conductor, preparation = _run(options, running, prepared, study, progress, cluster, plan)
     except BaseException:
         if not made:
             lock.release(remove=True)
         raise
-    return _ended(study, conductor, running)
+    return _ended(study, conductor, running, options, preparation)
 
 
-def _ended(study: Study, conductor: Conductor, running: Running) -> StudyView:
+def _completed(
+    options: Options, running: Running, name: str, progress: Progress
+) -> tuple[Options, StudySpec | None, Path]:
+    """The options with what a resumed study and the defaults say, that study's specification, and the cache folder."""
+    from search.storage import check_free, request, stored_spec
+    from xraytune.data import cache as data_cache
+
+    stored = None
+    if options.resume:
+        stored = stored_spec(name, running.results, running.storage)
+        options = options.completed(request(name, running.results, running.storage))
+        check(options, running)
+    else:
+        check_free(name, running.results, running.storage)
+    options = replace(options, sampler=options.sampler or (stored.sampler if stored else SAMPLERS[0]))
+    if running.deterministic:
+        os.environ["TF_DETERMINISTIC_OPS"] = "1"
+    if options.cache:
+        os.environ["XRAYTUNE_CACHE"] = str(options.cache.absolute())  # for the workers too
+    demonstration = options.data in {None, "demo"}
+    trials, seconds = budget(options.trials, options.seconds, demonstration=demonstration)
+    progress.label, progress.demonstration = objective_label(options.objective, options.beta), demonstration
+    progress.trials, progress.max_epochs = trials, options.max_epochs
+    progress.end = running.begun + seconds if seconds is not None and not options.resume else None
+    return replace(options, trials=trials, seconds=seconds), stored, data_cache.folder()
+
+
+def _cluster(running: Running, cache: Path) -> tuple[Resources, Cluster]:
+    """What trials are given, and where they run; not yet started."""
+    from search.tuner import resources
+    from search.tuner.cluster import Cluster
+
+    plan = resources.plan(
+        running.concurrency, running.cpus_per_trial, running.gpus_per_trial, joined=running.address is not None
+    )
+    return plan, Cluster(plan, cache, running.address, running.ray_dashboard)
+
+
+def _ended(study: Study, conductor: Conductor, running: Running, options: Options, preparation: float) -> StudyView:
     """Close the study and sum up.
 
     Raises:
-        FatalError: too many of its trials failed, or all that there were.
+        FatalError: too many of its trials failed, or all that there were; none finished.
     """
-    from search.summary import summarize
+    from search.summary import summarize, why_none
 
     failing = conductor.why_over if conductor.failed else study.failing(1.0, least=1)
     study.note(stopped=conductor.why_over)
@@ -280,6 +302,8 @@ def _ended(study: Study, conductor: Conductor, running: Running) -> StudyView:
     summarize(view, conductor.why_over, running.where)
     if failing:
         raise FatalError(f"Stopped: {failing}\nWhat workers printed: {study.folder / 'logs'}")
+    if not study.counts["COMPLETE"]:
+        raise FatalError(why_none(options.seconds, preparation, f"{view.name}{running.where}"))
     return view
 
 
@@ -335,23 +359,29 @@ def _run(
     progress: Progress,
     cluster: Cluster,
     plan: Resources,
-) -> Conductor:
+) -> tuple[Conductor, float]:
+    """Run the trials; the conductor, which knows why they ended, and the seconds before the first of them."""
+    from search import opening
     from search.study import FAILURE_SHARE
     from search.tuner import engine
     from search.tuner.conductor import Budget
 
     earlier = study.view().trials()
     best = (study.best[0], study.view().trial(study.best[0]).family, study.best[1]) if study.best else None
-    progress.start_from(study.counts, best)
-    job = prepared.make_job(progress.step)
+    families = Counter(trial.family for trial in earlier if trial.counts)
+    progress.start_from(study.counts, families, best)
     end = running.begun + options.seconds - study.seconds_spent() if options.seconds is not None else None
     progress.end = end
+    progress.log_to(study.folder)
+    job = prepared.make_job(progress.step)
     study.note(request={**options.to_request(), "trials": options.trials, "seconds": options.seconds})
     study.begin(running.begun, **running.settings(plan))
-    went_on = f", goes on after {study.ended} trials" if study.ended else ""
-    on_gpus = f", {plan.gpus:g} GPU each" if plan.gpus and cluster.joined else ""
-    progress.note(f"study {study.spec.name}{went_on}: {plan.concurrency or 'as many as fit'} trials at once{on_gpus}")
-    return engine.run(
+    progress.note(
+        opening.on_study(study.spec.name, study.ended, plan, options.trials, options.seconds, joined=cluster.joined)
+    )
+    progress.note(opening.on_results(study.folder))
+    preparation = time.time() - running.begun
+    conductor = engine.run(
         study,
         job,
         progress,
@@ -372,6 +402,7 @@ def _run(
         trial_memory=running.trial_memory,
         where=running.where,
     )
+    return conductor, preparation
 
 
 if __name__ == "__main__":

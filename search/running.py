@@ -40,6 +40,8 @@ class Running:
     patience: int | None = None
     target: float | None = None
     failures: float | None = None
+    verbose: bool = False
+    """Whether the terminal is told all that `search.log` says."""
     begun: float = field(default_factory=time.time)
 
     @property

@@ -66,7 +66,7 @@ def main(
 
     dataset = data_room.load(data, seed=seed, positive=positive, quarantine=quarantine, patient_regex=patient_regex)
     drawn = draw(dataset, out, images, size, seed)
-    console.out.print(f"{len(ROWS)} rows of {drawn} training images: {out}")
+    console.out.print(f"{len(ROWS)} rows of {drawn} training images: {out}", soft_wrap=True)
 
 
 def draw(dataset: Dataset, out: Path, images: int, size: int, seed: int) -> int:

@@ -7,17 +7,14 @@ be answered (no such folder, a wrong option).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 import typer
-from rich import box
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
-from rich.text import Text
 
-from search import console
+from search import console, tables
+from search.bars import bars
+from search.tables import Column
 from xraytune import artifacts, data
 from xraytune.data.audit import NOTABLE
 from xraytune.data.sources import KINDS
@@ -60,7 +57,7 @@ def main(
     have errors or are damaged, with 2 if there is nothing to check or an option is wrong.
     """
     try:
-        with nullcontext(None) if as_json else _progress() as progress:
+        with nullcontext(None) if as_json else bars() as progress:
             found = data.examine(
                 source,
                 fit=fit,
@@ -88,21 +85,6 @@ def main(
 
 def _print_json(plain: dict[str, Any]) -> None:
     console.out.print_json(json.dumps(artifacts.finite(plain)), indent=2, highlight=False)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int, str], None]]:
-    """A bar on a terminal, nothing elsewhere."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console.err, transient=True, disable=not console.err.is_terminal) as bar:
-        tasks: dict[str, Any] = {}
-
-        def show(done: int, total: int, what: str) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done, total=total)
-
-        yield show
 
 
 def _unread(source: str, what: str) -> dict[str, Any]:
@@ -144,54 +126,49 @@ def _problem(problem: data.Problem) -> dict[str, Any]:
 
 def _show(found: data.Examination, audit: data.Audit | None) -> None:
     """Everything, for people."""
-    dataset = found.dataset
+    dataset, out = found.dataset, console.out
     if dataset is not None and dataset.demonstration:
-        console.out.print("[bold yellow]DEMONSTRATION, NOT X-RAYS[/]")
+        out.say("DEMONSTRATION, NOT X-RAYS", style="bold yellow")
     if found.problems:
-        console.out.print(_problems(found))
+        tables.show(out, _problems(found))
+        out.print()
     for note in found.notes:
-        console.out.print(Text(note))
+        out.say(note)
     if dataset is None or audit is None:
         _verdict(found)
         return
-    console.out.print(_counts(dataset))
-    console.out.print()
-    console.out.print(Text.assemble(("Shortcuts. ", "bold"), audit.summary))
+    tables.show(out, _counts(dataset))
+    out.print()
+    out.say(("Shortcuts. ", "bold"), audit.summary)
     for shift in audit.shifts:
         if shift.auc >= NOTABLE:
-            console.out.print(Text(f"  {shift.sentence}"))
+            out.say(f"  {shift.sentence}")
     if audit.shifts and all(shift.auc < NOTABLE for shift in audit.shifts):
-        console.out.print("  Train and test differ in none of these properties.")
+        out.say("  Train and test differ in none of these properties.")
     _verdict(found)
 
 
-def _problems(found: data.Examination) -> Table:
+def _problems(found: data.Examination) -> list[Column]:
     """All problems in one table, errors first."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("")
-    table.add_column("kind", no_wrap=True)
-    table.add_column("where", overflow="fold")
-    table.add_column("what", overflow="fold")
-    for word, style, problems in (("error", "red", found.errors), ("warning", "yellow", found.warnings)):
-        for problem in problems:
-            table.add_row(Text(word, style), problem.kind, Text(problem.where), Text(problem.what))
-    return table
+    rows = [(("error", "red"), p) for p in found.errors] + [(("warning", "yellow"), p) for p in found.warnings]
+    return [
+        Column("", [mark for mark, _ in rows], words=True),
+        Column("kind", [p.kind for _, p in rows], words=True),
+        Column("where", [p.where for _, p in rows], words=True),
+        Column("what", [p.what for _, p in rows], words=True),
+    ]
 
 
-def _counts(dataset: data.Dataset) -> Table:
-    """Images and patients by split and class."""
+def _counts(dataset: data.Dataset) -> list[Column]:
+    """Images by class and split; patients in the last row, where they are known."""
+    positive = None if dataset.positive is None else dataset.classes[dataset.positive]
+    names = [f"{c} (positive)" if c == positive else c for c in dataset.classes]
     by_patient = dataset.grouped_by == "patient"
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("split")
-    for name in dataset.classes:
-        mark = " (positive)" if dataset.positive is not None and dataset.classes[dataset.positive] == name else ""
-        table.add_column(Text(name + mark), justify="right")
-    if by_patient:
-        table.add_column("patients", justify="right")
-    for split in ("train", "val", "test"):
+    columns = [Column("class", [*names, *(["patients"] if by_patient else [])], words=True)]
+    for split, title in (("train", "train"), ("val", "validation"), ("test", "test")):
         patients = [str(len({image.patient for image in dataset.select(split)}))] if by_patient else []
-        table.add_row(split, *(str(n) for n in dataset.counts(split).values()), *patients)
-    return table
+        columns.append(Column(title, [*map(str, dataset.counts(split).values()), *patients]))
+    return columns
 
 
 def _verdict(found: data.Examination) -> None:
@@ -199,14 +176,12 @@ def _verdict(found: data.Examination) -> None:
     warnings = len(found.warnings)
     said = f", {warnings} {'warning' if warnings == 1 else 'warnings'}" if warnings else ""
     if found.dataset is not None:
-        console.out.print(Text.assemble(("The data can be used", "bold green"), f"{said}."))
+        console.out.say(("The data can be used", "bold green"), f"{said}.")
         return
     count = len(found.errors)
-    console.out.print(
-        Text.assemble(("The data can't be used", "bold red"), f": {count} {'error' if count == 1 else 'errors'}{said}.")
-    )
+    console.out.say(("The data can't be used", "bold red"), f": {count} {'error' if count == 1 else 'errors'}{said}.")
     if any(problem.files for problem in found.errors):
-        console.out.print("Mend or remove the files named above, or leave them out with --quarantine.")
+        console.out.say("Repair or remove the files named above, or leave them out with --quarantine.")
 
 
 if __name__ == "__main__":

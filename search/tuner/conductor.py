@@ -151,7 +151,7 @@ class Conductor:
         elif budget.trials is not None and study.ended >= budget.trials:
             self.why_over = f"all {budget.trials} trials are done"
         elif budget.end is not None and time.time() >= budget.end:
-            self.why_over = "the time is up"
+            self.why_over = "time budget reached"
         elif budget.target is not None and study.best and study.best[1] >= budget.target:
             self.why_over = f"the target {budget.target:g} is reached"
         elif budget.plateau is not None and study.best and study.since_best >= budget.plateau:
@@ -192,7 +192,7 @@ class Conductor:
             return "stop"
         if outcome.report:
             if outcome.result and self.study.has_epoch(number, outcome.report.epoch) and not trial.concluding:
-                trial.concluding = "the time is up"  # the deadline cut the next epoch short
+                trial.concluding = "time budget reached"  # the deadline cut the next epoch short
             self.study.report(number, outcome.report)
             self.view.epoch(number, outcome.report)
         if outcome.result:
@@ -238,7 +238,7 @@ class Conductor:
             self.study.touch(self.begun)
         self.view.tick()
         if self.budget.end is not None and now >= self.budget.end + GRACE:
-            self.stop("the time is up")
+            self.stop("time budget reached")
             raise SearchEnded
         hanging = []
         if self.budget.trial_timeout is not None:

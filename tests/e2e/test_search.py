@@ -46,7 +46,7 @@ def test_a_search_of_films_keeps_what_it_found_and_goes_on(search, tmp_path):
         check=False,
     )
     assert retrained.returncode == 0, retrained.stdout + retrained.stderr
-    assert "Sealed test set: 12 images" in retrained.stdout
+    assert "Held-out test set: 12 images" in retrained.stdout
     assert (search.results / "broken" / "winner" / "model.keras").is_file()
 
 

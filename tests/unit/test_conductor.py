@@ -63,7 +63,7 @@ def test_a_trial_that_the_deadline_cut_short_is_pruned_not_complete():
 @pytest.mark.parametrize(
     ("budget", "state", "why"),
     [
-        ({"end": 1.0}, {}, "the time is up"),
+        ({"end": 1.0}, {}, "time budget reached"),
         ({"target": 0.9}, {"best": (0, 0.91)}, "the target 0.9 is reached"),
         ({"plateau": 3}, {"best": (0, 0.5), "since_best": 3}, "no better trial in the last 3"),
         ({}, {"failed_of_all": 0.5}, "50% failed"),
@@ -184,7 +184,7 @@ def test_a_trial_without_a_result_keeps_on_what_it_ran_and_how_long(make):
     c.heard(cut, Outcome(report=EpochReport(2, 0.6, {}, {"train": 2.0})))
     peak = {"host": "there", "peak_memory_mb": 900.0}
     c.heard(failed, Outcome(failure=(FailureCause.OOM, "no memory"), machine=peak))
-    c.stop("the time is up")
+    c.stop("time budget reached")
     c.leave("the time was up")
     trials = study.view().trials()
     assert [t.state for t in trials] == ["FAIL", "PRUNED"]

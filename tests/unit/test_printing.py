@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 
-from search import printing
+from search import console, printing
+from search.screen import Screen
 
 
 @pytest.fixture
@@ -60,3 +63,54 @@ def test_trainings_that_are_left_out_take_no_time_and_do_not_count(capsys, clock
     lines = capsys.readouterr().err.splitlines()
     assert "4/5  fold 3 done: 0.9, about 30s left" in lines[3]
     assert lines[4].endswith("5/5  fold 5 kept: 0.9")
+
+
+def judged(value, low, always, better):
+    """Figures of a model: its F2, the interval's lower end, the trivial answer's, the lower end of the difference."""
+    interval = [value, low, None if low is None else 0.99]
+    return {
+        "test": {
+            "beta": 2.0, "images": 200, "overall": {"f_beta": interval},
+            "trivial": {"answer": "N[/x]", "f_beta": always},
+        },
+        "comparisons": {"test": [{"difference": {"f_beta": [0.02, better, None if better is None else 0.1]}}]},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "always", "better", "words", "colour"),
+    [
+        (
+            0.836,
+            0.78,
+            0.869,
+            -0.1,
+            "is not above always predicting N[/x] (0.869): the model is not usable as it is",
+            "red",
+        ),
+        (0.880, 0.85, 0.869, -0.01, "but not statistically significantly", "yellow"),
+        (0.930, 0.90, 0.869, 0.02, "F2 0.930 [0.900, 0.990] on 200 test images, above always predicting", "green"),
+        (0.887, 0.83, 0.869, 0.008, "F2 0.887 [0.830, 0.990] on 200 test images, above", "green"),
+        (1.000, None, 0.869, None, "F2 1.000 on 200 test images, above", "green"),
+        (None, None, 0.869, None, "F2 – on 200 test images.", "bold"),
+    ],
+)
+def test_the_verdict_tells_a_model_that_wins_from_one_that_loses(value, low, always, better, words, colour):
+    sentence, style = printing.verdict(judged(value, low, always, better))
+    assert words in sentence
+    assert colour in style
+
+
+@pytest.mark.parametrize(
+    ("width", "most", "header"),
+    [(300, 169, "→ class number 13"), (80, 60, "  14"), (80, 16900, "is too wide for this terminal")],
+)
+def test_a_confusion_matrix_of_many_classes_is_numbered_where_its_names_do_not_fit(monkeypatch, width, most, header):
+    names = [f"class number {i}" for i in range(14)]
+    stream = io.StringIO()
+    monkeypatch.setattr(console, "out", Screen(file=stream, width=width, force_terminal=True, color_system=None))
+    printing.show_confusion({"classes": names, "confusion": [[most] * 14] * 14})
+    said = stream.getvalue()
+    assert header in said
+    assert said.count(str(most)) in {0, 14 * 14}
+    assert all(len(line.rstrip()) <= width for line in said.splitlines())

@@ -66,7 +66,7 @@ def test_a_figure_that_was_kept_without_an_interval_is_shown_alone() -> None:
 
 @pytest.mark.parametrize(
     ("openings", "says"),
-    [({"mine": 2}, "opened 2×"), ({"mine": 2, "other": 3}, "opened 2×, 5× by 2 studies of this folder")],
+    [({"mine": 2}, "evaluated 2×"), ({"mine": 2, "other": 3}, "evaluated 2×, 5× by 2 studies of this folder")],
 )
 def test_the_terminal_counts_the_openings_of_other_studies_too(openings: dict[str, int], says: str) -> None:
     assert printing.opened({"opened": 2, "openings": openings}) == says

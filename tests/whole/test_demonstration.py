@@ -57,7 +57,7 @@ def test_the_demonstration_goes_through_all_of_it_and_says_so_everywhere(home: P
         assert "the mean of 3 networks that differ in their seeds alone" in (winner / "MODEL_CARD.md").read_text()
     assert (figures["demonstration"], figures["opened"], figures["published"]) == (True, opening, [])
     assert [entry["final"] for entry in ledger.read(winner.parent)] == ["refit", "ensemble"][:opening]
-    assert f"opened {opening}×" in done.stdout
+    assert f"evaluated {opening}×" in done.stdout
     for said in (done.stdout, (winner / "report.html").read_text(), (winner / "MODEL_CARD.md").read_text()):
         assert WARNING in said
 

@@ -112,14 +112,14 @@ def test_a_warm_start_in_another_space_takes_what_fits_and_two_objectives_leave_
 
 def test_patience_ends_a_search_that_gets_no_better(home):
     view, said = searched(home, "patient", "--patience", "4", "--trials", "200", "--sampler", "random")
-    assert "because no better trial in the last" in said
+    assert "Stopped: no better trial in the last" in said
     assert len(view.trials()) < 200
     assert len([t for t in view.trials() if t.counts and t.number > view.best().number]) >= 3
 
 
 def test_a_target_ends_a_search_that_reaches_it(home):
     view, said = searched(home, "aimed", "--target", "0.6", "--trials", "200", "--pruner", "none")
-    assert "because the target 0.6 is reached" in said
+    assert "Stopped: the target 0.6 is reached" in said
     assert view.best().value >= 0.6
     assert len(view.trials()) < 200
 

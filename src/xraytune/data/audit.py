@@ -158,11 +158,15 @@ class Audit(Record):
         return tuple(dict.fromkeys(name for name in named if name))
 
     @property
+    def strongest(self) -> Finding | None:
+        """The most telling shortcut that a network can see; None if none is worth a warning."""
+        return next((finding for finding in self.shortcuts if finding.name not in _UNSEEN), None)
+
+    @property
     def headline(self) -> str:
         """One sentence on the most telling shortcut that a network can see, empty if none is worth a warning."""
-        seen = [finding for finding in self.shortcuts if finding.name not in _UNSEEN]
-        if seen:
-            return f"Shortcut: {seen[0].sentence}"
+        if self.strongest is not None:
+            return f"Shortcut: {self.strongest.sentence}"
         if self.auc >= NOTABLE:
             return f"Shortcut: from the files' make-up alone the classes can be told apart with AUC {self.auc:.2f}."
         return ""

@@ -5,10 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,27 +35,6 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 
 
-@pytest.fixture(scope="session")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A results folder with a study, made in a process of its own."""
-    home = tmp_path_factory.mktemp("retraining")
-    environment = {**os.environ, "XRAYTUNE_CACHE": str(home / "cache"), "PYTHONPATH": str(ROOT)}
-    subprocess.run(
-        [sys.executable, str(HERE / "made_study.py"), str(home)], env=environment, check=True, capture_output=True
-    )
-    return home
-
-
-@pytest.fixture(scope="session")
-def retrained(home: Path) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    done = command(
-        "search.retrain", "best", "--results", home / "results", "--folds", 3, "--seeds", 1, "--time", "5m",
-        "--refits", 1, "--compare-recipes", home=home,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return home / "results" / "made" / "winner", done
-
-
 @pytest.fixture
 def winner(retrained: tuple[Path, Any], tmp_path: Path) -> Iterator[Path]:
     """A copy that a test may damage."""
@@ -69,7 +45,7 @@ def winner(retrained: tuple[Path, Any], tmp_path: Path) -> Iterator[Path]:
 def test_the_plan_comes_first_and_the_figures_last(retrained: tuple[Path, Any]) -> None:
     folder, done = retrained
     out = done.stdout
-    assert out.index("3 folds grouped by patient") < out.index("Sealed test set") < out.index("Confusion matrix")
+    assert out.index("3 folds grouped by patient") < out.index("Held-out test set") < out.index("Confusion matrix")
     for word in ("sensitivity", "specificity", "F2", "ROC AUC", "PR AUC", "always PNEUMONIA", "macro", "weighted"):
         assert word in out
     assert f"python -m search.predict {folder}" in out
