@@ -59,8 +59,6 @@ out = Screen(width=None if sys.stdout.isatty() else 160)
 """Results: what a pipe should get."""
 err = Screen(stderr=True)
 """Progress and errors."""
-for _console in (out, err):
-    streams.outlives_its_reader(_console)
 
 
 def run(command: Callable[..., Any], *, examples: str = "", removed: Mapping[str, str] | None = None) -> NoReturn:

@@ -6,6 +6,7 @@ so; styles are given beside the text (`styled`), never inside it.
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Iterable
 from typing import Any
@@ -67,6 +68,13 @@ class Screen(Console):
         """What is written: the last place at which a control character could get through."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(escaped(segment.text), segment.style)
+
+    def on_broken_pipe(self) -> None:
+        """Go on in silence when whoever reads this ends (`… | head`), where rich would end the program."""
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.file.fileno())
+        os.close(nowhere)
 
     def say(self, *parts: Part, style: str = "") -> None:
         """A line that a terminal wraps between words and a pipe gets whole."""

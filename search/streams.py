@@ -8,10 +8,6 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 
 def settle() -> None:
@@ -48,15 +44,3 @@ def with_utf8_names() -> None:
         [sys.executable, *sys.orig_argv[1:]],
         os.environ | {"PYTHONUTF8": "1", "PYTHONIOENCODING": os.environ.get("PYTHONIOENCODING") or printed},
     )
-
-
-def outlives_its_reader(console: Console) -> None:
-    """Let a console go on in silence when whoever reads it ends (`… | head`), where rich would end the program."""
-
-    def unread() -> None:
-        console.quiet = True
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, console.file.fileno())
-        os.close(nowhere)
-
-    console.on_broken_pipe = unread  # type: ignore[method-assign]
