@@ -20,6 +20,7 @@ from rich.text import Text
 from search import console
 from xraytune import artifacts, data
 from xraytune.data.audit import NOTABLE
+from xraytune.data.problems import summarised
 from xraytune.data.sources import KINDS
 from xraytune.errors import SourceError
 
@@ -173,7 +174,7 @@ def _problems(found: data.Examination) -> Table:
     table.add_column("where", overflow="fold")
     table.add_column("what", overflow="fold")
     for word, style, problems in (("error", "red", found.errors), ("warning", "yellow", found.warnings)):
-        for problem in problems:
+        for problem in summarised(problems):
             table.add_row(Text(word, style), problem.kind, Text(problem.where), Text(problem.what))
     return table
 
