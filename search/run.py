@@ -17,6 +17,7 @@ from search.budget import budget
 from search.lock import StudyLock, check_name, dated_name
 from search.prepare import PRUNERS, SAMPLERS, Options, Prepared, prepare
 from search.running import Running
+from xraytune.data.sources import is_demo
 from xraytune.errors import FatalError, InputError
 from xraytune.records import Objective, objective_label
 
@@ -232,7 +233,7 @@ def search(options: Options, running: Running | None = None) -> StudyView:
         if options.cache:
             os.environ["XRAYTUNE_CACHE"] = str(options.cache.absolute())  # for the workers too
         cache = data_cache.folder()
-        demonstration = options.data in {None, "demo"}
+        demonstration = is_demo(options.data)
         trials, seconds = budget(options.trials, options.seconds, demonstration=demonstration)
         options = replace(options, trials=trials, seconds=seconds)
         progress = Progress(

@@ -34,7 +34,7 @@ python -m search.verify path/to/chest_xray --compare-test
 
 
 def main(
-    source: Annotated[str, typer.Argument(metavar="[DATA]", help=f"{KINDS}.", show_default=False)] = "demo",
+    source: Annotated[str, typer.Argument(metavar="[DATA]", help=f"{KINDS}.", show_default=False)] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON document.")] = False,
     quarantine: Annotated[
         bool, typer.Option(help="Leave bad files out and name them, instead of refusing all.")

@@ -19,6 +19,7 @@ from xraytune.data.problems import Problem, some
 BLANK = 4
 """Gray levels: radiographs span 50 and more."""
 
+_NEVER_PARTED = "the images of one patient, and equal files, are never parted"
 _ALIKE = 3  # files with one cause that are named one by one
 
 FEW_PATIENTS = 30
@@ -169,8 +170,8 @@ def written_twice(classes: Sequence[str], items: Sequence[Item]) -> list[Problem
         example = " and ".join(map(repr, (across or groups)[0][:3]))
         side = f", {len(across)} of them in two splits (a leak, if each is one patient)" if across else ""
         what = (
-            f"{len(groups)} patients are written two ways, e.g. {example}{side}: they are taken for different patients. "
-            "Write each patient one way"
+            f"{len(groups)} patients are written two ways, e.g. {example}{side}: they are taken for different "
+            "patients. Write each patient one way"
         )
         problems.append(Problem("patient written two ways", "patients", what, warning=True))
     return problems
@@ -195,14 +196,19 @@ def without_images(dataset: Dataset, items: Sequence[Item], quarantined: int) ->
         mine = images.labels == first
         people = len(set(images.patients[mine]))
         which = "has no image" if not counts.any() else f"has no image of {some([dataset.classes[at] for at in empty])}"
-        unit = "patient" if dataset.grouped_by == "patient" else "image (equal files count as one)"
-        reason = f"{dataset.classes[first]} has {int(mine.sum())} images of {people} {unit}{'s' if people != 1 else ''}"
-        if len(set(images.patients)) == 1:
-            reason = f"all images are of one {unit}"
+        count = int(mine.sum())
+        reason = f"{dataset.classes[first]} has {count} {'image' if count == 1 else 'images'}"
+        if dataset.grouped_by == "patient":
+            reason += f" of {people} {'patient' if people == 1 else 'patients'}"
+        elif people != count:
+            reason += f" of {people} different contents"
+        if dataset.grouped_by == "patient" and len(set(images.patients)) == 1:
+            reason = "all images are of one patient"
         if split in given:
-            why = f"{reason}, and the source names their splits"
+            why = f"{reason}, none of them in this split as the source has it"
         else:
-            why = f"{reason}, which are never parted: each class needs at least 3, one a split"
+            unit = "patients" if dataset.grouped_by == "patient" else "different images"
+            why = f"{reason}. Each class needs at least 3 {unit}, one in each split, since {_NEVER_PARTED}"
         if quarantined:
             why += f" ({quarantined} bad files were left out)"
         problems.append(Problem("empty split", name, f"{which}: {why}"))

@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from io import FileIO
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -29,7 +30,7 @@ class TooLargeError(OSError):
     """The file has more bytes than the reader takes; `strerror` says how many."""
 
 
-def open_named(path: str | Path) -> BinaryIO:
+def open_named(path: str | Path) -> FileIO:
     """Open a file for reading, unbuffered.
 
     Raises:
@@ -49,10 +50,10 @@ def open_named(path: str | Path) -> BinaryIO:
         os.close(descriptor)
         what = next((name for check, name in _KINDS if check(mode)), "something else")
         raise NotRegularError(errno.EINVAL, f"it is no regular file but {what}", str(path))
-    return open(descriptor, "rb", buffering=0)  # noqa: PTH123
+    return FileIO(descriptor, "rb")
 
 
-def read_open(file: IO[bytes], most: int) -> bytes:
+def read_open(file: FileIO, most: int) -> bytes:
     """All that is left of an open file, at most so many bytes.
 
     Raises:

@@ -25,7 +25,9 @@ SPLITS = {
 """Folder names that are splits."""
 
 _LITTER = frozenset({"__macosx", ".ds_store", "thumbs.db", "desktop.ini", ".git", ".ipynb_checkpoints", "@eadir"})
-_NEARLY_SPLIT = re.compile(r"(train|training|val|valid|validation|test|testing)[ _-]*(set|data|images?|imgs?|split)?s?\d*$")
+_NEARLY_SPLIT = re.compile(
+    r"(train|training|val|valid|validation|test|testing)[ _-]*(set|data|images?|imgs?|split)?s?\d*$"
+)
 _IMAGES = frozenset({"images", "image", "imgs", "img"})
 _MASKS = frozenset({"masks", "mask", "lung masks", "lung_masks", "segmentations"})
 _TABLES = (".csv", ".tsv", ".xlsx", ".xls")
@@ -50,15 +52,22 @@ def read_layout(root: Path, name: str | None = None) -> Listing:
     listing = Listing(root, demonstration=(root / MARKER).exists(), litter=litter)
     reader = _Reader(listing, name)
     folders, files = reader.entries("")
+    if listing.problems and not folders and not files:
+        return listing  # it can't be listed, which was said
     splits = {folder: SPLITS[folder.lower()] for folder in folders if folder.lower() in SPLITS}
     nearly = [f for f in folders if f.lower() not in SPLITS and _NEARLY_SPLIT.match(f.lower())]
     listing.hint = _hint(folders, files, name)
+    if twice := {split for split in splits.values() if list(splits.values()).count(split) > 1}:
+        what = f"several folders are the same split ({', '.join(sorted(twice))}): put them together or take one out"
+        listing.error("split name", some([f"{folder}/" for folder in splits if splits[folder] in twice], 3), what)
+    for folder in nearly:
+        split = SPLITS[_NEARLY_SPLIT.match(folder.lower())[1]]  # type: ignore[index]
+        also = f"; {listing.hint}" if listing.hint else ""
+        listing.error("split name", f"{folder}/", f"looks like a split: rename it to {split}{also}")
     if nearly and "train" not in splits.values():
-        for folder in nearly:
-            split = SPLITS[_NEARLY_SPLIT.match(folder.lower())[1]]  # type: ignore[index]
-            listing.error("split name", f"{folder}/", f"looks like a split: rename it to {split}")
+        pass  # what else is there can't be told
     elif "train" in splits.values():
-        reader.left_out([f"{folder}/" for folder in sorted(set(folders) - set(splits))])
+        reader.left_out([f"{folder}/" for folder in sorted(set(folders) - set(splits) - set(nearly))])
         for folder, split in sorted(splits.items(), key=lambda pair: (pair[1] != "train", pair)):
             reader.split(folder, split)
     elif splits:
@@ -96,7 +105,7 @@ def _descend(root: Path) -> tuple[Path, list[str]]:
             entries = list(root.iterdir())
             inner = [e for e in entries if not _is_litter(e.name)]
             names = {e.name.lower() for e in inner}
-            if len(inner) != 1 or not inner[0].is_dir() or any(_NEARLY_SPLIT.match(name) for name in names):
+            if len(inner) != 1 or not inner[0].is_dir() or names & set(SPLITS):
                 break
             if not any(e.is_dir() or e.name.lower().endswith(_ARCHIVES) for e in inner[0].iterdir()):
                 break  # one class folder with its images: the message should say so
@@ -274,5 +283,7 @@ def _compare_classes(listing: Listing) -> None:
         if missing := sorted(train - here):
             first = missing[0]
             also = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-            message = f"train has a class {first}{also}, {split} has none: add the folder {split}/{first} with its images"
+            message = (
+                f"train has a class {first}{also}, {split} has none: add the folder {split}/{first} with its images"
+            )
             listing.error("class names differ", f"{split}/", message)

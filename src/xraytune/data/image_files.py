@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
@@ -30,8 +31,10 @@ FOREIGN_SUFFIXES = frozenset(
 )  # fmt: skip
 """Files with these names claim to be images of a format that is not read."""
 
-_DICOMDIR = b"1.2.840.10008.1.3.10"  # Media Storage Directory Storage, PS3.4 B.5
+_DICOMDIR = b"\x14\x001.2.840.10008.1.3.10"
+"""Media Storage Directory Storage as the value (20 letters) of (0002,0002), PS3.10 7.1 and 8.6."""
 
+_READ = ((b"\xff\xd8\xff", "a JPEG image"), (b"\x89PNG\r\n\x1a\n", "a PNG image"))
 _FOREIGN: tuple[tuple[int, bytes, str], ...] = (
     (0, b"GIF8", "a GIF image"),
     (0, b"II*\0", "a TIFF image"),
@@ -60,6 +63,9 @@ _OTHER: tuple[tuple[bytes, str], ...] = (
 )
 
 
+DISC = "a DICOMDIR, a disc's table of contents"
+
+
 class Sort(Enum):
     """What is done with a file."""
 
@@ -83,45 +89,54 @@ class Verdict(NamedTuple):
 
 def recognise(head: bytes) -> Verdict:
     """What the first `HEAD` bytes of a file say, whatever its name is."""
-    if head.startswith(b"\xff\xd8\xff"):
-        return Verdict(Sort.IMAGE, "a JPEG image")
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return Verdict(Sort.IMAGE, "a PNG image")
-    if len(head) > 2 and head[:1] == b"P" and head[1:2] in b"123456" and head[2:3] in b" \t\r\n#":
-        return Verdict(Sort.IMAGE, "a PNM image")
+    if kind := _read_kind(head):
+        return Verdict(Sort.OTHER if kind == DISC else Sort.IMAGE, kind)
+    if kind := _foreign_kind(head):
+        return Verdict(Sort.FOREIGN, kind)
+    return Verdict(Sort.OTHER, _other_kind(head))
+
+
+def _read_kind(head: bytes) -> str:
+    """The format, if it is one that is read."""
     if is_dicom(head):
-        if _DICOMDIR + b"\0" in head or head[head.find(_DICOMDIR) :].removeprefix(_DICOMDIR)[:1] == b"\x02":
-            return Verdict(Sort.OTHER, "a DICOMDIR (a disc's table of contents)")
-        return Verdict(Sort.IMAGE, "a DICOM file")
-    for offset, mark, kind in _FOREIGN:
-        if head.startswith(mark, offset):
-            return Verdict(Sort.FOREIGN, kind)
+        return DISC if _DICOMDIR in head else "a DICOM file"
+    if re.match(rb"P[1-6][\s#]", head):
+        return "a PNM image"
+    return next((kind for mark, kind in _READ if head.startswith(mark)), "")
+
+
+def _foreign_kind(head: bytes) -> str:
+    """The format, if it is one of images that are not read."""
+    kinds = [kind for offset, mark, kind in _FOREIGN if head.startswith(mark, offset)]
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return Verdict(Sort.FOREIGN, "a WebP image")
+        kinds.append("a WebP image")
     if head[4:8] == b"ftyp" and head[8:12] in _BRANDS:
-        return Verdict(Sort.FOREIGN, _BRANDS[head[8:12]])
-    if head.startswith(b"BM") and len(head) > 18 and head[6:10] == b"\0\0\0\0" and head[14] in {12, 40, 52, 56, 108, 124}:
-        return Verdict(Sort.FOREIGN, "a BMP image")
-    return _document(head)
-
-
-def _document(head: bytes) -> Verdict:
-    """What is no image at all."""
-    if not head:
-        return Verdict(Sort.OTHER, "an empty file")
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+        kinds.append(_BRANDS[head[8:12]])
+    if head.startswith(b"BM") and head[6:10] == b"\0\0\0\0" and head[14:15] in {b"\x0c", b"(", b"4", b"8", b"l", b"|"}:
+        kinds.append("a BMP image")
+    text = _text(head)
     if text.startswith(b"<svg") or (text.startswith(b"<?xml") and b"<svg" in text):
-        return Verdict(Sort.FOREIGN, "an SVG image")
-    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return Verdict(Sort.OTHER, "a web page (HTML)")
+        kinds.append("an SVG image")
     if text.startswith((b"objecttype", b"ndims")):
-        return Verdict(Sort.FOREIGN, "a MetaImage")
-    for mark, kind in _OTHER:
-        if head.startswith(mark):
-            return Verdict(Sort.OTHER, kind)
+        kinds.append("a MetaImage")
+    return kinds[0] if kinds else ""
+
+
+def _other_kind(head: bytes) -> str:
+    """What is no image at all."""
+    kinds = [kind for mark, kind in _OTHER if head.startswith(mark)]
+    if not head:
+        kinds.append("an empty file")
+    if _text(head).startswith((b"<!doctype", b"<html", b"<?xml")):
+        kinds.append("a web page (HTML)")
     if not any(byte < 32 and byte not in b"\t\r\n\f" for byte in head):
-        return Verdict(Sort.OTHER, "a text file")
-    return Verdict(Sort.OTHER, "a file of unknown content")
+        kinds.append("a text file")
+    return kinds[0] if kinds else "a file of unknown content"
+
+
+def _text(head: bytes) -> bytes:
+    """As text is compared: without the mark of UTF-8 and spaces before it, in small letters."""
+    return head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
 
 
 def judge(path: str | Path) -> Verdict:
@@ -138,6 +153,8 @@ def judge(path: str | Path) -> Verdict:
         return Verdict(Sort.IMAGE, "an image by its name")
     with files.open_named(path) as file:
         verdict = recognise(file.read(HEAD))
+    if name == "dicomdir" and verdict.sort is Sort.IMAGE:
+        return Verdict(Sort.OTHER, DISC)
     if verdict.sort is Sort.OTHER and (suffix in FOREIGN_SUFFIXES or name.endswith(".nii.gz")):
         return Verdict(Sort.FOREIGN, f"a {name[-7:] if name.endswith('.nii.gz') else suffix} image")
     return verdict

@@ -54,7 +54,6 @@ MISSING = "the file does not exist"
 """The problem of a file that is not there."""
 
 
-
 @dataclass(frozen=True)
 class Inspection:
     """What all files turned out to be; row i belongs to `keys[i]`."""

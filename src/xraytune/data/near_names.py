@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 _MOST = 200_000  # files looked at
@@ -19,21 +19,17 @@ def hint(root: Path, keys: Sequence[str]) -> str:
         keys: the paths that name no file.
     """
     names = _files(root)
-    by_stem = {os.path.splitext(name)[0]: name for name in names}  # noqa: PTH122
-    by_folded = {name.casefold(): name for name in names}
-    by_name = {name.rpartition("/")[2].casefold(): name for name in names}
+    stems = {_stem(name): name for name in names}
+    folded = {name.casefold(): name for name in names}
+    alone = {_alone(name): name for name in names}
+    stems_alone = {_alone(stem): name for stem, name in stems.items()}
     windows = "these are Windows paths; " if re.match(r"[A-Za-z]:/|//", keys[0]) else ""
-    ways = (
-        ("write the path with its suffix", lambda key: by_stem.get(key)),
-        ("its suffix differs", lambda key: by_stem.get(os.path.splitext(key)[0])),  # noqa: PTH122
-        ("capitals differ", lambda key: by_folded.get(key.casefold())),
-        ("write paths relative to the manifest", lambda key: by_name.get(key.rpartition("/")[2].casefold())),
-        (
-            "write paths relative to the manifest, with the suffix",
-            lambda key: next(
-                (name for stem, name in by_stem.items() if stem.rpartition("/")[2] == key.rpartition("/")[2]), None
-            ),
-        ),
+    ways: tuple[tuple[str, Callable[[str], str | None]], ...] = (
+        ("write the path with its suffix", stems.get),
+        ("its suffix differs", lambda key: stems.get(_stem(key))),
+        ("capitals differ", lambda key: folded.get(key.casefold())),
+        ("write paths relative to the manifest", lambda key: alone.get(_alone(key))),
+        ("write paths relative to the manifest, with the suffix", lambda key: stems_alone.get(_alone(key))),
     )
     tried = keys[:_TRIED]
     for advice, find in ways:
@@ -44,6 +40,15 @@ def hint(root: Path, keys: Sequence[str]) -> str:
     if windows:
         return f"{windows}write paths relative to the manifest, whose folder is {root}"
     return ""
+
+
+def _stem(path: str) -> str:
+    return os.path.splitext(path)[0]  # noqa: PTH122 - as text, since it may be no path of this system
+
+
+def _alone(path: str) -> str:
+    """The name without its folders and capitals."""
+    return path.rpartition("/")[2].casefold()
 
 
 def _files(root: Path) -> list[str]:

@@ -75,13 +75,13 @@ def decode(content: bytes, channels: int, least: int, most_pixels: int) -> Raste
         raise UndecodableError(f"more than {most_pixels // 1_000_000} million pixels") from None
     except Exception as error:  # Pillow's plugins raise OSError, SyntaxError, ValueError, struct.error, IndexError …
         bare = pixels_alone(content)
-        if bare != content:
-            try:
-                return _decode(bare, channels, least, most_pixels)
-            except UndecodableError:
-                raise
-            except Exception as again:
-                error = again
+        if bare == content:
+            raise UndecodableError(_why(content, error)) from None
+    try:
+        return _decode(bare, channels, least, most_pixels)
+    except UndecodableError:
+        raise
+    except Exception as error:
         raise UndecodableError(_why(content, error)) from None
 
 
@@ -158,11 +158,11 @@ def _deep_channels(content: bytes, key: Any) -> Image.Image:
         deep = np.repeat(gray[..., None], 3, axis=2).astype(np.float32)
     else:
         values = bytes_[0] * 256 + bytes_[1]
-        deep, alpha = values[..., :3].astype(np.float32), values[..., 3] if content[25] == 6 else None
-        if alpha is None and isinstance(key, tuple):
-            deep[(values == np.array(key, np.uint16)).all(2)] = 0
-    if alpha is not None:
-        deep *= alpha.astype(np.float32)[..., None] / 65535
+        deep = values[..., :3].astype(np.float32)
+        alpha = values[..., 3] if content[25] == 6 else np.full(values.shape[:2], 65535, np.uint16)
+        if isinstance(key, tuple):
+            alpha[(values == np.array(key, np.uint16)).all(2)] = 0
+    deep *= alpha.astype(np.float32)[..., None] / 65535
     if (deep[..., 0] == deep[..., 1]).all() and (deep[..., 1] == deep[..., 2]).all():
         return Image.fromarray(_to_bytes(deep[..., 0]))
     return Image.fromarray(_to_bytes(deep))

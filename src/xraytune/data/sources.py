@@ -23,7 +23,7 @@ KINDS = "a folder, a .zip or .tar.gz archive, an .npz file, a .csv manifest, pne
 
 def is_demo(data: str | None) -> bool:
     """Whether no data were named, or the demonstration was (and no folder `demo` is there)."""
-    return data is None or data == "" or (data == "demo" and not os.path.lexists(data))  # noqa: PTH110
+    return data is None or data == "" or (data == "demo" and not os.path.lexists(data))
 
 
 def canonical(data: str | None) -> str:
@@ -36,7 +36,7 @@ def canonical(data: str | None) -> str:
 
 def _is_built_in(data: str) -> bool:
     """Whether a built-in source is meant: a folder or file of that name in the current folder is meant instead."""
-    return medmnist.is_named(data) and not os.path.lexists(data)  # noqa: PTH110
+    return medmnist.is_named(data) and not os.path.lexists(data)
 
 
 def open_source(data: str | None, *, patient_regex: str | None = None, progress: Progress | None = None) -> Listing:
@@ -63,9 +63,9 @@ def _open(data: str | None, progress: Progress | None) -> Listing:
     assert data is not None
     if _is_built_in(data):
         return medmnist.open_named(data, progress)
-    path = Path(os.path.realpath(os.path.expanduser(data)))  # noqa: PTH111
     try:
-        mode = os.stat(data if "~" not in data else path).st_mode  # noqa: PTH116
+        path = Path(os.path.realpath(os.path.expanduser(data)))  # noqa: PTH111
+        mode = os.stat(path).st_mode  # noqa: PTH116
     except (FileNotFoundError, NotADirectoryError, ValueError):
         raise DataError(f"There is no {data}. DATA is {KINDS}.") from None
     except OSError as error:

@@ -9,15 +9,15 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 _FLOAT = re.compile(r"([+-]?\d+)\.0+")
 _SCIENTIFIC = re.compile(r"\d(\.\d+)?e\+?\d{1,2}", re.IGNORECASE)
 _SEPARATORS = re.compile(r"(?<!\d)[\s_\-]+|[\s_\-]+(?!\d)")  # not between digits: 1-2 is not 12
 _UNKNOWN = frozenset(
     {
-        "", "nan", "none", "null", "nil", "na", "<na>", "nat", "unknown", "unk", "unknown patient", "missing", "not available",
-        "not known", "undefined", "anonymous", "anonymized", "anonymised", "anon",
+        "", "nan", "none", "null", "nil", "na", "<na>", "nat", "unknown", "unk", "unknown patient", "missing",
+        "not available", "not known", "undefined", "anonymous", "anonymized", "anonymised", "anon",
     }
 )  # fmt: skip
 
@@ -26,9 +26,9 @@ _POSITIVE = ("pneumonia", "covid", "positive", "abnormal")
 
 _NEGATIONS = frozenset(
     {
-        "no", "non", "not", "none", "neg", "negative", "negatives", "never", "nil", "without", "wo", "un", "free", "normal",
-        "normals", "healthy", "absent", "absence", "excluded", "exclusion", "unlikely", "control", "controls", "ohne", "kein",
-        "keine", "sans", "sin", "senza", "clear",
+        "no", "non", "not", "none", "neg", "negative", "negatives", "never", "nil", "without", "wo", "un", "free",
+        "normal", "normals", "healthy", "absent", "absence", "excluded", "exclusion", "unlikely", "control", "controls",
+        "ohne", "kein", "keine", "sans", "sin", "senza", "clear",
     }
 )  # fmt: skip
 
@@ -63,7 +63,7 @@ def class_key(text: str) -> str:
     return _SEPARATORS.sub("", folded)
 
 
-def alike(names: Iterable[str], key: object) -> list[list[str]]:
+def alike(names: Iterable[str], key: Callable[[str], str]) -> list[list[str]]:
     """The groups of two names or more that have the same key.
 
     Args:
@@ -72,12 +72,12 @@ def alike(names: Iterable[str], key: object) -> list[list[str]]:
     """
     groups: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        groups[key(name)].append(name)  # type: ignore[operator]
+        groups[key(name)].append(name)
     return sorted(sorted(group) for group in groups.values() if len(group) > 1)
 
 
 def says_positive(name: str) -> str:
-    """The word by which a class's name says that it is the positive one; empty where none does or the name negates it."""
+    """The word by which a class's name says that it is the positive one; empty where none does or it is negated."""
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", unicodedata.normalize("NFKC", name)).lower()
     if re.search(r"\bw/o\b|\br/o\b|\brul(ed?|ing)\W+out\b", spaced) or re.search(r"[a-z0-9]\s*[-−]\s*$", spaced):
         return ""  # `without`, `ruled out`, and `COVID-`, which is written for negative
@@ -100,21 +100,21 @@ def says_positive(name: str) -> str:
 def several_labels(labels: Iterable[str]) -> list[str]:
     """The cells that hold several labels.
 
-    Always where `|`, `;`, a line break or a printed list (`['A', 'B']`) stands in them; with `, ` `+` `/` `&` only where one
-    of the parts is also a label by itself, since a class may be called `Pneumonia, viral`.
+    Always where `|`, `;`, a line break or a printed list (`['A', 'B']`) stands in them; with `, ` `+` `/` `&` only
+    where one of the parts is also a label by itself, since a class may be called `Pneumonia, viral`.
     """
     known = set(labels)
     found = []
     for label in known:
-        listed = label[:1] + label[-1:] in {"[]", "()", "{}"} and len(label) > 1 and _is_list(label)
-        if listed or re.search(r"[|;\n\r]", label):
-            found.append(label)
-        elif len(parts := [part.strip() for part in re.split(r"[,+/&]", label)]) > 1 and known & set(parts):
+        parts = {part.strip() for part in re.split(r"[,+/&]", label)} - {label}
+        if _is_list(label) or re.search(r"[|;\n\r]", label) or known & parts:
             found.append(label)
     return sorted(found)
 
 
 def _is_list(label: str) -> bool:
     """`['A']`, `["A"]`, `[]`, `[A, B]`, `{A,B}`, but not `[normal]` or `(other)`."""
+    if len(label) < 2 or label[0] + label[-1] not in {"[]", "()", "{}"}:
+        return False
     inner = label[1:-1].strip()
     return not inner or inner[0] in "'\"" or "," in inner

@@ -158,10 +158,7 @@ def examine(data: str | None, **options: Unpack[Options]) -> Examination:
     items = listing.items
     keys = [item.key for item in items]
     inspection = inspect(listing.root, keys, rehash=options.get("rehash", False), progress=progress)
-    problems = list(listing.problems)
-    if listing.litter:
-        what = f"left out, with {len(listing.litter) - 1} more of that kind" if len(listing.litter) > 1 else "left out"
-        problems.append(Problem("skipped", listing.litter[0], what, warning=True))
+    problems = [*listing.problems, *_litter(listing)]
 
     # the files by themselves, then against each other
     draft = _Draft(_with_header_patients(listing, inspection), np.arange(len(items)), list(listing.notes))
@@ -198,6 +195,13 @@ def examine(data: str | None, **options: Unpack[Options]) -> Examination:
     else:
         dataset = None
     return Examination(name, listing.root, tuple(problems), dataset, inspection, len(items), tuple(draft.notes + facts))
+
+
+def _litter(listing: Listing) -> list[Problem]:
+    if not listing.litter:
+        return []
+    what = f"left out, with {len(listing.litter) - 1} more of that kind" if len(listing.litter) > 1 else "left out"
+    return [Problem("skipped", listing.litter[0], what, warning=True)]
 
 
 def _said(warnings: Sequence[Problem]) -> list[str]:
