@@ -71,7 +71,7 @@ def test_of_what_no_network_is_shown_it_is_not_said_that_one_can_learn_it(tmp_pa
 
 
 def test_a_class_of_one_patient_leaves_the_audit_unmeasured_and_it_says_so(tmp_path):
-    made_films.kaggle(tmp_path / "films", train=24, test=6)
+    made_films.kaggle(tmp_path / "films", train=24, test=6, val=30)
     dataset = data.load(str(tmp_path / "films"), patient_regex=r"(\w+/(?:NORMAL|PNEUMONIA))")
     found = data.audit(dataset)
     assert math.isnan(found.auc)

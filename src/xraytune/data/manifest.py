@@ -10,7 +10,7 @@ from xraytune.data import csv_table, spelling
 from xraytune.data.csv_table import Table
 from xraytune.data.folder import SPLITS
 from xraytune.data.items import Item, Listing
-from xraytune.data.problems import Problem, Progress, some
+from xraytune.data.problems import Problem, Progress
 
 _NEEDED = ("path", "label")
 _KNOWN = (*_NEEDED, "patient", "split", "group")
