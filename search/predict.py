@@ -33,9 +33,6 @@ BATCH = 32
 AHEAD = 4
 """Batches decoded before the network asks for them."""
 
-MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*")
-"""What image files begin with, whatever they are called."""
-
 
 @dataclass(frozen=True)
 class Answer:
@@ -115,14 +112,12 @@ def _warn(answers: Sequence[Answer], skipped: Sequence[tuple[str, str]]) -> None
 def find(films: Sequence[Path]) -> list[Path]:
     """The files named and the images in the folders named, each once, folders sorted.
 
-    What is an image in a folder its name or its first bytes tell: DICOM files often have no suffix. Images of kinds
-    that can't be read are among them, so that whoever reads them can say so.
+    What is an image is decided by the same rule as for training data (`xraytune.data.image_files`). Images of formats
+    that are not read are among them, so that whoever reads them can say so.
 
     Raises:
         InputError: a path does not exist, or a folder holds no image.
     """
-    from xraytune.data.folder import SUFFIXES
-
     out: dict[Path, None] = {}
     for film in films:
         if film.is_dir():
@@ -134,7 +129,7 @@ def find(films: Sequence[Path]) -> list[Path]:
                 and _image(p)
             )
             if not inside:
-                raise InputError(f"{film} holds no image ({', '.join(sorted(SUFFIXES))}, or DICOM by content).")
+                raise InputError(f"{film} holds no image (JPEG, PNG, PGM/PPM, DICOM).")
             out.update(dict.fromkeys(inside))
         elif film.exists():
             out[film] = None
@@ -144,20 +139,16 @@ def find(films: Sequence[Path]) -> list[Path]:
 
 
 def _image(path: Path) -> bool:
-    """Whether a file of a folder is an image by its name or its first bytes."""
-    from xraytune.data.dicom_file import HEAD, is_dicom
-    from xraytune.data.folder import FOREIGN, SUFFIXES
+    """Whether a file of a folder is an image, also of a format that is not read: decided as for training data."""
+    from xraytune.data import image_files
+    from xraytune.data.files import NotRegularError
 
-    if path.suffix.lower() in SUFFIXES | FOREIGN:
-        return True
-    if path.name.upper() == "DICOMDIR":  # a disc's table of contents
-        return False
     try:
-        with path.open("rb") as file:
-            head = file.read(HEAD)
-    except OSError:
+        return image_files.judge(path).sort is not image_files.Sort.OTHER
+    except NotRegularError:
         return False
-    return is_dicom(head) or head.startswith(MAGIC)
+    except OSError:
+        return True  # why it can't be opened is said where it is read
 
 
 def classify(

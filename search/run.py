@@ -19,6 +19,7 @@ from search.budget import budget
 from search.lock import StudyLock, check_name, dated_name
 from search.prepare import PRUNERS, SAMPLERS, Options, Prepared, prepare
 from search.running import Running
+from xraytune.data.sources import is_demo
 from xraytune.errors import FatalError, InputError
 from xraytune.records import Objective, StudySpec, objective_label
 
@@ -268,7 +269,7 @@ def _completed(
         os.environ["TF_DETERMINISTIC_OPS"] = "1"
     if options.cache:
         os.environ["XRAYTUNE_CACHE"] = str(options.cache.absolute())  # for the workers too
-    demonstration = options.data in {None, "demo"}
+    demonstration = is_demo(options.data)
     trials, seconds = budget(options.trials, options.seconds, demonstration=demonstration)
     progress.label, progress.demonstration = objective_label(options.objective, options.beta), demonstration
     progress.trials, progress.max_epochs = trials, options.max_epochs

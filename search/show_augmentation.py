@@ -47,7 +47,7 @@ ROWS: tuple[tuple[str, dict[str, Any]], ...] = (
 
 
 def main(
-    data: Annotated[str, typer.Argument(metavar="[DATA]", help=f"{KINDS}.", show_default=False)] = "demo",
+    data: Annotated[str, typer.Argument(metavar="[DATA]", help=f"{KINDS}.", show_default=False)] = "",
     positive: Annotated[str | None, typer.Option(metavar="CLASS", help="The positive class")] = None,
     quarantine: Annotated[bool, typer.Option(help="Leave bad files out, instead of refusing all")] = False,
     patient_regex: Annotated[

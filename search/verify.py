@@ -17,6 +17,7 @@ from search.bars import bars
 from search.tables import Column
 from xraytune import artifacts, data
 from xraytune.data.audit import NOTABLE
+from xraytune.data.problems import summarised
 from xraytune.data.sources import KINDS
 from xraytune.errors import SourceError
 
@@ -30,7 +31,7 @@ python -m search.verify path/to/chest_xray --compare-test
 
 
 def main(
-    source: Annotated[str, typer.Argument(metavar="[DATA]", help=f"{KINDS}.", show_default=False)] = "demo",
+    source: Annotated[str, typer.Argument(metavar="[DATA]", help=f"{KINDS}.", show_default=False)] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON document.")] = False,
     quarantine: Annotated[
         bool, typer.Option(help="Leave bad files out and name them, instead of refusing all.")
@@ -150,7 +151,8 @@ def _show(found: data.Examination, audit: data.Audit | None) -> None:
 
 def _problems(found: data.Examination) -> list[Column]:
     """All problems in one table, errors first."""
-    rows = [(("error", "red"), p) for p in found.errors] + [(("warning", "yellow"), p) for p in found.warnings]
+    rows = [(("error", "red"), p) for p in summarised(found.errors)]
+    rows += [(("warning", "yellow"), p) for p in summarised(found.warnings)]
     return [
         Column("", [mark for mark, _ in rows], words=True),
         Column("kind", [p.kind for _, p in rows], words=True),

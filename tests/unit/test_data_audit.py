@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -72,8 +73,9 @@ def test_of_what_no_network_is_shown_it_is_not_said_that_one_can_learn_it(tmp_pa
 
 def test_a_class_of_one_patient_leaves_the_audit_unmeasured_and_it_says_so(tmp_path):
     made_films.kaggle(tmp_path / "films", train=24, test=6)
-    dataset = data.load(str(tmp_path / "films"), patient_regex=r"(\w+/(?:NORMAL|PNEUMONIA))")
-    found = data.audit(dataset)
+    dataset = data.load(str(tmp_path / "films"))
+    one_each = dataset.images.labels.astype(str).astype(object)
+    found = data.audit(replace(dataset, images=replace(dataset.images, patients=one_each)))
     assert math.isnan(found.auc)
     assert not found.headline
     assert "could not be measured" in found.summary

@@ -33,8 +33,9 @@ def test_the_command_says_all_of_it_and_ends_with_0_1_or_2(tmp_path):
     assert plain["usable"] is True
     assert plain["positive"] == "PNEUMONIA"
     assert plain["audit"]["findings"]
-    one = run(good, "--json", "--patient-regex", r"(\w+/(?:NORMAL|PNEUMONIA))")  # one patient a class: not measured
-    assert json.loads(one.stdout, parse_constant=pytest.fail)["audit"]["auc"] is None
+    one = run(good, "--json", "--patient-regex", r"(\w+/(?:NORMAL|PNEUMONIA))")  # one patient a class and split
+    assert one.returncode == 1
+    assert json.loads(one.stdout, parse_constant=pytest.fail)["errors"][0]["kind"] == "empty split"
     broken = run(bad)
     assert broken.returncode == 1
     assert "the file is empty" in broken.stdout

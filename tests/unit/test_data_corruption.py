@@ -25,7 +25,7 @@ def test_every_seeded_corruption_that_pillow_cannot_decode_is_named(tmp_path, mo
                 undecodable.add(key)
     assert len(undecodable) > 60
     found = data.examine(str(root))
-    named = {problem.where for problem in found.errors if problem.kind == "unreadable"}
+    named = {file for problem in found.errors if problem.kind in {"unreadable", "blank"} for file in problem.files}
     assert undecodable <= named
     assert named <= set(bad)
     assert all(problem.what for problem in found.errors)

@@ -105,8 +105,8 @@ def test_other_image_formats_are_errors_not_silently_dropped(tmp_path):
     write(root / "train/NORMAL/x.tiff", b"II*\0")
     write(root / "train/NORMAL/y.png", encoded(film(3), "GIF"))
     message = refused(root)
-    assert ".tiff images are not read" in message
-    assert "a GIF picture" in message
+    assert "a TIFF image is not read" in message
+    assert "a GIF image" in message
 
 
 @pytest.mark.parametrize("suffix", [".avif", ".jxl", ".mha", ".gif"])

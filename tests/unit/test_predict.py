@@ -91,8 +91,8 @@ def test_images_that_can_not_be_read_are_listed_as_skipped_and_end_with_1(model,
     err = " ".join(capsys.readouterr().err.split())
     assert "4 could not be read" in err
     for name, why in (
-        ("scan.tif", "a TIFF picture"),
-        ("scan.bmp", "a BMP picture"),
+        ("scan.tif", "a TIFF image"),
+        ("scan.bmp", "a BMP image"),
         ("scan.webp", ""),
         ("unnamed", ""),
     ):

@@ -7,6 +7,8 @@ larger than they are packed. What the headers claim is held while unpacking too.
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import lzma
 import shutil
 import stat
@@ -18,10 +20,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
-from xraytune import artifacts
-from xraytune.data import cache, folder
+from xraytune.data import cache, files, folder
 from xraytune.data.items import Listing
 from xraytune.data.problems import Progress
 from xraytune.errors import SourceError
@@ -37,6 +38,12 @@ _SMALL = 1 << 20
 """Bytes that a member, and all together, may unpack to whatever they were: a blank film compresses well."""
 
 _BLOCK = 1 << 20
+_MOST_HEADER = 1 << 20
+"""Bytes of one tar header: a path has at most 4,096, an extended header a few of them; and what is copied at once."""
+
+_MOST_HEADERS = 512 << 20
+"""Bytes of all tar headers together: 1.5 KB a file."""
+
 _LITTER = ("__MACOSX", ".DS_Store")
 
 
@@ -55,13 +62,26 @@ def open_archive(path: Path, progress: Progress | None = None) -> Listing:
     Raises:
         SourceError: it is damaged, protected, or holds something that must not be unpacked.
     """
-    digest = artifacts.sha256(path)
-    root = cache.folder("unpacked") / f"{_stem(path)}-{digest[:16]}"
+    root = unpacked(path)
     if not root.exists():
         with cache.lock(root.with_name(root.name + ".lock")):
             if not root.exists():
                 _unpack(path, root, progress)
-    return folder.read_layout(root)
+    return folder.read_layout(root, path.name)
+
+
+def unpacked(path: Path) -> Path:
+    """The folder of the cache for what is in an archive of this content.
+
+    Raises:
+        SourceError: the file can't be read.
+    """
+    try:
+        with files.open_named(path) as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise SourceError(f"{path} can't be read: {error.strerror}.") from None
+    return cache.folder("unpacked") / f"{_stem(path)}-{digest[:16]}"
 
 
 @contextmanager
@@ -79,7 +99,7 @@ def making(root: Path) -> Iterator[Path]:
 
 def _stem(path: Path) -> str:
     name = path.name
-    for suffix in (".tar.gz", ".tgz", ".tar", ".zip"):
+    for suffix in (".tar.gz", ".tgz", ".tar", ".zip", ".npz"):
         if name.lower().endswith(suffix):
             return name[: -len(suffix)][:60]
     return name[:60]
@@ -87,20 +107,37 @@ def _stem(path: Path) -> str:
 
 def _unpack(path: Path, root: Path, progress: Progress | None) -> None:
     try:
-        if path.name.lower().endswith(".zip"):
-            with zipfile.ZipFile(path) as opened:
-                members = [_from_zip(path, info) for info in opened.infolist() if not info.is_dir()]
-                _write(path, root, members, lambda member: opened.open(member.handle), progress)
-        else:
-            with tarfile.open(path) as tar:
-                members = [_from_tar(path, info) for info in tar if not info.isdir()]
-                _write(path, root, members, lambda member: tar.extractfile(member.handle), progress)
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, UnicodeError) as error:
+        with files.open_named(path) as raw:
+            if path.name.lower().endswith(".zip"):
+                with zipfile.ZipFile(raw) as opened:
+                    members = [_from_zip(path, info) for info in opened.infolist() if not info.is_dir()]
+                    _write(path, root, members, lambda member: opened.open(member.handle), progress)
+            else:
+                _unpack_tar(path, raw, root, progress)
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError) as error:
         raise SourceError(f"{path} is damaged: {error}. Get it again.") from None
-    except (RuntimeError, NotImplementedError) as error:  # a password, a method that zipfile lacks
-        raise SourceError(f"{path} can't be unpacked: {error}.") from None
+    except (RuntimeError, NotImplementedError) as error:  # a password, a method that zipfile lacks (Deflate64)
+        what = str(error).rstrip(".")
+        raise SourceError(f"{path} can't be unpacked here: {what}. Unpack it yourself and give the folder.") from None
     except OSError as error:
         raise SourceError(f"{path} can't be unpacked: {error}.") from None
+
+
+def _unpack_tar(path: Path, raw: IO[bytes], root: Path, progress: Progress | None) -> None:
+    """Headers may be compressed too, so what is read of them is counted before one is believed."""
+    plain: Any = gzip.GzipFile(fileobj=raw) if raw.read(2) == b"\x1f\x8b" else raw
+    raw.seek(0)
+    bounded = files.Bounded(plain, _MOST_HEADER, _MOST_HEADERS)
+    most = MOST_RATIO * path.stat().st_size + _SMALL
+    members = []
+    with tarfile.open(fileobj=bounded, mode="r:") as tar:  # type: ignore[call-overload]
+        for number, info in enumerate(tar):
+            if number >= MOST_FILES or bounded.tell() > most:
+                check_size(path, number, bounded.tell())
+            if not info.isdir():
+                members.append(_from_tar(path, info))
+        bounded.total = MOST_BYTES
+        _write(path, root, members, lambda member: tar.extractfile(member.handle), progress)
 
 
 def _from_zip(path: Path, info: zipfile.ZipInfo) -> _Member:

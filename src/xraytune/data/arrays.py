@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from xraytune import artifacts
-from xraytune.data import cache, parallel, reading
+from xraytune.data import cache, files, parallel, reading
 from xraytune.data.dataset import Dataset
 from xraytune.data.films import Films
 from xraytune.data.images import Images
@@ -135,7 +135,7 @@ class _Squarer:
     def _decoded(self, path: str, row: int) -> Image.Image:
         """The film of a row, decoded from its file."""
         try:
-            content = Path(path).read_bytes()
+            content = files.read_named(path, reading.MOST_BYTES)
         except OSError as error:
             raise DataError(f"{path} could be read a moment ago and can't be now: {error.strerror}.") from None
         if hashlib.sha256(content).digest() != self.digests[row].tobytes():

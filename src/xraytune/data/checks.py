@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytune.data import copies, dicom_levels
+from xraytune.data import cache, copies, dicom_levels, near_names, spelling
 from xraytune.data.dataset import Dataset
-from xraytune.data.inspection import Inspection
+from xraytune.data.inspection import MISSING, Inspection
 from xraytune.data.items import Item
-from xraytune.data.problems import Problem
+from xraytune.data.problems import Problem, some
+
+BLANK = 4
+"""Gray levels: radiographs span 50 and more."""
+
+_NEVER_PARTED = "the images of one patient, and equal files, are never parted"
+_ALIKE = 3  # files with one cause that are named one by one
 
 FEW_PATIENTS = 30
 """Patients of a class below which its figures are anecdotes: one patient is then 3 points of sensitivity or more."""
@@ -23,12 +31,54 @@ IMBALANCE = 4.0
 _GIVES_WAY = {"train": 0, "val": 1, "test": 2}  # a leak is cured on the side that comes first
 
 
-def damaged(inspection: Inspection) -> list[Problem]:
-    """Every file that can't be used as an image."""
-    return [
-        Problem("unreadable", inspection.keys[row], problem, files=(inspection.keys[row],))
-        for row, problem in sorted(inspection.problems.items())
-    ]
+def damaged(inspection: Inspection, root: Path) -> list[Problem]:
+    """The files that can't be used as images: one problem for each cause that many files share."""
+    causes: dict[str, list[int]] = defaultdict(list)
+    for row, problem in sorted(inspection.problems.items()):
+        causes[re.sub(r"\d+", "0", problem)].append(row)
+    problems = []
+    for rows in causes.values():
+        keys = [inspection.keys[row] for row in rows]
+        hint = near_names.hint(root, keys) if inspection.problems[rows[0]] == MISSING else ""
+        if len(rows) <= _ALIKE and not hint:
+            problems += [
+                Problem("unreadable", key, inspection.problems[row], files=(key,))
+                for key, row in zip(keys, rows, strict=True)
+            ]
+        else:
+            what = inspection.problems[rows[0]] + (f"; {hint}" if hint else "")
+            problems.append(Problem("unreadable", some(keys), what, files=tuple(keys)))
+    return sorted(problems, key=lambda problem: problem.where)
+
+
+def blank(items: Sequence[Item], rows: NDArray[np.int64], thumbnails: NDArray[np.uint8]) -> list[Problem]:
+    """Images without content: nine tenths of the 32 x 32 reduction lie within `BLANK` gray levels.
+
+    They are errors, since no class can be seen on them; a whole class of them is learned as "blank".
+
+    Args:
+        items: the images.
+        rows: of each in `thumbnails`.
+        thumbnails: `(n, 32, 32)`.
+    """
+    found = np.zeros(len(rows), np.bool_)
+    for part in cache.in_chunks(range(len(rows)), 4096):
+        small = thumbnails[rows[part]].reshape(len(part), -1)
+        ends = [small.shape[1] // 20, small.shape[1] - 1 - small.shape[1] // 20]
+        ordered = np.partition(small, ends, axis=1)
+        found[part] = ordered[:, ends[1]].astype(int) - ordered[:, ends[0]] < BLANK
+    keys = tuple(items[index].key for index in np.flatnonzero(found).tolist())
+    if not keys:
+        return []
+    what = f"blank: one gray, or nearly ({len(keys)} of {len(items)} images)"
+    whole = []
+    for name in ("label", "split"):
+        total = Counter(getattr(item, name) for item in items)
+        gone = Counter(getattr(items[index], name) for index in np.flatnonzero(found).tolist())
+        whole += [value for value, count in gone.items() if value and count == total[value]]
+    if whole:
+        what += f"; all images of {' and of '.join(sorted(whole))} are"
+    return [Problem("blank", some(keys, 3), what, files=keys)]
 
 
 def remarks(inspection: Inspection) -> list[Problem]:
@@ -115,6 +165,67 @@ def _patients_across(items: Sequence[Item], known: set[str]) -> list[Problem]:
     return problems
 
 
+def written_twice(classes: Sequence[str], items: Sequence[Item]) -> list[Problem]:
+    """Classes that differ only in how they are written (errors), and patients that probably are one (a warning)."""
+    problems = []
+    for group in spelling.alike(classes, spelling.class_key):
+        names = ", ".join(map(repr, group))
+        what = f"{names} differ only in case, spaces, number format or Unicode form: write them one way"
+        problems.append(Problem("class written two ways", group[0], what))
+    patients = {item.patient for item in items if item.patient}
+    if groups := spelling.alike(patients, spelling.patient_key):
+        splits: dict[str, set[str]] = defaultdict(set)
+        for item in items:
+            splits[item.patient].add(item.split)
+        across = [group for group in groups if len(set().union(*(splits[patient] for patient in group))) > 1]
+        example = " and ".join(map(repr, (across or groups)[0][:3]))
+        side = f", {len(across)} of them in two splits (a leak, if each is one patient)" if across else ""
+        what = (
+            f"{len(groups)} patients are written two ways, e.g. {example}{side}: they are taken for different "
+            "patients. Write each patient one way"
+        )
+        problems.append(Problem("patient written two ways", "patients", what, warning=True))
+    return problems
+
+
+def without_images(dataset: Dataset, items: Sequence[Item], quarantined: int) -> list[Problem]:
+    """Splits without an image, or without an image of a class: nothing could be chosen or measured there.
+
+    Args:
+        dataset: as it was split.
+        items: its images, as the source says it of them.
+        quarantined: how many files were left out.
+    """
+    images, problems = dataset.images, []
+    given = {item.split for item in items if item.split}
+    for split, name in (("train", "training"), ("val", "validation"), ("test", "test")):
+        counts = np.bincount(images.labels[images.splits == split], minlength=len(dataset.classes))
+        empty = np.flatnonzero(counts == 0).tolist()
+        if not empty:
+            continue
+        first = empty[0]
+        mine = images.labels == first
+        people = len(set(images.patients[mine]))
+        which = "has no image" if not counts.any() else f"has no image of {some([dataset.classes[at] for at in empty])}"
+        count = int(mine.sum())
+        reason = f"{dataset.classes[first]} has {count} {'image' if count == 1 else 'images'}"
+        if dataset.grouped_by == "patient":
+            reason += f" of {people} {'patient' if people == 1 else 'patients'}"
+        elif people != count:
+            reason += f" of {people} different contents"
+        if dataset.grouped_by == "patient" and len(set(images.patients)) == 1:
+            reason = "all images are of one patient"
+        if split in given:
+            why = f"{reason}, none of them in this split as the source has it"
+        else:
+            unit = "patients" if dataset.grouped_by == "patient" else "different images"
+            why = f"{reason}. Each class needs at least 3 {unit}, one in each split, since {_NEVER_PARTED}"
+        if quarantined:
+            why += f" ({quarantined} bad files were left out)"
+        problems.append(Problem("empty split", name, f"{which}: {why}"))
+    return problems
+
+
 def emptied(before: Sequence[Item], after: Sequence[Item]) -> list[Problem]:
     """Classes that have no image left once bad files are out."""
     return [
@@ -123,11 +234,12 @@ def emptied(before: Sequence[Item], after: Sequence[Item]) -> list[Problem]:
     ]
 
 
-def one_class(classes: Sequence[str], name: str) -> list[Problem]:
-    """A data set needs two classes."""
+def one_class(classes: Sequence[str], name: str, hint: str) -> list[Problem]:
+    """A data set needs two classes; `hint` says what the source may be instead."""
     if len(classes) >= 2:
         return []
     what = f"has one class, {classes[0]}: a second one is needed" if classes else "has no class"
+    what += f"; {hint}" if hint else ""
     return [Problem("one class", name, what)]
 
 

@@ -1,16 +1,21 @@
-"""The layout of a folder of class folders, Kaggle's (`train/ val/ test/`) or flat.
+"""The layout of a folder of class folders: `train/ val/ test/` with one folder a class, or class folders alone.
 
-Only names are looked at here; files are opened by inspection.
+Only names and, where a name does not say that a file is an image, first bytes are looked at here; files are read by
+inspection. What many files have in common is one problem.
 """
 
 from __future__ import annotations
 
 import os
+import re
+from collections import defaultdict
 from pathlib import Path
 
-from xraytune.data.dicom_file import HEAD, is_dicom
+from xraytune.data import image_files
+from xraytune.data.files import NotRegularError
+from xraytune.data.image_files import Sort
 from xraytune.data.items import MARKER, Item, Listing
-from xraytune.data.problems import Problem
+from xraytune.data.problems import Problem, some
 
 SPLITS = {
     "train": "train", "training": "train",
@@ -19,21 +24,17 @@ SPLITS = {
 }  # fmt: skip
 """Folder names that are splits."""
 
-SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".pgm", ".ppm", ".dcm", ".dicom"})
-"""Files that are read as images."""
-
-FOREIGN = frozenset(
-    {
-        ".avif", ".bmp", ".gif", ".gz", ".heic", ".heif", ".j2k", ".jp2", ".jxl", ".mha", ".mhd", ".nii", ".nrrd",
-        ".svg", ".tif", ".tiff", ".webp",
-    }
-)  # fmt: skip
-"""Image files that are not read: said, never silently left out (`.gz`: of NIfTI)."""
-
 _LITTER = frozenset({"__macosx", ".ds_store", "thumbs.db", "desktop.ini", ".git", ".ipynb_checkpoints", "@eadir"})
+_NEARLY_SPLIT = re.compile(
+    r"(train|training|val|valid|validation|test|testing)[ _-]*(set|data|images?|imgs?|split)?s?\d*$"
+)
+_IMAGES = frozenset({"images", "image", "imgs", "img"})
+_MASKS = frozenset({"masks", "mask", "lung masks", "lung_masks", "segmentations"})
+_TABLES = (".csv", ".tsv", ".xlsx", ".xls")
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar", ".tar.bz2", ".tar.xz")
 
 
-def read_layout(root: Path) -> Listing:
+def read_layout(root: Path, name: str | None = None) -> Listing:
     """List the images of a folder with their classes and splits.
 
     A folder that holds nothing but one other folder is looked through, as archives have them. Beside `train`, folders
@@ -41,40 +42,75 @@ def read_layout(root: Path) -> Listing:
 
     Args:
         root: the data set's folder.
+        name: what messages call it; its path by default.
 
     Returns:
         The items sorted by key, with what is wrong with the layout.
     """
+    name = name or str(root)
     root, litter = _descend(root)
     listing = Listing(root, demonstration=(root / MARKER).exists(), litter=litter)
-    folders, files = _entries(root, listing, "")
-    splits = {name: SPLITS[name.lower()] for name in folders if name.lower() in SPLITS}
-    if "train" in splits.values():
-        for name in sorted(set(folders) - set(splits)):
-            listing.warn("skipped", f"{name}/", "is no split folder (train, val, test): left out")
-        for name, split in sorted(splits.items(), key=lambda pair: (pair[1] != "train", pair)):
-            _read_classes(listing, root / name, f"{name}/", split)
+    reader = _Reader(listing, name)
+    folders, files = reader.entries("")
+    if listing.problems and not folders and not files:
+        return listing  # it can't be listed, which was said
+    splits = {folder: SPLITS[folder.lower()] for folder in folders if folder.lower() in SPLITS}
+    nearly = [f for f in folders if f.lower() not in SPLITS and _NEARLY_SPLIT.match(f.lower())]
+    listing.hint = _hint(folders, files, name)
+    if twice := {split for split in splits.values() if list(splits.values()).count(split) > 1}:
+        what = f"several folders are the same split ({', '.join(sorted(twice))}): put them together or take one out"
+        listing.error("split name", some([f"{folder}/" for folder in splits if splits[folder] in twice], 3), what)
+    for folder in nearly:
+        split = SPLITS[_NEARLY_SPLIT.match(folder.lower())[1]]  # type: ignore[index]
+        also = f"; {listing.hint}" if listing.hint else ""
+        listing.error("split name", f"{folder}/", f"looks like a split: rename it to {split}{also}")
+    if nearly and "train" not in splits.values():
+        pass  # what else is there can't be told
+    elif "train" in splits.values():
+        reader.left_out([f"{folder}/" for folder in sorted(set(folders) - set(splits) - set(nearly))])
+        for folder, split in sorted(splits.items(), key=lambda pair: (pair[1] != "train", pair)):
+            reader.split(folder, split)
     elif splits:
-        listing.error("no training set", root.name, f"has {', '.join(sorted(splits))} but no `train` folder")
+        listing.error("no training set", name, f"has {', '.join(sorted(splits))} but no `train` folder")
+    elif not folders:
+        what = "has no class folders: put the images of each class in one"
+        listing.error("no classes", name, f"{what}{'; ' + listing.hint if listing.hint else ''}")
     else:
-        _read_classes(listing, root, "", "", folders)
-    _report_files(listing, "", files)
+        reader.classes("", "", folders)
+    reader.beside_classes("", files, "images outside any class folder: move them into one")
+    reader.report()
     _compare_classes(listing)
     listing.items.sort(key=lambda item: item.key)
     return listing
+
+
+def _hint(folders: list[str], files: list[str], name: str) -> str:
+    """What a folder without two classes may be instead."""
+    if archives := sorted(f for f in files if f.lower().endswith(_ARCHIVES)):
+        more = f" and {len(archives) - 1} more archives" if len(archives) > 1 else ""
+        return f"{Path(name).name} holds {archives[0]}{more}: unpack it and give that as DATA"
+    if folders and (tables := sorted(f for f in files if f.lower().endswith(_TABLES))):
+        return (
+            f"the classes may stand in the table {tables[0]} beside {folders[0]}/: make a manifest of it (a .csv with "
+            f"the columns path,label) and give that as DATA"
+        )
+    return ""
 
 
 def _descend(root: Path) -> tuple[Path, list[str]]:
     """The folder itself, or the only one in it, as archives wrap them (at most three deep); litter beside that one."""
     litter: list[str] = []
     for _ in range(3):
-        entries = list(root.iterdir())
-        inner = [e for e in entries if not _is_litter(e.name)]
-        names = {e.name.lower() for e in inner}
-        if len(inner) != 1 or not inner[0].is_dir() or names & set(SPLITS):
-            break
-        if not any(e.is_dir() for e in inner[0].iterdir()):
-            break  # one class folder with its images: the message should say so
+        try:
+            entries = list(root.iterdir())
+            inner = [e for e in entries if not _is_litter(e.name)]
+            names = {e.name.lower() for e in inner}
+            if len(inner) != 1 or not inner[0].is_dir() or names & set(SPLITS):
+                break
+            if not any(e.is_dir() or e.name.lower().endswith(_ARCHIVES) for e in inner[0].iterdir()):
+                break  # one class folder with its images: the message should say so
+        except OSError:
+            break  # said when it is listed
         litter += sorted(_shown(e.name) for e in entries if e != inner[0])
         root = inner[0]
     return root, litter
@@ -84,66 +120,152 @@ def _is_litter(name: str) -> bool:
     return name.lower() in _LITTER or name.startswith(".")
 
 
-def _entries(folder: Path, listing: Listing, prefix: str) -> tuple[list[str], list[str]]:
-    """Names of folders and files, litter left out and said."""
-    folders, files = [], []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if _is_litter(entry.name):
-                listing.litter.append(prefix + _shown(entry.name))
-            elif _shown(entry.name) != entry.name:
-                listing.error("name", prefix + _shown(entry.name), "its name is no UTF-8: rename it")
-            elif entry.is_dir():
-                folders.append(entry.name)
-            else:
-                files.append(entry.name)
-    return sorted(folders), files
-
-
 def _shown(name: str) -> str:
     """A name as it can be printed: bytes that are no UTF-8 replaced."""
     return name.encode(errors="surrogateescape").decode(errors="replace")
 
 
-def _read_classes(listing: Listing, folder: Path, prefix: str, split: str, names: list[str] | None = None) -> None:
-    """Add every image of every class folder below `folder`."""
-    if names is None:
-        names, files = _entries(folder, listing, prefix)
-        _report_files(listing, prefix, files)
-    if not names:
-        listing.error("no classes", prefix or str(folder), "has no class folders: put the images of each class in one")
-    for name in names:
-        inner, files = _entries(folder / name, listing, f"{prefix}{name}/")
-        keys = []
-        for file in files:
-            suffix = os.path.splitext(file)[1].lower()  # noqa: PTH122 - a Path a file costs 50,000 files a second
-            if suffix in SUFFIXES or (not suffix and _is_dicom(folder / name / file)):
-                keys.append(f"{prefix}{name}/{file}")
-            elif suffix in FOREIGN:
-                key = f"{prefix}{name}/{file}"
-                listing.problems.append(
-                    Problem("format", key, f"{suffix} images are not read: save it as PNG", files=(key,))
-                )
-            else:
-                listing.warn("skipped", f"{prefix}{name}/{file}", "is no image: left out")
-        for stray in inner:
-            listing.error(
-                "stray folder",
-                f"{prefix}{name}/{stray}/",
-                "lies inside a class folder: move its images up or take it out",
+class _Reader:
+    """Fills a listing; what is alike is collected and said once, by `report`."""
+
+    def __init__(self, listing: Listing, name: str) -> None:
+        self._listing, self._name = listing, name
+        self._left_out: dict[str, list[str]] = defaultdict(list)  # kind → names
+        self._foreign: dict[str, list[str]] = defaultdict(list)
+        self._stray: list[str] = []
+        self._masks: list[str] = []
+
+    def entries(self, prefix: str) -> tuple[list[str], list[str]]:
+        """Names of folders and files in a folder of the data set; litter is left out, what can't be listed is said."""
+        listing, folders, files = self._listing, list[str](), list[str]()
+        try:
+            with os.scandir(listing.root / prefix) as found:
+                for entry in found:
+                    if _is_litter(entry.name):
+                        listing.litter.append(prefix + _shown(entry.name))
+                    elif _shown(entry.name) != entry.name:
+                        listing.error("name", prefix + _shown(entry.name), "its name is no UTF-8: rename it")
+                    elif _is_folder(entry):
+                        folders.append(entry.name)
+                    else:
+                        files.append(entry.name)
+        except OSError as error:
+            listing.error("unreadable", prefix or self._name, f"may not be read: {error.strerror}")
+        return sorted(folders), files
+
+    def split(self, folder: str, split: str) -> None:
+        """Add the classes of a split's folder."""
+        prefix, before = f"{folder}/", len(self._listing.problems)
+        names, files = self.entries(prefix)
+        if len(self._listing.problems) > before and not names and not files:
+            return  # it can't be listed, which was said
+        again = [name for name in names if SPLITS.get(name.lower()) == split]
+        if again and len(names) == len(again):
+            what = f"holds another folder {again[0]}/: move its class folders one up, into {prefix}"
+            self._listing.error("nested split", prefix, what)
+        elif not names and files and split == "test":
+            what = (
+                "has images without class folders. Images without a class are no test set: leave this folder out (a "
+                "test set is then split off the training images), and classify them with search.predict"
             )
-        if not keys and not inner:
-            listing.error("empty class", f"{prefix}{name}/", "has no image: add some or remove the folder")
-        listing.items += [Item(key, name, split) for key in keys]
-        listing.folders.setdefault(split, set()).add(name)
+            self._listing.error("no class", prefix, what)
+        elif not names:
+            self._listing.error("no classes", prefix, "has no class folders: put the images of each class in one")
+            self._listing.folders.setdefault(split, set())
+        else:
+            self.beside_classes(prefix, files, "images outside any class folder: move them into one")
+            self.classes(prefix, split, names)
+
+    def classes(self, prefix: str, split: str, names: list[str]) -> None:
+        """Add every image of every class folder."""
+        for name in names:
+            self._class(prefix, split, name)
+            self._listing.folders.setdefault(split, set()).add(name)
+
+    def _class(self, prefix: str, split: str, name: str) -> None:
+        inner, files = self.entries(below := f"{prefix}{name}/")
+        holders = [i for i in inner if i.lower() in _IMAGES]
+        masks = [i for i in inner if i.lower() in _MASKS]
+        keys = self._images(below, files)
+        if len(holders) == 1 and not keys:  # CLASS/images and CLASS/masks, as Kaggle's COVID-19 Radiography Database
+            below += f"{holders[0]}/"
+            deeper, files = self.entries(below)
+            keys = self._images(below, files)
+            self._masks += [f"{prefix}{name}/{mask}/" for mask in masks]
+            self._stray += [f"{below}{stray}/" for stray in deeper]
+            inner = [i for i in inner if i not in holders and i not in masks]
+        self._stray += [f"{prefix}{name}/{stray}/" for stray in inner]
+        if not keys and not inner and not any(p.where == below for p in self._listing.problems):
+            self._listing.error("empty class", f"{prefix}{name}/", "has no image: add some or remove the folder")
+        self._listing.items += [Item(key, name, split) for key in keys]
+
+    def _images(self, prefix: str, files: list[str]) -> list[str]:
+        """The keys of those that are images; the others are remembered for `report`."""
+        keys, root = [], f"{self._listing.root}/{prefix}"
+        for file in files:
+            try:
+                sort, kind = image_files.judge(root + file)
+            except OSError as error:
+                if isinstance(error, NotRegularError):
+                    sort, kind = Sort.OTHER, "no regular file"
+                else:
+                    sort, kind = Sort.IMAGE, ""  # why it can't be opened is said when it is read
+            if sort is Sort.IMAGE:
+                keys.append(prefix + file)
+            elif sort is Sort.FOREIGN:
+                self._foreign[kind].append(prefix + file)
+            else:
+                self._left_out[kind].append(prefix + file)
+        return keys
+
+    def beside_classes(self, prefix: str, files: list[str], what: str) -> None:
+        """Images beside class folders have no class; other files are of no concern (a README, a licence)."""
+        images, broken = [], []
+        for file in sorted(files):
+            try:
+                if image_files.judge(self._listing.root / prefix / file).sort is not Sort.OTHER:
+                    images.append(prefix + file)
+            except NotRegularError:
+                pass
+            except OSError as error:
+                broken.append((prefix + file, f"can't be opened: {error.strerror}"))
+        if images:
+            self._listing.error("no class", some(images), what)
+        for where, why in broken:  # a class folder that is a link to nowhere, or to itself
+            self._listing.error("unreadable", where, why)
+
+    def left_out(self, folders: list[str]) -> None:
+        """Folders beside the splits."""
+        if folders:
+            self._listing.warn("skipped", some(folders), "no split folder (train, val, test): left out")
+
+    def report(self) -> None:
+        """Say what was collected, one problem for what is alike."""
+        listing = self._listing
+        for kind, names in sorted(self._foreign.items()):
+            keys = tuple(sorted(names))
+            suffix = kind.removeprefix("a ").removesuffix(" image") if kind.startswith("a .") else ""
+            what = f"{suffix} images are not read: save it as PNG" if suffix else f"{kind} is not read: save it as PNG"
+            listing.problems.append(Problem("format", some(keys), what, files=keys))
+        if self._left_out:
+            names = sorted(name for found in self._left_out.values() for name in found)
+            kinds = image_files.counted(kind for kind, found in self._left_out.items() for _ in found)
+            what = f"no image: left out. By content: {kinds}"
+            listing.warn("skipped", some(names), what)
+        if self._masks:
+            listing.warn("skipped", some(sorted(self._masks)), "masks, no radiographs: left out")
+        if self._stray:
+            what = "lies inside a class folder: move its images up or take it out"
+            what += f"; {listing.hint}" if listing.hint else "; or name the images and their classes in a manifest"
+            listing.error("stray folder", some(sorted(self._stray)), what)
 
 
-def _report_files(listing: Listing, prefix: str, files: list[str]) -> None:
-    """Images beside class folders have no class; other files are of no concern (a README, a licence)."""
-    images = sorted(f for f in files if os.path.splitext(f)[1].lower() in SUFFIXES)  # noqa: PTH122
-    if images:
-        more = f" and {len(images) - 1} more" if len(images) > 1 else ""
-        listing.error("no class", prefix + images[0] + more, "images outside any class folder: move them into one")
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder or a link to one; what can't be told (a link to itself) is taken for a file and read."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _compare_classes(listing: Listing) -> None:
@@ -153,19 +275,15 @@ def _compare_classes(listing: Listing) -> None:
         if split not in listing.folders or not train:
             continue
         here = listing.folders[split]
-        for name in sorted(here - train):
-            listing.error(
-                "class names differ", f"{split}/{name}", f"is no class of train (which has {', '.join(sorted(train))})"
+        if not here:
+            continue  # it has no class folders, which was said
+        if extra := sorted(here - train):
+            what = f"is no class of train (which has {', '.join(sorted(train))})"
+            listing.error("class names differ", some([f"{split}/{name}" for name in extra]), what)
+        if missing := sorted(train - here):
+            first = missing[0]
+            also = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+            message = (
+                f"train has a class {first}{also}, {split} has none: add the folder {split}/{first} with its images"
             )
-        for name in sorted(train - here):
-            message = f"train has a class {name}, {split} has none: add the folder {split}/{name} with its images"
             listing.error("class names differ", f"{split}/", message)
-
-
-def _is_dicom(path: Path) -> bool:
-    """Whether a file without a suffix carries DICOM's mark."""
-    try:
-        with path.open("rb") as file:
-            return is_dicom(file.read(HEAD))
-    except OSError:
-        return False

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytune import artifacts
-from xraytune.data import cache, identity, parallel, phash, reading
+from xraytune.data import cache, files, identity, parallel, phash, reading
 from xraytune.data.films import PLACE, Films, Stat, stamp, stat_of
 from xraytune.data.problems import Progress
 from xraytune.data.reading import Look, Reading
@@ -46,11 +46,12 @@ ROW = np.dtype(
 )
 """What is kept of a file: 137 bytes, where Python objects would take a thousand."""
 
-_LAYOUT = 7  # of the kept table; raised when what is measured changes
+_LAYOUT = 9  # of the kept table; raised when what is measured changes
 _KEPT = ("rows", "thumbnails")  # arrays beside the table
 _RACY_NS = 2_000_000_000
-_MOST_BYTES = 256 << 20  # a film of 50 megapixels at 16 bit, uncompressed, is 100 MB
 _NEVER: Stat = (0, 0, 0, 0)
+MISSING = "the file does not exist"
+"""The problem of a file that is not there."""
 
 
 @dataclass(frozen=True)
@@ -192,14 +193,13 @@ class _Reader:
 def _read(path: str) -> tuple[Stat, Reading, Look | None]:
     """One file's kernel record before it was read, reading and film."""
     try:
-        with open(path, "rb") as file:  # noqa: PTH123
+        with files.open_named(path) as file:
             found = os.fstat(file.fileno())
-            if found.st_size > _MOST_BYTES:
-                problem = f"{found.st_size >> 20} MB, more than any radiograph ({_MOST_BYTES >> 20} MB)"
-                return _NEVER, Reading(size=found.st_size, problem=problem), None
-            content = file.read()
+            content = files.read_open(file, reading.MOST_BYTES)
     except FileNotFoundError:
-        return _NEVER, Reading(problem="the file does not exist"), None
+        return _NEVER, Reading(problem=MISSING), None
+    except files.TooLargeError as error:
+        return _NEVER, Reading(problem=f"{error.strerror}: no radiograph"), None
     except OSError as error:
         return _NEVER, Reading(problem=f"can't be opened: {error.strerror}"), None
     return stamp(found), *reading.measured(content)

@@ -50,6 +50,9 @@ class Listing:
     columns: dict[str, dict[str, str]] = field(default_factory=dict)
     """What else a manifest says of its images, by the column's name: key → value. Only to evaluate by."""
 
+    hint: str = ""
+    """What the source may be instead, for the message that it has no two classes."""
+
     patients_known: bool = False
     """Whether the source itself says who the patients are."""
 

@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
+from xraytune.data import csv_table, spelling
+from xraytune.data.csv_table import Table
 from xraytune.data.folder import SPLITS
 from xraytune.data.items import Item, Listing
-from xraytune.data.problems import Progress
-from xraytune.errors import SourceError
-
-if TYPE_CHECKING:
-    import pandas as pd
+from xraytune.data.problems import Problem, Progress
 
 _NEEDED = ("path", "label")
 _KNOWN = (*_NEEDED, "patient", "split", "group")
+_UNCERTAIN = frozenset({"-1", "-1.0"})
+
+
+@dataclass
+class _Counts:
+    """What was noticed while the rows were read."""
+
+    causes: dict[str, list[tuple[int, str]]] = field(default_factory=lambda: defaultdict(list))
+    """What is wrong → the lines in which it is, with the key of the image where there is one."""
+
+    repeated: int = 0
+    """Rows that are there twice, word for word."""
+
+    unknown: int = 0
+    """Patients that are `nan`, `unknown` or the like."""
+
+    floats: int = 0
+    """Patients written as 12.0."""
 
 
 def open_manifest(path: Path, progress: Progress | None = None) -> Listing:
     """List the images that a manifest names; paths are relative to its folder.
+
+    Cells are separated by commas, semicolons, tabs or `|` (a first line `sep=;` says so itself), in UTF-8 or in UTF-16.
 
     Args:
         path: the `.csv` file.
@@ -27,61 +46,95 @@ def open_manifest(path: Path, progress: Progress | None = None) -> Listing:
     Raises:
         SourceError: it can't be parsed, or a column or the rows are missing.
     """
-    import pandas as pd
-
-    try:
-        # the round trip through str keeps patient 007 from becoming 7, and a class NA from becoming missing
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True, encoding="utf-8-sig")
-    except (ValueError, OSError) as error:
-        raise SourceError(f"{path} can't be read as CSV: {str(error).strip()}.") from None
-    frame.columns = [str(name).strip().lower() for name in frame.columns]
-    twice = frame.columns[frame.columns.duplicated()]
-    if len(twice):
-        raise SourceError(f"{path} has two columns {twice[0]!r} (case and spaces don't count). Rename one.")
-    missing = [name for name in _NEEDED if name not in frame.columns]
-    if missing:
-        raise SourceError(
-            f"{path} has no column {' and no column '.join(missing)}; it has {', '.join(frame.columns)}. "
-            "A manifest needs path,label and may have patient,split,group and columns of your own."
-        )
-    if frame.empty:
-        raise SourceError(f"{path} names no images.")
-    listing = Listing(path.parent)
-    columns = {name: frame[name].str.strip().tolist() if name in frame else [""] * len(frame) for name in _KNOWN}
-    seen: dict[str, int] = {}
-    for line, (file, label, patient, split, group) in enumerate(zip(*columns.values(), strict=True), start=2):
-        where = f"{path.name}, line {line}"
-        key = PurePosixPath(file.replace("\\", "/")).as_posix() if file else ""
-        if not file or not label:
-            listing.error("manifest", where, f"has no {'path' if not file else 'label'}")
-        elif split and split.lower() not in SPLITS:
-            listing.error("manifest", where, f"split {split!r} is none of train, val, test")
-        elif key in seen:
-            listing.error("manifest", where, f"names {key} again (line {seen[key]})")
-        else:
-            seen[key] = line
-            listing.items.append(Item(key, label, SPLITS[split.lower()] if split else "", patient, group))
+    table = csv_table.read_table(path, _NEEDED)
+    listing, counts = Listing(path.parent), _Counts()
+    seen = _read_rows(listing, table, counts)
+    _report_rows(listing, table, counts)
+    _check_labels(listing, table)
     _check_splits(listing)
     named = sum(bool(item.patient) for item in listing.items)
     listing.patients_known = named > 0
-    if 0 < named < len(listing.items):
-        listing.warn(
-            "no patient", path.name, f"{len(listing.items) - named} images have no patient: each is taken alone"
-        )
+    if 0 < named < len(listing.items) or counts.unknown:
+        what = f"{len(listing.items) - named} images have no patient"
+        what += f" ({counts.unknown} of them say so: nan, unknown and the like)" if counts.unknown else ""
+        listing.warn("no patient", path.name, f"{what}: each is taken alone")
+    if counts.floats:
+        listing.notes.append(f"{counts.floats} patients are written as 12.0 in {path.name}: taken for 12.")
     for item in listing.items:
         listing.folders.setdefault(item.split or "train", set()).add(item.label)
-    _keep_columns(listing, frame, seen)
+    _keep_columns(listing, table, seen)
     listing.items.sort(key=lambda item: item.key)
     return listing
 
 
-def _keep_columns(listing: Listing, frame: pd.DataFrame, lines: dict[str, int]) -> None:
+def _read_rows(listing: Listing, table: Table, counts: _Counts) -> dict[str, int]:
+    """Add the images; the number of each one's row, by its key."""
+    place = [table.columns.index(name) if name in table.columns else None for name in _KNOWN]
+    seen: dict[str, int] = {}
+    for number, (line, row) in enumerate(table.rows):
+        file, label, patient, split, group = ["" if at is None else row[at] for at in place]
+        key = PurePosixPath(file.replace("\\", "/")).as_posix() if file else ""
+        if not file or not label:
+            counts.causes[f"has no {'label' if file else 'path'}"].append((line, ""))
+        elif "\0" in file:
+            counts.causes["its path holds a zero byte"].append((line, ""))
+        elif split and split.lower() not in SPLITS:
+            counts.causes[f"split {split!r} is none of train, val, test"].append((line, ""))
+        elif key in seen and row == table.rows[seen[key]][1]:
+            counts.repeated += 1
+        elif key in seen:
+            counts.causes["names {} again, with other values"].append((line, key))
+        else:
+            seen[key] = number
+            whom = spelling.patient(patient)
+            counts.unknown += bool(patient and not whom)
+            counts.floats += bool(whom and whom != patient)
+            listing.items.append(Item(key, label, SPLITS[split.lower()] if split else "", whom, group))
+    return seen
+
+
+def _report_rows(listing: Listing, table: Table, counts: _Counts) -> None:
+    """Say what is wrong with rows, one problem for all rows that have it; quarantine leaves them out."""
+    for what, found in counts.causes.items():
+        line, key = found[0]
+        lines = tuple(f"{table.name}, line {line}" for line, _ in found)
+        clean = what.format(key) if key else what
+        if key:  # two rows contradict each other: neither is right for certain
+            lines = tuple(key for _, key in found)
+        where = f"{table.name}, line {line}" + (f" and {len(found) - 1:,} more lines" if len(found) > 1 else "")
+        listing.problems.append(Problem("manifest", where, clean, files=lines))
+    if counts.repeated:
+        what = f"{counts.repeated} rows are there twice, word for word: each image is taken once"
+        listing.warn("copies", table.name, what)
+
+
+def _check_labels(listing: Listing, table: Table) -> None:
+    """One label an image, and none that means that nobody knows."""
+    labels = {item.label for item in listing.items}
+    if several := spelling.several_labels(labels):
+        hit = set(several)
+        count = sum(item.label in hit for item in listing.items)
+        what = (
+            f"{count} images have several labels in one cell, e.g. {several[0]!r}: each combination would be a class "
+            "of its own. Write one label per image (for example the finding that you want to detect, or 'other')"
+        )
+        listing.error("several labels", table.name, what)
+    if labels & _UNCERTAIN and labels - _UNCERTAIN <= {"0", "1", "0.0", "1.0"}:
+        count = sum(item.label in _UNCERTAIN for item in listing.items)
+        what = (
+            f"{count} images have the label -1, which CheXpert's tables use for uncertain: it would be a class of "
+            "its own. Write 0 or 1, or take these rows out"
+        )
+        listing.error("uncertain label", table.name, what)
+
+
+def _keep_columns(listing: Listing, table: Table, rows: dict[str, int]) -> None:
     """Columns that mean nothing to us are subgroups of the evaluation (a hospital, a machine, an age)."""
-    for name in frame.columns:
+    for at, name in enumerate(table.columns):
         if name and name not in _KNOWN and not name.startswith("unnamed:"):
-            values = frame[name].str.strip().tolist()
+            values = [row[at] for _, row in table.rows]
             one = {value: value for value in values}  # equal values are one object in memory
-            listing.columns[name] = {item.key: one[values[lines[item.key] - 2]] for item in listing.items}
+            listing.columns[name] = {item.key: one[values[rows[item.key]]] for item in listing.items}
 
 
 def _check_splits(listing: Listing) -> None:
@@ -100,6 +153,7 @@ def _check_splits(listing: Listing) -> None:
         listing.error("manifest", "split", "no image is in train")
         return
     for split in sorted(splits - {"train"}):
-        for name in sorted(classes["train"] ^ classes[split]):
-            where, other = ("train", split) if name in classes["train"] else (split, "train")
-            listing.error("class names differ", f"{other}", f"has no image of {name}, {where} has")
+        for where, other in (("train", split), (split, "train")):
+            if missing := sorted(classes[where] - classes[other]):
+                more = f" and {len(missing) - 1} more classes" if len(missing) > 1 else ""
+                listing.error("class names differ", other, f"has no image of {missing[0]}{more}, {where} has")

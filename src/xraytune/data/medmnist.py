@@ -22,7 +22,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from xraytune import artifacts
-from xraytune.data import archives, cache, folder
+from xraytune.data import archives, cache, files, folder
 from xraytune.data.items import Listing
 from xraytune.data.problems import Progress
 from xraytune.errors import DataError, SourceError
@@ -39,6 +39,7 @@ MD5 = {
 NAME = "pneumoniamnist"
 CLASSES = {0: "normal", 1: "pneumonia"}
 _SPLITS = ("train", "val", "test")
+_MOST_HEADER = 1 << 16  # bytes
 _TIMEOUT = 30  # seconds without a byte
 
 
@@ -66,18 +67,18 @@ def open_arrays(path: Path, progress: Progress | None = None) -> Listing:
     Raises:
         SourceError: it is damaged, or not in MedMNIST's layout.
     """
-    root = cache.folder("unpacked") / f"{path.stem[:60]}-{artifacts.sha256(path)[:16]}"
+    root = archives.unpacked(path)
     if not root.exists():
         with cache.lock(root.with_name(root.name + ".lock")):
             if not root.exists():
                 try:
-                    with zipfile.ZipFile(path) as arrays:
+                    with files.open_named(path) as raw, zipfile.ZipFile(raw) as arrays:
                         _write(path, arrays, root, progress)
                 except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
                     raise SourceError(f"{path} is no .npz file of images: {error}.") from None
                 except (RuntimeError, OSError) as error:  # a password, a method that zipfile lacks; a full disk
                     raise SourceError(f"{path} can't be unpacked: {error}.") from None
-    return folder.read_layout(root)
+    return folder.read_layout(root, path.name)
 
 
 class _Head(NamedTuple):
@@ -88,8 +89,9 @@ class _Head(NamedTuple):
     dtype: np.dtype[Any]
 
 
-def _head(file: IO[bytes]) -> _Head:
-    """The header of an array; what follows in the file are its elements."""
+def _head(opened: IO[bytes]) -> _Head:
+    """The header of an array; what follows in the file are its elements. A header that claims megabytes is refused."""
+    file: Any = files.Bounded(opened, _MOST_HEADER, _MOST_HEADER)
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     version = np.lib.format.read_magic(file)
     if version not in readers:

@@ -7,31 +7,30 @@ can't be decoded to its last pixel raises `Unreadable`, whose message is for a p
 from __future__ import annotations
 
 import hashlib
-import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import PIL
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from xraytune.data import dicom, identity, jpeg
+from xraytune.data import dicom, files, identity, jpeg, raster, spelling
 from xraytune.data.dicom_file import DicomError, is_dicom
-
-FORMATS = ("JPEG", "PNG", "PPM")
-"""What Pillow may decode here; a JPEG that carries further pictures (MPO) counts as one."""
 
 DECODERS = f"Pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}, {dicom.decoders()}"
 """What decodes: another version may give other gray levels, so what is kept of them is kept under these names."""
 
 MOST_PIXELS = 50_000_000
 """Larger than any radiograph (a 43 x 43 cm film at 0.1 mm has 18.5 million pixels); guards the memory."""
+
+MOST_BYTES = 256 << 20
+"""Of a file: an image of 50 megapixels at 16 bit, uncompressed, is 100 MB."""
 
 FITS = ("crop", "pad", "squash")
 """How a film becomes a square: its centre on the shorter edge, black borders on the longer, or aspect given up."""
@@ -50,7 +49,6 @@ FEATURES = ("mean", "spread", "border_black", "gradient_ratio", "sharpness", "co
 _BUCKET = (
     256  # smallest shorter edge that JPEGs are decoded at; one scale for all sizes below keeps arrays reproducible
 )
-_ORIENTATION = 0x0112  # the EXIF tag
 Pixels = NDArray[np.uint8]
 
 
@@ -138,29 +136,13 @@ def decode(content: bytes, channels: int = 1, least: int = _BUCKET) -> Film:
         except DicomError as error:
             raise Unreadable(str(error)) from None
         image = Image.fromarray(found.pixels)
-        return Film(_colour(image, channels), image.width, image.height, "DICOM", found.patient, found.remark)
+        colour = raster.as_colour(image, channels)
+        return Film(colour, image.width, image.height, "DICOM", found.patient, found.remark)
     try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
-        width, height = image.size
-        mode = image.mode
-        if width * height > MOST_PIXELS:
-            raise Unreadable(f"{width} x {height} pixels, more than {MOST_PIXELS // 1_000_000} million")
-        if min(width, height) < 8:
-            raise Unreadable(f"{width} x {height} pixels: too small to be a film")
-        if mode in {"L", "RGB", "YCbCr"}:  # what libjpeg can turn into gray by itself
-            image.draft("L" if channels == 1 else "RGB", (least, least))
-        image.load()
-        if "exif" in image.info and image.getexif().get(_ORIENTATION, 1) != 1:
-            turned = image.getexif()[_ORIENTATION] >= 5
-            width, height = (height, width) if turned else (width, height)
-            image = ImageOps.exif_transpose(image)
-        return Film(_colour(image, channels), width, height, mode)
-    except Unreadable:
-        raise
-    except Image.DecompressionBombError:
-        raise Unreadable(f"more than {MOST_PIXELS // 1_000_000} million pixels") from None
-    except Exception as error:  # Pillow's plugins raise OSError, SyntaxError, ValueError, struct.error, IndexError …
-        raise Unreadable(_why(content, error)) from None
+        image, width, height, mode = raster.decode(content, channels, least, MOST_PIXELS)
+    except raster.UndecodableError as error:
+        raise Unreadable(str(error)) from None
+    return Film(image, width, height, mode)
 
 
 class Look(NamedTuple):
@@ -187,7 +169,7 @@ def measured(content: bytes) -> tuple[Reading, Look | None]:
     copy = film.image.resize((MEASURED, MEASURED), bilinear, reducing_gap=1.0)  # whole factors by plain means first
     small = copy.resize((THUMBNAIL, THUMBNAIL), bilinear, reducing_gap=1.0)
     look = Look(film.image, _pixels(copy), _pixels(small))
-    patient = identity.keyed(film.patient)
+    patient = identity.keyed(spelling.patient(film.patient))
     return Reading(digest, film.width, film.height, len(content), film.mode, patient, film.remark), look
 
 
@@ -286,54 +268,8 @@ def read_image(path: str | Path, size: int, *, fit: str = "crop", channels: int 
         Unreadable: the file can't be opened or decoded; the message says why, without the path.
     """
     try:
-        content = Path(path).read_bytes()
+        content = files.read_named(path, MOST_BYTES)
     except OSError as error:
         raise Unreadable(str(error.strerror)) from None
     with silenced():
         return square(decode(content, channels, bucket(size)).image, size, fit)
-
-
-def _colour(image: Image.Image, channels: int) -> Image.Image:
-    """An 8-bit gray or RGB image from whatever a file held; transparency lies on black."""
-    if image.mode.startswith(("I", "F")):
-        image = _from_deep(image)
-    if image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
-        opaque = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", opaque.size, (0, 0, 0, 255)), opaque).convert("RGB")
-    wanted = "L" if channels == 1 else "RGB"
-    return image if image.mode == wanted else image.convert(wanted)
-
-
-def _from_deep(image: Image.Image) -> Image.Image:
-    """8-bit gray from 16 bit: the depth is the smallest of 8, 10, 12, 14 and 16 bit that holds the brightest pixel.
-
-    Radiographs of 10 to 14 bit are commonly stored in 16; divided by 257 they would be nearly black.
-    """
-    deep = np.asarray(image).astype(np.float32)
-    brightest = float(deep.max(initial=0.0))
-    full = next((f for f in (255, 1023, 4095, 16383) if brightest <= f), 65535)
-    return Image.fromarray(np.clip(deep * (255.0 / full), 0, 255).round().astype(np.uint8))
-
-
-_SIGNATURES = (
-    (b"GIF8", "a GIF picture"), (b"BM", "a BMP picture"), (b"II*\0", "a TIFF picture"), (b"MM\0*", "a TIFF picture"),
-    (b"%PDF", "a PDF document"), (b"PK\x03\x04", "a zip archive"), (b"\x1f\x8b", "a gzip archive"),
-)  # fmt: skip
-
-
-def _why(content: bytes, error: Exception) -> str:
-    """Why Pillow gave up, for a person."""
-    head = content[:512].lstrip().lower()
-    if head.startswith((b"<!doctype", b"<html", b"<?xml", b"<svg")):
-        return "a web page (HTML), not an image"
-    for signature, what in _SIGNATURES:
-        if content.startswith(signature):
-            return f"{what}; only JPEG, PNG, PGM and DICOM are read"
-    if isinstance(error, UnidentifiedImageError):
-        if not any(byte > 127 or (byte < 32 and byte not in b"\t\r\n\f") for byte in content[:512]):
-            return "a text file, not an image"
-        return "not an image, or its beginning is damaged"
-    text: Any = str(error).strip().rstrip(".") or type(error).__name__
-    if "truncated" in text or isinstance(error, EOFError):
-        return f"truncated: the file ends before the image does ({len(content)} bytes)"
-    return f"damaged: {text}"

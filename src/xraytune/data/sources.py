@@ -6,11 +6,13 @@ once, and the phantoms are drawn there. What follows (verification, fingerprint,
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from xraytune.data import archives, demo, folder, manifest, medmnist, patients
+from xraytune.data import archives, demo, folder, manifest, medmnist, patients, spelling
 from xraytune.data.items import Item, Listing
 from xraytune.data.problems import Progress
 from xraytune.errors import DataError
@@ -20,8 +22,8 @@ KINDS = "a folder, a .zip or .tar.gz archive, an .npz file, a .csv manifest, pne
 
 
 def is_demo(data: str | None) -> bool:
-    """Whether no data were named, or the demonstration was."""
-    return data is None or data in {"", "demo"}
+    """Whether no data were named, or the demonstration was (and no folder `demo` is there)."""
+    return data is None or data == "" or (data == "demo" and not os.path.lexists(data))
 
 
 def canonical(data: str | None) -> str:
@@ -29,7 +31,12 @@ def canonical(data: str | None) -> str:
     if is_demo(data):
         return "demo"
     assert data is not None
-    return data if medmnist.is_named(data) else str(Path(data).expanduser().resolve())
+    return data if _is_built_in(data) else os.path.realpath(os.path.expanduser(data))  # noqa: PTH111
+
+
+def _is_built_in(data: str) -> bool:
+    """Whether a built-in source is meant: a folder or file of that name in the current folder is meant instead."""
+    return medmnist.is_named(data) and not os.path.lexists(data)
 
 
 def open_source(data: str | None, *, patient_regex: str | None = None, progress: Progress | None = None) -> Listing:
@@ -54,13 +61,22 @@ def _open(data: str | None, progress: Progress | None) -> Listing:
     if is_demo(data):
         return demo.open_phantoms(progress)
     assert data is not None
-    if medmnist.is_named(data):
+    if _is_built_in(data):
         return medmnist.open_named(data, progress)
-    path = Path(data).expanduser()
-    if not path.exists():
-        raise DataError(f"There is no {path}. DATA is {KINDS}.")
-    if path.is_dir():
-        return folder.read_layout(path.resolve())
+    try:
+        path = Path(os.path.realpath(os.path.expanduser(data)))  # noqa: PTH111
+        mode = os.stat(path).st_mode  # noqa: PTH116
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        raise DataError(f"There is no {data}. DATA is {KINDS}.") from None
+    except OSError as error:
+        raise DataError(f"{data} can't be read: {error.strerror}.") from None
+    if stat.S_ISDIR(mode):
+        listing = folder.read_layout(path)
+        if medmnist.is_named(data) or data == "demo":
+            listing.notes.append(f"{data} is also the name of built-in data: the folder {path} was taken.")
+        return listing
+    if not stat.S_ISREG(mode):
+        raise DataError(f"{data} is no folder and no regular file. DATA is {KINDS}.")
     name = path.name.lower()
     readers: tuple[tuple[tuple[str, ...], Callable[[Path, Progress | None], Listing]], ...] = (
         ((".zip", ".tar.gz", ".tgz", ".tar"), archives.open_archive),
@@ -69,7 +85,7 @@ def _open(data: str | None, progress: Progress | None) -> Listing:
     )
     for suffixes, reader in readers:
         if name.endswith(suffixes):
-            return reader(path.resolve(), progress)
+            return reader(path, progress)
     raise DataError(f"{path} is a file of no kind that is read. DATA is {KINDS}.")
 
 
@@ -78,6 +94,8 @@ def _with_patients(listing: Listing, patient_regex: str | None) -> Listing:
     if patient_regex is not None:
         find = patients.by_regex(patient_regex)
         subjects = [find(item.key) for item in listing.items]
+        unknown = sum(bool(subject.patient) and not spelling.patient(subject.patient) for subject in subjects)
+        subjects = [subject._replace(patient=spelling.patient(subject.patient)) for subject in subjects]
         missed = [item.key for item, subject in zip(listing.items, subjects, strict=True) if not subject.patient]
         if missed and len(missed) == len(listing.items):
             raise DataError(f"--patient-regex {patient_regex!r} matches no file; the first is {missed[0]}.")
@@ -85,7 +103,9 @@ def _with_patients(listing: Listing, patient_regex: str | None) -> Listing:
             listing.warn(
                 "no patient",
                 missed[0],
-                f"--patient-regex matches {len(missed)} files not, this is the first: each is taken alone",
+                f"--patient-regex finds no patient in {len(missed)} files"
+                + (f" ({unknown} say unknown or the like)" if unknown else "")
+                + ", this is the first: each is taken alone",
             )
     elif listing.patients_known or not listing.items:
         return listing

@@ -13,7 +13,7 @@ from typing import TypedDict, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytune.data import checks, sources, split
+from xraytune.data import checks, sources, spelling, split
 from xraytune.data.dataset import Dataset, fingerprint, remember
 from xraytune.data.images import Images, Texts
 from xraytune.data.inspection import Inspection, inspect
@@ -22,9 +22,6 @@ from xraytune.data.patients import KNOWN_SHARE
 from xraytune.data.problems import Problem, Progress, table
 from xraytune.data.reading import FITS
 from xraytune.errors import DataError, InputError
-
-POSITIVE_WORDS = ("pneumonia", "covid", "positive", "abnormal")
-"""A class whose name holds one of these (and not the other's) is the positive one of two."""
 
 TINY_VALIDATION = 30
 """Images of the smallest class below which a given validation set is merged into training: with 30 positives the
@@ -161,16 +158,14 @@ def examine(data: str | None, **options: Unpack[Options]) -> Examination:
     items = listing.items
     keys = [item.key for item in items]
     inspection = inspect(listing.root, keys, rehash=options.get("rehash", False), progress=progress)
-    problems = list(listing.problems)
-    if listing.litter:
-        what = f"left out, with {len(listing.litter) - 1} more of that kind" if len(listing.litter) > 1 else "left out"
-        problems.append(Problem("skipped", listing.litter[0], what, warning=True))
+    problems = [*listing.problems, *_litter(listing)]
 
     # the files by themselves, then against each other
     draft = _Draft(_with_header_patients(listing, inspection), np.arange(len(items)), list(listing.notes))
-    damaged = checks.damaged(inspection)
+    damaged = checks.damaged(inspection, listing.root)
     problems += damaged + checks.remarks(inspection)
     draft.drop(file for problem in damaged for file in problem.files)
+    problems += checks.blank(draft.items, draft.rows, inspection.thumbnails)
     _merge_tiny_validation(draft)
     problems += checks.leaks(draft.items, checks.same_content(inspection.rows["sha256"][draft.rows]))
     quarantined = tuple(sorted({file for problem in problems if not problem.warning for file in problem.files}))
@@ -180,20 +175,33 @@ def examine(data: str | None, **options: Unpack[Options]) -> Examination:
         draft.notes.append(f"{len(quarantined)} bad files were left out (quarantine), the first is {quarantined[0]}.")
     problems += checks.emptied(items, draft.items) if quarantine else []
     named = {name for names in listing.folders.values() for name in names} | {item.label for item in items}
-    problems += checks.one_class(sorted(named), name)
     classes = tuple(sorted(named))
-    index, complaint = _positive(classes, options.get("positive"))
+    if named or all(problem.warning for problem in problems):  # else it was said why there are none
+        problems += checks.one_class(classes, name, listing.hint)
+    problems += checks.written_twice(classes, draft.items)
+    index, complaint = _positive(classes, options.get("positive"), draft.notes)
     problems += complaint
     dataset: Dataset | None = None
     facts: list[str] = []
     if all(problem.warning for problem in problems):
         dataset = _build(draft, listing, inspection, name, classes, index, channels, fit, options.get("seed", 0))
+        problems += checks.without_images(dataset, draft.items, len(quarantined) if quarantine else 0)
+    if dataset is not None and all(problem.warning for problem in problems):
         dataset = replace(dataset, quarantined=quarantined if quarantine else ())
         advice, facts = checks.advice(dataset, inspection)
         problems += advice
         dataset = replace(dataset, notes=(*draft.notes, *_said(problems)))
         remember(dataset)
+    else:
+        dataset = None
     return Examination(name, listing.root, tuple(problems), dataset, inspection, len(items), tuple(draft.notes + facts))
+
+
+def _litter(listing: Listing) -> list[Problem]:
+    if not listing.litter:
+        return []
+    what = f"left out, with {len(listing.litter) - 1} more of that kind" if len(listing.litter) > 1 else "left out"
+    return [Problem("skipped", listing.litter[0], what, warning=True)]
 
 
 def _said(warnings: Sequence[Problem]) -> list[str]:
@@ -234,8 +242,8 @@ def _merge_tiny_validation(draft: _Draft) -> None:
         )
 
 
-def _positive(classes: Sequence[str], wanted: str | None) -> tuple[int | None, list[Problem]]:
-    """Which class is the positive one, or what is wrong with the wish."""
+def _positive(classes: Sequence[str], wanted: str | None, notes: list[str]) -> tuple[int | None, list[Problem]]:
+    """Which class is the positive one (which rule said so goes to the notes), or what is wrong with the wish."""
     listed = ", ".join(classes)
     if wanted is not None:
         matches = [i for i, name in enumerate(classes) if name == wanted]
@@ -245,8 +253,11 @@ def _positive(classes: Sequence[str], wanted: str | None) -> tuple[int | None, l
         return None, [Problem("positive class", wanted, f"--positive names no class; the classes are {listed}")]
     if len(classes) != 2:
         return None, []
-    says = [i for i, name in enumerate(classes) if any(word in name.lower() for word in POSITIVE_WORDS)]
+    says = [i for i, name in enumerate(classes) if spelling.says_positive(name)]
     if len(says) == 1:
+        name = classes[says[0]]
+        word = spelling.says_positive(name)
+        notes.append(f"The positive class is {name}, since its name says {word!r}. --positive takes another.")
         return says[0], []
     why = "neither class's name says" if not says else "both classes' names say"
     return None, [
