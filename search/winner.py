@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from xraytune.calibration import Calibration
 from xraytune.data import Dataset
 from xraytune.errors import FatalError
 from xraytune.evaluation import Crossed
+from xraytune.predictions import Predictions
 from xraytune.records import Objective
 from xraytune.thresholds import Policy
 
@@ -155,7 +156,6 @@ class Fitted:
 def fit(
     choice: Choice,
     labels: NDArray[np.int32],
-    patients: NDArray[np.str_],
     folds: Sequence[tuple[NDArray[np.integer], NDArray[np.integer]]],
     *,
     positive: int | None,
@@ -168,7 +168,6 @@ def fit(
     Args:
         choice: the final model's finalists.
         labels: of train and validation images, `(n,)`.
-        patients: `(n,)`.
         folds: patient-grouped (train, validation) indices.
         positive: the positive class or None.
         beta: of F-beta.
@@ -261,13 +260,9 @@ def whole(target: Path) -> Iterator[Path]:
 def judge(
     dataset: Dataset,
     fitted: Fitted,
-    labels: NDArray[np.int32],
-    probabilities: NDArray[np.float32],
+    tested: Predictions,
     raw: NDArray[np.float32],
-    *,
-    beta: float,
-    patients_of_pool: NDArray[np.str_],
-    labels_of_pool: NDArray[np.int32],
+    pooled: Predictions,
     audit: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Every figure of the test set and of the out-of-fold predictions, as plain JSON.
@@ -275,37 +270,23 @@ def judge(
     Args:
         dataset: the data set; its `test` images are those predicted.
         fitted: calibration and thresholds.
-        labels: of the test images.
-        probabilities: calibrated, `(n, k)`.
-        raw: as the networks gave them, `(n, k)`.
-        beta: of F-beta.
-        patients_of_pool: patients of train and validation images.
-        labels_of_pool: their labels.
+        tested: calibrated predictions of the test images.
+        raw: their probabilities as the networks gave them, `(n, k)`.
+        pooled: calibrated out-of-fold predictions of train and validation images.
         audit: the shortcut audit as JSON, its shifts by class.
     """
     images = dataset.select("test")
-    patients = np.array([i.patient for i in images])
     names = [Path(i.key).name for i in images]
-    positive = dataset.positive
+    labels, positive = tested.labels, dataset.positive
     started = time.monotonic()
-    test = evaluation.evaluate(
-        labels, probabilities, patients,
-        classes=dataset.classes, positive=positive, threshold=fitted.threshold, beta=beta,
-    )  # fmt: skip
-    validation = evaluation.evaluate(
-        labels_of_pool, fitted.probabilities, patients_of_pool,
-        classes=dataset.classes, positive=positive, threshold=fitted.threshold, beta=beta, crossed=fitted.crossed,
-        draws=DRAWS_OUT_OF_FOLD,
-    )  # fmt: skip
-    groups = subgroups.subgroups(
-        subgroups.columns(images, dataset.subgroups("test")), labels, probabilities, patients,
-        classes=dataset.classes, positive=positive, threshold=fitted.threshold, beta=beta,
-    )  # fmt: skip
+    test = evaluation.evaluate(tested)
+    validation = evaluation.evaluate(pooled, fitted.crossed)
+    groups = subgroups.subgroups(subgroups.columns(images, dataset.subgroups("test")), tested)
     normal = None
     if positive is not None and len(dataset.classes) == 2:
         normal = dataset.classes[1 - positive]
-    pooled = validation["overall"]["auc"][0]
-    without = evaluation.overall(labels, raw, patients, positive=positive, threshold=fitted.threshold, beta=beta)
+    area = validation["overall"]["auc"][0]
+    without = evaluation.overall(tested.answered(raw, tested.threshold))
     return {
         "test": test,
         "validation": validation,
@@ -316,9 +297,9 @@ def judge(
         ),
         "changes": gap.changes(validation["overall"], test["overall"]),
         "folds_auc": {
-            "pooled": pooled,
+            "pooled": area,
             "mean": float(np.mean(fitted.areas)),
-            "warning": "" if pooled is None else gap.alignment(pooled, fitted.areas),
+            "warning": "" if area is None else gap.alignment(area, fitted.areas),
         },
         "calibration": {
             "method": fitted.calibration.method,
@@ -327,9 +308,9 @@ def judge(
             "test_error_with": test["overall"]["calibration_error"][0],
             "test_error_without": without["calibration_error"][0],
             "interval_without": without["calibration_error"][1:],
-            "reliability_without": calibration.reliability(*_events(labels, raw, positive)),
+            "reliability_without": calibration.reliability(*metrics.event_and_score(labels, raw, positive)),
         },
-        "policies": _policies(fitted, labels, probabilities, patients, positive, beta),
+        "policies": _policies(fitted, tested),
         "published": list(evaluation.PUBLISHED)
         if evaluation.is_official_test(names, labels, dataset.classes, dataset.name)
         else [],
@@ -359,39 +340,23 @@ def _largest_shift(audit: Mapping[str, Any] | None) -> str:
     )
 
 
-def _events(
-    labels: NDArray[np.int32], p: NDArray[np.float32], positive: int | None
-) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-    if positive is not None:
-        return np.asarray(labels) == positive, p[:, positive]
-    return np.asarray(labels) == p.argmax(axis=1), p.max(axis=1)
-
-
-def _policies(
-    fitted: Fitted,
-    labels: NDArray[np.int32],
-    p: NDArray[np.float32],
-    patients: NDArray[np.str_],
-    positive: int | None,
-    beta: float,
-) -> list[dict[str, Any]]:
+def _policies(fitted: Fitted, tested: Predictions) -> list[dict[str, Any]]:
     """Every threshold policy out of fold and, with intervals, on the test set, side by side."""
     rows = []
     for policy in fitted.policies:
-        found = evaluation.overall(labels, p, patients, positive=positive, threshold=policy.threshold, beta=beta)
-        test = {name: found[name] for name in evaluation.named(beta)}
+        found = evaluation.overall(replace(tested, threshold=policy.threshold))
+        test = {name: found[name] for name in evaluation.named(tested.beta)}
         rows.append({**policy.to_json(), "used": policy == fitted.policy, "test": test})
     return rows
 
 
-def write_predictions(
-    path: Path, dataset: Dataset, labels: NDArray[np.int32], p: NDArray[np.float32], decided: NDArray[np.int64]
-) -> None:
+def write_predictions(path: Path, dataset: Dataset, tested: Predictions) -> None:
     """`predictions.csv`: path, patient, truth, decision and one calibrated probability a class."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", "patient", "truth", "decision", *(f"probability_{c}" for c in dataset.classes)])
-    for image, label, row, answer in zip(dataset.select("test"), labels, p, decided, strict=True):
+    columns = (tested.labels, tested.probabilities, tested.decided)
+    for image, label, row, answer in zip(dataset.select("test"), *columns, strict=True):
         numbers = [f"{v:.6f}" for v in row]
         writer.writerow([image.key, image.patient, dataset.classes[label], dataset.classes[int(answer)], *numbers])
     artifacts.write_text(path, text.getvalue())

@@ -11,6 +11,7 @@ empty is NaN where the data lack the class (specificity without negatives) and 0
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -204,10 +205,11 @@ def confusion(labels: ArrayLike, decisions: ArrayLike, classes: int, weights: Ar
     return (w @ np.eye(classes * classes)[cells]).reshape(len(w), classes, classes)
 
 
-def class_figures(matrix: Floats) -> dict[str, Floats]:
+def class_figures(matrix: Floats, beta: float | None = None) -> dict[str, Floats]:
     """What the answers are worth for each class against the rest, `(draws, classes)`, from confusion matrices.
 
-    accuracy, balanced_accuracy, precision, recall (the class's sensitivity), specificity, f1, f2, and its support.
+    accuracy, balanced_accuracy, precision, recall (the class's sensitivity), specificity, f1, f2, and its support;
+    f_beta where a beta is given.
     """
     tp = np.diagonal(matrix, axis1=1, axis2=2)
     support, answered = matrix.sum(axis=2), matrix.sum(axis=1)
@@ -220,9 +222,53 @@ def class_figures(matrix: Floats) -> dict[str, Floats]:
         "precision": _divide(tp, answered, 0.0),
         "recall": recall,
         "specificity": specificity,
+        **({} if beta is None else {"f_beta": f_beta_of_counts(tp, fp, fn, beta)}),
         "f1": f_beta_of_counts(tp, fp, fn, 1.0),
         "f2": f_beta_of_counts(tp, fp, fn, 2.0),
         "support": support,
+    }
+
+
+def event_and_score(
+    labels: ArrayLike, probabilities: ArrayLike, positive: int | None, decided: ArrayLike | None = None
+) -> tuple[NDArray[np.bool_], Floats]:
+    """What calibration is about, and the probability it was given: `(n,)` each.
+
+    With a positive class its presence and its column; without one whether the decision was right (the likeliest class,
+    or `decided`) and the largest probability.
+    """
+    truth, p = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
+    if positive is not None:
+        return truth == positive, p[:, positive]
+    return truth == (p.argmax(axis=1) if decided is None else np.asarray(decided)), p.max(axis=1)
+
+
+def brier(event: ArrayLike, score: ArrayLike, weights: ArrayLike | None = None) -> Floats:
+    """Brier's score `(draws,)`: the mean squared error of a probability `(n,)`, or of columns `(n, k)`, summed."""
+    squares = (np.asarray(score, dtype=np.float64) - np.asarray(event, dtype=np.float64)) ** 2
+    each = squares.sum(axis=1) if squares.ndim == 2 else squares
+    w = _weights(weights, len(each))
+    return np.asarray(w @ each / w.sum(axis=1))
+
+
+def calibration_figures(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    positive: int | None,
+    weights: ArrayLike | None = None,
+    decided: ArrayLike | None = None,
+) -> dict[str, Floats]:
+    """`brier` and `calibration_error` of a set, `(draws,)` each.
+
+    Brier's score is the mean squared error of the positive class's column, without one the sum over all columns; the
+    calibration error is that of `event_and_score`.
+    """
+    event, score = event_and_score(labels, probabilities, positive, decided)
+    p = np.asarray(probabilities, dtype=np.float64)
+    squared = (event, score) if positive is not None else (np.eye(p.shape[1])[np.asarray(labels)], p)
+    return {
+        "brier": brier(squared[0], squared[1], weights),
+        "calibration_error": calibration_error(event, score, weights),
     }
 
 
@@ -241,12 +287,11 @@ def class_scores(
     """
     truth, p = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
     q = p if calibrated is None else np.asarray(calibrated, dtype=np.float64)
-    total = weights.sum(axis=1)
     events = [truth == c for c in range(p.shape[1])]
     each = {
         "auc": [roc_auc(event, p[:, c], weights) for c, event in enumerate(events)],
         "pr_auc": [pr_auc(event, p[:, c], weights) for c, event in enumerate(events)],
-        "brier": [weights @ (q[:, c] - event) ** 2 / total for c, event in enumerate(events)],
+        "brier": [brier(event, q[:, c], weights) for c, event in enumerate(events)],
         "calibration_error": [calibration_error(event, q[:, c], weights) for c, event in enumerate(events)],
     }
     return {name: np.stack(columns, axis=1) for name, columns in each.items()}
@@ -287,7 +332,6 @@ def figures(
     labels: ArrayLike,
     probabilities: ArrayLike,
     positive: int | None,
-    threshold: float = 0.5,
     beta: float = 2.0,
     weights: ArrayLike | None = None,
     *,
@@ -296,13 +340,15 @@ def figures(
 ) -> dict[str, Floats]:
     """Every overall figure for each row of `weights` `(draws, n)`; one array `(draws,)` a figure.
 
-    `decided` are the answers, class indices `(n,)`, where they are not what `decide` gives at one threshold. `brief`
-    leaves out PR AUC, Brier's score and the calibration error, half of the time.
+    `decided` are the decisions, class indices `(n,)`; without them those at 0.5. `brief` leaves out PR AUC, Brier's
+    score and the calibration error, half of the time.
 
     With a positive class its sensitivity, specificity, precision and areas; without one their macro averages over
-    the classes that the data have, one against the rest. Brier's score is the mean squared error of the positive
-    column (two classes or a positive class), else the sum over all columns; the calibration error is that of the
-    positive column, else that of the decided class (its confidence).
+    the classes that the data have, one against the rest. Brier's score and the calibration error are those of
+    `calibration_figures`.
+
+    Raises:
+        ValueError: no predictions, or shapes that don't fit.
     """
     truth = np.asarray(labels, dtype=np.int64)
     p = np.asarray(probabilities, dtype=np.float64)
@@ -311,72 +357,39 @@ def figures(
     if not len(truth):
         raise ValueError("no predictions")
     w = _weights(weights, len(truth))
-    k = p.shape[1]
-    answers = decide(p, positive, threshold) if decided is None else np.asarray(decided, dtype=np.int64)
-    total = w.sum(axis=1)
-    matrix = confusion(truth, answers, k, w)
+    answers = decide(p, positive) if decided is None else np.asarray(decided, dtype=np.int64)
+    matrix = confusion(truth, answers, p.shape[1], w)
     support = matrix.sum(axis=2)
-    if positive is None:
-        each = class_figures(matrix)
-        present = np.maximum((support > 0).sum(axis=1), 1)
-        tp = np.diagonal(matrix, axis1=1, axis2=2)
-        fp, fn = matrix.sum(axis=1) - tp, support - tp
+    present = support > 0
 
-        def macro(values: Floats) -> Floats:
-            return np.asarray(np.where(support > 0, np.nan_to_num(values), 0.0).sum(axis=1) / present)
+    def one(values: Floats) -> Floats:
+        """The positive class's, or the mean over the classes that the data have: `(draws, k)` to `(draws,)`."""
+        if positive is not None:
+            return values[:, positive]
+        total = np.where(present, np.nan_to_num(values), 0.0).sum(axis=1)
+        return np.asarray(total / np.maximum(present.sum(axis=1), 1))
 
-        f_values = {b: macro(f_beta_of_counts(tp, fp, fn, b)) for b in (beta, 1.0, 2.0)}
-        sensitivity, specificity, precision = (
-            macro(each["recall"]),
-            macro(each["specificity"]),
-            macro(each["precision"]),
-        )
-        auc = macro(np.stack([roc_auc(truth == c, p[:, c], w) for c in range(k)], axis=1))
-        auc = np.where((support > 0).sum(axis=1) > 1, auc, np.nan)
-        balanced = sensitivity
-    else:
-        event, answer, score = truth == positive, answers == positive, p[:, positive]
-        hits, alarms = w @ (event & answer), w @ (~event & answer)
-        misses, rejections = w @ (event & ~answer), w @ (~event & ~answer)
-        f_values = {b: f_beta_of_counts(hits, alarms, misses, b) for b in (beta, 1.0, 2.0)}
-        sensitivity = _divide(hits, hits + misses, np.nan)
-        specificity = _divide(rejections, rejections + alarms, np.nan)
-        precision = _divide(hits, hits + alarms, 0.0)
-        auc = roc_auc(event, score, w)
-        balanced = (sensitivity + specificity) / 2
+    def area(of: Callable[[ArrayLike, ArrayLike, ArrayLike], Floats]) -> Floats:
+        if positive is not None:
+            return of(truth == positive, p[:, positive], w)
+        return one(np.stack([of(truth == c, p[:, c], w) for c in range(p.shape[1])], axis=1))
+
+    each = {name: one(values) for name, values in class_figures(matrix, beta).items()}
     found = {
-        "f_beta": f_values[beta],
-        "sensitivity": sensitivity,
-        "specificity": specificity,
-        "precision": precision,
-        "accuracy": np.trace(matrix, axis1=1, axis2=2) / total,
-        "balanced_accuracy": balanced,
-        "f1": f_values[1.0],
-        "f2": f_values[2.0],
-        "auc": auc,
+        "f_beta": each["f_beta"],
+        "sensitivity": each["recall"],
+        "specificity": each["specificity"],
+        "precision": each["precision"],
+        "accuracy": np.trace(matrix, axis1=1, axis2=2) / w.sum(axis=1),
+        "balanced_accuracy": each["recall" if positive is None else "balanced_accuracy"],
+        "f1": each["f1"],
+        "f2": each["f2"],
+        "auc": np.where(present.sum(axis=1) > 1, area(roc_auc), np.nan),
         "trivial_f_beta": _trivial(support, positive, beta),
     }
-    return found if brief else found | _of_probabilities(truth, p, answers, positive, w)
-
-
-def _of_probabilities(truth: Ints, p: Floats, decided: Ints, positive: int | None, w: Floats) -> dict[str, Floats]:
-    """PR AUC, Brier's score and the calibration error, as `figures` defines them."""
-    total = w.sum(axis=1)
-    if positive is not None:
-        event, score = truth == positive, p[:, positive]
-        return {
-            "pr_auc": pr_auc(event, score, w),
-            "brier": w @ (score - event) ** 2 / total,
-            "calibration_error": calibration_error(event, score, w),
-        }
-    k = p.shape[1]
-    present = np.stack([w @ (truth == c) > 0 for c in range(k)], axis=1)
-    areas = np.stack([pr_auc(truth == c, p[:, c], w) for c in range(k)], axis=1)
-    return {
-        "pr_auc": np.where(present, np.nan_to_num(areas), 0.0).sum(axis=1) / np.maximum(present.sum(axis=1), 1),
-        "brier": w @ ((p - np.eye(k)[truth]) ** 2).sum(axis=1) / total,
-        "calibration_error": calibration_error(truth == decided, p.max(axis=1), w),
-    }
+    if brief:
+        return found
+    return found | {"pr_auc": area(pr_auc)} | calibration_figures(truth, p, positive, w, answers)
 
 
 def summary(
@@ -394,4 +407,6 @@ def summary(
     Raises:
         ValueError: no predictions, or shapes that don't fit.
     """
-    return {name: float(value[0]) for name, value in figures(labels, probabilities, positive, threshold, beta).items()}
+    decided = decide(probabilities, positive, threshold)
+    found = figures(labels, probabilities, positive, beta, decided=decided)
+    return {name: float(value[0]) for name, value in found.items()}

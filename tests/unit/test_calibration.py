@@ -73,9 +73,8 @@ def test_a_robust_study_s_model_is_calibrated_over_its_views(objective: str, ove
     rows = np.sort(np.concatenate([np.flatnonzero(labels == c)[:150] for c in (0, 1)]))
     part = {name: p[rows] for name, p in views.items()}
     choice: Any = SimpleNamespace(out_of_fold=lambda: views["clean"], views=lambda: (rows, part))
-    patients = np.array([str(i) for i in range(len(labels))])
     asked: Any = {"positive": 1, "beta": 2.0, "policy": "0.5", "objective": objective}
-    found = winner.fit(choice, labels, patients, split(labels), **asked)
+    found = winner.fit(choice, labels, split(labels), **asked)
     assert found.shifted is over_views
     assert (found.calibration.bias[1] < 1) is over_views
     assert found.threshold == 0.5

@@ -25,7 +25,7 @@ def test_a_threshold_that_chance_made_is_not_shown_as_worth_anything_out_of_fold
     views = {"clean": np.stack([1 - score, score], axis=1), "darker": np.stack([1 - score**2, score**2], axis=1)}
     patients = np.array([str(i) for i in range(90)])
     choice, held = made_choice(labels, views, np.arange(90)), folds(labels.tolist(), patients.tolist(), 3, 0)
-    found = winner.fit(choice, labels, patients, held, positive=1, beta=2.0, policy=policy)
+    found = winner.fit(choice, labels, held, positive=1, beta=2.0, policy=policy)
     clean, darker = (found.calibration.apply(p)[:, 1] for p in views.values())
     scores = {"clean": clean, "darker": darker} if policy == "shared" else {"clean": clean}
     assert found.threshold == thresholds.fit(policy, labels, scores, 2.0)  # the deployed one has seen every fold
@@ -48,6 +48,6 @@ def test_without_a_positive_class_the_likeliest_by_the_other_folds_calibration_i
     p = np.random.default_rng(1).dirichlet([1, 1, 1], 90)
     patients = np.array([str(i) for i in range(90)])
     choice, held = made_choice(labels, {"clean": p}, np.arange(90)), folds(labels.tolist(), patients.tolist(), 3, 0)
-    found = winner.fit(choice, labels, patients, held, positive=None, beta=2.0, policy="auto")
+    found = winner.fit(choice, labels, held, positive=None, beta=2.0, policy="auto")
     assert (found.crossed.decided == found.crossed.probabilities.argmax(axis=1)).all()
     assert found.threshold == 0.5
