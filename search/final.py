@@ -91,11 +91,11 @@ class Retraining:
                 objective=self.spec.objective, positive=dataset.positive, beta=self.spec.beta, refits=plan.refits,
             )  # fmt: skip
             printing.confirmed(confirmed, plan, self.study)
-            fitted = winner.fit(
-                choice, labels, folds,
-                positive=dataset.positive, beta=self.spec.beta, policy=thresholds.check(self.options.threshold),
-                objective=self.spec.objective,
-            )  # fmt: skip
+            raw = Predictions(
+                labels, choice.out_of_fold(), patients, dataset.classes, dataset.positive, beta=self.spec.beta
+            )
+            policy = thresholds.check(self.options.threshold)
+            fitted = winner.fit(choice, raw, folds, policy=policy, objective=self.spec.objective)
             members = self._networks(choice, plan, recipe, pool, budget)
             retrained = self._rivals(recipes, pool)
             with winner.whole(target) as folder:
@@ -328,7 +328,7 @@ class Retraining:
         labels = np.array([i.label for i in dataset.select("test")], dtype=np.int32)
         audit = figures.audit(dataset)
         about: Any = {"classes": dataset.classes, "positive": dataset.positive, "threshold": fitted.threshold}
-        about["beta"] = self.spec.beta
+        about |= {"beta": self.spec.beta, "prevalence": fitted.calibration.prevalence}
         tested = Predictions(labels, probabilities, np.array([i.patient for i in dataset.select("test")]), **about)
         pooled = Predictions(
             np.asarray(recipe.data.labels), fitted.probabilities, np.asarray(recipe.data.patients), **about,

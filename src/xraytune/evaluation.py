@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xraytune import calibration, intervals, metrics
+from xraytune import calibration, intervals, metrics, prevalences
 from xraytune.intervals import Interval
 from xraytune.metrics import Floats
 from xraytune.predictions import Predictions
@@ -150,30 +150,18 @@ def evaluate(given: Predictions, crossed: Crossed | None = None) -> dict[str, An
     """
     truth, p, who, positive = given.labels, given.probabilities, given.patients, given.positive
     k = len(given.classes)
-    decided = given.decided if crossed is None else crossed.decided
+    decided, q = (given.decided, p) if crossed is None else (crossed.decided, crossed.probabilities)
 
     def statistic(weights: Floats) -> dict[str, Floats]:
-        overall = metrics.figures(truth, p, positive, given.beta, weights, decided=decided)
+        overall = metrics.figures(truth, p, positive, given.beta, weights, decided=decided, prevalence=given.prevalence)
         if crossed is not None:
-            overall |= metrics.calibration_figures(truth, crossed.probabilities, positive, weights)
+            overall |= metrics.calibration_figures(truth, q, positive, weights, decided, given.prevalence)
         each = metrics.class_figures(metrics.confusion(truth, decided, k, weights))
-        each |= metrics.class_scores(truth, p, weights, None if crossed is None else crossed.probabilities)
+        each |= metrics.class_scores(truth, p, weights, q, given.prevalence)
         return {**overall, **metrics.averaged(each), **{f"class/{name}": values for name, values in each.items()}}
 
     found = intervals.bootstrap(statistic, who, draws=given.draws)
-    single = {name: v for name, v in found.items() if isinstance(v, Interval)}
-    by_class = {name.removeprefix("class/"): v for name, v in found.items() if isinstance(v, tuple)}
-    everything = patients_of_perfect(truth, decided, who, range(k))
-    perfect = everything if positive is None else patients_of_perfect(truth, decided, who, [positive])
-    perfect |= {f"{kind}/{name}": n for name, n in everything.items() for kind in ("macro", "weighted")}
-    single = sure(single, patients_behind(truth, decided, who, positive), perfect)
-    each = [
-        sure(
-            {name: values[c] for name, values in by_class.items() if name != "support"},
-            patients_behind(truth, decided, who, c), patients_of_perfect(truth, decided, who, [c]),
-        )
-        for c in range(k)
-    ]  # fmt: skip
+    single, by_class = _sure(found, given, decided)
     support = np.bincount(truth, minlength=k)
     return {
         "images": len(truth),
@@ -181,19 +169,42 @@ def evaluate(given: Predictions, crossed: Crossed | None = None) -> dict[str, An
         "classes": list(given.classes),
         "positive": positive,
         "threshold": given.threshold if positive is not None else None,
+        "prevalence": None if given.prevalence is None else list(given.prevalence),
         "beta": given.beta,
         "draws": given.draws,
         "crossed": crossed is not None,
         "overall": {name: triple(v) for name, v in single.items() if "/" not in name},
         "averages": {name: triple(v) for name, v in single.items() if "/" in name},
         "by_class": {
-            cls: {**{name: triple(v) for name, v in each[i].items()}, "support": int(support[i])}
+            cls: {**{name: triple(v) for name, v in by_class[i].items()}, "support": int(support[i])}
             for i, cls in enumerate(given.classes)
         },
         "confusion": metrics.confusion(truth, decided, k)[0].astype(int).tolist(),
-        "reliability": calibration.reliability(*metrics.event_and_score(truth, p, positive, decided)),
+        "reliability": calibration.reliability(
+            *metrics.event_and_score(truth, p, positive, decided), prevalences.weights(truth, given.prevalence)
+        ),
         "trivial": _trivial(given),
     }
+
+
+def _sure(
+    found: Mapping[str, Interval | tuple[Interval, ...]], given: Predictions, decided: NDArray[np.int64]
+) -> tuple[dict[str, Interval], list[dict[str, Interval]]]:
+    """The intervals of the overall figures and averages, and those of each class, through `sure`."""
+    truth, who, positive, k = given.labels, given.patients, given.positive, len(given.classes)
+    single = {name: v for name, v in found.items() if isinstance(v, Interval)}
+    by_class = {name.removeprefix("class/"): v for name, v in found.items() if isinstance(v, tuple)}
+    everything = patients_of_perfect(truth, decided, who, range(k))
+    perfect = everything if positive is None else patients_of_perfect(truth, decided, who, [positive])
+    perfect |= {f"{kind}/{name}": n for name, n in everything.items() for kind in ("macro", "weighted")}
+    each = [
+        sure(
+            {name: values[c] for name, values in by_class.items() if name != "support"},
+            patients_behind(truth, decided, who, c), patients_of_perfect(truth, decided, who, [c]),
+        )
+        for c in range(k)
+    ]  # fmt: skip
+    return sure(single, patients_behind(truth, decided, who, positive), perfect), each
 
 
 def _trivial(given: Predictions) -> dict[str, Any]:
@@ -213,7 +224,9 @@ def overall(given: Predictions, *, brief: bool = False) -> dict[str, Triple]:
     """
     truth, p, who, positive, decided = given.labels, given.probabilities, given.patients, given.positive, given.decided
     found = intervals.bootstrap(
-        lambda weights: metrics.figures(truth, p, positive, given.beta, weights, decided=decided, brief=brief),
+        lambda weights: metrics.figures(
+            truth, p, positive, given.beta, weights, decided=decided, prevalence=given.prevalence, brief=brief
+        ),
         who,
         draws=given.draws,
     )

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from xraytune import prevalences
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -257,23 +259,30 @@ def calibration_figures(
     positive: int | None,
     weights: ArrayLike | None = None,
     decided: ArrayLike | None = None,
+    prevalence: ArrayLike | None = None,
 ) -> dict[str, Floats]:
     """`brier` and `calibration_error` of a set, `(draws,)` each.
 
     Brier's score is the mean squared error of the positive class's column, without one the sum over all columns; the
-    calibration error is that of `event_and_score`.
+    calibration error is that of `event_and_score`. Both are judged at the `prevalence` `(k,)` that the probabilities
+    are stated for; None: as frequent as the classes are.
     """
+    w = _weights(weights, len(np.asarray(labels))) * prevalences.weights(labels, prevalence)
     event, score = event_and_score(labels, probabilities, positive, decided)
     p = np.asarray(probabilities, dtype=np.float64)
     squared = (event, score) if positive is not None else (np.eye(p.shape[1])[np.asarray(labels)], p)
     return {
-        "brier": brier(squared[0], squared[1], weights),
-        "calibration_error": calibration_error(event, score, weights),
+        "brier": brier(squared[0], squared[1], w),
+        "calibration_error": calibration_error(event, score, w),
     }
 
 
 def class_scores(
-    labels: ArrayLike, probabilities: ArrayLike, weights: Floats, calibrated: ArrayLike | None = None
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    weights: Floats,
+    calibrated: ArrayLike | None = None,
+    prevalence: ArrayLike | None = None,
 ) -> dict[str, Floats]:
     """What the probabilities are worth for each class against the rest, `(draws, classes)`.
 
@@ -284,15 +293,17 @@ def class_scores(
         probabilities: `(n, classes)`.
         weights: `(draws, n)`.
         calibrated: `(n, classes)`, of which the last two are where they are not of `probabilities`.
+        prevalence: the shares of the classes at which the last two are judged; None: as they are.
     """
     truth, p = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
     q = p if calibrated is None else np.asarray(calibrated, dtype=np.float64)
+    w = weights * prevalences.weights(truth, prevalence)
     events = [truth == c for c in range(p.shape[1])]
     each = {
         "auc": [roc_auc(event, p[:, c], weights) for c, event in enumerate(events)],
         "pr_auc": [pr_auc(event, p[:, c], weights) for c, event in enumerate(events)],
-        "brier": [brier(event, q[:, c], weights) for c, event in enumerate(events)],
-        "calibration_error": [calibration_error(event, q[:, c], weights) for c, event in enumerate(events)],
+        "brier": [brier(event, q[:, c], w) for c, event in enumerate(events)],
+        "calibration_error": [calibration_error(event, q[:, c], w) for c, event in enumerate(events)],
     }
     return {name: np.stack(columns, axis=1) for name, columns in each.items()}
 
@@ -328,6 +339,16 @@ def _trivial(support: NDArray[Any], positive: int | None, beta: float) -> Floats
     return np.asarray(f_beta_of_counts(hits, total - hits, np.zeros_like(hits), beta) / present)
 
 
+def _checked(labels: ArrayLike, probabilities: ArrayLike) -> tuple[Ints, Floats]:
+    truth = np.asarray(labels, dtype=np.int64)
+    p = np.asarray(probabilities, dtype=np.float64)
+    if p.ndim != 2 or len(p) != len(truth):
+        raise ValueError(f"{len(truth)} labels but probabilities of shape {p.shape}")
+    if not len(truth):
+        raise ValueError("no predictions")
+    return truth, p
+
+
 def figures(
     labels: ArrayLike,
     probabilities: ArrayLike,
@@ -336,6 +357,7 @@ def figures(
     weights: ArrayLike | None = None,
     *,
     decided: ArrayLike | None = None,
+    prevalence: ArrayLike | None = None,
     brief: bool = False,
 ) -> dict[str, Floats]:
     """Every overall figure for each row of `weights` `(draws, n)`; one array `(draws,)` a figure.
@@ -345,17 +367,12 @@ def figures(
 
     With a positive class its sensitivity, specificity, precision and areas; without one their macro averages over
     the classes that the data have, one against the rest. Brier's score and the calibration error are those of
-    `calibration_figures`.
+    `calibration_figures`, at a `prevalence` where one is given.
 
     Raises:
         ValueError: no predictions, or shapes that don't fit.
     """
-    truth = np.asarray(labels, dtype=np.int64)
-    p = np.asarray(probabilities, dtype=np.float64)
-    if p.ndim != 2 or len(p) != len(truth):
-        raise ValueError(f"{len(truth)} labels but probabilities of shape {p.shape}")
-    if not len(truth):
-        raise ValueError("no predictions")
+    truth, p = _checked(labels, probabilities)
     w = _weights(weights, len(truth))
     answers = decide(p, positive) if decided is None else np.asarray(decided, dtype=np.int64)
     matrix = confusion(truth, answers, p.shape[1], w)
@@ -389,7 +406,7 @@ def figures(
     }
     if brief:
         return found
-    return found | {"pr_auc": area(pr_auc)} | calibration_figures(truth, p, positive, w, answers)
+    return found | {"pr_auc": area(pr_auc)} | calibration_figures(truth, p, positive, w, answers, prevalence)
 
 
 def summary(

@@ -35,6 +35,9 @@ class Predictions:
     """Operating threshold of the positive class's probability."""
     beta: float = 2.0
     """Of F-beta."""
+    prevalence: Sequence[float] | None = None
+    """Shares of the classes `(k,)` that the probabilities are stated for: Brier's score and the calibration error are
+    judged at them. None: as frequent as the classes are in `labels`."""
     draws: int = DRAWS
     """Bootstrap resamples of an interval."""
 
