@@ -184,7 +184,7 @@ def calibrations(given: Answers) -> dict[str, Calibration]:
 
 
 def of_calibration(given: Answers, scale: Calibration) -> tuple[float, ...]:
-    """On the test images: calibration error, cross-entropy, mean probability of the positive class minus its prevalence.
+    """On the test images: calibration error, cross-entropy, mean probability minus prevalence.
 
     The test images are weighted to the prevalence that the probabilities are stated for.
     """
