@@ -284,6 +284,19 @@ def test_predict_says_for_which_prevalence_probabilities_are_stated(stated, film
     assert {f["decision"] for f in asked["films"]} == {"PNEUMONIA"}
 
 
+def test_the_table_says_threshold_and_prevalence_as_they_are_shown(stated, films, capsys):
+    assert predict.main(stated, [films], prevalence=0.2) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    at = load_model(stated).restated_threshold(0.2)
+    assert f"Decided at {at:.3f} (0.5). Probabilities are stated for a prevalence of 20 %." in shown
+    assert predict.main(stated, [films], threshold=0.7) == 0
+    assert "Decided at 0.700 (asked for). Probabilities are stated for a prevalence of 50 %." in " ".join(
+        capsys.readouterr().out.split()
+    )
+    with pytest.raises(InputError, match="between 0 and 1"):
+        predict.main(stated, [films], threshold=1.5)
+
+
 @pytest.mark.parametrize("share", [0.0, 1.0, 10.0])
 def test_a_prevalence_that_is_no_share_is_refused(stated, share):
     with pytest.raises(InputError, match="between 0 and 1"):
