@@ -21,9 +21,9 @@ from search.storage import StudyView, TrialRecord
 from search.trainings import Recipe, RefitTask, refit_digest
 from search.winner import Choice
 from spaces.recipes import RECIPES
-from xraytune import evaluation, intervals, metrics
-from xraytune.evaluation import Answers
+from xraytune import evaluation
 from xraytune.models.plan import Plan
+from xraytune.predictions import Predictions
 
 
 def recipes_of(study: StudyView) -> list[tuple[str, TrialRecord]]:
@@ -55,57 +55,29 @@ def adapted(name: str, trial: TrialRecord, max_epochs: int = 0) -> str:
     return ", ".join(f"{key} {value} → {type(value)(now)}" for key, value, now in pairs if now != value)
 
 
-@dataclass(frozen=True)
-class Bench:
-    """The images on which models are compared."""
-
-    labels: NDArray[np.int32]
-    patients: NDArray[np.str_]
-    positive: int | None
-    beta: float
-    draws: int = intervals.DRAWS
-    """Bootstrap resamples."""
-
-    def rows(self, chosen: NDArray[np.integer]) -> Bench:
-        """Some of them."""
-        return replace(self, labels=self.labels[chosen], patients=self.patients[chosen])
-
-    def compare(self, first: Answers, second: Answers) -> dict[str, Any]:
-        """`first - second`, as `evaluation.compare`."""
-        return evaluation.compare(
-            self.labels, first, second, self.patients, positive=self.positive, beta=self.beta, draws=self.draws
-        )
-
-    def figures(self, answers: Answers) -> dict[str, float | None]:
-        """A model's own figures."""
-        found = metrics.summary(self.labels, answers.probabilities, self.positive, answers.threshold, self.beta)
-        return {name: found[name] if np.isfinite(found[name]) else None for name in evaluation.COMPARED}
-
-
-def out_of_fold(bench: Bench, choice: Choice, confirmed: Sequence[Confirmed]) -> list[dict[str, Any]]:
+def out_of_fold(labelled: Predictions, choice: Choice, confirmed: Sequence[Confirmed]) -> list[dict[str, Any]]:
     """The final model against each other finalist and the trivial answer, on out-of-fold predictions at 0.5.
 
     Args:
-        bench: train and validation images.
+        labelled: train and validation images, with any predictions of them.
         choice: what the final model is made of; an ensemble is compared with its members too.
         confirmed: best first.
     """
-    winner = Answers(choice.out_of_fold())
-    classes = winner.probabilities.shape[1]
+    winner = labelled.answered(choice.out_of_fold())
     others = [
-        (f"trial {c.trial.number} ({c.trial.family})", Answers(c.out_of_fold(averaged=choice.averaged)))
+        (f"trial {c.trial.number} ({c.trial.family})", labelled.answered(c.out_of_fold(averaged=choice.averaged)))
         for c in confirmed
         if len(choice.finalists) > 1 or c is not choice.winner
     ]
-    others.append(("the trivial answer", evaluation.trivial_answers(bench.labels, classes, bench.positive)))
-    return [{"with": name, "figures": bench.figures(a), **bench.compare(winner, a)} for name, a in others]
+    others.append(("the trivial answer", labelled.trivial()))
+    return [{"with": name, "figures": evaluation.own(a), **evaluation.compare(winner, a)} for name, a in others]
 
 
-def on_validation(bench: Bench, study: StudyView, winner: TrialRecord) -> list[dict[str, Any]]:
+def on_validation(labelled: Predictions, study: StudyView, winner: TrialRecord) -> list[dict[str, Any]]:
     """Every recipe beside the winner's own trial, as the search saw them on its validation images at 0.5.
 
     Args:
-        bench: train and validation images, which kept predictions count.
+        labelled: train and validation images, which kept predictions count, with any predictions of them.
         study: whose recipes.
         winner: the confirmed winner's trial.
     """
@@ -119,11 +91,12 @@ def on_validation(bench: Bench, study: StudyView, winner: TrialRecord) -> list[d
             "figures": None, "difference": None, "delong_p": None, "winner": trial.number == winner.number,
         }  # fmt: skip
         theirs = _predictions(study, trial)
-        if theirs is not None and theirs[0].max(initial=0) < len(bench.labels):
+        if theirs is not None and theirs[0].max(initial=0) < len(labelled.labels):
             indices, probabilities = theirs
-            row["figures"] = bench.rows(indices).figures(Answers(probabilities))
+            own = labelled.rows(indices).answered(probabilities)
+            row["figures"] = evaluation.own(own)
             if mine is not None and trial.number != winner.number and np.array_equal(mine[0], indices):
-                row |= bench.rows(indices).compare(Answers(mine[1]), Answers(probabilities))
+                row |= evaluation.compare(own.answered(mine[1]), own)
         rows.append(row)
     return rows
 
@@ -166,25 +139,22 @@ class Rival:
 
     name: str
     trial: int
-    answers: Answers
-    """As the network gives them, at 0.5."""
+    probabilities: NDArray[np.float32]
+    """As the network gives them, `(n, k)`; judged at 0.5."""
     adapted: str = ""
     """As `adapted` tells it."""
 
 
-def on_test(bench: Bench, winner: Answers, recipes: Sequence[Rival]) -> list[dict[str, Any]]:
+def on_test(tested: Predictions, recipes: Sequence[Rival]) -> list[dict[str, Any]]:
     """The final model against the trivial answer and the retrained recipes on the test set.
 
     Args:
-        bench: the test images.
-        winner: calibrated, at its operating threshold.
+        tested: the final model's predictions.
         recipes: the study's, retrained.
     """
-    classes = winner.probabilities.shape[1]
-    trivial = evaluation.trivial_answers(bench.labels, classes, bench.positive)
-    others: list[tuple[str, int | None, Answers, str]] = [("the trivial answer", None, trivial, "")]
-    others += [(f"recipe {r.name}", r.trial, r.answers, r.adapted) for r in recipes]
+    others: list[tuple[str, int | None, Predictions, str]] = [("the trivial answer", None, tested.trivial(), "")]
+    others += [(f"recipe {r.name}", r.trial, tested.answered(r.probabilities), r.adapted) for r in recipes]
     return [
-        {"with": name, "trial": n, "adapted": changed, "figures": bench.figures(a), **bench.compare(winner, a)}
+        {"with": name, "trial": n, "adapted": changed, "figures": evaluation.own(a), **evaluation.compare(tested, a)}
         for name, n, a, changed in others
     ]

@@ -29,7 +29,6 @@ from search import (
     trainings,
     winner,
 )
-from search.comparison import Bench
 from search.confirm import Confirmed
 from search.networks import Share
 from search.planning import Plan
@@ -38,13 +37,13 @@ from search.storage import StudyView, TrialRecord
 from search.suggest import declared, signature
 from search.trainings import FoldTask, PredictTask, Recipe, RefitTask, image_size
 from search.workers import Workers
-from xraytune import artifacts, data, hardware, makeup, metrics, thresholds
+from xraytune import artifacts, data, hardware, makeup, thresholds
 from xraytune.data import arrays, cache
 from xraytune.data.dataset import Dataset, difference
 from xraytune.errors import FatalError, InputError, StudyError, WeightsError
-from xraytune.evaluation import Answers
 from xraytune.model_file import Member, ModelCard, read_card, write_card
 from xraytune.models import backbones
+from xraytune.predictions import Predictions
 from xraytune.records import Objective
 from xraytune.trial_data import TrialData
 
@@ -92,11 +91,11 @@ class Retraining:
                 objective=self.spec.objective, positive=dataset.positive, beta=self.spec.beta, refits=plan.refits,
             )  # fmt: skip
             printing.confirmed(confirmed, plan, self.study)
-            fitted = winner.fit(
-                choice, labels, patients, folds,
-                positive=dataset.positive, beta=self.spec.beta, policy=thresholds.check(self.options.threshold),
-                objective=self.spec.objective,
-            )  # fmt: skip
+            raw = Predictions(
+                labels, choice.out_of_fold(), patients, dataset.classes, dataset.positive, beta=self.spec.beta
+            )
+            policy = thresholds.check(self.options.threshold)
+            fitted = winner.fit(choice, raw, folds, policy=policy, objective=self.spec.objective)
             members = self._networks(choice, plan, recipe, pool, budget)
             retrained = self._rivals(recipes, pool)
             with winner.whole(target) as folder:
@@ -328,26 +327,19 @@ class Retraining:
         probabilities = fitted.calibration.apply(raw).astype(np.float32)
         labels = np.array([i.label for i in dataset.select("test")], dtype=np.int32)
         audit = figures.audit(dataset)
-        judged: Mapping[str, Any] = winner.judge(
-            dataset, fitted, labels, probabilities, raw,
-            beta=self.spec.beta,
-            patients_of_pool=np.asarray(recipe.data.patients), labels_of_pool=np.asarray(recipe.data.labels),
-            audit=audit,
-        )  # fmt: skip
-        ledger.keep_figures(self.study.folder, opened, judged["test"]["overall"])
-        tested = Bench(labels, np.array([i.patient for i in dataset.select("test")]), dataset.positive, self.spec.beta)
-        pooled = Bench(
-            np.asarray(recipe.data.labels), np.asarray(recipe.data.patients), dataset.positive, self.spec.beta,
+        about: Any = {"classes": dataset.classes, "positive": dataset.positive, "threshold": fitted.threshold}
+        about |= {"beta": self.spec.beta, "prevalence": fitted.calibration.prevalence}
+        tested = Predictions(labels, probabilities, np.array([i.patient for i in dataset.select("test")]), **about)
+        pooled = Predictions(
+            np.asarray(recipe.data.labels), fitted.probabilities, np.asarray(recipe.data.patients), **about,
             draws=winner.DRAWS_OUT_OF_FOLD,
         )  # fmt: skip
+        judged: Mapping[str, Any] = winner.judge(dataset, fitted, tested, raw, pooled, audit)
+        ledger.keep_figures(self.study.folder, opened, judged["test"]["overall"])
         compared = {
             "out_of_fold": comparison.out_of_fold(pooled, choice, confirmed),
             "recipes": comparison.on_validation(pooled, self.study, choice.winner.trial),
-            "test": comparison.on_test(
-                tested,
-                Answers(probabilities, card.threshold),
-                rivals.answers(compared_with, pool, squares, self.spec.max_epochs),
-            ),
+            "test": comparison.on_test(tested, rivals.answers(compared_with, pool, squares, self.spec.max_epochs)),
             "untrained": [{"name": r.name, "why": r.network.error} for r in compared_with if r.network.error],
         }
         self.phases["test set"] = time.monotonic() - begun
@@ -371,10 +363,9 @@ class Retraining:
             "views": list(fitted.views),
             "seconds": {**self.phases, "all": time.monotonic() - self.started},
         }
-        decided = metrics.decide(probabilities, card.positive, card.threshold)
         artifacts.write_json(folder / "metrics.json", artifacts.finite(full))
         cases.write(folder, pool, squares, dataset, labels, probabilities)
-        winner.write_predictions(folder / "predictions.csv", dataset, labels, probabilities, decided)
+        winner.write_predictions(folder / "predictions.csv", dataset, tested)
         return full
 
     @staticmethod

@@ -25,6 +25,7 @@ EXAMPLES = """
 python -m search.predict results/mine/winner film.jpeg
 python -m search.predict results/mine/winner folder/ --csv answers.csv
 python -m search.predict results/mine/winner folder/ --overlays heat/ --json
+python -m search.predict results/mine/winner folder/ --prevalence 0.1
 """
 
 NOTICE = "Not a medical device: for research, no diagnosis may rest on it."
@@ -49,6 +50,55 @@ class Answer:
     """In what the film is unlike the training images; empty where it is like them."""
 
 
+@dataclass(frozen=True)
+class Stated:
+    """What was asked of probabilities and decisions beside what the model says by itself."""
+
+    prevalence: float | None = None
+    """The share of the positive class that probabilities are stated for."""
+    threshold: float | None = None
+    """At which probability of these an image is classified as positive."""
+
+    def check(self, model: Any) -> None:
+        """Say on stderr what it does to the answers of a model.
+
+        Raises:
+            InputError: the model can't do it.
+        """
+        at = self.threshold
+        if at is not None and (model.card.positive is None or not 0 < at < 1):
+            raise InputError(f"--threshold {at:g}: a threshold lies between 0 and 1 and needs a positive class.")
+        if self.prevalence is not None:
+            model.restated_threshold(self.prevalence)  # refuses what can't be had
+            console.err.print(
+                f"Probabilities are stated for a prevalence of {100 * self.prevalence:g} % (the model's own: "
+                f"{100 * model.prevalence:.3g} %)."
+                + ("" if at else " The threshold moves with them: no decision changes."),
+                soft_wrap=True,
+            )
+
+    def at(self, model: Any) -> tuple[float, str]:
+        """The threshold among the probabilities as they are stated, and how it was chosen."""
+        if self.threshold is not None:
+            return self.threshold, "asked for"
+        own, policy = model.card.threshold, model.card.policy
+        return (own if self.prevalence is None else model.restated_threshold(self.prevalence)), policy
+
+    def answers(self, model: Any, squares: Any) -> tuple[Any, Any]:
+        """Probabilities `(n, k)` as they are stated, and class indices `(n,)` of prepared images."""
+        from xraytune import metrics
+
+        own = model.predict_squares(squares)
+        shown = own if self.prevalence is None else model.restated(own, self.prevalence)
+        if self.threshold is None:  # decided on the model's own probabilities, so that no rounding changes a decision
+            return shown, model.decide(own)
+        return shown, metrics.decide(shown, model.card.positive, self.threshold)
+
+
+PLAIN = Stated()
+"""As the model says by itself."""
+
+
 def main(
     model: Annotated[
         Path, typer.Argument(help="The folder that search.retrain wrote, or a .keras or .onnx file in it.")
@@ -62,6 +112,14 @@ def main(
     overlays: Annotated[
         Path | None, typer.Option(help="Write a Grad-CAM overlay of each film into this folder.")
     ] = None,
+    prevalence: Annotated[
+        float | None,
+        typer.Option(help="State probabilities for this share of the positive class, e.g. 0.1. Decisions stay."),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Decide at this probability instead of the model's own threshold."),
+    ] = None,
 ) -> int:
     """Classify films with a saved model: class, calibrated probability, decision at the operating threshold.
 
@@ -72,6 +130,8 @@ def main(
 
     paths = find(films)
     loaded = load_model(model)
+    stated = Stated(prevalence, threshold)
+    stated.check(loaded)
     if overlays and not loaded.explainable:
         raise InputError("Overlays need the Keras model (gradients): give the folder, not the .onnx file.")
     if loaded.card.demonstration:
@@ -79,7 +139,7 @@ def main(
     answers: list[Answer] = []
     skipped: list[tuple[str, str]] = []
     with bars() as bar:
-        for answer, path, problem in classify(loaded, paths, overlays=overlays):
+        for answer, path, problem in classify(loaded, paths, overlays=overlays, stated=stated):
             if answer:
                 answers.append(answer)
             else:
@@ -88,9 +148,9 @@ def main(
     if csv_file:
         write_csv(csv_file, answers, loaded.card.classes)
     if as_json:
-        print(json.dumps(_plain(answers, skipped, loaded), indent=2))
+        print(json.dumps(_plain(answers, skipped, loaded, stated), indent=2))
     elif not csv_file:
-        _table(answers, skipped, loaded, films)
+        _table(answers, skipped, loaded, stated, films)
     else:
         console.err.say(f"{len(answers)} images classified: {csv_file}. {NOTICE}")
     _warn(answers if as_json or csv_file else (), skipped)
@@ -152,7 +212,7 @@ def _image(path: Path) -> bool:
 
 
 def classify(
-    model: Any, paths: Sequence[Path], *, overlays: Path | None = None
+    model: Any, paths: Sequence[Path], *, overlays: Path | None = None, stated: Stated = PLAIN
 ) -> Iterator[tuple[Answer | None, Path, str]]:
     """Answers in the order of the paths; None and why for files that can't be read.
 
@@ -162,6 +222,7 @@ def classify(
         model: an `xraytune.model_file.Classifier`.
         paths: image files.
         overlays: where Grad-CAM overlays are written; None for none.
+        stated: for which prevalence and at which threshold.
     """
     import numpy as np
 
@@ -189,15 +250,14 @@ def classify(
                 squares = {size: np.stack([g[size] for g in good]) for size in model.sizes}
                 names = [path for path, r in zip(batch, read_now, strict=True) if not isinstance(r, str)]
                 targets = [overlays / pictures[path] for path in names] if overlays else []
-                answers = iter(_answers(model, names, squares, targets))
+                answers = iter(_answers(model, names, squares, targets, stated))
             for path, result in zip(batch, read_now, strict=True):
                 yield (None, path, result) if isinstance(result, str) else (next(answers), path, "")
 
 
-def _answers(model: Any, paths: Sequence[Path], squares: Any, overlays: Sequence[Path]) -> list[Answer]:
+def _answers(model: Any, paths: Sequence[Path], squares: Any, overlays: Sequence[Path], stated: Stated) -> list[Answer]:
     card = model.card
-    probabilities = model.predict_squares(squares)
-    decided = model.decide(probabilities)
+    probabilities, decided = stated.answers(model, squares)
     unusual = model.unusual(squares)
     out = []
     for path, p, answer, odd in zip(paths, probabilities, decided, unusual, strict=True):
@@ -271,12 +331,13 @@ def write_csv(path: Path, answers: Sequence[Answer], classes: Sequence[str]) -> 
         raise InputError(f"{path} can't be written: {error.strerror}.") from None
 
 
-def _plain(answers: Sequence[Answer], skipped: Sequence[tuple[str, str]], model: Any) -> dict[str, Any]:
+def _plain(answers: Sequence[Answer], skipped: Sequence[tuple[str, str]], model: Any, stated: Stated) -> dict[str, Any]:
     card = model.card
     return {
         "classes": list(card.classes),
         "positive": None if card.positive is None else card.classes[card.positive],
-        "threshold": None if card.positive is None else card.threshold,
+        "threshold": None if card.positive is None else stated.at(model)[0],
+        "prevalence": stated.prevalence or model.prevalence,
         "demonstration": card.demonstration,
         "notice": NOTICE,
         "films": [
@@ -293,7 +354,13 @@ def _plain(answers: Sequence[Answer], skipped: Sequence[tuple[str, str]], model:
     }
 
 
-def _table(answers: Sequence[Answer], skipped: Sequence[tuple[str, str]], model: Any, films: Sequence[Path]) -> None:
+def _table(
+    answers: Sequence[Answer],
+    skipped: Sequence[tuple[str, str]],
+    model: Any,
+    stated: Stated,
+    films: Sequence[Path],
+) -> None:
     """A row per image with its path as it was given, the reason of a flag on its own line, counts below."""
     card = model.card
     title = "P(predicted)" if card.positive is None else f"P({card.classes[card.positive]})"
@@ -315,7 +382,9 @@ def _table(answers: Sequence[Answer], skipped: Sequence[tuple[str, str]], model:
     console.out.say(f"{', '.join(said)}.", style="bold")
     how = "The likeliest class is predicted."
     if positive is not None:
-        how = f"{positive} is predicted when its probability is at least {card.threshold:.3f} ({card.policy})."
+        how = "{} is predicted when its probability is at least {:.3f} ({}).".format(positive, *stated.at(model))
+    if prevalence := stated.prevalence or model.prevalence:
+        how += f" Probabilities are stated for a prevalence of {100 * prevalence:.3g} %."
     console.out.say(f"{how} {NOTICE}", style="dim")
 
 

@@ -60,7 +60,10 @@ def main(
         str, typer.Option(help="refit (the winner on train + validation), folds (the folds' networks), ensemble.")
     ] = "refit",
     threshold: Annotated[
-        str, typer.Option(help="auto, 0.5 (any number), f-beta, sensitivity:0.95, youden, shared. Fitted out of fold.")
+        str,
+        typer.Option(
+            help="auto, 0.5 (any number), f-beta, sensitivity:0.95, youden, shared, plateau. Fitted out of fold."
+        ),
     ] = thresholds.AUTOMATIC,
     finalists: Annotated[int, typer.Option(help="How many of the best trials are confirmed on folds.")] = 5,
     folds: Annotated[int, typer.Option(help="Patient-grouped folds, at least 3.")] = 5,

@@ -9,13 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from search import comparison, networks, pricing
 from search.networks import Trained
 from search.storage import TrialRecord
 from search.trainings import NetworkTask, RefitTask, image_size
 from search.workers import Workers
 from xraytune.errors import FatalError
-from xraytune.evaluation import Answers
 
 
 @dataclass(frozen=True)
@@ -65,11 +67,11 @@ def answers(
     """
     able = [r for r in rivals if not r.network.error]
     tasks = [NetworkTask(r.network.path, r.network.sha256, images[r.image_size]) for r in able]
-    found: dict[int, Answers] = {}
+    found: dict[int, NDArray[np.float32]] = {}
     for outcome in pool.run(tasks):
         if outcome.error:
             raise FatalError(f"The network of recipe {able[outcome.index].name} could not be used: {outcome.error}")
-        found[outcome.index] = Answers(outcome.value)
+        found[outcome.index] = outcome.value
     return [
         comparison.Rival(r.name, r.trial.number, found[i], comparison.adapted(r.name, r.trial, max_epochs))
         for i, r in enumerate(able)

@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 
 from search.confirm import Confirmed
 from search.trainings import FoldResult
-from xraytune import artifacts, calibration, ensembles, evaluation, gap, metrics, subgroups, thresholds
-from xraytune.calibration import Calibration
+from xraytune import artifacts, calibration, ensembles, evaluation, gap, metrics, prevalences, subgroups, thresholds
+from xraytune.calibration import Calibration, Folds
 from xraytune.data import Dataset
 from xraytune.errors import FatalError
 from xraytune.evaluation import Crossed
+from xraytune.predictions import Predictions
 from xraytune.records import Objective
 from xraytune.thresholds import Policy
 
@@ -154,70 +155,98 @@ class Fitted:
 
 def fit(
     choice: Choice,
-    labels: NDArray[np.int32],
-    patients: NDArray[np.str_],
-    folds: Sequence[tuple[NDArray[np.integer], NDArray[np.integer]]],
+    raw: Predictions,
+    folds: Folds,
     *,
-    positive: int | None,
-    beta: float,
     policy: str,
     objective: str = Objective.CLEAN,
 ) -> Fitted:
-    """Calibration and operating threshold, fitted on out-of-fold predictions alone.
+    """Calibration and operating threshold, fitted on out-of-fold predictions alone, at equal prevalence.
 
     Args:
         choice: the final model's finalists.
-        labels: of train and validation images, `(n,)`.
-        patients: `(n,)`.
+        raw: their out-of-fold predictions of train and validation images, `choice.out_of_fold()`.
         folds: patient-grouped (train, validation) indices.
-        positive: the positive class or None.
-        beta: of F-beta.
         policy: a checked threshold policy.
         objective: under `robust` the calibration is fitted and chosen over all views, as the finalists were.
     """
-    raw = choice.out_of_fold()
+    labels, positive, p = raw.labels, raw.positive, raw.probabilities
     indices, views = choice.views()
     if len(views) < 2 or "clean" not in views:
-        indices, views = np.arange(len(labels)), {"clean": raw}
+        indices, views = np.arange(len(labels)), {"clean": p.astype(np.float32)}
     where = {int(image): row for row, image in enumerate(indices)}
-    inner = [(rows_of(train, where), rows_of(held, where)) for train, held in folds]  # of the images that have views
+    viewed = _Viewed(indices, views, [(rows_of(train, where), rows_of(held, where)) for train, held in folds])
+    prevalence = prevalences.equal(labels, len(raw.classes), positive)
     shifted = objective == Objective.ROBUST and len(views) > 1
     if shifted:
-        shares = {int(label): float(np.mean(labels == label)) for label in np.unique(labels)}
-        sample = calibration.over_views(labels[indices], views, inner, shares)
+        sample = calibration.over_views(labels[indices], views, viewed.folds, prevalence)
     else:
-        sample = calibration.Sample(np.asarray(labels, np.int64), np.asarray(raw, np.float64), folds)
+        sample = calibration.over_views(labels, {"clean": p}, folds, prevalence)
     scale, losses, without = calibration.choose(sample)
-    calibrated = scale.apply(raw)
+    calibrated = scale.apply(p)
     crossed = calibrated.copy()
     for other, (_, held) in zip(without, folds, strict=True):
-        crossed[held] = other.apply(raw[held])
-    areas = tuple(float(metrics.figures(labels[i], raw[i], positive, brief=True)["auc"][0]) for _, i in folds)
+        crossed[held] = other.apply(p[held])
+    areas = tuple(float(metrics.figures(labels[i], p[i], positive, brief=True)["auc"][0]) for _, i in folds)
     if positive is None:
         own = Crossed(crossed, metrics.decide(crossed, None))
         return Fitted(scale, losses, shifted, (), None, calibrated, own, areas, ())
-    event = np.asarray(labels) == positive
-    column = {name: scale.apply(p)[:, positive] for name, p in views.items()}
-    names = list(dict.fromkeys([*thresholds.STANDARD, thresholds.SHARED, policy]))
-    names = [n for n in names if n != thresholds.AUTOMATIC]
-    everything = thresholds.Everything(event, calibrated[:, positive], folds)
-    policies = thresholds.compare(names, event[indices], column, inner, beta, everything)
-    if policy == thresholds.AUTOMATIC:
-        used = thresholds.automatic([p for p in policies if not p.name.startswith("sensitivity")], beta)
-    else:
-        used = next(p for p in policies if p.name == policy)
+    policies, used = _policy(raw, calibrated, viewed, folds, scale, policy)
     decided = metrics.decide(crossed, positive, used.threshold)
-    for other, (train, held), (rows, _) in zip(without, folds, inner, strict=True):
-        shared = used.name == thresholds.SHARED  # of the images that have views
-        scores = (
-            {name: other.apply(p[rows])[:, positive] for name, p in views.items()}
-            if shared
-            else {"clean": other.apply(raw[train])[:, positive]}
-        )
-        fitted = thresholds.fit(used.name, event[indices[rows] if shared else train], scores, beta)
-        decided[held] = metrics.decide(crossed[held], positive, fitted)
-    own = Crossed(crossed, decided)
-    return Fitted(scale, losses, shifted, policies, used, calibrated, own, areas, tuple(column))
+    for other, fold, rows in zip(without, folds, viewed.folds, strict=True):
+        threshold = _threshold(used.name, other, raw, viewed, fold[0], rows[0])
+        decided[fold[1]] = metrics.decide(crossed[fold[1]], positive, threshold)
+    return Fitted(
+        scale, losses, shifted, policies, used, calibrated, Crossed(crossed, decided), areas, tuple(views)
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Viewed:
+    """The images that all members have shifted views of."""
+
+    images: NDArray[np.int64]
+    """Which of all images, `(m,)`."""
+    views: Mapping[str, NDArray[np.float32]]
+    """Out-of-fold probabilities `(m, k)` by view."""
+    folds: Folds
+    """The folds of all images as rows of these."""
+
+
+def _policy(
+    raw: Predictions, calibrated: NDArray[np.float64], viewed: _Viewed, folds: Folds, scale: Calibration, asked: str
+) -> tuple[tuple[Policy, ...], Policy]:
+    """Every policy that is compared, and the one that is used."""
+    positive = raw.positive
+    assert positive is not None
+    event = raw.labels == positive
+    column = {name: scale.apply(p)[:, positive] for name, p in viewed.views.items()}
+    names = [n for n in dict.fromkeys([*thresholds.COMPARED, asked]) if n != thresholds.AUTOMATIC]
+    everything = thresholds.Everything(event, calibrated[:, positive], folds)
+    policies = thresholds.compare(
+        names, event[viewed.images], column, viewed.folds, raw.beta, everything, raw.patients[viewed.images]
+    )
+    if asked == thresholds.AUTOMATIC:
+        return policies, thresholds.automatic([p for p in policies if p.name in thresholds.CANDIDATES], raw.beta)
+    return policies, next(p for p in policies if p.name == asked)
+
+
+def _threshold(
+    policy: str,
+    scale: Calibration,
+    raw: Predictions,
+    viewed: _Viewed,
+    train: NDArray[np.integer],
+    rows: NDArray[np.integer],
+) -> float:
+    """A policy's threshold fitted on some images alone, as its calibration was: `train`, or the `rows` of `viewed`."""
+    images, views = (
+        (viewed.images[rows], {name: p[rows] for name, p in viewed.views.items()})
+        if policy in thresholds.OVER_VIEWS
+        else (train, {"clean": raw.probabilities[train]})
+    )
+    scores = {name: scale.apply(p)[:, raw.positive] for name, p in views.items()}
+    return thresholds.fit(policy, raw.labels[images] == raw.positive, scores, raw.beta, raw.patients[images])
 
 
 def rows_of(images: NDArray[np.integer], where: Mapping[int, int]) -> NDArray[np.int64]:
@@ -261,13 +290,9 @@ def whole(target: Path) -> Iterator[Path]:
 def judge(
     dataset: Dataset,
     fitted: Fitted,
-    labels: NDArray[np.int32],
-    probabilities: NDArray[np.float32],
+    tested: Predictions,
     raw: NDArray[np.float32],
-    *,
-    beta: float,
-    patients_of_pool: NDArray[np.str_],
-    labels_of_pool: NDArray[np.int32],
+    pooled: Predictions,
     audit: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Every figure of the test set and of the out-of-fold predictions, as plain JSON.
@@ -275,37 +300,22 @@ def judge(
     Args:
         dataset: the data set; its `test` images are those predicted.
         fitted: calibration and thresholds.
-        labels: of the test images.
-        probabilities: calibrated, `(n, k)`.
-        raw: as the networks gave them, `(n, k)`.
-        beta: of F-beta.
-        patients_of_pool: patients of train and validation images.
-        labels_of_pool: their labels.
+        tested: calibrated predictions of the test images.
+        raw: their probabilities as the networks gave them, `(n, k)`.
+        pooled: calibrated out-of-fold predictions of train and validation images.
         audit: the shortcut audit as JSON, its shifts by class.
     """
     images = dataset.select("test")
-    patients = np.array([i.patient for i in images])
     names = [Path(i.key).name for i in images]
-    positive = dataset.positive
+    labels, positive = tested.labels, dataset.positive
     started = time.monotonic()
-    test = evaluation.evaluate(
-        labels, probabilities, patients,
-        classes=dataset.classes, positive=positive, threshold=fitted.threshold, beta=beta,
-    )  # fmt: skip
-    validation = evaluation.evaluate(
-        labels_of_pool, fitted.probabilities, patients_of_pool,
-        classes=dataset.classes, positive=positive, threshold=fitted.threshold, beta=beta, crossed=fitted.crossed,
-        draws=DRAWS_OUT_OF_FOLD,
-    )  # fmt: skip
-    groups = subgroups.subgroups(
-        subgroups.columns(images, dataset.subgroups("test")), labels, probabilities, patients,
-        classes=dataset.classes, positive=positive, threshold=fitted.threshold, beta=beta,
-    )  # fmt: skip
+    test = evaluation.evaluate(tested)
+    validation = evaluation.evaluate(pooled, fitted.crossed)
+    groups = subgroups.subgroups(subgroups.columns(images, dataset.subgroups("test")), tested)
     normal = None
     if positive is not None and len(dataset.classes) == 2:
         normal = dataset.classes[1 - positive]
-    pooled = validation["overall"]["auc"][0]
-    without = evaluation.overall(labels, raw, patients, positive=positive, threshold=fitted.threshold, beta=beta)
+    area = validation["overall"]["auc"][0]
     return {
         "test": test,
         "validation": validation,
@@ -316,20 +326,12 @@ def judge(
         ),
         "changes": gap.changes(validation["overall"], test["overall"]),
         "folds_auc": {
-            "pooled": pooled,
+            "pooled": area,
             "mean": float(np.mean(fitted.areas)),
-            "warning": "" if pooled is None else gap.alignment(pooled, fitted.areas),
+            "warning": "" if area is None else gap.alignment(area, fitted.areas),
         },
-        "calibration": {
-            "method": fitted.calibration.method,
-            "over_views": fitted.shifted,
-            "cross_entropy_out_of_fold": dict(fitted.losses),
-            "test_error_with": test["overall"]["calibration_error"][0],
-            "test_error_without": without["calibration_error"][0],
-            "interval_without": without["calibration_error"][1:],
-            "reliability_without": calibration.reliability(*_events(labels, raw, positive)),
-        },
-        "policies": _policies(fitted, labels, probabilities, patients, positive, beta),
+        "calibration": _calibration(fitted, tested, raw, test["overall"]["calibration_error"][0]),
+        "policies": _policies(fitted, tested),
         "published": list(evaluation.PUBLISHED)
         if evaluation.is_official_test(names, labels, dataset.classes, dataset.name)
         else [],
@@ -359,39 +361,42 @@ def _largest_shift(audit: Mapping[str, Any] | None) -> str:
     )
 
 
-def _events(
-    labels: NDArray[np.int32], p: NDArray[np.float32], positive: int | None
-) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-    if positive is not None:
-        return np.asarray(labels) == positive, p[:, positive]
-    return np.asarray(labels) == p.argmax(axis=1), p.max(axis=1)
+def _calibration(fitted: Fitted, tested: Predictions, raw: NDArray[np.float32], error: float | None) -> dict[str, Any]:
+    """What was fitted, and what it does on the test images; `error` is their calibration error with it."""
+    without = tested.answered(raw, tested.threshold)
+    before = evaluation.overall(without)["calibration_error"]
+    return {
+        "method": fitted.calibration.method,
+        "over_views": fitted.shifted,
+        "prevalence": list(fitted.calibration.prevalence),
+        "cross_entropy_out_of_fold": dict(fitted.losses),
+        "test_error_with": error,
+        "test_error_without": before[0],
+        "interval_without": before[1:],
+        "reliability_without": calibration.reliability(
+            *metrics.event_and_score(without.labels, raw, without.positive),
+            prevalences.weights(without.labels, without.prevalence),
+        ),
+    }
 
 
-def _policies(
-    fitted: Fitted,
-    labels: NDArray[np.int32],
-    p: NDArray[np.float32],
-    patients: NDArray[np.str_],
-    positive: int | None,
-    beta: float,
-) -> list[dict[str, Any]]:
+def _policies(fitted: Fitted, tested: Predictions) -> list[dict[str, Any]]:
     """Every threshold policy out of fold and, with intervals, on the test set, side by side."""
     rows = []
     for policy in fitted.policies:
-        found = evaluation.overall(labels, p, patients, positive=positive, threshold=policy.threshold, beta=beta)
-        test = {name: found[name] for name in evaluation.named(beta)}
+        found = evaluation.overall(replace(tested, threshold=policy.threshold))
+        test = {name: found[name] for name in evaluation.named(tested.beta)}
         rows.append({**policy.to_json(), "used": policy == fitted.policy, "test": test})
     return rows
 
 
-def write_predictions(
-    path: Path, dataset: Dataset, labels: NDArray[np.int32], p: NDArray[np.float32], decided: NDArray[np.int64]
-) -> None:
+def write_predictions(path: Path, dataset: Dataset, tested: Predictions) -> None:
     """`predictions.csv`: path, patient, truth, decision and one calibrated probability a class."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", "patient", "truth", "decision", *(f"probability_{c}" for c in dataset.classes)])
-    for image, label, row, answer in zip(dataset.select("test"), labels, p, decided, strict=True):
+    columns = (tested.labels, tested.probabilities, tested.decided)
+    for image, label, row, answer in zip(dataset.select("test"), *columns, strict=True):
         numbers = [f"{v:.6f}" for v in row]
         writer.writerow([image.key, image.patient, dataset.classes[label], dataset.classes[int(answer)], *numbers])
     artifacts.write_text(path, text.getvalue())

@@ -26,7 +26,7 @@ from xraytune.framework import keras
 from xraytune.models import densenet, heads, vgg
 from xraytune.models.compiling import compile_network, computing_in
 from xraytune.models.fitting import fit_plainly
-from xraytune.models.plan import Plan
+from xraytune.models.plan import IMBALANCE, Plan
 from xraytune.models.weight_files import DENSENET_BLOCKS, VGG_CONVOLUTIONS
 from xraytune.records import Value
 
@@ -158,7 +158,7 @@ class ChestXRay(keras_tuner.HyperModel):  # type: ignore[misc]  # KerasTuner has
         choice(hp, "epoch_gflop", tuple(int(v) for v in self.context.narrowed.get("epoch_gflop", (0,))))
         choice(hp, "patience", (3, 5, 8), 5)
         self._precision(hp)
-        choice(hp, "imbalance", ("none", "class_weights", "focal"))
+        choice(hp, "imbalance", IMBALANCE)
         choice(hp, "label_smoothing", (0.0, 0.05, 0.1))
         self._augmentation(hp)
 

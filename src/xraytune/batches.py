@@ -47,6 +47,22 @@ def epoch_order(n: int, share: int, epoch: int, seed: int) -> Rows:
     return shuffled[start : start + share]
 
 
+def balanced_order(labels: NDArray[np.int32], share: int, epoch: int, seed: int) -> Rows:
+    """Positions that an epoch trains on, with each class once in every run of as many positions as there are classes.
+
+    Args:
+        labels: of the training images, `(n,)`; images of classes with few are repeated.
+        share: how many an epoch takes.
+        epoch: from 1.
+        seed: the trial's.
+    """
+    members = [np.flatnonzero(labels == c) for c in np.unique(labels)]
+    each = -(-share // len(members))
+    columns = [rows[epoch_order(len(rows), each, epoch, seed)] for rows in members]
+    mixed = np.random.default_rng([seed, epoch, len(labels)]).permuted(np.stack(columns, axis=1), axis=1)
+    return np.asarray(mixed.ravel()[:share], dtype=np.int64)
+
+
 def full_batches(rows: Rows, size: int) -> Iterator[Rows]:
     """Batches of exactly `size`; what is left over is left out, since another size would be traced anew."""
     for start in range(0, len(rows) - size + 1, size):

@@ -1,8 +1,9 @@
 """Probabilities that mean what they say: temperature or Platt scaling, fitted on out-of-fold predictions.
 
-Both are `softmax(slope · log p + bias)`: a temperature has no bias (Guo et al. 2017); with two classes a slope and a
-bias are Platt's sigmoid on the logit (Platt 1999), with more it is bias-corrected temperature scaling (Alexandari et
-al. 2020). Three numbers in JSON, so a kept model needs no pickle.
+They are fitted at a stated prevalence: each class has its share of the weight however many images it has. Both are
+`softmax(slope · log p + bias)`: a temperature has no bias (Guo et al. 2017); with two classes a slope and a bias are
+Platt's sigmoid on the logit (Platt 1999), with more it is bias-corrected temperature scaling (Alexandari et al. 2020).
+The numbers are kept in JSON, so a kept model needs no pickle.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special
 
+from xraytune import prevalences
 from xraytune.metrics import CALIBRATION_BINS, Floats
 from xraytune.records import Record
 
@@ -34,6 +36,8 @@ class Calibration(Record):
     """1 / temperature."""
     bias: tuple[float, ...]
     """One a class; the first is 0."""
+    prevalence: tuple[float, ...] = ()
+    """The share of each class that the probabilities are stated for; empty where that is not known."""
 
     def __post_init__(self) -> None:
         if self.method not in {"none", "temperature", "platt"}:
@@ -49,9 +53,9 @@ class Calibration(Record):
         return np.asarray(special.softmax(_logits(p) * self.slope + np.asarray(self.bias), axis=1))
 
 
-def none(classes: int) -> Calibration:
+def none(classes: int, prevalence: tuple[float, ...] = ()) -> Calibration:
     """Probabilities as the network gives them."""
-    return Calibration("none", 1.0, (0.0,) * classes)
+    return Calibration("none", 1.0, (0.0,) * classes, prevalence)
 
 
 def _logits(p: Floats) -> Floats:
@@ -68,12 +72,14 @@ class Sample:
     """`(n, k)`."""
     folds: Folds
     """Patient-grouped (train, validation) indices."""
-    weights: Floats | None = None
-    """`(n,)`; None weighs all alike."""
+    prevalence: tuple[float, ...] | None = None
+    """The share of each class that the calibration is fitted and judged at; None: that of the sample."""
 
 
-def over_views(labels: ArrayLike, views: Mapping[str, ArrayLike], folds: Folds, shares: Mapping[int, float]) -> Sample:
-    """All views of some images as one sample, each class weighted to its share of all images.
+def over_views(
+    labels: ArrayLike, views: Mapping[str, ArrayLike], folds: Folds, prevalence: tuple[float, ...] | None
+) -> Sample:
+    """All views of some images as one sample.
 
     A calibration fitted on the images as they are holds where films look as they did; fitted on shifted ones it gives
     up a little there and holds better elsewhere (Tomani et al. 2021, "Post-hoc uncertainty calibration for domain drift
@@ -83,17 +89,18 @@ def over_views(labels: ArrayLike, views: Mapping[str, ArrayLike], folds: Folds, 
         labels: of the images, `(m,)`.
         views: out-of-fold probabilities `(m, k)` by view.
         folds: of the images.
-        shares: of all images, by class.
+        prevalence: of the sample.
     """
     truth = np.asarray(labels, dtype=np.int64)
     m, v = len(truth), len(views)
-    each = np.array([shares[int(label)] / np.mean(truth == label) for label in truth])
     rows = [tuple(np.concatenate([part + i * m for i in range(v)]) for part in fold) for fold in folds]
     stacked = np.concatenate([np.asarray(p, dtype=np.float64) for p in views.values()])
-    return Sample(np.tile(truth, v), stacked, [(a, b) for a, b in rows], np.tile(each, v))
+    return Sample(np.tile(truth, v), stacked, [(a, b) for a, b in rows], prevalence)
 
 
-def fit(labels: ArrayLike, probabilities: ArrayLike, method: str, weights: ArrayLike | None = None) -> Calibration:
+def fit(
+    labels: ArrayLike, probabilities: ArrayLike, method: str, prevalence: tuple[float, ...] | None = None
+) -> Calibration:
     """The calibration of least cross-entropy.
 
     Targets are Platt's smoothed ones, (N + 1) / (N + 2), so that separable predictions don't end in certainty.
@@ -102,16 +109,17 @@ def fit(labels: ArrayLike, probabilities: ArrayLike, method: str, weights: Array
         labels: class indices `(n,)`.
         probabilities: out-of-fold predictions `(n, k)`.
         method: none, temperature or platt.
-        weights: of the predictions, `(n,)`.
+        prevalence: the share of each class at which it is fitted; None: that of `labels`.
     """
     truth = np.asarray(labels, dtype=np.int64)
     p = np.asarray(probabilities, dtype=np.float64)
     k = p.shape[1]
-    share = _shares(weights, len(truth))
-    if method == "none" or len(truth) < 2:
-        return none(k)
-    logits = _logits(p)
     counts = np.bincount(truth, minlength=k)
+    stated = prevalence or tuple(float(share) for share in counts / max(1, len(truth)))
+    if method == "none" or len(truth) < 2:
+        return none(k, stated)
+    share = _shares(prevalences.weights(truth, prevalence))
+    logits = _logits(p)
     own = (counts + 1) / (counts + 2)
     targets = np.eye(k)[truth] * (own - (1 - own) / (k - 1))[truth][:, None] + ((1 - own) / (k - 1))[truth][:, None]
     biased = method == "platt"
@@ -128,20 +136,19 @@ def fit(labels: ArrayLike, probabilities: ArrayLike, method: str, weights: Array
     bounds = [(np.log(SLOPES[0]), np.log(SLOPES[1]))] + [(-10.0, 10.0)] * (len(start) - 1)
     x = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
     bias = (0.0, *(float(b) for b in x[1:])) if biased else (0.0,) * k
-    return Calibration(method, float(np.exp(x[0])), bias)
+    return Calibration(method, float(np.exp(x[0])), bias, stated)
 
 
-def _shares(weights: ArrayLike | None, n: int) -> Floats:
+def _shares(weights: Floats) -> Floats:
     """Weights `(n,)` that sum to 1."""
-    given = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
-    return np.asarray(given / given.sum())
+    return np.asarray(weights / weights.sum())
 
 
-def log_loss(labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Mean cross-entropy in nats."""
+def log_loss(labels: ArrayLike, probabilities: ArrayLike, prevalence: tuple[float, ...] | None = None) -> float:
+    """Mean cross-entropy in nats, at the `prevalence` of the classes where one is given."""
     truth = np.asarray(labels, dtype=np.int64)
     each = _logits(np.asarray(probabilities, dtype=np.float64))[np.arange(len(truth)), truth]
-    return float(-_shares(weights, len(truth)) @ each)
+    return float(-_shares(prevalences.weights(truth, prevalence)) @ each)
 
 
 def choose(sample: Sample) -> tuple[Calibration, dict[str, float], list[Calibration]]:
@@ -152,26 +159,34 @@ def choose(sample: Sample) -> tuple[Calibration, dict[str, float], list[Calibrat
         without each fold.
     """
     truth, p = sample.labels, sample.probabilities
-    weights = np.ones(len(truth)) if sample.weights is None else sample.weights
     losses, without = {}, {}
     for method in ("none", "temperature", "platt"):
-        without[method] = [fit(truth[train], p[train], method, weights[train]) for train, _ in sample.folds]
+        without[method] = [fit(truth[train], p[train], method, sample.prevalence) for train, _ in sample.folds]
         held_out = np.array(p)
         for scale, (_, validation) in zip(without[method], sample.folds, strict=True):
             held_out[validation] = scale.apply(p[validation])
-        losses[method] = log_loss(truth, held_out, weights)
+        losses[method] = log_loss(truth, held_out, sample.prevalence)
     chosen = min(losses, key=losses.__getitem__)
-    return fit(truth, p, chosen, weights), losses, without[chosen]
+    return fit(truth, p, chosen, sample.prevalence), losses, without[chosen]
 
 
-def reliability(happened: ArrayLike, probability: ArrayLike) -> list[dict[str, float]]:
-    """The reliability curve: for each bin that holds images its mean probability, observed share and count."""
+def reliability(
+    happened: ArrayLike, probability: ArrayLike, weights: ArrayLike | None = None
+) -> list[dict[str, float]]:
+    """The reliability curve: for each bin that holds images its mean probability, observed share and count.
+
+    Args:
+        happened: the event, `(n,)` of 0 and 1.
+        probability: that it was given, `(n,)`.
+        weights: of the images in means and shares, `(n,)`.
+    """
     event, p = np.asarray(happened, dtype=np.float64), np.asarray(probability, dtype=np.float64)
+    w = np.ones(len(p)) if weights is None else np.asarray(weights, dtype=np.float64)
     bins = np.clip((p * CALIBRATION_BINS).astype(int), 0, CALIBRATION_BINS - 1)
     return [
         {
-            "predicted": float(p[bins == b].mean()),
-            "observed": float(event[bins == b].mean()),
+            "predicted": float(np.average(p[bins == b], weights=w[bins == b])),
+            "observed": float(np.average(event[bins == b], weights=w[bins == b])),
             "n": int((bins == b).sum()),
         }
         for b in np.unique(bins)

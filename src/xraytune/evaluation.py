@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xraytune import calibration, intervals, metrics
+from xraytune import calibration, intervals, metrics, prevalences
 from xraytune.intervals import Interval
 from xraytune.metrics import Floats
+from xraytune.predictions import Predictions
 
 NAMES = {
     "accuracy": "accuracy",
@@ -131,33 +132,13 @@ class Crossed:
     """Class indices `(n,)`, of these at a threshold fitted on the other folds."""
 
 
-def evaluate(
-    labels: ArrayLike,
-    probabilities: ArrayLike,
-    patients: ArrayLike,
-    *,
-    classes: Sequence[str],
-    positive: int | None,
-    threshold: float = 0.5,
-    beta: float = 2.0,
-    crossed: Crossed | None = None,
-    draws: int = intervals.DRAWS,
-    seed: int = 0,
-) -> dict[str, Any]:
+def evaluate(given: Predictions, crossed: Crossed | None = None) -> dict[str, Any]:
     """Every figure of a set of predictions, each with a 95 % interval from a patient-level bootstrap.
 
     Args:
-        labels: class indices `(n,)`.
-        probabilities: `(n, k)`.
-        patients: who each image shows, `(n,)`.
-        classes: their names.
-        positive: the positive class or None.
-        threshold: operating threshold of the positive class.
-        beta: of F-beta.
+        given: the predictions.
         crossed: every figure but ROC and PR AUC is then of these; of images that calibration and threshold were fitted
             on it would flatter them.
-        draws: bootstrap resamples.
-        seed: of the draws.
 
     Shares have the interval of `intervals.of_share`, the calibration error that of `intervals.reflected`, and figures
     on which all draws agree that of `intervals.of_perfect`: none, unless they are perfect.
@@ -167,27 +148,55 @@ def evaluate(
         sensitivity is called recall); `averages` of these, `macro/f1` …; `confusion`
         (rows truth); `reliability`; `trivial`, the figures of always answering the positive (or largest) class.
     """
-    truth = np.asarray(labels, dtype=np.int64)
-    p = np.asarray(probabilities, dtype=np.float64)
-    k = len(classes)
-    decided = metrics.decide(p, positive, threshold) if crossed is None else crossed.decided
+    truth, p, who, positive = given.labels, given.probabilities, given.patients, given.positive
+    k = len(given.classes)
+    decided, q = (given.decided, p) if crossed is None else (crossed.decided, crossed.probabilities)
 
     def statistic(weights: Floats) -> dict[str, Floats]:
-        overall = metrics.figures(truth, p, positive, threshold, beta, weights, decided=decided)
+        overall = metrics.figures(truth, p, positive, given.beta, weights, decided=decided, prevalence=given.prevalence)
         if crossed is not None:
-            overall |= _of_calibrated(truth, crossed.probabilities, positive, weights)
+            overall |= metrics.calibration_figures(truth, q, positive, weights, decided, given.prevalence)
         each = metrics.class_figures(metrics.confusion(truth, decided, k, weights))
-        each |= metrics.class_scores(truth, p, weights, None if crossed is None else crossed.probabilities)
+        each |= metrics.class_scores(truth, p, weights, q, given.prevalence)
         return {**overall, **metrics.averaged(each), **{f"class/{name}": values for name, values in each.items()}}
 
-    who = np.asarray(patients)
-    found = intervals.bootstrap(statistic, who, draws=draws, seed=seed)
+    found = intervals.bootstrap(statistic, who, draws=given.draws)
+    single, by_class = _sure(found, given, decided)
+    support = np.bincount(truth, minlength=k)
+    return {
+        "images": len(truth),
+        "patients": len(np.unique(who)),
+        "classes": list(given.classes),
+        "positive": positive,
+        "threshold": given.threshold if positive is not None else None,
+        "prevalence": None if given.prevalence is None else list(given.prevalence),
+        "beta": given.beta,
+        "draws": given.draws,
+        "crossed": crossed is not None,
+        "overall": {name: triple(v) for name, v in single.items() if "/" not in name},
+        "averages": {name: triple(v) for name, v in single.items() if "/" in name},
+        "by_class": {
+            cls: {**{name: triple(v) for name, v in by_class[i].items()}, "support": int(support[i])}
+            for i, cls in enumerate(given.classes)
+        },
+        "confusion": metrics.confusion(truth, decided, k)[0].astype(int).tolist(),
+        "reliability": calibration.reliability(
+            *metrics.event_and_score(truth, p, positive, decided), prevalences.weights(truth, given.prevalence)
+        ),
+        "trivial": _trivial(given),
+    }
+
+
+def _sure(
+    found: Mapping[str, Interval | tuple[Interval, ...]], given: Predictions, decided: NDArray[np.int64]
+) -> tuple[dict[str, Interval], list[dict[str, Interval]]]:
+    """The intervals of the overall figures and averages, and those of each class, through `sure`."""
+    truth, who, positive, k = given.labels, given.patients, given.positive, len(given.classes)
     single = {name: v for name, v in found.items() if isinstance(v, Interval)}
     by_class = {name.removeprefix("class/"): v for name, v in found.items() if isinstance(v, tuple)}
     everything = patients_of_perfect(truth, decided, who, range(k))
     perfect = everything if positive is None else patients_of_perfect(truth, decided, who, [positive])
     perfect |= {f"{kind}/{name}": n for name, n in everything.items() for kind in ("macro", "weighted")}
-    single = sure(single, patients_behind(truth, decided, who, positive), perfect)
     each = [
         sure(
             {name: values[c] for name, values in by_class.items() if name != "support"},
@@ -195,60 +204,31 @@ def evaluate(
         )
         for c in range(k)
     ]  # fmt: skip
-    support = np.bincount(truth, minlength=k)
-    dull = trivial_answers(truth, k, positive)
-    always = int(np.asarray(dull.probabilities)[0].argmax())
-    trivial = metrics.summary(truth, dull.probabilities, positive, 0.5, beta)
-    event = truth == positive if positive is not None else truth == decided
-    score = p[:, positive] if positive is not None else p.max(axis=1)
-    return {
-        "images": len(truth),
-        "patients": len(np.unique(np.asarray(patients))),
-        "classes": list(classes),
-        "positive": positive,
-        "threshold": threshold if positive is not None else None,
-        "beta": beta,
-        "draws": draws,
-        "crossed": crossed is not None,
-        "overall": {name: triple(v) for name, v in single.items() if "/" not in name},
-        "averages": {name: triple(v) for name, v in single.items() if "/" in name},
-        "by_class": {
-            cls: {**{name: triple(v) for name, v in each[i].items()}, "support": int(support[i])}
-            for i, cls in enumerate(classes)
-        },
-        "confusion": metrics.confusion(truth, decided, k)[0].astype(int).tolist(),
-        "reliability": calibration.reliability(event, score),
-        "trivial": {"answer": classes[always], **{n: v if np.isfinite(v) else None for n, v in trivial.items()}},
-    }
+    return sure(single, patients_behind(truth, decided, who, positive), perfect), each
 
 
-def overall(
-    labels: ArrayLike,
-    probabilities: ArrayLike,
-    patients: ArrayLike,
-    *,
-    positive: int | None,
-    threshold: float = 0.5,
-    beta: float = 2.0,
-    brief: bool = False,
-    draws: int = intervals.DRAWS,
-) -> dict[str, Triple]:
+def _trivial(given: Predictions) -> dict[str, Any]:
+    """The figures of the trivial answer, and which class it is."""
+    dull = given.trivial()
+    found = metrics.summary(dull.labels, dull.probabilities, dull.positive, dull.threshold, dull.beta)
+    answer = given.classes[int(dull.probabilities[0].argmax())]
+    return {"answer": answer, **{name: v if np.isfinite(v) else None for name, v in found.items()}}
+
+
+def overall(given: Predictions, *, brief: bool = False) -> dict[str, Triple]:
     """[value, low, high] of each overall figure alone, as `evaluate` gives them.
 
     Args:
-        labels: class indices `(n,)`.
-        probabilities: `(n, k)`.
-        patients: `(n,)`.
-        positive: the positive class or None.
-        threshold: operating threshold of the positive class.
-        beta: of F-beta.
+        given: the predictions.
         brief: without PR AUC, Brier's score and the calibration error.
-        draws: bootstrap resamples.
     """
-    truth, p, who = np.asarray(labels), np.asarray(probabilities, dtype=np.float64), np.asarray(patients)
-    decided = metrics.decide(p, positive, threshold)
+    truth, p, who, positive, decided = given.labels, given.probabilities, given.patients, given.positive, given.decided
     found = intervals.bootstrap(
-        lambda weights: metrics.figures(truth, p, positive, threshold, beta, weights, brief=brief), who, draws=draws
+        lambda weights: metrics.figures(
+            truth, p, positive, given.beta, weights, decided=decided, prevalence=given.prevalence, brief=brief
+        ),
+        who,
+        draws=given.draws,
     )
     averaged = range(p.shape[1]) if positive is None else [positive]
     single = {name: v for name, v in found.items() if isinstance(v, Interval)}
@@ -258,85 +238,50 @@ def overall(
     return {name: triple(v) for name, v in sure(single, shares, perfect).items()}
 
 
-def _of_calibrated(truth: NDArray[Any], p: Floats, positive: int | None, w: Floats) -> dict[str, Floats]:
-    """Brier's score and the calibration error as `metrics.figures` defines them, `(draws,)` each."""
-    event, score = (truth == positive, p[:, positive]) if positive is not None else (truth == p.argmax(1), p.max(1))
-    squares = (score - event) ** 2 if positive is not None else ((p - np.eye(p.shape[1])[truth]) ** 2).sum(axis=1)
-    return {
-        "brier": w @ squares / w.sum(axis=1),
-        "calibration_error": metrics.calibration_error(event, score, w),
-    }
-
-
 COMPARED = ("f_beta", "balanced_accuracy", "sensitivity", "specificity", "auc")
 """The figures in which two models are compared."""
 
 
-@dataclass(frozen=True)
-class Answers:
-    """One model's answers on a set of images."""
-
-    probabilities: NDArray[np.floating]
-    """`(n, k)`."""
-    threshold: float = 0.5
-    """Operating threshold of the positive class."""
+def own(given: Predictions) -> dict[str, float | None]:
+    """A model's own figures among `COMPARED`; None where undefined."""
+    found = metrics.summary(given.labels, given.probabilities, given.positive, given.threshold, given.beta)
+    return {name: found[name] if np.isfinite(found[name]) else None for name in COMPARED}
 
 
-def compare(
-    labels: ArrayLike,
-    first: Answers,
-    second: Answers,
-    patients: ArrayLike,
-    *,
-    positive: int | None,
-    beta: float = 2.0,
-    draws: int = intervals.DRAWS,
-    seed: int = 0,
-) -> dict[str, Any]:
+def compare(first: Predictions, second: Predictions) -> dict[str, Any]:
     """Whether two models differ on the same images: a paired bootstrap over patients, and DeLong's test of their AUCs.
 
     Args:
-        labels: class indices `(n,)`.
-        first: one model's answers.
-        second: the other's.
-        patients: `(n,)`.
-        positive: the positive class or None.
-        beta: of F-beta.
-        draws: bootstrap resamples.
-        seed: of the draws.
+        first: one model's predictions.
+        second: the other's (`first.answered`).
 
     Returns:
         `difference`: figure → [first - second, low, high], an interval without 0 being a difference beyond chance, and
         low and high None where all draws agree: then how sure it is can't be told;
         `delong_p`: two-sided, None without a positive class, and where both models rank alike or one can't be ranked.
     """
-    truth = np.asarray(labels)
+    positive = first.positive
 
-    def statistic(answers: Answers) -> intervals.Statistic:
-        p = np.asarray(answers.probabilities, dtype=np.float64)
+    def statistic(given: Predictions) -> intervals.Statistic:
+        decided = given.decided
 
         def figures(weights: Floats) -> dict[str, Floats]:
-            found = metrics.figures(truth, p, positive, answers.threshold, beta, weights, brief=True)
+            found = metrics.figures(
+                given.labels, given.probabilities, positive, given.beta, weights, decided=decided, brief=True
+            )
             return {name: found[name] for name in COMPARED}
 
         return figures
 
-    found = intervals.paired(statistic(first), statistic(second), patients, draws=draws, seed=seed)
+    found = intervals.paired(statistic(first), statistic(second), first.patients, draws=first.draws)
     found = {name: intervals.of_perfect(v, 0) if v.flat else v for name, v in found.items()}
     p_value = None
     if positive is not None:
         with suppress(ValueError):  # one image of a class
-            scores = [np.asarray(a.probabilities)[:, positive] for a in (first, second)]
-            test = intervals.delong(truth == positive, *scores)
+            scores = [given.probabilities[:, positive] for given in (first, second)]
+            test = intervals.delong(first.labels == positive, *scores)
             p_value = test.p if test.standard_error > 0 else None
     return {"difference": {name: triple(v) for name, v in found.items()}, "delong_p": p_value}
-
-
-def trivial_answers(labels: ArrayLike, classes: int, positive: int | None) -> Answers:
-    """The answer that looks at no image: always the positive class; without one, always the largest class."""
-    truth = np.asarray(labels)
-    always = positive if positive is not None else int(np.bincount(truth, minlength=classes).argmax())
-    return Answers(np.eye(classes)[np.full(len(truth), always)])
 
 
 _KERMANY = {"accuracy": 0.928, "sensitivity": 0.932, "specificity": 0.901, "auc": 0.968}

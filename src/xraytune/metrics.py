@@ -11,10 +11,13 @@ empty is NaN where the data lack the class (specificity without negatives) and 0
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from xraytune import prevalences
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -102,15 +105,19 @@ def threshold_counts(
     return thresholds, tp, fp, float(positive.sum()), float(negative.sum())
 
 
-def f_beta_curve(labels01: ArrayLike, scores: ArrayLike, beta: float = 2.0) -> tuple[Floats, Floats]:
+def f_beta_curve(
+    labels01: ArrayLike, scores: ArrayLike, beta: float = 2.0, weights: ArrayLike | None = None
+) -> tuple[Floats, Floats]:
     """F-beta at every threshold that gives another answer: thresholds `(m,)` ascending, F-beta `(m,)`."""
-    thresholds, tp, fp, positives, _ = threshold_counts(labels01, scores)
+    thresholds, tp, fp, positives, _ = threshold_counts(labels01, scores, weights)
     return thresholds, f_beta_of_counts(tp, fp, positives - tp, beta)
 
 
-def best_threshold(labels01: ArrayLike, scores: ArrayLike, beta: float = 2.0) -> tuple[float, float]:
+def best_threshold(
+    labels01: ArrayLike, scores: ArrayLike, beta: float = 2.0, weights: ArrayLike | None = None
+) -> tuple[float, float]:
     """The threshold of the highest F-beta and that F-beta; among equals the one nearest to 0.5."""
-    thresholds, values = f_beta_curve(labels01, scores, beta)
+    thresholds, values = f_beta_curve(labels01, scores, beta, weights)
     equals = np.flatnonzero(values >= values.max() - 1e-12)
     chosen = equals[np.abs(thresholds[equals] - 0.5).argmin()]
     return float(thresholds[chosen]), float(values[chosen])
@@ -200,10 +207,11 @@ def confusion(labels: ArrayLike, decisions: ArrayLike, classes: int, weights: Ar
     return (w @ np.eye(classes * classes)[cells]).reshape(len(w), classes, classes)
 
 
-def class_figures(matrix: Floats) -> dict[str, Floats]:
+def class_figures(matrix: Floats, beta: float | None = None) -> dict[str, Floats]:
     """What the answers are worth for each class against the rest, `(draws, classes)`, from confusion matrices.
 
-    accuracy, balanced_accuracy, precision, recall (the class's sensitivity), specificity, f1, f2, and its support.
+    accuracy, balanced_accuracy, precision, recall (the class's sensitivity), specificity, f1, f2, and its support;
+    f_beta where a beta is given.
     """
     tp = np.diagonal(matrix, axis1=1, axis2=2)
     support, answered = matrix.sum(axis=2), matrix.sum(axis=1)
@@ -216,14 +224,65 @@ def class_figures(matrix: Floats) -> dict[str, Floats]:
         "precision": _divide(tp, answered, 0.0),
         "recall": recall,
         "specificity": specificity,
+        **({} if beta is None else {"f_beta": f_beta_of_counts(tp, fp, fn, beta)}),
         "f1": f_beta_of_counts(tp, fp, fn, 1.0),
         "f2": f_beta_of_counts(tp, fp, fn, 2.0),
         "support": support,
     }
 
 
+def event_and_score(
+    labels: ArrayLike, probabilities: ArrayLike, positive: int | None, decided: ArrayLike | None = None
+) -> tuple[NDArray[np.bool_], Floats]:
+    """What calibration is about, and the probability it was given: `(n,)` each.
+
+    With a positive class its presence and its column; without one whether the decision was right (the likeliest class,
+    or `decided`) and the largest probability.
+    """
+    truth, p = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
+    if positive is not None:
+        return truth == positive, p[:, positive]
+    return truth == (p.argmax(axis=1) if decided is None else np.asarray(decided)), p.max(axis=1)
+
+
+def brier(event: ArrayLike, score: ArrayLike, weights: ArrayLike | None = None) -> Floats:
+    """Brier's score `(draws,)`: the mean squared error of a probability `(n,)`, or of columns `(n, k)`, summed."""
+    squares = (np.asarray(score, dtype=np.float64) - np.asarray(event, dtype=np.float64)) ** 2
+    each = squares.sum(axis=1) if squares.ndim == 2 else squares
+    w = _weights(weights, len(each))
+    return np.asarray(w @ each / w.sum(axis=1))
+
+
+def calibration_figures(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    positive: int | None,
+    weights: ArrayLike | None = None,
+    decided: ArrayLike | None = None,
+    prevalence: ArrayLike | None = None,
+) -> dict[str, Floats]:
+    """`brier` and `calibration_error` of a set, `(draws,)` each.
+
+    Brier's score is the mean squared error of the positive class's column, without one the sum over all columns; the
+    calibration error is that of `event_and_score`. Both are judged at the `prevalence` `(k,)` that the probabilities
+    are stated for; None: as frequent as the classes are.
+    """
+    w = _weights(weights, len(np.asarray(labels))) * prevalences.weights(labels, prevalence)
+    event, score = event_and_score(labels, probabilities, positive, decided)
+    p = np.asarray(probabilities, dtype=np.float64)
+    squared = (event, score) if positive is not None else (np.eye(p.shape[1])[np.asarray(labels)], p)
+    return {
+        "brier": brier(squared[0], squared[1], w),
+        "calibration_error": calibration_error(event, score, w),
+    }
+
+
 def class_scores(
-    labels: ArrayLike, probabilities: ArrayLike, weights: Floats, calibrated: ArrayLike | None = None
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    weights: Floats,
+    calibrated: ArrayLike | None = None,
+    prevalence: ArrayLike | None = None,
 ) -> dict[str, Floats]:
     """What the probabilities are worth for each class against the rest, `(draws, classes)`.
 
@@ -234,16 +293,17 @@ def class_scores(
         probabilities: `(n, classes)`.
         weights: `(draws, n)`.
         calibrated: `(n, classes)`, of which the last two are where they are not of `probabilities`.
+        prevalence: the shares of the classes at which the last two are judged; None: as they are.
     """
     truth, p = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
     q = p if calibrated is None else np.asarray(calibrated, dtype=np.float64)
-    total = weights.sum(axis=1)
+    w = weights * prevalences.weights(truth, prevalence)
     events = [truth == c for c in range(p.shape[1])]
     each = {
         "auc": [roc_auc(event, p[:, c], weights) for c, event in enumerate(events)],
         "pr_auc": [pr_auc(event, p[:, c], weights) for c, event in enumerate(events)],
-        "brier": [weights @ (q[:, c] - event) ** 2 / total for c, event in enumerate(events)],
-        "calibration_error": [calibration_error(event, q[:, c], weights) for c, event in enumerate(events)],
+        "brier": [brier(event, q[:, c], w) for c, event in enumerate(events)],
+        "calibration_error": [calibration_error(event, q[:, c], w) for c, event in enumerate(events)],
     }
     return {name: np.stack(columns, axis=1) for name, columns in each.items()}
 
@@ -275,100 +335,74 @@ def _trivial(support: NDArray[Any], positive: int | None, beta: float) -> Floats
     return np.asarray(f_beta_of_counts(hits, total - hits, np.zeros_like(hits), beta) / present)
 
 
-def figures(
-    labels: ArrayLike,
-    probabilities: ArrayLike,
-    positive: int | None,
-    threshold: float = 0.5,
-    beta: float = 2.0,
-    weights: ArrayLike | None = None,
-    *,
-    decided: ArrayLike | None = None,
-    brief: bool = False,
-) -> dict[str, Floats]:
-    """Every overall figure for each row of `weights` `(draws, n)`; one array `(draws,)` a figure.
-
-    `decided` are the answers, class indices `(n,)`, where they are not what `decide` gives at one threshold. `brief`
-    leaves out PR AUC, Brier's score and the calibration error, half of the time.
-
-    With a positive class its sensitivity, specificity, precision and areas; without one their macro averages over
-    the classes that the data have, one against the rest. Brier's score is the mean squared error of the positive
-    column (two classes or a positive class), else the sum over all columns; the calibration error is that of the
-    positive column, else that of the decided class (its confidence).
-    """
+def _checked(labels: ArrayLike, probabilities: ArrayLike) -> tuple[Ints, Floats]:
     truth = np.asarray(labels, dtype=np.int64)
     p = np.asarray(probabilities, dtype=np.float64)
     if p.ndim != 2 or len(p) != len(truth):
         raise ValueError(f"{len(truth)} labels but probabilities of shape {p.shape}")
     if not len(truth):
         raise ValueError("no predictions")
+    return truth, p
+
+
+def figures(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    positive: int | None,
+    beta: float = 2.0,
+    weights: ArrayLike | None = None,
+    *,
+    decided: ArrayLike | None = None,
+    prevalence: ArrayLike | None = None,
+    brief: bool = False,
+) -> dict[str, Floats]:
+    """Every overall figure for each row of `weights` `(draws, n)`; one array `(draws,)` a figure.
+
+    `decided` are the decisions, class indices `(n,)`; without them those at 0.5. `brief` leaves out PR AUC, Brier's
+    score and the calibration error, half of the time.
+
+    With a positive class its sensitivity, specificity, precision and areas; without one their macro averages over
+    the classes that the data have, one against the rest. Brier's score and the calibration error are those of
+    `calibration_figures`, at a `prevalence` where one is given.
+
+    Raises:
+        ValueError: no predictions, or shapes that don't fit.
+    """
+    truth, p = _checked(labels, probabilities)
     w = _weights(weights, len(truth))
-    k = p.shape[1]
-    answers = decide(p, positive, threshold) if decided is None else np.asarray(decided, dtype=np.int64)
-    total = w.sum(axis=1)
-    matrix = confusion(truth, answers, k, w)
+    answers = decide(p, positive) if decided is None else np.asarray(decided, dtype=np.int64)
+    matrix = confusion(truth, answers, p.shape[1], w)
     support = matrix.sum(axis=2)
-    if positive is None:
-        each = class_figures(matrix)
-        present = np.maximum((support > 0).sum(axis=1), 1)
-        tp = np.diagonal(matrix, axis1=1, axis2=2)
-        fp, fn = matrix.sum(axis=1) - tp, support - tp
+    present = support > 0
 
-        def macro(values: Floats) -> Floats:
-            return np.asarray(np.where(support > 0, np.nan_to_num(values), 0.0).sum(axis=1) / present)
+    def one(values: Floats) -> Floats:
+        """The positive class's, or the mean over the classes that the data have: `(draws, k)` to `(draws,)`."""
+        if positive is not None:
+            return values[:, positive]
+        total = np.where(present, np.nan_to_num(values), 0.0).sum(axis=1)
+        return np.asarray(total / np.maximum(present.sum(axis=1), 1))
 
-        f_values = {b: macro(f_beta_of_counts(tp, fp, fn, b)) for b in (beta, 1.0, 2.0)}
-        sensitivity, specificity, precision = (
-            macro(each["recall"]),
-            macro(each["specificity"]),
-            macro(each["precision"]),
-        )
-        auc = macro(np.stack([roc_auc(truth == c, p[:, c], w) for c in range(k)], axis=1))
-        auc = np.where((support > 0).sum(axis=1) > 1, auc, np.nan)
-        balanced = sensitivity
-    else:
-        event, answer, score = truth == positive, answers == positive, p[:, positive]
-        hits, alarms = w @ (event & answer), w @ (~event & answer)
-        misses, rejections = w @ (event & ~answer), w @ (~event & ~answer)
-        f_values = {b: f_beta_of_counts(hits, alarms, misses, b) for b in (beta, 1.0, 2.0)}
-        sensitivity = _divide(hits, hits + misses, np.nan)
-        specificity = _divide(rejections, rejections + alarms, np.nan)
-        precision = _divide(hits, hits + alarms, 0.0)
-        auc = roc_auc(event, score, w)
-        balanced = (sensitivity + specificity) / 2
+    def area(of: Callable[[ArrayLike, ArrayLike, ArrayLike], Floats]) -> Floats:
+        if positive is not None:
+            return of(truth == positive, p[:, positive], w)
+        return one(np.stack([of(truth == c, p[:, c], w) for c in range(p.shape[1])], axis=1))
+
+    each = {name: one(values) for name, values in class_figures(matrix, beta).items()}
     found = {
-        "f_beta": f_values[beta],
-        "sensitivity": sensitivity,
-        "specificity": specificity,
-        "precision": precision,
-        "accuracy": np.trace(matrix, axis1=1, axis2=2) / total,
-        "balanced_accuracy": balanced,
-        "f1": f_values[1.0],
-        "f2": f_values[2.0],
-        "auc": auc,
+        "f_beta": each["f_beta"],
+        "sensitivity": each["recall"],
+        "specificity": each["specificity"],
+        "precision": each["precision"],
+        "accuracy": np.trace(matrix, axis1=1, axis2=2) / w.sum(axis=1),
+        "balanced_accuracy": each["recall" if positive is None else "balanced_accuracy"],
+        "f1": each["f1"],
+        "f2": each["f2"],
+        "auc": np.where(present.sum(axis=1) > 1, area(roc_auc), np.nan),
         "trivial_f_beta": _trivial(support, positive, beta),
     }
-    return found if brief else found | _of_probabilities(truth, p, answers, positive, w)
-
-
-def _of_probabilities(truth: Ints, p: Floats, decided: Ints, positive: int | None, w: Floats) -> dict[str, Floats]:
-    """PR AUC, Brier's score and the calibration error, as `figures` defines them."""
-    total = w.sum(axis=1)
-    if positive is not None:
-        event, score = truth == positive, p[:, positive]
-        return {
-            "pr_auc": pr_auc(event, score, w),
-            "brier": w @ (score - event) ** 2 / total,
-            "calibration_error": calibration_error(event, score, w),
-        }
-    k = p.shape[1]
-    present = np.stack([w @ (truth == c) > 0 for c in range(k)], axis=1)
-    areas = np.stack([pr_auc(truth == c, p[:, c], w) for c in range(k)], axis=1)
-    return {
-        "pr_auc": np.where(present, np.nan_to_num(areas), 0.0).sum(axis=1) / np.maximum(present.sum(axis=1), 1),
-        "brier": w @ ((p - np.eye(k)[truth]) ** 2).sum(axis=1) / total,
-        "calibration_error": calibration_error(truth == decided, p.max(axis=1), w),
-    }
+    if brief:
+        return found
+    return found | {"pr_auc": area(pr_auc)} | calibration_figures(truth, p, positive, w, answers, prevalence)
 
 
 def summary(
@@ -386,4 +420,6 @@ def summary(
     Raises:
         ValueError: no predictions, or shapes that don't fit.
     """
-    return {name: float(value[0]) for name, value in figures(labels, probabilities, positive, threshold, beta).items()}
+    decided = decide(probabilities, positive, threshold)
+    found = figures(labels, probabilities, positive, beta, decided=decided)
+    return {name: float(value[0]) for name, value in found.items()}

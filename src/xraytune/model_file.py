@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from xraytune import artifacts, metrics
+from xraytune import artifacts, metrics, prevalences
 from xraytune.calibration import Calibration
 from xraytune.data.reading import read_image, square
 from xraytune.ensembles import average
@@ -74,6 +74,7 @@ class ModelCard(Record):
     policy: str
     """How the threshold was chosen."""
     calibration: Mapping[str, Any]
+    """A `Calibration` as JSON, with the prevalence that the probabilities are stated for."""
     makeup: Mapping[str, Any]
     """What training images look like; empty: unusual images are not told."""
     members: tuple[Mapping[str, Any], ...]
@@ -170,6 +171,51 @@ class Classifier:
         self.members = tuple(Member.from_json(m) for m in card.members)
         self.calibration = Calibration.from_json(card.calibration)
         self.makeup = MakeUp.from_json(card.makeup) if card.makeup else None
+
+    def restated(self, probabilities: NDArray[Any], share: float) -> NDArray[np.float32]:
+        """Probabilities stated for another share of the positive class, by Bayes' rule.
+
+        `decide` takes the probabilities as the model gives them: another prevalence changes no decision.
+
+        Args:
+            probabilities: as `predict` gives them, `(n, k)`.
+            share: of the positive class, between 0 and 1.
+
+        Raises:
+            InputError: the share is not between 0 and 1, the model has no positive class, or it was saved without the
+                prevalence of its probabilities.
+        """
+        positive = self._checked(share)
+        before = self.calibration.prevalence
+        after = prevalences.of_positive(before, positive, share)
+        return prevalences.restated(probabilities, before, after).astype(np.float32)
+
+    def restated_threshold(self, share: float) -> float:
+        """The operating threshold among probabilities that are restated for this share of the positive class.
+
+        Raises:
+            InputError: as `restated`.
+        """
+        positive = self._checked(share)
+        return prevalences.moved(self.card.threshold, self.calibration.prevalence[positive], share)
+
+    def _checked(self, share: float) -> int:
+        """The positive class, where probabilities can be restated for this share of it."""
+        if self.card.positive is None:
+            raise InputError("A prevalence is that of the positive class, and this model has none.")
+        if not self.calibration.prevalence:
+            raise InputError(
+                "This model does not say for which prevalence its probabilities are stated: call search.retrain again."
+            )
+        if not 0 < share < 1:
+            raise InputError(f"A prevalence lies between 0 and 1 (0.1 for 10 %), not at {share:g}.")
+        return self.card.positive
+
+    @property
+    def prevalence(self) -> float | None:
+        """The share of the positive class that probabilities are stated for; None without one, or where unknown."""
+        known = self.calibration.prevalence
+        return known[self.card.positive] if known and self.card.positive is not None else None
 
     @property
     def sizes(self) -> tuple[int, ...]:

@@ -67,10 +67,19 @@ def aggregated(values: NDArray[np.float64], how: Aggregate = AGGREGATE) -> NDArr
     return np.asarray(np.sort(values, axis=0)[:worst].mean(axis=0))
 
 
-def _binary(
-    labels: NDArray[np.bool_], views: NDArray[np.float64], beta: float, how: Aggregate
-) -> tuple[float, float, NDArray[np.float64]]:
-    """Best shared threshold by sweeping all views' scores: (value, threshold, values by view)."""
+def curve(
+    labels: NDArray[np.bool_], views: NDArray[np.float64], beta: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """F-beta of each view at every threshold that gives another answer, classes weighted equally.
+
+    Args:
+        labels: truth of the positive class `(n,)`; both classes must be present.
+        views: its probability by view, `(views, n)`.
+        beta: of F-beta.
+
+    Returns:
+        thresholds `(m,)` ascending, F-beta `(views, m)`.
+    """
     distinct = np.unique(views)
     if len(distinct) > 1024:  # quantiles of the pooled scores: 1,024 steps resolve a thousandth of the images
         distinct = np.unique(np.quantile(views, np.linspace(0, 1, 1024)))
@@ -82,12 +91,55 @@ def _binary(
         sensitivity = 1 - np.searchsorted(positive, thresholds, side="left") / len(positive)
         false_positives = 1 - np.searchsorted(negative, thresholds, side="left") / len(negative)
         values[i] = f_beta_of_counts(sensitivity, false_positives, 1 - sensitivity, beta)
+    return thresholds, values
+
+
+def _binary(
+    labels: NDArray[np.bool_], views: NDArray[np.float64], beta: float, how: Aggregate
+) -> tuple[float, float, NDArray[np.float64]]:
+    """Best shared threshold by sweeping all views' scores: (value, threshold, values by view)."""
+    thresholds, values = curve(labels, views, beta)
     total = aggregated(values, how)
     best = float(total.max())
     # The middle of the plateau: its ends sit on single images
     plateau = np.flatnonzero(total >= best - 1e-9)
     chosen = int(plateau[len(plateau) // 2])
     return best, float(thresholds[chosen]), values[:, chosen]
+
+
+def standard_error(
+    labels: NDArray[np.bool_],
+    views: NDArray[np.float64],
+    threshold: float,
+    beta: float,
+    patients: NDArray[np.generic] | None = None,
+) -> float:
+    """Standard error of the aggregated F-beta (`AGGREGATE`) at one threshold, over draws of patients.
+
+    By the delta method: each image's influence on the figure, summed over the images of a patient, as one patient's
+    images, and one image's views, are no independent evidence.
+
+    Args:
+        labels: truth of the positive class `(n,)`; both classes must be present.
+        views: its probability by view, `(views, n)`.
+        threshold: classified as positive from it on.
+        beta: of F-beta.
+        patients: who each image shows, `(n,)`; None: each image another patient.
+    """
+    answers = (views >= threshold).astype(np.float64)
+    hits, alarms = answers[:, labels].mean(axis=1, keepdims=True), answers[:, ~labels].mean(axis=1, keepdims=True)
+    b2, below = beta * beta, hits + beta * beta + alarms  # F-beta is (1 + b²) hits / below
+    by_hits, by_alarms = (1 + b2) * (b2 + alarms) / below**2, -(1 + b2) * hits / below**2
+    share = np.full((len(views), 1), 0.5 / len(views))
+    share[int(((1 + b2) * hits / below).argmin())] += 0.5
+    influence = np.where(
+        labels,
+        share * by_hits * (answers - hits) / labels.sum(),
+        share * by_alarms * (answers - alarms) / (~labels).sum(),
+    ).sum(axis=0)
+    if patients is not None:
+        influence = np.bincount(np.unique(patients, return_inverse=True)[1], weights=influence)
+    return float(np.sqrt((influence**2).sum()))
 
 
 def _argmax(labels: NDArray[np.int32], probabilities: NDArray[np.float64], beta: float) -> float:

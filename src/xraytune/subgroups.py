@@ -14,13 +14,14 @@ from pathlib import PurePath
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from xraytune import evaluation, intervals, metrics
+from xraytune import evaluation, intervals
 from xraytune.data.images import ImageRecord
 from xraytune.evaluation import triple
 from xraytune.intervals import Interval
 from xraytune.metrics import Floats
+from xraytune.predictions import Predictions
 
 FEWEST = 10
 """Images below which a subgroup's figures say nothing: an interval would span most of 0 to 1."""
@@ -94,32 +95,12 @@ class _Group:
     """The images of which the figure is: all, or those of the group's class."""
 
 
-def subgroups(
-    columns: Mapping[str, Sequence[str]],
-    labels: ArrayLike,
-    probabilities: ArrayLike,
-    patients: ArrayLike,
-    *,
-    classes: Sequence[str],
-    positive: int | None,
-    threshold: float,
-    beta: float = 2.0,
-    draws: int = intervals.DRAWS,
-    seed: int = 0,
-) -> list[dict[str, Any]]:
+def subgroups(columns: Mapping[str, Sequence[str]], given: Predictions) -> list[dict[str, Any]]:
     """Accuracy, sensitivity, specificity and AUC of every subgroup, the worst first.
 
     Args:
         columns: name of a column → one value an image, e.g. `{"kind": ["bacterial", …]}`; an empty value is none.
-        labels: class indices `(n,)`.
-        probabilities: `(n, k)`.
-        patients: `(n,)`.
-        classes: their names.
-        positive: the positive class or None.
-        threshold: operating threshold.
-        beta: of F-beta.
-        draws: bootstrap resamples.
-        seed: of the draws.
+        given: the predictions.
 
     Returns:
         rows of column, value, images, patients, [value, low, high] a figure; `figure`, by which the group is judged,
@@ -128,9 +109,8 @@ def subgroups(
         intervals). Groups clearly below the rest come first, then by the difference. Subgroups of fewer than `FEWEST`
         images and columns with one value only are left out.
     """
-    truth, p, who = np.asarray(labels), np.asarray(probabilities, dtype=np.float64), np.asarray(patients)
-    decided = metrics.decide(p, positive, threshold)
-    groups = _groups(columns, truth, classes, positive)
+    truth, who, decided, positive = given.labels, given.patients, given.decided, given.positive
+    groups = _groups(columns, truth, given.classes, positive)
     if not groups:
         return []
     right = decided == truth if positive is None else (decided == positive) == (truth == positive)
@@ -145,15 +125,12 @@ def subgroups(
                 out[str(i)] = share - weights @ (hits & outside) / (weights @ outside)
         return out
 
-    found = intervals.bootstrap(differences, who, draws=draws, seed=seed)
+    found = intervals.bootstrap(differences, who, draws=given.draws)
     rows = []
     for i, group in enumerate(groups):
         chosen, difference = group.chosen, found[str(i)]
         assert isinstance(difference, Interval)
-        figures = evaluation.overall(
-            truth[chosen], p[chosen], who[chosen],
-            positive=positive, threshold=threshold, beta=beta, brief=True, draws=draws,
-        )  # fmt: skip
+        figures = evaluation.overall(given.rows(chosen), brief=True)
         hits = right if group.figure != "accuracy" else decided == truth
         if difference.flat:  # no errors on either side, mostly
             sides = (chosen, group.comparable & ~chosen)

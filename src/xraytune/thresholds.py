@@ -1,8 +1,9 @@
-"""At which probability the answer becomes "positive": policies fitted on out-of-fold predictions.
+"""At which probability the decision becomes "positive": policies fitted on out-of-fold predictions.
 
 A threshold tuned on clean validation images need not carry over to another hospital's. So the default policy is the
-one that out-of-fold evidence supports: each policy is fitted on the clean images of the other folds and judged on the
-held-out fold under every shifted view there is.
+one that out-of-fold evidence supports: each policy is fitted on the images of the other folds and judged on the
+held-out fold under every shifted view there is. Policies are fitted and judged at equal prevalence: positive and
+negative images have the same weight, however many there are of each.
 """
 
 from __future__ import annotations
@@ -14,16 +15,25 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from xraytune import metrics, robust
+from xraytune import metrics, prevalences, robust
 from xraytune.errors import InputError
 from xraytune.metrics import Floats
 from xraytune.records import Record
 
 AUTOMATIC = "auto"
 STANDARD = ("0.5", "f-beta", "sensitivity:0.95", "youden")
-"""The policies compared in every report."""
+"""The policies of the images as they are that every report compares."""
 SHARED = "shared"
-"""The one threshold of all views that the robust objective uses."""
+"""The one threshold of all views that the robust objective uses: the highest F-beta."""
+PLATEAU, PLATEAU_MIDDLE = "plateau", "plateau_middle"
+"""Of all thresholds whose F-beta over the views is within one standard error of the highest: the highest threshold, and
+the middle between the lowest and the highest."""
+OVER_VIEWS = (SHARED, PLATEAU, PLATEAU_MIDDLE)
+"""The policies fitted on all views; the others are fitted on the images as they are."""
+COMPARED = (*STANDARD, SHARED, PLATEAU)
+"""Those compared in every report."""
+CANDIDATES = tuple(name for name in COMPARED if not name.startswith("sensitivity"))
+"""Those that `auto` chooses from."""
 
 Folds = Sequence[tuple[NDArray[np.integer], NDArray[np.integer]]]
 
@@ -33,7 +43,7 @@ class Policy(Record):
     """A policy with its threshold and what out-of-fold evidence says of it."""
 
     name: str
-    """0.5, f-beta, sensitivity:0.95, youden, shared."""
+    """0.5, f-beta, sensitivity:0.95, youden, shared, plateau, plateau_middle."""
     threshold: float
     """Fitted on all out-of-fold predictions."""
     evidence: float
@@ -54,7 +64,7 @@ def check(policy: str) -> str:
         InputError: there is no such policy.
     """
     name = policy.strip().lower()
-    if name in {AUTOMATIC, "f-beta", "youden", SHARED}:
+    if name in {AUTOMATIC, "f-beta", "youden", *OVER_VIEWS}:
         return name
     kind, _, number = name.partition(":")
     try:
@@ -64,25 +74,36 @@ def check(policy: str) -> str:
     if not 0 < value < 1:
         raise InputError(
             f"--threshold {policy!r} is no policy. Use auto, a number between 0 and 1 (0.5), f-beta, "
-            "sensitivity:0.95, youden, or shared."
+            "sensitivity:0.95, youden, shared, plateau, or plateau_middle."
         )
     return name
 
 
-def fit(policy: str, labels01: ArrayLike, scores: Mapping[str, ArrayLike], beta: float) -> float:
-    """The threshold that a policy gives.
+def fit(
+    policy: str,
+    labels01: ArrayLike,
+    scores: Mapping[str, ArrayLike],
+    beta: float,
+    patients: NDArray[np.generic] | None = None,
+) -> float:
+    """The threshold that a policy gives, classes weighted equally.
 
     Args:
         policy: a checked policy, not `auto`.
         labels01: truth of the positive class, `(n,)`.
         scores: the positive class's probability by view, each `(n,)`; `clean` is there.
         beta: of F-beta.
+        patients: who each image shows, `(n,)`, for the standard error of `plateau`; None: each another patient.
     """
     clean = np.asarray(scores["clean"], dtype=np.float64)
     if policy == "f-beta":
-        return metrics.best_threshold(labels01, clean, beta)[0]
+        weights = prevalences.weights(np.asarray(labels01).astype(int), (0.5, 0.5))
+        return metrics.best_threshold(labels01, clean, beta, weights)[0]
     if policy == SHARED:
         return _shared(labels01, scores, beta)
+    if policy in OVER_VIEWS:
+        low, high = plateau(labels01, scores, beta, patients)
+        return high if policy == PLATEAU else (low + high) / 2
     thresholds, tp, fp, positives, negatives = metrics.threshold_counts(labels01, clean)
     sensitivity = tp / positives if positives else np.ones_like(tp)
     if policy == "youden":  # sensitivity + specificity - 1 (Youden 1950); the middle of its plateau
@@ -100,6 +121,30 @@ def _shared(labels01: ArrayLike, scores: Mapping[str, ArrayLike], beta: float) -
     columns = {name: np.asarray(view, dtype=np.float32) for name, view in scores.items()}
     stacked = {name: np.stack([1 - view, view], axis=1) for name, view in columns.items()}
     return robust.score(truth, stacked, 1, beta=beta).threshold
+
+
+def plateau(
+    labels01: ArrayLike, scores: Mapping[str, ArrayLike], beta: float, patients: NDArray[np.generic] | None = None
+) -> tuple[float, float]:
+    """The lowest and the highest threshold whose F-beta over the views is within one standard error of the best.
+
+    F2 is flat near its maximum. Of thresholds that the data can't tell apart the highest gives away least specificity
+    (the rule of one standard error: Breiman et al. 1984, "Classification and Regression Trees").
+
+    Args:
+        labels01: truth of the positive class, `(n,)`; both classes must be present.
+        scores: its probability by view, each `(n,)`.
+        beta: of F-beta.
+        patients: as in `fit`.
+    """
+    truth = np.asarray(labels01).astype(bool)
+    views = np.stack([np.asarray(view, dtype=np.float64) for view in scores.values()])
+    thresholds, values = robust.curve(truth, views, beta)
+    total = robust.aggregated(values)
+    best = int(total.argmax())
+    error = robust.standard_error(truth, views, float(thresholds[best]), beta, patients)
+    within = thresholds[total >= total[best] - error - 1e-9]
+    return float(within[0]), float(within[-1])
 
 
 @dataclass(frozen=True)
@@ -121,6 +166,7 @@ def compare(
     folds: Folds,
     beta: float,
     everything: Everything | None = None,
+    patients: NDArray[np.generic] | None = None,
 ) -> tuple[Policy, ...]:
     """Every policy, fitted on all and judged on held-out folds over all views.
 
@@ -130,9 +176,9 @@ def compare(
         views: the positive class's out-of-fold probability by view, each `(n,)`; `clean` is there.
         folds: patient-grouped (train, validation) indices.
         beta: of F-beta.
-        everything: what all policies but the views' shared threshold are fitted on, where that is more than the images
-            that have views (an F-beta's best threshold depends on how frequent the classes are); its folds are the same
-            patients' as `folds`, in the same order.
+        everything: what the policies that are not `OVER_VIEWS` are fitted on, where that is more than the images
+            that have views; its folds are the same patients' as `folds`, in the same order.
+        patients: who each of the `n` images shows; None: each another patient.
     """
     truth = np.asarray(labels01).astype(bool)
     scores = {name: np.asarray(v, dtype=np.float64) for name, v in views.items()}
@@ -140,9 +186,12 @@ def compare(
     plain = np.array([_judge(0.5, truth, scores, held, beta)[0] for _, held in folds])
     out = []
     for name in names:
-        if name == SHARED:
-            fitted = [fit(name, truth[rows], {v: s[rows] for v, s in scores.items()}, beta) for rows, _ in folds]
-            final = fit(name, truth, scores, beta)
+        if name in OVER_VIEWS:
+            who = np.arange(len(truth)) if patients is None else patients
+            fitted = [
+                fit(name, truth[rows], {v: s[rows] for v, s in scores.items()}, beta, who[rows]) for rows, _ in folds
+            ]
+            final = fit(name, truth, scores, beta, who)
         else:
             fitted = [fit(name, whole.labels01[r], {"clean": whole.scores[r]}, beta) for r, _ in whole.folds]
             final = fit(name, whole.labels01, {"clean": whole.scores}, beta)
@@ -194,7 +243,7 @@ def automatic(policies: Sequence[Policy], beta: float) -> Policy:
 
     Beyond chance is a paired difference over the folds whose 95 % interval lies above zero: folds differ in how hard
     they are by more than policies do, so that standard errors of the policies' own means tell too little. (On
-    Kermany's films they kept or gave up 0.5 by the luck of one fold; of eleven finalists, one had a threshold that was
+    Kermany's images they kept or gave up 0.5 by the luck of one fold; of eleven finalists, one had a threshold that was
     better beyond chance.) Evidence that is not above what always answering "positive" scores, (1 + β²) / (2 + β²) of
     equally frequent classes, supports nothing: F2 would then choose to call everybody ill. Nor does a policy count that
     gives up more than half of what the best one tells the classes apart by (sensitivity + specificity − 1, held out).

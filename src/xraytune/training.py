@@ -27,7 +27,7 @@ from xraytune.errors import TrialError
 from xraytune.framework import keras
 from xraytune.judging import Judge, ViewedImages
 from xraytune.machine import device_name, forget_peak_memory, host_name, peak_memory_mb, versions
-from xraytune.models.compiling import jit_compile, targets, to_float32
+from xraytune.models.compiling import adjusted, jit_compile, targets, to_float32
 from xraytune.models.fitting import augmented, class_weights, head_only
 from xraytune.models.fused import fuse
 from xraytune.models.plan import PLATEAU_EPOCHS, Plan
@@ -350,7 +350,7 @@ class Training:
     def _weights_of_classes(self) -> NDArray[np.float32] | None:
         if self.plan.imbalance != "class_weights":
             return None
-        return class_weights(self.data.labels[self.data.train], len(self.data.classes))
+        return class_weights(self._labels, len(self.data.classes))
 
     def _make_shell(self) -> keras.Model:
         """What is trained: the network behind its augmentation, or what a kept prefix leaves of it."""
@@ -361,7 +361,8 @@ class Training:
     def _compile(self) -> None:
         """(Re)compile the shell with a fresh optimiser, after layers were frozen or thawed."""
         optimizer = averaging.optimizer(self.model.optimizer, self._epoch_size // self.plan.batch_size)
-        self.shell.compile(optimizer=optimizer, loss=self.model.loss, jit_compile=jit_compile())
+        loss = adjusted(self.model.loss, self.plan, self._labels, len(self.data.classes))
+        self.shell.compile(optimizer=optimizer, loss=loss, jit_compile=jit_compile())
 
     @property
     def curve(self) -> list[dict[str, float]]:
@@ -373,6 +374,11 @@ class Training:
         return len(self.data.validation) > 0
 
     @property
+    def _labels(self) -> NDArray[np.int32]:
+        """Of the training images, `(n,)`."""
+        return np.asarray(self.data.labels)[np.asarray(self.data.train)]
+
+    @property
     def _epoch_size(self) -> int:
         """Images that an epoch trains on."""
         return batches.epoch_size(len(self.data.train), self.plan.epoch_images)
@@ -380,7 +386,10 @@ class Training:
     # ── data ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _epoch_rows(self, epoch: int) -> Rows:
-        positions = batches.epoch_order(len(self.data.train), self._epoch_size, epoch, self.config.seed)
+        if self.plan.imbalance == "balanced_batches":
+            positions = batches.balanced_order(self._labels, self._epoch_size, epoch, self.config.seed)
+        else:
+            positions = batches.epoch_order(len(self.data.train), self._epoch_size, epoch, self.config.seed)
         return np.asarray(self.data.train)[positions]
 
     def _batches_for_statistics(self) -> Iterator[NDArray[Any]]:

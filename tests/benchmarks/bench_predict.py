@@ -120,12 +120,13 @@ BOOTSTRAP = """
 import sys, time
 import numpy as np
 from xraytune import evaluation
+from xraytune.predictions import Predictions
 rng = np.random.default_rng(0)
 labels = (np.arange(624) >= 234).astype(int)
 score = np.clip(rng.normal(0.35 + 0.3 * labels, 0.2), 0, 1)
 p, patients = np.stack([1 - score, score], 1), np.arange(624) // 2
 began = time.perf_counter()
-evaluation.evaluate(labels, p, patients, classes=("a", "b"), positive=1)
+evaluation.evaluate(Predictions(labels, p, patients, ("a", "b"), 1))
 print(time.perf_counter() - began)
 """
 

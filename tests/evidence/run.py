@@ -3,6 +3,7 @@
     python -m tests.evidence.run networks              # 12 networks on each planted shortcut and on covid19
     python -m tests.evidence.run doses                 # one network on each shortcut, three doses of its remedy
     python -m tests.evidence.run finals                # one refit, several, or the folds' networks as the final model
+    python -m tests.evidence.run decision              # calibration, class balance, operating threshold
     python -m tests.evidence.run searches --on marker  # clean and robust searches, three seeds each
     python -m tests.evidence.run page                  # what there is, into docs/robust-validation.md
     python -m tests.evidence.run confirm               # 40 networks on the X-rays: opens their test half
@@ -18,7 +19,7 @@ from typing import Annotated
 
 import typer
 
-from tests.evidence import doses, finals, networks, page, searches
+from tests.evidence import decision, doses, finals, networks, page, searches
 from tests.evidence.searches import Search
 from tests.evidence.sets import PLANTED, SETS
 
@@ -56,6 +57,15 @@ def make_doses(workers: Workers = 2) -> None:
 def make_finals(workers: Workers = 2) -> None:
     """Make one configuration final in several ways on each planted shortcut, and keep the answers."""
     finals.make(workers)
+
+
+@app.command("decision")
+def make_decision(
+    workers: Workers = 2,
+    on: Annotated[str, typer.Option(help="One set instead of all.")] = "",
+) -> None:
+    """Train folds on each planted shortcut by class balance; compare calibrations and threshold policies."""
+    decision.make(workers, (on,) if on else PLANTED)
 
 
 @app.command("searches")

@@ -1,14 +1,17 @@
 """Calibration: how sure the model should have been, on made predictions."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy import special
 
 from search import winner
 from tests.made_predictions import predictions, split
-from xraytune import calibration
+from xraytune import calibration, evaluation, prevalences
+from xraytune.predictions import Predictions
 
 
 def test_temperature_finds_how_much_too_sure_the_model_is() -> None:
@@ -42,8 +45,7 @@ def test_a_calibration_over_views_holds_in_all_of_them_rather_than_best_in_one()
     labels, views = drifting()
     folds_of = split(labels)
     alone, _, _ = calibration.choose(calibration.Sample(labels, views["clean"], folds_of))
-    shares = {label: float(np.mean(labels == label)) for label in (0, 1)}
-    found, losses, without = calibration.choose(calibration.over_views(labels, views, folds_of, shares))
+    found, losses, without = calibration.choose(calibration.over_views(labels, views, folds_of, None))
     assert alone.bias[1] == pytest.approx(2, abs=0.2)
     assert found.bias[1] == pytest.approx(1 / 3, abs=0.3)
     worst = [max(calibration.log_loss(labels, c.apply(p)) for p in views.values()) for c in (alone, found)]
@@ -56,14 +58,12 @@ def test_a_class_that_few_of_the_images_with_views_show_weighs_as_in_all_images(
     labels, views = drifting()
     rows = np.concatenate([np.flatnonzero(labels == c)[:200] for c in (0, 1)])  # half and half
     part = {name: p[rows] for name, p in views.items()}
-    sample = calibration.over_views(labels[rows], part, split(labels[rows]), {0: 0.2, 1: 0.8})
-    weights = sample.weights / sample.weights.sum()
-    assert weights[sample.labels == 1].sum() == pytest.approx(0.8)
+    sample = calibration.over_views(labels[rows], part, split(labels[rows]), (0.2, 0.8))
     assert len(sample.labels) == 3 * 400
     for train, held in sample.folds:
         assert sorted([*train, *held]) == list(range(1200))
         assert {i % 400 for i in held}.isdisjoint({i % 400 for i in train})  # no image on both sides in any view
-    even = calibration.over_views(labels[rows], part, split(labels[rows]), {0: 0.5, 1: 0.5})
+    even = calibration.over_views(labels[rows], part, split(labels[rows]), (0.5, 0.5))
     assert calibration.choose(sample)[0].bias[1] > calibration.choose(even)[0].bias[1] + 1
 
 
@@ -73,9 +73,9 @@ def test_a_robust_study_s_model_is_calibrated_over_its_views(objective: str, ove
     rows = np.sort(np.concatenate([np.flatnonzero(labels == c)[:150] for c in (0, 1)]))
     part = {name: p[rows] for name, p in views.items()}
     choice: Any = SimpleNamespace(out_of_fold=lambda: views["clean"], views=lambda: (rows, part))
-    patients = np.array([str(i) for i in range(len(labels))])
-    asked: Any = {"positive": 1, "beta": 2.0, "policy": "0.5", "objective": objective}
-    found = winner.fit(choice, labels, patients, split(labels), **asked)
+    raw = Predictions(labels, views["clean"], np.arange(len(labels)), ("a", "b"), 1)
+    found = winner.fit(choice, raw, split(labels), policy="0.5", objective=objective)
+    assert found.calibration.prevalence == (0.5, 0.5)
     assert found.shifted is over_views
     assert (found.calibration.bias[1] < 1) is over_views
     assert found.threshold == 0.5
@@ -100,3 +100,44 @@ def test_separable_predictions_do_not_end_in_certainty() -> None:
     p = np.where(labels, 1.0, 0.0)
     out = calibration.fit(labels, np.stack([1 - p, p], 1), "temperature").apply(np.stack([1 - p, p], 1))
     assert out.max() < 0.999
+
+
+def test_a_calibration_at_equal_prevalence_does_not_lean_to_the_frequent_class() -> None:
+    labels, p = predictions(4000)
+    rows = np.flatnonzero((labels == 1) | (np.arange(4000) % 4 == 0))  # four of five are positive
+    labels, p = labels[rows], p[rows]
+    even = calibration.fit(labels, p, "platt", (0.5, 0.5))
+    own = calibration.fit(labels, p, "platt")
+    assert even.prevalence == (0.5, 0.5)
+    assert own.prevalence[1] == pytest.approx(np.mean(labels))
+    shift = special.logit(own.prevalence[1])
+    assert even.bias[1] == pytest.approx(0.0, abs=0.2)  # the network was right before the negatives became rare
+    assert own.bias[1] - even.bias[1] == pytest.approx(shift, abs=0.1)
+    restated = prevalences.restated(even.apply(p), even.prevalence, own.prevalence)
+    assert restated == pytest.approx(own.apply(p), abs=0.03)
+
+
+def test_equal_prevalence_halves_positive_and_rest_and_keeps_the_proportions_of_the_rest() -> None:
+    labels = np.repeat([0, 1, 2], [10, 30, 60])
+    assert prevalences.equal(labels, 3, None) == pytest.approx((1 / 3, 1 / 3, 1 / 3))
+    assert prevalences.equal(labels, 3, 2) == pytest.approx((0.125, 0.375, 0.5))
+    weights = prevalences.weights(labels, prevalences.equal(labels, 3, 2))
+    assert weights.mean() == pytest.approx(1)
+    assert weights[labels == 2].sum() == pytest.approx(50)
+    assert weights[0] == pytest.approx(weights[10])
+    assert (prevalences.weights(labels, None) == 1).all()
+    absent = prevalences.weights(np.zeros(4, int), (0.5, 0.5))
+    assert absent == pytest.approx(np.ones(4))
+
+
+def test_calibration_figures_are_judged_at_the_prevalence_that_is_stated() -> None:
+    labels, p = predictions(3000)
+    rows = np.flatnonzero((labels == 1) | (np.arange(3000) % 4 == 0))
+    given = Predictions(labels[rows], p[rows], rows, ("a", "b"), 1, draws=20)
+    asis, stated = evaluation.evaluate(given), evaluation.evaluate(replace(given, prevalence=(0.5, 0.5)))
+    assert stated["overall"]["calibration_error"][0] < 0.04 < asis["overall"]["calibration_error"][0]
+    assert stated["by_class"]["a"]["calibration_error"][0] == pytest.approx(stated["overall"]["calibration_error"][0])
+    for name in ("auc", "sensitivity", "specificity", "accuracy"):
+        assert stated["overall"][name][0] == asis["overall"][name][0]
+    gaps = [[abs(row["predicted"] - row["observed"]) for row in f["reliability"]] for f in (stated, asis)]
+    assert np.mean(gaps[0]) < np.mean(gaps[1])

@@ -7,6 +7,7 @@ import pytest
 
 from tests.made_predictions import predictions
 from xraytune import calibration, ensembles, evaluation, gap, intervals, makeup, metrics, subgroups
+from xraytune.predictions import Predictions
 
 
 def test_the_ensemble_takes_what_helps_and_nothing_that_harms() -> None:
@@ -43,7 +44,7 @@ def test_under_the_robust_objective_the_ensemble_takes_the_network_that_holds_wh
 def test_evaluate_gives_every_figure_an_interval_by_class_and_averaged() -> None:
     labels, p = predictions(300)
     found = evaluation.evaluate(
-        labels, p, np.arange(300), classes=("NORMAL", "PNEUMONIA"), positive=1, threshold=0.4, draws=200
+        Predictions(labels, p, np.arange(300), ("NORMAL", "PNEUMONIA"), 1, threshold=0.4, draws=200)
     )
     for name in evaluation.NAMES:
         value, low, high = found["overall"][name]
@@ -76,25 +77,25 @@ def test_subgroups_rest_on_as_many_draws_as_every_figure(monkeypatch: pytest.Mon
     monkeypatch.setattr(intervals, "bootstrap", counted)
     labels, p = predictions(100)
     sides = {"side": ["left", "right"] * 50}
-    assert subgroups.subgroups(sides, labels, p, np.arange(100), classes=("a", "b"), positive=1, threshold=0.5)
+    assert subgroups.subgroups(sides, Predictions(labels, p, np.arange(100), ("a", "b"), 1))
     assert asked == {intervals.DRAWS} == {2000}
 
 
 def test_the_overall_figures_alone_are_those_of_the_evaluation() -> None:
     labels, p = predictions(300)
-    asked: Any = {"positive": 1, "threshold": 0.4, "beta": 3.0, "draws": 200}
-    whole = evaluation.evaluate(labels, p, np.arange(300), classes=("NORMAL", "PNEUMONIA"), **asked)["overall"]
-    assert evaluation.overall(labels, p, np.arange(300), **asked) == {n: pytest.approx(v) for n, v in whole.items()}
-    brief = evaluation.overall(labels, p, np.arange(300), brief=True, **asked)
+    given = Predictions(labels, p, np.arange(300), ("NORMAL", "PNEUMONIA"), 1, threshold=0.4, beta=3.0, draws=200)
+    whole = evaluation.evaluate(given)["overall"]
+    assert evaluation.overall(given) == {n: pytest.approx(v) for n, v in whole.items()}
+    brief = evaluation.overall(given, brief=True)
     assert whole.keys() - brief.keys() == {"pr_auc", "brier", "calibration_error"}
 
 
 def test_a_class_s_calibration_out_of_fold_is_of_what_was_fitted_on_the_other_folds() -> None:
     labels, p = predictions(300)
     crossed = evaluation.Crossed(p, metrics.decide(p, 1))
-    asked: Any = {"classes": ("a", "b"), "positive": 1, "draws": 50}
-    honest = evaluation.evaluate(labels, p, np.arange(300), **asked)["by_class"]["a"]
-    found = evaluation.evaluate(labels, p[:, ::-1], np.arange(300), crossed=crossed, **asked)["by_class"]["a"]
+    given = Predictions(labels, p, np.arange(300), ("a", "b"), 1, draws=50)
+    honest = evaluation.evaluate(given)["by_class"]["a"]
+    found = evaluation.evaluate(given.answered(p[:, ::-1]), crossed)["by_class"]["a"]
     assert found["brier"] == honest["brier"]
     assert found["calibration_error"] == honest["calibration_error"]
     assert found["auc"][0] == pytest.approx(1 - honest["auc"][0])
@@ -106,14 +107,13 @@ def test_a_sensitivity_of_one_gets_an_interval_by_its_patients() -> None:
     p[:5] = 0.9
     patients = np.arange(100) // 2  # two films a patient: 20 ill patients
     both = np.stack([1 - p, p], axis=1)
-    found = evaluation.evaluate(labels, both, patients, classes=("a", "b"), positive=1, draws=200)
+    given = Predictions(labels, both, patients, ("a", "b"), 1, draws=200)
+    found = evaluation.evaluate(given)
     exact = 0.025 ** (1 / 20)
     assert found["overall"]["sensitivity"] == pytest.approx([1.0, exact, 1.0])
     assert found["by_class"]["b"]["recall"] == pytest.approx([1.0, exact, 1.0])
     assert found["overall"]["specificity"][1] < 55 / 60 < found["overall"]["specificity"][2]
-    rows = subgroups.subgroups(
-        {"x": ["u"] * 70 + ["v"] * 30}, labels, both, patients, classes=("a", "b"), positive=1, threshold=0.5
-    )
+    rows = subgroups.subgroups({"x": ["u"] * 70 + ["v"] * 30}, given)
     alone = next(row for row in rows if row["value"] == "v")
     assert alone["accuracy"] == pytest.approx([1.0, 0.025 ** (1 / 15), 1.0])
 
@@ -123,16 +123,16 @@ def test_two_models_on_the_same_images_differ_beyond_chance_or_not() -> None:
     patients = np.arange(600) // 2
     noise = np.random.default_rng(1).normal(0, 0.5, 600)
     worse = np.clip(p[:, 1] + noise, 0, 1)
-    good, bad = evaluation.Answers(p), evaluation.Answers(np.stack([1 - worse, worse], axis=1))
-    found = evaluation.compare(labels, good, bad, patients, positive=1, draws=300)
+    good = Predictions(labels, p, patients, ("a", "b"), 1, draws=300)
+    found = evaluation.compare(good, good.answered(np.stack([1 - worse, worse], axis=1)))
     for name in ("auc", "balanced_accuracy"):
         value, low, high = found["difference"][name]
         assert 0 < low < value < high
     assert found["delong_p"] < 0.001
-    same = evaluation.compare(labels, good, good, patients, positive=1, draws=50)
+    same = evaluation.compare(good, good)
     assert set(map(tuple, same["difference"].values())) == {(0.0, None, None)}  # no film tells them apart
     assert same["delong_p"] is None
-    dull = evaluation.compare(labels, good, evaluation.trivial_answers(labels, 2, 1), patients, positive=1, draws=300)
+    dull = evaluation.compare(good, good.trivial())
     assert dull["difference"]["sensitivity"][2] <= 0
     assert dull["difference"]["specificity"][1] > 0.5
 
@@ -152,9 +152,7 @@ def test_the_worst_subgroup_is_named_and_tiny_ones_are_left_out() -> None:
     kind = np.where(np.arange(400) < 200, "good film", "bad film")
     p[kind == "bad film"] = p[kind == "bad film"][:, ::-1]
     columns = {"machine": kind.tolist(), "one": ["x"] * 400, "rare": ["y"] * 395 + ["z"] * 5}
-    rows = subgroups.subgroups(
-        columns, labels, p, np.arange(400), classes=("a", "b"), positive=1, threshold=0.5, draws=100
-    )
+    rows = subgroups.subgroups(columns, Predictions(labels, p, np.arange(400), ("a", "b"), 1, draws=100))
     assert [r["value"] for r in rows if r["column"] == "machine"] == ["bad film", "good film"]
     assert not [r for r in rows if r["column"] == "one" or r["value"] == "z"]
     words = subgroups.worst_subgroup(rows)
@@ -170,9 +168,8 @@ def test_a_group_of_healthy_films_only_is_judged_by_its_specificity_beside_the_o
     p = np.stack([1 - answers, answers], axis=1).astype(float)
 
     def of(classes: tuple[str, ...], positive: int | None) -> list[dict]:
-        return subgroups.subgroups(
-            {"series": series}, labels, p, np.arange(320), classes=classes, positive=positive, threshold=0.5, draws=200
-        )
+        given = Predictions(labels, p, np.arange(320), classes, positive, draws=200)
+        return subgroups.subgroups({"series": series}, given)
 
     rows = {row["value"]: row for row in of(("NORMAL", "PNEUMONIA"), 1)}
     assert rows["IM"]["figure"] == rows["NORMAL2-IM"]["figure"] == "specificity"
@@ -227,10 +224,10 @@ def test_scores_that_differ_between_folds_are_warned_of() -> None:
 def test_out_of_fold_every_figure_but_the_areas_is_of_what_was_fitted_on_other_folds() -> None:
     labels, p = predictions(300)
     own = np.where(labels[:, None] == np.arange(2), 0.99, 0.01)  # as if calibration and threshold had seen the truth
-    asked: Any = {"classes": ("a", "b"), "positive": 1, "draws": 50}
+    given = Predictions(labels, p, np.arange(300), ("a", "b"), 1, threshold=0.4, draws=50)
     crossed = evaluation.Crossed(p, metrics.decide(p, 1, 0.4))
-    found = evaluation.evaluate(labels, own, np.arange(300), threshold=0.7, crossed=crossed, **asked)
-    honest = evaluation.evaluate(labels, p, np.arange(300), threshold=0.4, **asked)
+    found = evaluation.evaluate(given.answered(own, 0.7), crossed)
+    honest = evaluation.evaluate(given)
     for name in set(evaluation.NAMES) - {"auc", "pr_auc"}:
         assert found["overall"][name] == pytest.approx(honest["overall"][name]), name
     assert found["confusion"] == honest["confusion"]

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from tests.evidence import networks, page, run, scores, searches
+from tests.evidence import decision, networks, page, run, scores, searches
 from tests.evidence.scores import Network
 
 REACHES = (0.5, 1.0, 2.0)
@@ -115,3 +115,52 @@ def test_searches_of_anything_but_whole_minutes_are_refused_before_they_run(aske
     found = CliRunner().invoke(run.app, ["searches", "--time", asked])
     assert found.exit_code == 2
     assert "in whole minutes" in found.output
+
+
+def kept_folds(folder, lean):
+    """Answers of three folds whose networks lean by so many log odds to the positive class, on balanced test images."""
+    rng = np.random.default_rng(4)
+    labels = (rng.random(900) < 0.75).astype(np.int32)
+    test_labels = np.repeat([0, 1], 200).astype(np.int32)
+
+    def both(truth, by):
+        logit = np.where(truth == 1, 1.5, -1.5) + rng.normal(0, 1.2, len(truth)) + by
+        p = 1 / (1 + np.exp(-logit))
+        return np.stack([1 - p, p], axis=1).astype(np.float32)
+
+    for fold in range(decision.FOLDS):
+        rows = np.arange(fold, 900, 3)
+        part = decision.Part("aspect", "none", fold)
+        part.path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(
+            part.path, indices=rows, probabilities=both(labels[rows], lean), view_indices=rows[:200], labels=labels,
+            patients=np.arange(900) // 2, test=both(test_labels, lean), test_labels=test_labels,
+            **{"view:clean": both(labels[rows[:200]], lean), "view:darker": both(labels[rows[:200]], lean - 0.5)},
+        )  # fmt: skip
+
+
+def test_decisions_are_compared_out_of_fold_and_on_test_images_at_equal_prevalence(tmp_path, monkeypatch):
+    monkeypatch.setattr(networks, "RESULTS", tmp_path)
+    assert decision.read("aspect", "none") is None
+    kept_folds(tmp_path, lean=1.5)
+    given = decision.read("aspect", "none")
+    assert len(given.labels) == 900
+    scales = decision.calibrations(given)
+    errors = {name: decision.of_calibration(given, scale) for name, scale in scales.items()}
+    assert errors["clean images, equal prevalence"][0] < errors["none"][0] / 2
+    assert errors["none"][2] > 0.1 > abs(errors["clean images, equal prevalence"][2])
+    found = decision.of_policies(given, scales["views, equal prevalence"])
+    assert list(found) == list(decision.POLICIES)
+    assert found["shared"][0] <= found["plateau"][0]
+    assert found["plateau"][6] >= found["shared"][6]  # the higher threshold gives away less specificity
+    text = decision.page()
+    assert "| none | plateau | 1 |" in text
+    assert text.count("| none | views, equal prevalence | 1 |") == 1
+
+
+def test_three_in_four_images_are_positive_and_no_patient_is_cut_in_half():
+    labels, patients = np.repeat([0, 1], [40, 60]), np.arange(100) // 2
+    rows = decision.thinned(labels, patients)
+    assert labels[rows].mean() == 0.75
+    for patient in np.unique(patients[rows]):
+        assert (patients[rows] == patient).sum() == 2

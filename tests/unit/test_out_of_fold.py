@@ -9,6 +9,7 @@ import pytest
 from search import winner
 from xraytune import calibration, thresholds
 from xraytune.data import folds
+from xraytune.predictions import Predictions
 
 
 def made_choice(labels: np.ndarray, views: dict[str, np.ndarray], rows: np.ndarray) -> Any:
@@ -17,7 +18,7 @@ def made_choice(labels: np.ndarray, views: dict[str, np.ndarray], rows: np.ndarr
     )
 
 
-@pytest.mark.parametrize("policy", ["youden", "shared"])
+@pytest.mark.parametrize("policy", ["youden", "shared", "plateau"])
 def test_a_threshold_that_chance_made_is_not_shown_as_worth_anything_out_of_fold(policy: str) -> None:
     rng = np.random.default_rng(3)
     labels = np.arange(90) % 2
@@ -25,12 +26,13 @@ def test_a_threshold_that_chance_made_is_not_shown_as_worth_anything_out_of_fold
     views = {"clean": np.stack([1 - score, score], axis=1), "darker": np.stack([1 - score**2, score**2], axis=1)}
     patients = np.array([str(i) for i in range(90)])
     choice, held = made_choice(labels, views, np.arange(90)), folds(labels.tolist(), patients.tolist(), 3, 0)
-    found = winner.fit(choice, labels, patients, held, positive=1, beta=2.0, policy=policy)
+    raw = Predictions(labels, views["clean"], patients, ("a", "b"), 1)
+    found = winner.fit(choice, raw, held, policy=policy)
     clean, darker = (found.calibration.apply(p)[:, 1] for p in views.values())
-    scores = {"clean": clean, "darker": darker} if policy == "shared" else {"clean": clean}
+    scores = {"clean": clean, "darker": darker} if policy in thresholds.OVER_VIEWS else {"clean": clean}
     assert found.threshold == thresholds.fit(policy, labels, scores, 2.0)  # the deployed one has seen every fold
     for train, fold in held:  # each fold's answers are those of the others' calibration and threshold
-        alone = calibration.fit(labels[train], views["clean"][train], found.calibration.method)
+        alone = calibration.fit(labels[train], views["clean"][train], found.calibration.method, (0.5, 0.5))
         fitted = {name: alone.apply(p[train])[:, 1] for name, p in views.items() if name in scores}
         threshold = thresholds.fit(policy, labels[train], fitted, 2.0)
         answers = alone.apply(views["clean"][fold])[:, 1] >= threshold
@@ -48,6 +50,6 @@ def test_without_a_positive_class_the_likeliest_by_the_other_folds_calibration_i
     p = np.random.default_rng(1).dirichlet([1, 1, 1], 90)
     patients = np.array([str(i) for i in range(90)])
     choice, held = made_choice(labels, {"clean": p}, np.arange(90)), folds(labels.tolist(), patients.tolist(), 3, 0)
-    found = winner.fit(choice, labels, patients, held, positive=None, beta=2.0, policy="auto")
+    found = winner.fit(choice, Predictions(labels, p, patients, ("a", "b", "c"), None), held, policy="auto")
     assert (found.crossed.decided == found.crossed.probabilities.argmax(axis=1)).all()
     assert found.threshold == 0.5

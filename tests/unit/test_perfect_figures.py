@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from xraytune import evaluation, gap, subgroups
+from xraytune.predictions import Predictions
 
 
 def flawless(labels: np.ndarray, classes: int) -> np.ndarray:
@@ -21,7 +22,7 @@ def low(patients: int) -> float:
 def test_no_errors_are_no_certainty_in_any_figure() -> None:
     labels = np.repeat([0, 1], [60, 40])
     patients = np.arange(100) // 2  # 30 well, 20 ill
-    found = evaluation.evaluate(labels, flawless(labels, 2), patients, classes=("a", "b"), positive=1, draws=200)
+    found = evaluation.evaluate(Predictions(labels, flawless(labels, 2), patients, ("a", "b"), 1, draws=200))
     overall = found["overall"]
     behind = {
         "accuracy": 50, "sensitivity": 20, "specificity": 30, "precision": 20, "balanced_accuracy": 20, "f1": 20,
@@ -42,7 +43,7 @@ def test_no_errors_are_no_certainty_in_any_figure() -> None:
 def test_averages_over_classes_without_an_error_are_as_sure_as_the_rarest_class() -> None:
     labels = np.repeat([0, 1, 2], [10, 12, 15])
     found = evaluation.evaluate(
-        labels, flawless(labels, 3), np.arange(37), classes=("a", "b", "c"), positive=None, draws=200
+        Predictions(labels, flawless(labels, 3), np.arange(37), ("a", "b", "c"), None, draws=200)
     )
     for name in ("sensitivity", "specificity", "precision", "balanced_accuracy", "f1", "f2", "auc"):
         assert found["overall"][name] == pytest.approx([1.0, low(22 if name == "specificity" else 10), 1.0]), name
@@ -53,16 +54,14 @@ def test_averages_over_classes_without_an_error_are_as_sure_as_the_rarest_class(
 
 def test_patients_with_films_of_both_classes_make_half_as_many_pairs() -> None:
     labels = np.tile([0, 1], 10)
-    found = evaluation.evaluate(
-        labels, flawless(labels, 2), np.arange(20) // 2, classes=("a", "b"), positive=1, draws=200
-    )
+    found = evaluation.evaluate(Predictions(labels, flawless(labels, 2), np.arange(20) // 2, ("a", "b"), 1, draws=200))
     assert found["overall"]["auc"] == pytest.approx([1.0, low(5), 1.0])
     assert found["overall"]["sensitivity"] == pytest.approx([1.0, low(10), 1.0])
 
 
 def test_always_the_same_answer_has_no_interval_where_all_draws_agree() -> None:
     labels = np.repeat([0, 1], 30)
-    found = evaluation.evaluate(labels, np.full((60, 2), 0.5), np.arange(60), classes=("a", "b"), positive=1, draws=100)
+    found = evaluation.evaluate(Predictions(labels, np.full((60, 2), 0.5), np.arange(60), ("a", "b"), 1, draws=100))
     assert found["overall"]["auc"] == [0.5, None, None]
     assert found["overall"]["balanced_accuracy"] == [0.5, None, None]
     assert found["overall"]["sensitivity"] == pytest.approx([1.0, low(30), 1.0])
@@ -73,10 +72,8 @@ def test_always_the_same_answer_has_no_interval_where_all_draws_agree() -> None:
 def test_subgroups_without_an_error_differ_by_no_more_than_their_patients_can_tell() -> None:
     labels = np.tile([0, 1], 50)
     hospital = ["north"] * 60 + ["south"] * 40
-    rows = subgroups.subgroups(
-        {"hospital": hospital}, labels, flawless(labels, 2), np.arange(100), classes=("a", "b"), positive=1,
-        threshold=0.5, draws=100,
-    )  # fmt: skip
+    given = Predictions(labels, flawless(labels, 2), np.arange(100), ("a", "b"), 1, draws=100)
+    rows = subgroups.subgroups({"hospital": hospital}, given)
     north = next(row for row in rows if row["value"] == "north")
     assert north["difference"] == pytest.approx([0.0, low(60) - 1, 1 - low(40)])
     assert north["auc"] == pytest.approx([1.0, low(30), 1.0])

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import shutil
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -223,3 +225,87 @@ def test_films_to_compare_an_export_on_are_read_as_prediction_reads_them(tmp_pat
     (tmp_path / "film.jpeg").write_bytes(b"\xff\xd8\xff damaged")
     with pytest.raises(InputError, match=r"film\.jpeg can't be compared on: "):
         export.decoded(tmp_path / "film.jpeg", 1, 64)
+
+
+@pytest.fixture
+def stated(model, tmp_path):
+    """The model with probabilities that are stated for a prevalence of one half and spread around the threshold."""
+    folder = tmp_path / "stated"
+    shutil.copytree(model, folder)
+    fitted = calibration.Calibration("platt", 3.0, (0.0, 0.2), (0.5, 0.5))
+    write_card(folder, replace(read_card(folder), calibration=fitted.to_json(), threshold=0.4))
+    return folder
+
+
+def test_probabilities_are_restated_by_bayes_and_the_threshold_stays_the_same_operating_point(stated):
+    model, rng = load_model(stated), np.random.default_rng(0)
+    raw = rng.random(20_000)
+    own = model.calibration.apply(np.stack([1 - raw, raw], axis=1))
+    for share in (0.001, 0.1, 0.5, 0.97):
+        other = model.restated(own, share)
+        odds = (other[:, 1].astype(float) / other[:, 0]) / (own[:, 1] / own[:, 0])
+        assert np.median(odds) == pytest.approx(share / (1 - share), rel=1e-5)
+        clear = np.abs(own[:, 1] - 0.4) > 1e-6
+        at = model.restated_threshold(share)
+        assert ((other[:, 1] >= at) == (own[:, 1] >= 0.4))[clear].all()
+    assert model.restated(own, 0.5) == pytest.approx(own, abs=1e-6)
+
+
+def test_an_image_exactly_at_the_threshold_is_decided_alike_at_every_prevalence(stated, films, capsys):
+    probability = next(predict.classify(load_model(stated), predict.find([films])))[0].probability
+    write_card(stated, replace(read_card(stated), threshold=probability))
+    model, paths = load_model(stated), predict.find([films])
+    plain = [answer.decision for answer, _, _ in predict.classify(model, paths)]
+    assert plain[0] == "PNEUMONIA"
+    for share in np.linspace(0.01, 0.99, 25):
+        rare = predict.classify(model, paths, stated=predict.Stated(float(share)))
+        assert [answer.decision for answer, _, _ in rare] == plain
+
+
+def test_predict_says_for_which_prevalence_probabilities_are_stated(stated, films, capsys):
+    def call(**options):
+        code = predict.main(stated, [films], as_json=True, **options)
+        out, err = capsys.readouterr()
+        assert code == 0
+        return json.loads(out), err
+
+    plain, quiet = call()
+    rare, said = call(prevalence=0.1)
+    assert (plain["prevalence"], rare["prevalence"]) == (0.5, pytest.approx(0.1))
+    assert "prevalence" not in quiet
+    assert "prevalence of 10 % (the model's own: 50 %)" in said
+    assert "no decision changes" in said
+    assert [f["decision"] for f in rare["films"]] == [f["decision"] for f in plain["films"]]
+    assert all(r["probability"] < p["probability"] for r, p in zip(rare["films"], plain["films"], strict=True))
+    assert rare["threshold"] == pytest.approx(0.4 / 0.6 / 9 / (1 + 0.4 / 0.6 / 9))
+    lowest = min(f["probability"] for f in rare["films"])
+    asked, said = call(prevalence=0.1, threshold=lowest * 0.99)
+    assert "no decision changes" not in said
+    assert {f["decision"] for f in asked["films"]} == {"PNEUMONIA"}
+
+
+def test_the_table_says_threshold_and_prevalence_as_they_are_shown(stated, films, capsys):
+    assert predict.main(stated, [films], prevalence=0.2) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    at = load_model(stated).restated_threshold(0.2)
+    assert f"Decided at {at:.3f} (0.5). Probabilities are stated for a prevalence of 20 %." in shown
+    assert predict.main(stated, [films], threshold=0.7) == 0
+    assert "Decided at 0.700 (asked for). Probabilities are stated for a prevalence of 50 %." in " ".join(
+        capsys.readouterr().out.split()
+    )
+    with pytest.raises(InputError, match="between 0 and 1"):
+        predict.main(stated, [films], threshold=1.5)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, 10.0])
+def test_a_prevalence_that_is_no_share_is_refused(stated, share):
+    with pytest.raises(InputError, match="between 0 and 1"):
+        load_model(stated).restated_threshold(share)
+
+
+def test_a_prevalence_needs_a_positive_class_and_a_model_that_keeps_its_own(model, stated):
+    with pytest.raises(InputError, match="does not say for which prevalence"):
+        load_model(model).restated_threshold(0.1)
+    write_card(stated, replace(read_card(stated), positive=None))
+    with pytest.raises(InputError, match="has none"):
+        load_model(stated).restated_threshold(0.1)

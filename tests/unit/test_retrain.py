@@ -20,6 +20,7 @@ from tests.made_studies import trial
 from xraytune import subgroups
 from xraytune.data.dataset import ImageRecord
 from xraytune.errors import FatalError, InputError, StudyError
+from xraytune.predictions import Predictions
 from xraytune.records import TrialConfig
 
 
@@ -243,8 +244,8 @@ def test_other_finalists_are_compared_by_means_over_seeds_where_the_winner_is(
     labels = np.tile([0, 1], 4).astype(np.int32)
     both = [finalist(3), finalist(8)]
     choice = winner.choose(both, kind, labels, refits=refits)
-    bench = comparison.Bench(labels, np.arange(8).astype(str), 1, 2.0, draws=20)
-    rows = comparison.out_of_fold(bench, choice, both)
+    labelled = Predictions(labels, np.full((8, 2), 0.5), np.arange(8), ("a", "b"), 1, draws=20)
+    rows = comparison.out_of_fold(labelled, choice, both)
     assert [row["with"] for row in rows] == ["trial 8 (cnn)", "the trivial answer"]
     assert asked == {3: averaged, 8: averaged}
 
@@ -350,9 +351,8 @@ def test_a_manifest_s_columns_are_subgroups_beside_those_that_names_and_sizes_te
     labels = np.array([i.label for i in images])
     right = np.where(np.array(hospitals) == "north", 1 - labels, labels)
     rows = subgroups.subgroups(
-        columns, labels, np.eye(2)[right], [i.patient for i in images],
-        classes=("a", "b"), positive=1, threshold=0.5, draws=100,
-    )  # fmt: skip
+        columns, Predictions(labels, np.eye(2)[right], np.array([i.patient for i in images]), ("a", "b"), 1, draws=100)
+    )
     assert "hospital = north (30 images)" in subgroups.worst_subgroup(rows)
 
 

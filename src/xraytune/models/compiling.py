@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytune.framework import keras
-from xraytune.models.plan import FOCAL_GAMMA, MOMENTUM, Plan
+from xraytune.models.plan import FOCAL_GAMMA, IMBALANCE, MOMENTUM, Plan
 
 
 def optimizer_of(plan: Plan) -> keras.optimizers.Optimizer:
@@ -33,8 +33,46 @@ def optimizer_of(plan: Plan) -> keras.optimizers.Optimizer:
     raise ValueError(f"unknown optimizer {plan.optimizer!r}: adam, adamw or sgd")
 
 
+class LogitAdjusted(keras.losses.Loss):  # type: ignore[misc]  # Keras has no types
+    """A loss of probabilities that were moved to the training images' prevalence (Menon et al. 2021, with τ = 1).
+
+    The network then learns to answer at equal prevalence. Only what is trained is compiled with it: a saved network
+    keeps the loss inside.
+
+    Args:
+        inner: the loss, as `keras.Model.loss` has it, of probabilities `(n, k)` or of one sigmoid `(n, 1)`.
+        shares: of the classes among the training images, `(k,)`, each above 0.
+    """
+
+    def __init__(self, inner: Any, shares: NDArray[np.floating]) -> None:
+        super().__init__(name=str(getattr(inner, "name", inner)))
+        known = keras.losses.get(inner)
+        self._inner = known.call if isinstance(known, keras.losses.Loss) else known
+        self._logits = np.log(np.asarray(shares, dtype=np.float32))
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Loss of each image, `(n,)`."""
+        single = y_pred.shape[-1] == 1
+        p = keras.ops.concatenate([1 - y_pred, y_pred], axis=-1) if single else y_pred
+        moved = keras.ops.softmax(keras.ops.log(keras.ops.maximum(p, keras.config.epsilon())) + self._logits, axis=-1)
+        return self._inner(y_true, moved[:, 1:] if single else moved)
+
+
+def adjusted(loss: Any, plan: Plan, labels: NDArray[np.integer], classes: int) -> Any:
+    """The loss that a plan trains with, where `loss` is the network's own and `labels` those of its training images."""
+    if plan.imbalance != "logit_adjusted" or isinstance(loss, LogitAdjusted):
+        return loss
+    return LogitAdjusted(loss, np.maximum(np.bincount(labels, minlength=classes), 1) / len(labels))
+
+
 def loss_of(plan: Plan) -> keras.losses.Loss:
-    """The plan's loss over one-hot labels; class weights are sample weights and stand outside."""
+    """The plan's loss over one-hot labels; what `IMBALANCE` does beside focal stands outside.
+
+    Raises:
+        ValueError: the plan's `imbalance` is none of `IMBALANCE`.
+    """
+    if plan.imbalance not in IMBALANCE:
+        raise ValueError(f"unknown imbalance {plan.imbalance!r}: {', '.join(IMBALANCE)}")
     if plan.imbalance == "focal":
         return keras.losses.CategoricalFocalCrossentropy(
             alpha=1.0, gamma=FOCAL_GAMMA, label_smoothing=plan.label_smoothing

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from xraytune import batches
 from xraytune.framework import keras
-from xraytune.models.compiling import compile_network
+from xraytune.models.compiling import adjusted, compile_network, jit_compile
 from xraytune.models.fused import fuse
 from xraytune.models.plan import PLATEAU_EPOCHS, Plan
 
@@ -93,8 +94,9 @@ def fit_plainly(
         weights: Mapping[int, float] = dict(enumerate(map(float, class_weights(labels.argmax(1), classes))))
         options["class_weight"] = weights
     size = int(options.pop("batch_size", None) or plan.batch_size)
-    if layers := plan.augmentation.layers(seed=0):
-        options["x"] = _AugmentedBatches(images, labels, size, layers)
+    layers = plan.augmentation.layers(seed=0)
+    if layers or plan.imbalance == "balanced_batches":
+        options["x"] = _AugmentedBatches(images, labels, plan, size, layers)
     else:
         options |= {"x": images, "y": labels, "batch_size": size}
 
@@ -103,15 +105,23 @@ def fit_plainly(
         early = [stopping] if validation_data is not None and end == epochs else []
         return model.fit(initial_epoch=begin, epochs=end, callbacks=[*callbacks, *early], **options)
 
+    def adjust() -> None:
+        loss = adjusted(model.loss, plan, labels.argmax(1), classes)
+        if loss is not model.loss:
+            model.compile(optimizer=model.optimizer, loss=loss, metrics=["accuracy"], jit_compile=jit_compile())
+
+    adjust()
     head_until = min(plan.head_epochs, epochs)
     if head_until <= first:
         return train(first, epochs, plan.patience)
     thaw = head_only(model)
     compile_network(model, plan)
+    adjust()
     history = train(first, head_until, epochs)  # a head that is being warmed up is not given up on
     for layer in thaw:
         layer.trainable = True
     compile_network(model, plan)
+    adjust()
     if head_until < epochs and not model.stop_training:
         rest = train(head_until, epochs, plan.patience)
         history.epoch += rest.epoch
@@ -143,15 +153,20 @@ class _Rate(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no typ
 
 
 class _AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
-    """Shuffled batches, augmented as they are taken: what is trained, and what callbacks save, is the bare network."""
+    """Shuffled batches, augmented and balanced as they are taken, so that callbacks save the bare network."""
 
     def __init__(
-        self, images: NDArray[Any], labels: NDArray[np.float32], size: int, layers: list[keras.layers.Layer]
+        self,
+        images: NDArray[Any],
+        labels: NDArray[np.float32],
+        plan: Plan,
+        size: int,
+        layers: list[keras.layers.Layer],
     ) -> None:
         super().__init__()
         self._images, self._labels, self._size, self._layers = images, labels, size, layers
-        self._random = np.random.default_rng(0)
-        self._order = self._random.permutation(len(labels))
+        self._balanced, self._epoch = plan.imbalance == "balanced_batches", 0
+        self.on_epoch_end()
 
     def __len__(self) -> int:
         return math.ceil(len(self._labels) / self._size)
@@ -164,4 +179,8 @@ class _AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras h
         return np.asarray(keras.ops.convert_to_numpy(x)), self._labels[rows]
 
     def on_epoch_end(self) -> None:
-        self._order = self._random.permutation(len(self._labels))
+        n, self._epoch = len(self._labels), self._epoch + 1
+        if self._balanced:
+            self._order = batches.balanced_order(self._labels.argmax(1).astype(np.int32), n, self._epoch, seed=0)
+        else:
+            self._order = batches.epoch_order(n, n, self._epoch, seed=0)

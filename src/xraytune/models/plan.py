@@ -17,6 +17,15 @@ from xraytune.records import Value
 MOMENTUM = 0.9
 """SGD's momentum, as in the papers of VGG (Simonyan & Zisserman 2014) and DenseNet (Huang et al. 2017)."""
 
+IMBALANCE = ("class_weights", "balanced_batches", "logit_adjusted", "focal", "none")
+"""What a training does about classes that are not equally frequent. The first is the default of the space and of its
+starting points: the one place to change it.
+
+class_weights: the loss of an image counts inversely to its class's frequency; balanced_batches: every batch shows the
+classes equally often, images of rarer ones more often; logit_adjusted: the loss is taken of probabilities that were
+moved to the training images' prevalence, so that the network itself answers at equal prevalence (Menon et al. 2021,
+"Long-tail learning via logit adjustment"); focal: easy images count less (Lin et al. 2017), frequencies as they are."""
+
 FOCAL_GAMMA = 2.0
 """The focal loss's exponent, the best in Lin et al. 2017."""
 
@@ -49,6 +58,7 @@ class Plan:
     weight_decay: float = 0.0
     schedule: str = "constant"
     imbalance: str = "none"
+    """One of `IMBALANCE`."""
     label_smoothing: float = 0.0
     augmentation: Augmentation = field(default_factory=Augmentation)
     copies: int = 0

@@ -30,6 +30,7 @@ from xraytune import artifacts, evaluation, metrics
 from xraytune.data.items import MARKER
 from xraytune.errors import ArtifactError, InputError, StudyError, WeightsError
 from xraytune.model_file import load_model, read_card
+from xraytune.predictions import Predictions
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
@@ -229,9 +230,9 @@ def test_the_figure_that_the_study_is_judged_by_has_its_row_in_report_and_card(w
     figures = artifacts.read_json(winner / "metrics.json")
     test = figures["test"]
     labels, p, patients = report.read_predictions(winner / "predictions.csv", test["classes"])
-    asked = {"classes": test["classes"], "positive": test["positive"], "threshold": test["threshold"]}
+    given = Predictions(labels, p, patients, test["classes"], test["positive"], test["threshold"], beta=3.0, draws=100)
     for part in ("test", "validation"):
-        figures[part] = evaluation.evaluate(labels, p, patients, beta=3.0, draws=100, **asked)
+        figures[part] = evaluation.evaluate(given)
     artifacts.write_json(winner / "metrics.json", figures)
     report.write(open_study("made", home / "results"), winner)
     value = f"{figures['test']['overall']['f_beta'][0]:.3f}"
