@@ -76,6 +76,8 @@ class Record:
 
 def _fits(value: Any, kind: Any) -> bool:
     """Whether a JSON value is what a field of that type is stored as."""
+    if kind is Any:
+        return True
     arguments = typing.get_args(kind)
     match typing.get_origin(kind) or kind:
         case types.UnionType | typing.Union:
