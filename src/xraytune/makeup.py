@@ -24,9 +24,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from xraytune.data import image_properties
 from xraytune.metrics import Floats
 from xraytune.records import Record
-from xraytune.views import gradient_ratio, sharpness
 
 THUMBNAIL = 14
 """Edge of the thumbnails that layouts are compared on; the smallest images have 28."""
@@ -70,13 +70,15 @@ class _Seen:
     @classmethod
     def of(cls, images: NDArray[np.uint8]) -> Self:
         """Of images `(n, s, s, c)`; skewed quantities as logarithms, correlations by Fisher's z."""
-        gray = images.mean(axis=-1, dtype=np.float32)
+        gray = image_properties.gray(images)
         flat = gray.reshape(len(gray), -1)
         small = _thumbnails(gray)
         dark, light = np.percentile(flat, [10, 90], axis=1)
-        spread = np.log(flat.std(axis=1) + 1)
         symmetric = _fisher((small * _flipped(small, 2)).sum(axis=1))
-        columns = [flat.mean(axis=1), spread, dark, light, gradient_ratio(gray), sharpness(gray), symmetric]
+        columns = [
+            image_properties.brightness(gray), np.log(image_properties.contrast(gray) + 1), dark, light,
+            image_properties.gradient_ratio(gray), image_properties.sharpness(gray), symmetric,
+        ]  # fmt: skip
         return cls(np.stack(columns, axis=1), small)
 
     def where(self, chosen: NDArray[Any]) -> Self:
@@ -165,7 +167,7 @@ class MakeUp(Record):
         return out
 
 
-def _thumbnails(gray: NDArray[np.float32]) -> Floats:
+def _thumbnails(gray: NDArray[np.uint8]) -> Floats:
     """Means of the cells of `(n, s, s)`, each thumbnail with mean 0 and length 1 (0 where it is flat): `(n, t²)`."""
     n, s = gray.shape[:2]
     edges = np.linspace(0, s, min(THUMBNAIL, s) + 1).astype(int)

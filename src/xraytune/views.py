@@ -27,10 +27,24 @@ from PIL import Image, ImageFilter
 
 from xraytune import metrics
 from xraytune.data.audit import NOTABLE
+from xraytune.data.image_properties import (
+    CORNER,
+    EDGES,
+    Gray,
+    Values,
+    border_black,
+    brightness,
+    contrast,
+    corner_brightness,
+    edge_brightness,
+    gradient_ratio,
+    gray,
+    sharpness,
+)
 from xraytune.records import Record
 
 Images = NDArray[np.uint8]
-Property = Callable[[NDArray[np.float32]], NDArray[np.float64]]
+Property = Callable[[Gray], Values]
 
 REACH = 1.0
 """Within-class standard deviations that a view moves its property by. Of 0.5, 1 and 2 the score over views of 1 ranked
@@ -46,28 +60,14 @@ CROP = 1.12
 SHIFT = 0.06
 """Fraction of the edge that the view `shift` moves a film by, in both directions."""
 
-RING = 1 / 16
-"""Width of the outer ring, a fraction of the edge, whose blackness the view `border hidden` raises."""
-
-BLACK = 12.0
-"""Gray values below this are black: collimated, not exposed."""
-
-CORNER = 0.18
-"""Edge of the squares that the view `corners covered` fills with the film's mean: markers and letters stand there."""
-
 MARKER = 0.08
 """Edge of the squares that the view `corners marked` puts into the corners, half of it away from each side."""
-
-EDGES = 0.08
-"""Fraction of the edge on each side that the view `edges covered` fills with the film's mean."""
-
 
 JOINT, LIKE = "joint", "like "
 """The kind of a view that moves several properties at once, and what its name begins with: a class's name follows."""
 
 REST = 0.25
 """Share of a property's way below which a joint view need not move it: what was moved before it has."""
-
 
 LEAST = 20
 """Films of a class in the sample below which no joint view is made towards it: five that were drawn like all others are
@@ -201,57 +201,6 @@ TRANSFORMS: dict[str, Callable[[Image.Image, float], Image.Image]] = {
 }
 
 
-def _gray(images: Images) -> NDArray[np.float32]:
-    return np.asarray(images.mean(axis=-1, dtype=np.float32))
-
-
-def gradient_ratio(gray: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Log of mean horizontal over mean vertical gradient, `(n,)` for `(n, h, w)`: falls as a film is widened."""
-    horizontal = np.abs(np.diff(gray, axis=2)).mean(axis=(1, 2), dtype=np.float64)
-    vertical = np.abs(np.diff(gray, axis=1)).mean(axis=(1, 2), dtype=np.float64)
-    return np.asarray(np.log((horizontal + 1e-3) / (vertical + 1e-3)))
-
-
-def sharpness(gray: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Log of the mean gradient relative to the image's own spread, `(n,)`."""
-    horizontal = np.abs(np.diff(gray, axis=2)).mean(axis=(1, 2), dtype=np.float64)
-    vertical = np.abs(np.diff(gray, axis=1)).mean(axis=(1, 2), dtype=np.float64)
-    return np.asarray(np.log((horizontal + vertical + 1e-3) / (spread_of(gray) + 1e-3)))
-
-
-def mean_of(gray: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Mean gray value, `(n,)`, 0–255."""
-    return np.asarray(gray.mean(axis=(1, 2), dtype=np.float64))
-
-
-def spread_of(gray: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Standard deviation of the gray values, `(n,)`."""
-    return np.asarray(gray.std(axis=(1, 2), dtype=np.float64))
-
-
-def border_black(gray: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Share of black pixels in the outer ring, `(n,)`, 0–1."""
-    edge = max(1, round(RING * gray.shape[1]))
-    sides = (gray[:, :edge], gray[:, -edge:], gray[:, edge:-edge, :edge], gray[:, edge:-edge, -edge:])
-    ring = np.concatenate([side.reshape(len(gray), -1) for side in sides], axis=1)
-    return np.asarray((ring < BLACK).mean(axis=1, dtype=np.float64))
-
-
-def corner_brightness(gray: NDArray[np.float32]) -> NDArray[np.float64]:
-    """How much brighter the brightest pixel of the corners is than the film, `(n,)`, gray values."""
-    edge = max(1, round(CORNER * gray.shape[1]))
-    ends = (slice(None, edge), slice(-edge, None))
-    brightest = np.max([gray[:, rows, columns].max(axis=(1, 2)) for rows in ends for columns in ends], axis=0)
-    return np.asarray(brightest - mean_of(gray))
-
-
-def edge_brightness(gray: NDArray[np.float32]) -> NDArray[np.float64]:
-    """How much brighter each side's edge is than the film, `(n, 4)`: top, bottom, left, right; gray values."""
-    edge = max(1, round(EDGES * gray.shape[1]))
-    sides = (gray[:, :edge], gray[:, -edge:], gray[:, :, :edge], gray[:, :, -edge:])
-    return np.stack([mean_of(side) for side in sides], axis=1) - mean_of(gray)[:, None]
-
-
 @dataclass(frozen=True)
 class _Direction:
     """A view whose amount between `low` and `high` is found from the data: it moves `prop` towards `sign`."""
@@ -268,10 +217,10 @@ class _Direction:
 _DIRECTIONS = (
     _Direction("wider", "shape", gradient_ratio, -1, 1.0, 2.0),
     _Direction("narrower", "shape", gradient_ratio, +1, 1.0, 0.5),
-    _Direction("brighter", "brightness", mean_of, +1, 0.0, 96.0),
-    _Direction("darker", "brightness", mean_of, -1, 0.0, -96.0),
-    _Direction("flatter", "contrast", lambda g: np.log(spread_of(g) + 1e-3), -1, 1.0, 0.3),
-    _Direction("steeper", "contrast", lambda g: np.log(spread_of(g) + 1e-3), +1, 1.0, 2.0),
+    _Direction("brighter", "brightness", brightness, +1, 0.0, 96.0),
+    _Direction("darker", "brightness", brightness, -1, 0.0, -96.0),
+    _Direction("flatter", "contrast", contrast, -1, 1.0, 0.3),
+    _Direction("steeper", "contrast", contrast, +1, 1.0, 2.0),
     _Direction("blurred", "blur", sharpness, -1, 0.0, 0.04),
     _Direction("sharper", "sharpen", sharpness, +1, 0.0, 300.0),
     _Direction("border hidden", "border", border_black, +1, 0.0, 0.12),
@@ -297,10 +246,10 @@ def draw(images: Images, view: View) -> Images:
         return images
     transform = TRANSFORMS[view.kind]
     shifted = np.empty_like(images)
-    gray = images.shape[-1] == 1
+    single = images.shape[-1] == 1
     for i, image in enumerate(images):
-        drawn = np.asarray(transform(Image.fromarray(image[..., 0] if gray else image), view.amount))
-        shifted[i] = drawn[..., None] if gray else drawn
+        drawn = np.asarray(transform(Image.fromarray(image[..., 0] if single else image), view.amount))
+        shifted[i] = drawn[..., None] if single else drawn
     return shifted
 
 
@@ -320,11 +269,11 @@ def _tells(values: NDArray[np.float64], labels: NDArray[np.int32]) -> bool:
 
 def _amount(direction: _Direction, images: Images, target: float) -> float:
     """The amount at which the median film's property has moved by `target`; the far end where it can't be reached."""
-    base = np.median(direction.prop(_gray(images)))
+    base = np.median(direction.prop(gray(images)))
 
     def moved(amount: float) -> float:
         shifted = draw(images, View(direction.name, direction.kind, amount))
-        return direction.sign * float(np.median(direction.prop(_gray(shifted))) - base)
+        return direction.sign * float(np.median(direction.prop(gray(shifted))) - base)
 
     near, far = direction.low, direction.high
     if moved(far) <= target:
@@ -357,18 +306,18 @@ def plan(
     rows = np.arange(len(labels)) if train is None else np.asarray(train)
     chosen = rows[subset(labels[rows], SAMPLE // len(np.unique(labels[rows])), seed)]
     sample, sample_labels = np.asarray(images[chosen]), labels[chosen]
-    gray = _gray(sample)
+    measured = gray(sample)
     views = [CLEAN]
     for direction in _DIRECTIONS:
-        target = _shift_wanted(direction.prop(gray), sample_labels, reach)
+        target = _shift_wanted(direction.prop(measured), sample_labels, reach)
         amount = _amount(direction, sample, target)
         if np.any(draw(sample[:8], view := View(direction.name, direction.kind, amount)) != sample[:8]):
             views.append(view)
     corners: tuple[View, ...] = ()
-    if _tells(corner_brightness(gray), sample_labels):  # a film without its marker, and one with another class's
-        marker = np.quantile(corner_brightness(gray) + mean_of(gray), 0.95)
+    if _tells(corner_brightness(measured), sample_labels):  # a film without its marker, and one with another class's
+        marker = np.quantile(corner_brightness(measured) + brightness(measured), 0.95)
         corners = (_COVERED, View("corners marked", "marker", round(float(marker), 1)))
-    edges = (_EDGES,) if any(_tells(side, sample_labels) for side in edge_brightness(gray).T) else ()
+    edges = (_EDGES,) if any(_tells(side, sample_labels) for side in edge_brightness(measured).T) else ()
     return (*views, *_FIXED, *corners, *edges, *_joint(sample, sample_labels, classes))
 
 
@@ -378,17 +327,17 @@ def _joint(images: Images, labels: NDArray[np.int32], classes: Sequence[str]) ->
     What earlier parts have moved of a property counts: brightening flattens a film too. What a later part moves back
     does not, and borders are left out, since hiding them changes all else.
     """
-    gray, found = _gray(images), []
+    measured, found = gray(images), []
     for label in np.unique(labels):
         own, moved, parts = labels == label, images, list[View]()
         if min(own.sum(), (~own).sum()) < LEAST:
             continue
         for direction in _DIRECTIONS:
-            values = direction.sign * direction.prop(gray)
+            values = direction.sign * direction.prop(measured)
             distance = float(values[own].mean() - values[~own].mean())
             if direction.kind == "border" or distance <= 0 or metrics.roc_auc(own, values)[0] < NOTABLE:
                 continue
-            left = distance - float(np.median(direction.sign * direction.prop(_gray(moved))) - np.median(values))
+            left = distance - float(np.median(direction.sign * direction.prop(gray(moved))) - np.median(values))
             if left <= REST * distance:
                 continue
             part = View(direction.name, direction.kind, _amount(direction, moved, left))

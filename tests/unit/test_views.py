@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from xraytune import views
+from xraytune.data.image_properties import brightness, gradient_ratio, gray
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +32,11 @@ def test_a_plan_begins_clean_and_names_each_view_once(films):
 
 def test_a_shape_view_moves_the_gradient_ratio_by_at_least_the_distance_of_the_classes(films):
     images, labels = films
-    ratio = views.gradient_ratio(views._gray(images))
+    ratio = gradient_ratio(gray(images))
     distance = abs(ratio[labels == 0].mean() - ratio[labels == 1].mean())
     by_name = {v.name: v for v in views.plan(images, labels)}
     for name, sign in [("wider", -1), ("narrower", 1)]:
-        moved = views.gradient_ratio(views._gray(views.draw(images, by_name[name])))
+        moved = gradient_ratio(gray(views.draw(images, by_name[name])))
         assert sign * np.median(moved - ratio) > 0.7 * distance
 
 
@@ -108,8 +109,8 @@ def test_where_several_properties_tell_a_class_apart_one_view_moves_them_all_as_
     assert "narrower" in {part.name for part in planned["like NORMAL"].parts}
     moved = views.draw(images, joint)
     assert (moved.dtype, moved.shape) == (images.dtype, images.shape)
-    for prop in (views.gradient_ratio, views.mean_of):
-        before, after = prop(views._gray(images)), prop(views._gray(moved))
+    for prop in (gradient_ratio, brightness):
+        before, after = prop(gray(images)), prop(gray(moved))
         distance = before[labels == 1].mean() - before[labels == 0].mean()
         assert np.median(after - before) / distance == pytest.approx(1, abs=0.3)
 

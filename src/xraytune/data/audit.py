@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytune import artifacts, metrics
-from xraytune.data import cache, reading
+from xraytune.data import cache, image_properties
 from xraytune.data.dataset import Dataset
 from xraytune.data.images import Images
 from xraytune.data.inspection import Inspection, inspect
@@ -214,7 +214,7 @@ def _properties(images: Images, seen: Inspection) -> dict[str, NDArray[np.float6
         "mode": np.unique(found["mode"], return_inverse=True)[1].astype(np.float64),
     }
     features = found["features"].astype(np.float64)
-    return table | {name: features[:, i] for i, name in enumerate(reading.FEATURES)}
+    return table | {name: features[:, i] for i, name in enumerate(image_properties.FEATURES)}
 
 
 def _auc(positive: NDArray[np.bool_], values: NDArray[np.float64]) -> float:

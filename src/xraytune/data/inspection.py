@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytune import artifacts
-from xraytune.data import cache, parallel, phash, reading
+from xraytune.data import cache, image_properties, parallel, phash, reading
 from xraytune.data.films import PLACE, Films, Stat, stamp, stat_of
 from xraytune.data.keys import Keys
 from xraytune.data.problems import Progress
@@ -40,13 +40,13 @@ ROW = np.dtype(
         ("mode", "S8"),
         ("patient", "S16"),  # a digest of the DICOM header's PatientID
         ("phash", "u8"),
-        ("features", "f4", len(reading.FEATURES)),  # zeros where the file can't be used
+        ("features", "f4", len(image_properties.FEATURES)),  # zeros where the file can't be used
         ("stat", "i8", 4),  # zeros where it must not be trusted
     ]
 )
 """What is kept of a file: 136 bytes, where Python objects would take a thousand."""
 
-_LAYOUT = 6  # of the kept table; raised when what is measured changes
+_LAYOUT = 7  # of the kept table; raised when what is measured changes
 _KEPT = ("rows", "thumbnails")  # arrays beside the table
 _RACY_NS = 2_000_000_000
 _MOST_BYTES = 256 << 20  # a film of 50 megapixels at 16 bit, uncompressed, is 100 MB
@@ -183,7 +183,7 @@ class _Reader:
             found.rows[index] = _row(read, _NEVER if max(stat[1], stat[2]) > self.trusted else stat)
         if chosen:
             copies, small = (np.stack(part) for part in zip(*looks, strict=True))
-            found.rows["features"][chosen] = reading.measure(copies, small)
+            found.rows["features"][chosen] = image_properties.measure(copies)
             found.rows["phash"][chosen] = phash.hashes(small)
             np.load(self.thumbnails, mmap_mode="r+")[self.fresh[piece.start : piece.stop][chosen]] = small
         return found
@@ -207,7 +207,7 @@ def _read(path: str) -> tuple[Stat, Reading, Look | None]:
 
 def _row(found: Reading, stat: Stat) -> tuple[Any, ...]:
     digest = tuple(bytes.fromhex(found.sha256)) or (0,) * 32
-    measures = (0.0,) * len(reading.FEATURES)
+    measures = (0.0,) * len(image_properties.FEATURES)
     return digest, found.width, found.height, found.size, found.mode, found.patient, 0, measures, stat
 
 
@@ -254,4 +254,4 @@ def _save(home: Path, keys: Sequence[str], problems: dict[int, str], name: str) 
 
 
 def _maker() -> list[Any]:
-    return [_LAYOUT, reading.DECODERS, list(reading.FEATURES), reading.MEASURED]
+    return [_LAYOUT, reading.DECODERS, list(image_properties.FEATURES), reading.MEASURED]

@@ -43,9 +43,6 @@ px) shrink to 112 px by whole factors or nearly, for a quarter of what other edg
 THUMBNAIL = 32
 """Edge of the kept thumbnail: the perceptual hash is defined on 32 x 32 pixels."""
 
-FEATURES = ("mean", "spread", "border_black", "gradient_ratio", "sharpness", "corner")
-"""What `measure` returns, in this order."""
-
 _BUCKET = (
     256  # smallest shorter edge that JPEGs are decoded at; one scale for all sizes below keeps arrays reproducible
 )
@@ -186,50 +183,6 @@ def measured(content: bytes) -> tuple[Reading, Look | None]:
 def _pixels(image: Image.Image) -> Pixels:
     """An image of mode L as `(h, w)`; twice as fast as asking numpy to convert it."""
     return np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width)
-
-
-def measure(copies: Pixels, thumbnails: Pixels) -> NDArray[np.float32]:
-    """What can be measured on films without looking at the lungs.
-
-    Args:
-        copies: uint8 `(n, MEASURED, MEASURED)`, squashed.
-        thumbnails: uint8 `(n, THUMBNAIL, THUMBNAIL)`, of the same films.
-
-    Returns:
-        float32 `(n, 6)`, named by `FEATURES`: mean and standard deviation (gray levels), share of near-black pixels in
-        the outer ring of 4, horizontal over vertical gradients, fine over coarse gradients, and how much brighter the
-        brightest pixel of the corners is than the film (gray levels).
-    """
-    n = len(copies)
-    across, down = _slope(copies, 2), _slope(copies, 1)
-    sides = (copies[:, :4], copies[:, -4:], copies[:, 4:-4, :4], copies[:, 4:-4, -4:])
-    ring = np.concatenate([side.reshape(n, -1) for side in sides], axis=1)
-    edge = MEASURED // 6
-    ends = (slice(0, edge), slice(-edge, None))
-    brightest = np.max([copies[:, rows, columns].max((1, 2)) for rows in ends for columns in ends], axis=0)
-    mean = thumbnails.mean((1, 2), dtype=np.float32)
-    tenth = 0.1  # of a gray level, keeps an empty film finite
-    made: NDArray[np.float32] = np.stack(
-        [
-            mean,
-            thumbnails.std((1, 2), dtype=np.float32),
-            (ring < 16).mean(1),
-            (across + tenth) / (down + tenth),
-            (across + down) / (_slope(thumbnails, 1) + _slope(thumbnails, 2) + tenth),
-            brightest - mean,
-        ],
-        axis=1,
-    ).astype(np.float32)
-    return made
-
-
-def _slope(films: Pixels, axis: int) -> NDArray[np.float64]:
-    """Mean absolute difference of neighbours along an axis of uint8 `(n, h, w)`, in bytes all the way for speed."""
-    first, second = (films[:, :, :-1], films[:, :, 1:]) if axis == 2 else (films[:, :-1], films[:, 1:])
-    difference = np.maximum(first, second)
-    difference -= np.minimum(first, second)
-    total: NDArray[np.float64] = difference.sum((1, 2), dtype=np.uint32) / difference[0].size
-    return total
 
 
 def bucket(size: int) -> int:
