@@ -5,7 +5,8 @@ Validation images share such shortcuts with the training images, so that only a 
 is needed for it, and none is used.
 
 How strong a view is comes from the data. Each view moves one measurable property of a film (the ratio of its
-horizontal to its vertical gradients, its mean, its spread, its sharpness, how black its border is) by `REACH` standard
+horizontal to its vertical gradients, how large and how high the chest lies in it, its brightness, its contrast, its
+sharpness, how black its border is) by `REACH` standard
 deviations of that property *within one class* of the training images, so that the shifted film is still one that could
 have been taken; or, where the property tells the classes apart, by the distance between the classes if that is more, so
 that the shortcut leads to the other class. A property in which films don't differ gives no view: where no film has a
@@ -34,12 +35,16 @@ from xraytune.data.image_properties import (
     Values,
     border_black,
     brightness,
+    chest_middle,
+    chest_size,
     contrast,
     corner_brightness,
     edge_brightness,
+    framing,
     gradient_ratio,
     gray,
     sharpness,
+    thumbnails,
 )
 from xraytune.records import Record
 
@@ -54,11 +59,8 @@ are too strong punish all networks alike. One deviation is what every third film
 SAMPLE = 256
 """Training images that the amounts are found on; the median of so many is known to a tenth of a standard deviation."""
 
-CROP = 1.12
-"""Enlargement of the view `crop`: loses 5 % of the film on each side, about what a collimator's position varies by."""
-
 SHIFT = 0.06
-"""Fraction of the edge that the view `shift` moves a film by, in both directions."""
+"""Fraction of the edge that the view `shifted` moves an image by, sideways and down."""
 
 MARKER = 0.08
 """Edge of the squares that the view `corners marked` puts into the corners, half of it away from each side."""
@@ -68,6 +70,9 @@ JOINT, LIKE = "joint", "like "
 
 REST = 0.25
 """Share of a property's way below which a joint view need not move it: what was moved before it has."""
+
+HINT = 0.60
+"""ROC AUC from which a number of framing has a part in a joint view where framing as a whole tells classes apart."""
 
 LEAST = 20
 """Films of a class in the sample below which no joint view is made towards it: five that were drawn like all others are
@@ -82,7 +87,7 @@ class View(Record):
     """What it is called in tables: `clean`, `narrower`, `wider`, `brighter` …"""
 
     kind: str
-    """shape, brightness, contrast, blur, sharpen, crop, shift, border, corners, marker, edges, clean or joint."""
+    """A key of `TRANSFORMS` (shape, brightness, contrast, blur, sharpen, crop, shift, raise, …), or joint."""
 
     amount: float
     """In the kind's own unit: aspect factor, gray values, contrast factor, blur radius as a fraction of the edge, …"""
@@ -97,11 +102,18 @@ class View(Record):
             raise ValueError(f"unknown kind of view {self.kind!r}")
 
 
-def _resample(image: Image.Image, width: float, height: float, dx: float = 0.0, dy: float = 0.0) -> Image.Image:
+def resample(image: Image.Image, width: float, height: float, dx: float = 0.0, dy: float = 0.0) -> Image.Image:
     """The part of the image of that width and height about its shifted centre, resized back.
 
     All are fractions of the edge, above 1 beyond it. What lies beyond the edge repeats it ("nearest"), as the
     augmentation does.
+
+    Args:
+        image: square, mode L or RGB.
+        width: of the part.
+        height: of the part.
+        dx: how far right of the image's centre the part's lies.
+        dy: how far below it.
     """
     edge = image.size[0]
     reach = max(width, height, 1.0) - 1.0 + 2 * max(abs(dx), abs(dy))
@@ -115,7 +127,7 @@ def _resample(image: Image.Image, width: float, height: float, dx: float = 0.0, 
 
 def _shape(image: Image.Image, factor: float) -> Image.Image:
     """Width to height times `factor`, area kept."""
-    return _resample(image, 1 / math.sqrt(factor), math.sqrt(factor))
+    return resample(image, 1 / math.sqrt(factor), math.sqrt(factor))
 
 
 def _table(image: Image.Image, mapping: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Image.Image:
@@ -143,11 +155,16 @@ def _sharpen(image: Image.Image, percent: float) -> Image.Image:
 
 
 def _crop(image: Image.Image, factor: float) -> Image.Image:
-    return _resample(image, 1 / factor, 1 / factor)
+    return resample(image, 1 / factor, 1 / factor)
 
 
 def _shift(image: Image.Image, fraction: float) -> Image.Image:
-    return _resample(image, 1.0, 1.0, dx=fraction, dy=fraction)
+    return resample(image, 1.0, 1.0, dx=fraction, dy=fraction)
+
+
+def _raise(image: Image.Image, fraction: float) -> Image.Image:
+    """The content higher by a fraction of the edge; lower where it is negative."""
+    return resample(image, 1.0, 1.0, dy=fraction)
 
 
 def _border(image: Image.Image, fraction: float) -> Image.Image:
@@ -194,6 +211,7 @@ TRANSFORMS: dict[str, Callable[[Image.Image, float], Image.Image]] = {
     "sharpen": _sharpen,
     "crop": _crop,
     "shift": _shift,
+    "raise": _raise,
     "border": _border,
     "corners": _corners,
     "marker": _marker,
@@ -217,6 +235,10 @@ class _Direction:
 _DIRECTIONS = (
     _Direction("wider", "shape", gradient_ratio, -1, 1.0, 2.0),
     _Direction("narrower", "shape", gradient_ratio, +1, 1.0, 0.5),
+    _Direction("tighter", "crop", chest_size, +1, 1.0, 1.4),
+    _Direction("looser", "crop", chest_size, -1, 1.0, 0.7),
+    _Direction("higher", "raise", chest_middle, -1, 0.0, 0.2),
+    _Direction("lower", "raise", chest_middle, +1, 0.0, -0.2),
     _Direction("brighter", "brightness", brightness, +1, 0.0, 96.0),
     _Direction("darker", "brightness", brightness, -1, 0.0, -96.0),
     _Direction("flatter", "contrast", contrast, -1, 1.0, 0.3),
@@ -225,7 +247,8 @@ _DIRECTIONS = (
     _Direction("sharper", "sharpen", sharpness, +1, 0.0, 300.0),
     _Direction("border hidden", "border", border_black, +1, 0.0, 0.12),
 )
-_FIXED = (View("cropped", "crop", CROP), View("shifted", "shift", SHIFT))
+_FRAMING = frozenset({"crop", "raise"})  # kinds of view that move framing
+_FIXED = (View("shifted", "shift", SHIFT),)
 _COVERED = View("corners covered", "corners", CORNER)
 _EDGES = View("edges covered", "edges", EDGES)
 CLEAN = View("clean", "clean", 0.0)
@@ -265,6 +288,21 @@ def _tells(values: NDArray[np.float64], labels: NDArray[np.int32]) -> bool:
     """Whether a property alone tells some class from the rest, as the shortcut audit calls it."""
     aucs = [float(metrics.roc_auc(labels == label, values)[0]) for label in np.unique(labels)]
     return any(max(auc, 1 - auc) >= NOTABLE for auc in aucs)
+
+
+def _framing_tells(images: Images, labels: NDArray[np.int32]) -> bool:
+    """Whether the numbers of framing together tell some class from the rest, by a linear discriminant of each."""
+    values = framing(thumbnails(gray(images)))
+    values = (values - values.mean(axis=0)) / (values.std(axis=0) + 1e-9)
+    centred = np.concatenate([values[labels == label] - values[labels == label].mean(0) for label in np.unique(labels)])
+    within = centred.T @ centred / len(values) + 1e-3 * np.eye(values.shape[1])
+    weights = [
+        np.linalg.solve(within, values[labels == label].mean(0) - values[labels != label].mean(0))
+        for label in np.unique(labels)
+    ]
+    return any(
+        metrics.roc_auc(labels == c, values @ w)[0] >= NOTABLE for c, w in zip(np.unique(labels), weights, strict=True)
+    )
 
 
 def _amount(direction: _Direction, images: Images, target: float) -> float:
@@ -325,8 +363,10 @@ def _joint(images: Images, labels: NDArray[np.int32], classes: Sequence[str]) ->
     """For each class that several properties tell apart, the view that moves them about as far as its films lie away.
 
     What earlier parts have moved of a property counts: brightening flattens a film too. What a later part moves back
-    does not, and borders are left out, since hiding them changes all else.
+    does not, and borders are left out, since hiding them changes all else. Where framing tells the classes apart by all
+    its numbers together, those of them move that tell a little by themselves (`HINT`).
     """
+    framed = _framing_tells(images, labels)
     measured, found = gray(images), []
     for label in np.unique(labels):
         own, moved, parts = labels == label, images, list[View]()
@@ -335,7 +375,8 @@ def _joint(images: Images, labels: NDArray[np.int32], classes: Sequence[str]) ->
         for direction in _DIRECTIONS:
             values = direction.sign * direction.prop(measured)
             distance = float(values[own].mean() - values[~own].mean())
-            if direction.kind == "border" or distance <= 0 or metrics.roc_auc(own, values)[0] < NOTABLE:
+            enough = HINT if framed and direction.kind in _FRAMING else NOTABLE
+            if direction.kind == "border" or distance <= 0 or metrics.roc_auc(own, values)[0] < enough:
                 continue
             left = distance - float(np.median(direction.sign * direction.prop(gray(moved))) - np.median(values))
             if left <= REST * distance:

@@ -5,12 +5,56 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.made_chests import chest
 from xraytune.data import image_properties
 from xraytune.data.image_properties import FEATURES, measure
 
 
 def of(image):
-    return dict(zip(FEATURES, measure(np.asarray(image, np.uint8)[None])[0].tolist(), strict=True))
+    images = np.clip(image, 0, 255).astype(np.uint8)[None]
+    return dict(zip(FEATURES, measure(images, image_properties.thumbnails(images))[0].tolist(), strict=True))
+
+
+def box(image):
+    small = image_properties.thumbnails(np.clip(image, 0, 255).astype(np.uint8)[None])
+    return image_properties.chest_box(small)[0]
+
+
+@pytest.mark.parametrize("edge", [28, 64, 112])
+@pytest.mark.parametrize("white", ["", "left", "right"])
+def test_the_chest_is_found_where_it_was_drawn_though_one_lung_is_white(edge, white):
+    assert box(chest(edge, white=white)) == pytest.approx([0.2, 0.75, 0.1, 0.9], abs=0.06)
+
+
+def test_a_chest_that_is_cut_off_ends_at_the_edge_of_the_image():
+    assert box(chest(zoom=1.35)) == pytest.approx([0.1, 0.84, 0, 1], abs=0.06)
+    assert box(chest(down=0.3))[1] == pytest.approx(1, abs=0.03)
+    assert box(chest(down=-0.25))[0] == pytest.approx(0, abs=0.03)
+
+
+def test_the_chest_grows_as_an_image_is_enlarged_and_sinks_as_it_is_moved_down():
+    grown = [of(chest(zoom=zoom)) for zoom in (0.8, 0.9, 1.0, 1.1, 1.2)]
+    for name in ("chest_height", "chest_width"):
+        assert (np.diff([values[name] for values in grown]) > 0.02).all()
+    lower = [of(chest(down=down))["chest_middle"] for down in (-0.15, -0.1, -0.05, 0, 0.05, 0.1, 0.15)]
+    assert (np.diff(lower) > 0.02).all()
+
+
+def test_sides_are_darker_where_the_background_is_in_the_image():
+    assert of(chest(zoom=0.8))["sides"] < of(chest(zoom=1.2))["sides"] - 0.5
+    assert of(chest(zoom=0.8))["sides"] < of(chest(zoom=0.8, side=120))["sides"] - 0.5
+
+
+def test_framing_does_not_depend_on_exposure():
+    image = chest()
+    plain, darker = of(image), of(image * 0.6)
+    for name in image_properties.FRAMING:
+        assert darker[name] == pytest.approx(plain[name], abs=0.03)
+
+
+def test_images_without_a_chest_are_measured_too():
+    for image in (np.zeros((40, 40)), np.full((40, 40), 255), np.random.default_rng(0).integers(0, 256, (40, 40))):
+        assert np.isfinite(list(of(image).values())).all()
 
 
 @pytest.mark.parametrize("edge", [28, 64, 112])

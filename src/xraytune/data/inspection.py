@@ -44,7 +44,7 @@ ROW = np.dtype(
         ("stat", "i8", 4),  # zeros where it must not be trusted
     ]
 )
-"""What is kept of a file: 136 bytes, where Python objects would take a thousand."""
+"""What is kept of a file: 152 bytes, where Python objects would take a thousand."""
 
 _LAYOUT = 7  # of the kept table; raised when what is measured changes
 _KEPT = ("rows", "thumbnails")  # arrays beside the table
@@ -121,7 +121,7 @@ def _read_all(
     with ExitStack() as stack:
         temporary = [stack.enter_context(artifacts.atomic_write(path)) for path in paths]
         rows = cache.mapped(temporary[0], (len(keys),), ROW)
-        thumbnails = cache.mapped(temporary[1], (len(keys), reading.THUMBNAIL, reading.THUMBNAIL))
+        thumbnails = cache.mapped(temporary[1], (len(keys), image_properties.THUMBNAIL, image_properties.THUMBNAIL))
         if known is not None:
             for part in cache.in_chunks(adopted.tolist(), 4096):
                 rows[part], thumbnails[part] = known.rows[old[part]], known.thumbnails[old[part]]
@@ -183,7 +183,7 @@ class _Reader:
             found.rows[index] = _row(read, _NEVER if max(stat[1], stat[2]) > self.trusted else stat)
         if chosen:
             copies, small = (np.stack(part) for part in zip(*looks, strict=True))
-            found.rows["features"][chosen] = image_properties.measure(copies)
+            found.rows["features"][chosen] = image_properties.measure(copies, small)
             found.rows["phash"][chosen] = phash.hashes(small)
             np.load(self.thumbnails, mmap_mode="r+")[self.fresh[piece.start : piece.stop][chosen]] = small
         return found

@@ -21,7 +21,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from xraytune.data import dicom, jpeg
+from xraytune.data import dicom, image_properties, jpeg
 
 FORMATS = ("JPEG", "PNG", "PPM")
 """What Pillow may decode here; a JPEG that carries further pictures (MPO) counts as one."""
@@ -39,9 +39,6 @@ MEASURED = 112
 """Edge of the squashed copy that the file's make-up is measured on. The gradient ratio of the Kermany films tells
 classes apart with AUC 0.79 at 32 px, 0.85 at 64 px, 0.87 at 112 px and 0.88 at 224 px. Common films (224, 448, 1,024
 px) shrink to 112 px by whole factors or nearly, for a quarter of what other edges cost."""
-
-THUMBNAIL = 32
-"""Edge of the kept thumbnail: the perceptual hash is defined on 32 x 32 pixels."""
 
 _BUCKET = (
     256  # smallest shorter edge that JPEGs are decoded at; one scale for all sizes below keeps arrays reproducible
@@ -163,7 +160,7 @@ class Look(NamedTuple):
     """`(MEASURED, MEASURED)`, squashed."""
 
     thumbnail: Pixels
-    """`(THUMBNAIL, THUMBNAIL)`, squashed."""
+    """As `image_properties.thumbnail` makes it of the copy."""
 
 
 def measured(content: bytes) -> tuple[Reading, Look | None]:
@@ -175,8 +172,7 @@ def measured(content: bytes) -> tuple[Reading, Look | None]:
         return Reading(digest, size=len(content), problem=str(error)), None
     bilinear = Image.Resampling.BILINEAR
     copy = film.image.resize((MEASURED, MEASURED), bilinear, reducing_gap=1.0)  # whole factors by plain means first
-    small = copy.resize((THUMBNAIL, THUMBNAIL), bilinear, reducing_gap=1.0)
-    look = Look(film.image, _pixels(copy), _pixels(small))
+    look = Look(film.image, _pixels(copy), image_properties.thumbnail(copy))
     return Reading(digest, film.width, film.height, len(content), film.mode, film.patient), look
 
 
