@@ -15,7 +15,7 @@ import optuna
 from search.database import open_database
 from search.lock import StudyLock
 from search.owned import OwnedStorage
-from search.storage import exists, made, taken
+from search.storage import exists, made, spec_of, taken
 from search.study import Study
 from search.suggest import Declaration
 from xraytune import artifacts
@@ -124,7 +124,7 @@ def check_existing(
 def _check(found: Any, spec: StudySpec, folder: Path, resume: bool, directions: Sequence[str]) -> None:
     if "spec" not in found.user_attrs:
         raise StudyError(f"Study {spec.name!r} is in the database but was not made by this program. Take another name.")
-    stored = StudySpec.from_json(found.user_attrs["spec"])
+    stored = spec_of(spec.name, found.user_attrs)
     differences = stored.differences(spec)
     had = ["maximize" if d == optuna.study.StudyDirection.MAXIMIZE else "minimize" for d in found.directions]
     if had != list(directions):

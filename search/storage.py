@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.database import open_database
 from xraytune.errors import StudyError
-from xraytune.records import FailureCause, StudySpec, TrialConfig, TrialResult
+from xraytune.records import LAYOUT, FailureCause, StudySpec, TrialConfig, TrialResult
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class StudyView:
         self.results = results
         self.name = str(study.study_name)
         self.folder = results / study.study_name
-        self.spec = StudySpec.from_json(study.user_attrs["spec"])
+        self.spec = spec_of(self.name, study.user_attrs)
         self.directions = tuple("maximize" if d == StudyDirection.MAXIMIZE else "minimize" for d in study.directions)
         self.attributes: Mapping[str, Any] = study.user_attrs
 
@@ -170,6 +170,21 @@ class StudyView:
     def trial_folder(self, number: int) -> Path:
         """Where that trial's predictions lie."""
         return trial_folder(self.folder, number)
+
+
+def spec_of(name: str, attributes: Mapping[str, Any]) -> StudySpec:
+    """What a study was made with.
+
+    Raises:
+        StudyError: its trials were judged on views of another layout.
+    """
+    plain = attributes["spec"]
+    if (layout := plain.get("layout", 1)) != LAYOUT:
+        raise StudyError(
+            f"Study {name!r} has layout {layout} of the shifted views, this version {LAYOUT}; scores of both can't be "
+            "compared: make a new study with --study."
+        )
+    return StudySpec.from_json(plain)
 
 
 def trial_folder(study_folder: Path, number: int) -> Path:

@@ -92,7 +92,8 @@ class EpochReport(Record):
     """Epochs finished so far, from 1."""
 
     value: float
-    """The objective after this epoch (F-beta, or the robust score); NaN is refused: a NaN is a TrialError."""
+    """The objective after this epoch: F-beta, or the robust score as it was last measured; NaN is refused: a NaN is a
+    TrialError."""
 
     metrics: Mapping[str, float]
     """loss, val_loss, val_auc, val_f_beta, val_sensitivity, val_specificity, robust, … whatever was measured."""
@@ -106,6 +107,10 @@ class EpochReport(Record):
 
     done: bool = False
     """Whether the trial has ended by itself (epochs spent, or early stopping)."""
+
+    judged: bool = True
+    """Whether the objective was measured after this very epoch: only then trials are compared. The robust score is
+    measured at rungs (`course.is_rung`)."""
 
     def __post_init__(self) -> None:
         _require(self.epoch >= 1, f"epoch {self.epoch} is not counted from 1")
@@ -134,7 +139,8 @@ class TrialResult(Record):
     """The metrics at `best_epoch`, and `f_beta_best_threshold` with its `best_threshold`."""
 
     curve: tuple[Mapping[str, float], ...]
-    """One mapping an epoch: every metric, `epoch` and `value`."""
+    """One mapping an epoch: every metric, `epoch`, and `value`, by which the best epoch is chosen: F-beta; under the
+    robust objective that of equally frequent classes at the best threshold."""
 
     seconds: Mapping[str, float]
     """Seconds by phase, summed."""
@@ -167,6 +173,11 @@ class TrialResult(Record):
     def weakest_view(self) -> tuple[str, float] | None:
         """The shifted view where the network falls and its F-beta there; None where no views were looked at."""
         return min(self.by_view.items(), key=lambda view: view[1], default=None)
+
+
+LAYOUT = 2
+"""Of a study: raised when its shifted views or the properties behind them change, so that scores of before and after
+can't be compared."""
 
 
 def objective_label(objective: str, beta: float) -> str:
@@ -234,6 +245,9 @@ class StudySpec(Record):
 
     demonstration: bool = False
     """Drawn phantoms, no X-rays."""
+
+    layout: int = LAYOUT
+    """Of the views that its trials are judged on."""
 
     def __post_init__(self) -> None:
         # JSON knows no tuples: made equal here, so that a stored spec compares with a new one

@@ -235,6 +235,23 @@ def test_asha_decides_after_a_resume_as_it_would_have_before(make):
     assert verdicts(resumed, again) == before
 
 
+def test_an_epoch_whose_objective_was_not_measured_stops_no_trial(make):
+    class Stops:
+        def __init__(self):
+            self.asked = []
+
+        def prune(self, number, family, epoch, value):
+            self.asked.append(epoch)
+            return False
+
+    rule = Stops()
+    c = Conductor(make(), Silent(), Budget(), rule)
+    number = c.next().number
+    for epoch in range(1, 5):
+        c.heard(number, Outcome(report=EpochReport(epoch, 0.5, {}, {}, best_value=0.5, judged=epoch in {1, 3})))
+    assert rule.asked == [1, 3]
+
+
 def test_out_of_memory_is_told_from_other_errors():
     assert classify(RuntimeError("CUDA out of memory"))[0] is FailureCause.OOM
     assert classify(type("ResourceExhaustedError", (Exception,), {})("OOM when allocating"))[0] is FailureCause.OOM
