@@ -37,7 +37,7 @@ class TrialRecord:
     """A `FailureCause` for FAIL, else empty."""
     message: str
     curve: Mapping[int, float]
-    """The objective after each epoch."""
+    """The objective after each epoch at which it was measured; under the robust objective at rungs."""
     started: datetime.datetime | None
     ended: datetime.datetime | None
     attributes: Mapping[str, Any]
