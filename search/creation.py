@@ -14,7 +14,7 @@ from optuna.storages import BaseStorage
 
 from search.database import open_database, readable
 from search.lock import StudyLock
-from search.storage import exists, find, is_whole, taken
+from search.storage import exists, find, is_whole, spec_of, taken
 from search.study import Study
 from search.suggest import Declaration
 from xraytune import artifacts
@@ -132,7 +132,7 @@ def _check(database: BaseStorage, spec: StudySpec, folder: Path, resume: bool, d
             raise StudyError(
                 f"Study {spec.name!r} is in the database but was not made by this program. Take another name."
             )
-        stored = StudySpec.from_json(attributes["spec"])
+        stored = spec_of(spec.name, attributes)
         had = ["maximize" if d == optuna.study.StudyDirection.MAXIMIZE else "minimize" for d in found.directions]
     differences = stored.differences(spec)
     if had != list(directions):

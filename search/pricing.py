@@ -16,7 +16,7 @@ START = 12.0
 AFTER = 15.0
 """Seconds for what follows the trainings: the test set's images, audit, figures, Grad-CAM and report, on two cores."""
 
-VIEWS = 13
+VIEWS = 17
 """About how many shifted views there are, the clean one included."""
 
 SPARED = ("prefix", "validate", "views", "shifts")
@@ -83,7 +83,7 @@ def of_folds(trial: TrialRecord, *, images: int, validation: int, classes: int, 
         images: of train and validation together.
         validation: of them, how many were the search's validation images.
         classes: how many.
-        robust: whether every epoch looks at the views, or the last one alone.
+        robust: whether the first epoch looks at the views already, or the last one alone.
         shifts: whether answers are means over small shifts (`--tta`).
     """
     from xraytune.judging import PER_CLASS, PER_CLASS_PREFIX

@@ -343,7 +343,7 @@ def _where_time_went(trials: Sequence[TrialRecord]) -> str:
 
 
 def _learning(figures: Mapping[str, Any]) -> str:
-    """The winner's objective on its folds, epoch by epoch."""
+    """What the winner's epochs were chosen by on its folds, epoch by epoch."""
     winner = next(c for c in figures["confirmation"]["finalists"] if c["trial"] == figures["confirmation"]["winner"])
     series, values, last = [], [0.0], 1.0
     for i, curve in enumerate(winner["curves"]):
@@ -353,7 +353,7 @@ def _learning(figures: Mapping[str, Any]) -> str:
         series.append(Series(points, f"fold {i + 1}", f"c{i % 8}"))
     low = min(values[1:], default=0.0)
     return chart(
-        series, x="epoch", y="objective on the held-out fold", title="Learning curves", whole_x=True,
+        series, x="epoch", y="score on the held-out fold", title="Learning curves", whole_x=True,
         x_range=(1, last), y_range=(max(0.0, low - 0.05), 1.0),
     )  # fmt: skip
 

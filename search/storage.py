@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.database import ChangedError, is_there, open_database, readable
 from search.lock import check_name
 from xraytune.errors import InputError, StudyError
-from xraytune.records import FailureCause, StudySpec, TrialConfig, TrialResult
+from xraytune.records import LAYOUT, FailureCause, StudySpec, TrialConfig, TrialResult
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class TrialRecord:
     """A `FailureCause` for FAIL, else empty."""
     message: str
     curve: Mapping[int, float]
-    """The objective after each epoch."""
+    """The objective after each epoch at which it was measured; under the robust objective at rungs."""
     started: datetime.datetime | None
     ended: datetime.datetime | None
     attributes: Mapping[str, Any]
@@ -175,7 +175,7 @@ class StudyView:
         self.folder = results / self.name
         with readable(storage, self.name):
             self.attributes: Mapping[str, Any] = study.user_attrs
-            self.spec = StudySpec.from_json(self.attributes["spec"])
+            self.spec = spec_of(self.name, self.attributes)
             self.sessions = tuple((float(start), float(end)) for start, end in self.attributes.get("sessions", []))
             """When each session of the search began and when it was last alive, in seconds since 1970."""
             self.directions = tuple(
@@ -244,6 +244,22 @@ class StudyView:
     def trial_folder(self, number: int) -> Path:
         """Where that trial's predictions lie."""
         return trial_folder(self.folder, number)
+
+
+def spec_of(name: str, attributes: Mapping[str, Any]) -> StudySpec:
+    """What a study was made with.
+
+    Raises:
+        StudyError: its trials were judged on views of another layout.
+    """
+    plain = attributes["spec"]
+    layout = plain.get("layout", 1) if isinstance(plain, Mapping) else LAYOUT
+    if layout != LAYOUT:
+        raise StudyError(
+            f"Study {name!r} has layout {layout} of the shifted views, this version {LAYOUT}; scores of both can't be "
+            "compared: make a new study with --study."
+        )
+    return StudySpec.from_json(plain)
 
 
 def trial_folder(study_folder: Path, number: int) -> Path:

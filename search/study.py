@@ -146,15 +146,19 @@ class Study:
     # -- telling -----------------------------------------------------------------------------------------------------
 
     def report(self, number: int, report: EpochReport) -> None:
-        """Record the objective after an epoch; with several objectives Optuna takes none, so it is kept for `tell`."""
+        """Record an epoch, and where the objective was measured, the objective.
+
+        With several objectives Optuna takes none, so it is kept for `tell`.
+        """
         if report.epoch in self._curve[number]:  # told before: an epoch repeated after a lost worker
             return
         self._curve[number][report.epoch] = report.value
-        self._standing[number][report.epoch] = report.standing
+        if report.judged:
+            self._standing[number][report.epoch] = report.standing
         seconds = self._ran.setdefault(number, {}).setdefault("seconds", {})
         for phase, taken in report.seconds.items():
             seconds[phase] = seconds.get(phase, 0.0) + taken
-        if not self.multi_objective:
+        if report.judged and not self.multi_objective:
             self._open[number].report(report.value, report.epoch)
 
     def ran_on(self, number: int, machine: Mapping[str, Any]) -> None:

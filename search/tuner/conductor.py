@@ -264,7 +264,7 @@ class Conductor:
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _prune(self, number: int, trial: _Running, report: EpochReport) -> bool:
-        if self.rule is None:
+        if self.rule is None or not report.judged:
             return False
         return self.rule.prune(number, trial.asked.config.family, report.epoch, report.standing)
 

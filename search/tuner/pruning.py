@@ -14,14 +14,11 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
 from search.storage import TrialRecord
 from search.study import Study
+from xraytune.course import REDUCTION
 
 GRACE: Mapping[str, int] = {"dense": 2, "cnn": 3, "vgg_frozen": 2, "vgg_finetuned": 2, "densenet": 2}
 """Epochs before a family may be stopped. Trained from scratch (`cnn`) a network needs longest to leave the trivial
 answer; families that are not listed get 1."""
-
-REDUCTION = 3
-"""One in so many goes on from a rung (Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning", use 4;
-3 wastes less of a small budget)."""
 
 LEAST = 3
 """Trials that must have reached a rung before it stops one: with fewer the best of two would end the other."""

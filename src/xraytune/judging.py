@@ -1,8 +1,13 @@
 """What an epoch is worth: the objective's value and every metric, from the clean validation images and shifted views.
 
 A fixed, balanced subset of the validation images is drawn once as each of the study's views and kept beside the image
-cache; every trial of that size maps the same file. How many of them an epoch looks at follows from what the epoch
-trained on, so that views stay under a fifth of a trial's time; the weights that are restored are judged on all.
+cache; every trial of that size maps the same file. Every epoch is judged on the clean images; the views are looked at
+at rungs (`course.is_rung`), where trials are compared, and at the end. How many images a rung looks at follows from
+what was trained since the last one, so that views stay under a fifth of a trial's time; the end looks at all.
+
+Under the robust objective an epoch's own value is F-beta on the clean images as the robust score takes it: classes
+weighted equally, at the best threshold. The best epoch is chosen by it, and at a rung the views judge the weights of
+the best epoch so far: what a trial that stopped there would be worth.
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ from numpy.typing import NDArray
 
 from xraytune import artifacts, metrics, robust, views
 from xraytune.batches import Rows
-from xraytune.records import Objective
+from xraytune.records import LAYOUT, Objective
 from xraytune.robust import RobustScore
 from xraytune.trial_data import TrialData
 from xraytune.views import View
@@ -34,7 +39,7 @@ PER_CLASS_PREFIX = 40
 64 px about twenty core seconds, once a prefix."""
 
 SHARE = 0.2
-"""Part of a trial's time that views may take."""
+"""Part of a trial's time that views may take: half of it at rungs, half at the end."""
 
 STEP_COST = 3.0
 """A training step costs about three forward passes (one forward, two backward)."""
@@ -74,16 +79,16 @@ class ViewedImages:
         return dict(zip(self.names, answers, strict=True))
 
 
-def per_epoch(trained: int, shown: int, classes: int, most: int) -> int:
-    """Images of each class to look at after an epoch.
+def per_rung(trained: int, shown: int, classes: int, most: int) -> int:
+    """Images of each class to look at at a rung.
 
     Args:
-        trained: images the epoch trained on.
+        trained: images trained on since the last rung.
         shown: how many views there are.
         classes: how many classes.
         most: never more than so many; never fewer than 10.
     """
-    return int(np.clip(SHARE * STEP_COST * trained / (shown * classes), 10, most))
+    return int(np.clip(SHARE / 2 * STEP_COST * trained / (shown * classes), 10, most))
 
 
 def draw(
@@ -109,7 +114,7 @@ def draw(
     """
     positions = views.subset(labels[validation], per_class)
     rows = np.asarray(validation)[positions]
-    about = [fingerprint, list(map(int, pool.shape)), [v.to_json() for v in planned], rows.tolist()]
+    about = [LAYOUT, fingerprint, list(map(int, pool.shape)), [v.to_json() for v in planned], rows.tolist()]
     key = hashlib.sha256(json.dumps(about).encode()).hexdigest()
     path = cache / "views" / f"{key[:32]}.npy"
     if not path.is_file():
@@ -136,7 +141,7 @@ class Judge:
         pool: the images at the network's size, `(n, s, s, c)`, uint8.
         objective: `clean` or `robust`.
         beta: of F-beta.
-        trained: images that an epoch trains on; how many of the views it looks at follows from it.
+        trained: images that an epoch trains on; how many images of the views a rung looks at follows from it.
         prefix: whether the network has a frozen prefix, through which every view must go.
 
     Raises:
@@ -150,7 +155,7 @@ class Judge:
             raise ValueError("objective robust needs data with views: with_views(data, seed)")
         self.data, self.pool, self.objective, self.beta = data, pool, objective, beta
         self._per_class = PER_CLASS_PREFIX if prefix else PER_CLASS
-        self._per_epoch = per_epoch(trained, max(len(data.views), 1), len(data.classes), PER_CLASS)
+        self._trained = trained
         self._viewed: ViewedImages | None = None
 
     @property
@@ -165,7 +170,7 @@ class Judge:
         return first.get("val_trivial_f_beta", 0.0)
 
     def clean(self, probabilities: NDArray[np.float32], loss: float) -> tuple[float, dict[str, float]]:
-        """F-beta of an epoch on the clean images, and every metric.
+        """What an epoch is worth on the clean images, and every metric.
 
         Args:
             probabilities: of the validation images, `(n, k)`.
@@ -176,7 +181,10 @@ class Judge:
         chosen = np.clip(probabilities[np.arange(len(labels)), labels], 1e-7, 1.0)
         measured = {"loss": loss, "val_loss": float(-np.log(chosen).mean())}
         measured |= {f"val_{name}": float(value) for name, value in figures.items() if np.isfinite(value)}
-        return float(figures["f_beta"]), measured
+        if self.objective != Objective.ROBUST:
+            return float(figures["f_beta"]), measured
+        value = robust.score(labels, {"clean": probabilities}, self.data.positive, beta=self.beta).value
+        return value, measured | {"val_balanced_f_beta": value}
 
     def best_threshold(self, probabilities: NDArray[np.float32]) -> dict[str, float]:
         """The threshold where F-beta is best on the clean images, and F-beta there; empty without a positive class."""
@@ -186,15 +194,17 @@ class Judge:
         threshold, value = metrics.best_threshold(self.labels == self.data.positive, scores, self.beta)
         return {"best_threshold": float(threshold), "f_beta_best_threshold": float(value)}
 
-    def look(self, predict: Predict, *, whole: bool) -> tuple[RobustScore, dict[str, NDArray[np.float32]]]:
+    def look(self, predict: Predict, epochs: int | None = None) -> tuple[RobustScore, dict[str, NDArray[np.float32]]]:
         """The robust score, and the predictions it is made of, by view.
 
         Args:
             predict: probabilities of rows of the views' pool.
-            whole: all images that were drawn, or as many as an epoch's cost allows.
+            epochs: trained since the last look: as many images are looked at as they allow; None: all that were drawn.
         """
-        viewed = self.views()
-        chosen = viewed.chosen(len(viewed.labels) if whole else self._per_epoch)
+        viewed, most = self.views(), self._per_class
+        if epochs is not None:
+            most = per_rung(epochs * self._trained, max(len(self.data.views), 1), len(self.data.classes), most)
+        chosen = viewed.chosen(most)
         answers = viewed.predictions(predict, chosen)
         return robust.score(viewed.labels[chosen], answers, self.data.positive, beta=self.beta), answers
 

@@ -4,7 +4,7 @@ Not a test for disease and not proof of fitness: a photograph, a flat or half em
 stands out; a mirrored one, or a film of another hospital, usually does not. Kept inside the saved model; asked by
 `search.predict`.
 
-Nine quantities of each training film; their centre and covariance by scikit-learn's minimum covariance determinant
+Thirteen quantities of each training film; their centre and covariance by scikit-learn's minimum covariance determinant
 (Rousseeuw & Van Driessen 1999), which the odd films among them do not bend. A film is far by its Mahalanobis distance,
 by its most extreme quantity alone, or by looking turned. The limits are quantiles of films that were held out of a fit
 (cross-validation), so that about one in 200 films of the same source is marked.
@@ -24,9 +24,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from xraytune.data import image_properties
 from xraytune.metrics import Floats
 from xraytune.records import Record
-from xraytune.views import gradient_ratio, sharpness
 
 THUMBNAIL = 14
 """Edge of the thumbnails that layouts are compared on; the smallest images have 28."""
@@ -38,11 +38,15 @@ QUANTITIES = (
     "light tones",
     "ratio of horizontal to vertical gradients",
     "sharpness",
+    "position of the chest",
+    "height of the chest",
+    "width of the chest",
+    "brightness at the sides",
     "likeness to the mean training image",
     "left-right symmetry",
     "orientation",
 )
-GRAIN = np.array([2, 0.03, 2, 2, 0.02, 0.02, 0.03, 0.03, 0.1])
+GRAIN = np.array([2, 0.03, 2, 2, 0.02, 0.02, 0.05, 0.05, 0.05, 0.1, 0.03, 0.03, 0.1])
 """Of each quantity: a difference this small says nothing. Added as noise in a fit, it keeps the spread of a quantity
 that never varies (no film has a black tenth) above 0."""
 
@@ -63,20 +67,23 @@ class _Seen:
     """What is computed of some films once, whatever they are compared with."""
 
     plain: Floats
-    """`(n, 7)`: the quantities that need no comparison, in the order of `QUANTITIES`."""
+    """`(n, 11)`: the quantities that need no comparison, in the order of `QUANTITIES`."""
     small: Floats
     """`(n, t²)`: thumbnails."""
 
     @classmethod
     def of(cls, images: NDArray[np.uint8]) -> Self:
         """Of images `(n, s, s, c)`; skewed quantities as logarithms, correlations by Fisher's z."""
-        gray = images.mean(axis=-1, dtype=np.float32)
+        gray = image_properties.gray(images)
         flat = gray.reshape(len(gray), -1)
         small = _thumbnails(gray)
         dark, light = np.percentile(flat, [10, 90], axis=1)
-        spread = np.log(flat.std(axis=1) + 1)
         symmetric = _fisher((small * _flipped(small, 2)).sum(axis=1))
-        columns = [flat.mean(axis=1), spread, dark, light, gradient_ratio(gray), sharpness(gray), symmetric]
+        columns = [
+            image_properties.brightness(gray), np.log(image_properties.contrast(gray) + 1), dark, light,
+            image_properties.gradient_ratio(gray), image_properties.sharpness(gray),
+            *image_properties.framing(image_properties.thumbnails(gray)).T, symmetric,
+        ]  # fmt: skip
         return cls(np.stack(columns, axis=1), small)
 
     def where(self, chosen: NDArray[Any]) -> Self:
@@ -84,14 +91,14 @@ class _Seen:
         return type(self)(self.plain[chosen], self.small[chosen])
 
     def quantities(self, thumbnail: Floats, upright: Floats) -> Floats:
-        """`QUANTITIES`, `(n, 9)`.
+        """`QUANTITIES`, `(n, 13)`.
 
         Args:
             thumbnail: the mean training image, `(t²,)`.
             upright: weights of a thumbnail's log odds of being upright, `(t²,)`.
         """
         like = _fisher(self.small @ thumbnail)
-        return np.column_stack([self.plain[:, :6], like, self.plain[:, 6], self.small @ upright])
+        return np.column_stack([self.plain[:, :-1], like, self.plain[:, -1], self.small @ upright])
 
 
 def _fisher(correlation: Floats) -> Floats:
@@ -103,11 +110,11 @@ class _Fit:
     """Centre and spread of some films, without limits."""
 
     location: Floats
-    """`(9,)`."""
+    """`(13,)`."""
     precision: Floats
-    """Inverse covariance `(9, 9)`."""
+    """Inverse covariance `(13, 13)`."""
     spread: Floats
-    """Standard deviations `(9,)`."""
+    """Standard deviations `(13,)`."""
     thumbnail: Floats
     """The mean thumbnail `(t²,)`, standardised."""
     upright: Floats
@@ -117,7 +124,7 @@ class _Fit:
         """How far `n` films are, and each quantity's deviation.
 
         Returns:
-            `(n, 3)`: Mahalanobis distance, largest deviation of one quantity, how turned it looks; and `(n, 9)`:
+            `(n, 3)`: Mahalanobis distance, largest deviation of one quantity, how turned it looks; and `(n, 13)`:
             standard deviations from the centre.
         """
         x = seen.quantities(self.thumbnail, self.upright) - self.location
@@ -151,8 +158,11 @@ class MakeUp(Record):
         return super().from_json({**plain, "precision": tuple(tuple(row) for row in rows)})
 
     def far(self, images: NDArray[np.uint8]) -> list[str]:
-        """For each image `(n, s, s, c)` in what it is far from the training images; empty where it is not."""
-        if not self.limits or not len(images):
+        """For each image `(n, s, s, c)` in what it is far from the training images; empty where it is not.
+
+        Empty for all where that is not known: of few training images, or of a model with other quantities than these.
+        """
+        if not self.limits or not len(images) or len(self.location) != len(QUANTITIES):
             return [""] * len(images)
         fitted = _Fit(*(np.asarray(getattr(self, name)) for name in _Fit.__dataclass_fields__))
         scores, z = fitted.scores(_Seen.of(images))
@@ -165,7 +175,7 @@ class MakeUp(Record):
         return out
 
 
-def _thumbnails(gray: NDArray[np.float32]) -> Floats:
+def _thumbnails(gray: NDArray[np.uint8]) -> Floats:
     """Means of the cells of `(n, s, s)`, each thumbnail with mean 0 and length 1 (0 where it is flat): `(n, t²)`."""
     n, s = gray.shape[:2]
     edges = np.linspace(0, s, min(THUMBNAIL, s) + 1).astype(int)

@@ -76,8 +76,6 @@ class Record:
 
 def _fits(value: Any, kind: Any) -> bool:
     """Whether a JSON value is what a field of that type is stored as."""
-    if kind is Any:
-        return True
     arguments = typing.get_args(kind)
     match typing.get_origin(kind) or kind:
         case types.UnionType | typing.Union:
@@ -91,7 +89,7 @@ def _fits(value: Any, kind: Any) -> bool:
         case builtins.int:
             return isinstance(value, int) and not isinstance(value, bool)
         case simple:
-            return isinstance(value, simple)
+            return simple is Any or isinstance(value, simple)
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,8 @@ class EpochReport(Record):
     """Epochs finished so far, from 1."""
 
     value: float
-    """The objective after this epoch (F-beta, or the robust score); NaN is refused: a NaN is a TrialError."""
+    """The objective after this epoch: F-beta, or the robust score as it was last measured; NaN is refused: a NaN is a
+    TrialError."""
 
     metrics: Mapping[str, float]
     """loss, val_loss, val_auc, val_f_beta, val_sensitivity, val_specificity, robust, … whatever was measured."""
@@ -136,6 +135,10 @@ class EpochReport(Record):
 
     done: bool = False
     """Whether the trial has ended by itself (epochs spent, or early stopping)."""
+
+    judged: bool = True
+    """Whether the objective was measured after this very epoch: only then trials are compared. The robust score is
+    measured at rungs (`course.is_rung`)."""
 
     def __post_init__(self) -> None:
         _require(self.epoch >= 1, f"epoch {self.epoch} is not counted from 1")
@@ -164,7 +167,8 @@ class TrialResult(Record):
     """The metrics at `best_epoch`, and `f_beta_best_threshold` with its `best_threshold`."""
 
     curve: tuple[Mapping[str, float], ...]
-    """One mapping an epoch: every metric, `epoch` and `value`."""
+    """One mapping an epoch: every metric, `epoch`, and `value`, by which the best epoch is chosen: F-beta; under the
+    robust objective that of equally frequent classes at the best threshold."""
 
     seconds: Mapping[str, float]
     """Seconds by phase, summed."""
@@ -197,6 +201,11 @@ class TrialResult(Record):
     def weakest_view(self) -> tuple[str, float] | None:
         """The shifted view where the network falls and its F-beta there; None where no views were looked at."""
         return min(self.by_view.items(), key=lambda view: view[1], default=None)
+
+
+LAYOUT = 2
+"""Of a study: raised when its shifted views or the properties behind them change, so that scores of before and after
+can't be compared."""
 
 
 def objective_label(objective: str, beta: float) -> str:
@@ -267,6 +276,9 @@ class StudySpec(Record):
 
     demonstration: bool = False
     """Drawn phantoms, no X-rays."""
+
+    layout: int = LAYOUT
+    """Of the views that its trials are judged on."""
 
     def __post_init__(self) -> None:
         # JSON knows no tuples: made equal here, so that a stored spec compares with a new one

@@ -1,8 +1,9 @@
 """One trial: a `TrialConfig` trained epoch by epoch into a `TrialResult`. Runs in a worker, and for `search.retrain`.
 
 A step is one epoch: batches gathered from the mapped pool, augmented inside the compiled step, and one look at the
-validation images. Layers that never train are not run at all: their outputs come from `xraytune.features`. Whatever
-goes wrong becomes a `TrialError` with its cause, so that a trial fails and its worker lives.
+validation images; at rungs also at their shifted views (`judging`). Layers that never train are not run at all: their
+outputs come from `xraytune.features`. Whatever goes wrong becomes a `TrialError` with its cause, so that a trial fails
+and its worker lives.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from xraytune import averaging, batches, checkpoints, failures, feasibility, features, judging, metrics, session
 from xraytune.batches import Rows
 from xraytune.clock import Clock
-from xraytune.course import Course
+from xraytune.course import Course, Weights, is_rung, rung_before
 from xraytune.errors import TrialError
 from xraytune.framework import keras
 from xraytune.judging import Judge, ViewedImages
@@ -32,7 +33,6 @@ from xraytune.models.fitting import augmented, class_weights, head_only
 from xraytune.models.fused import fuse
 from xraytune.models.plan import PLATEAU_EPOCHS, Plan
 from xraytune.records import EpochReport, FailureCause, Objective, TrialConfig, TrialResult
-from xraytune.robust import RobustScore
 from xraytune.trial_data import TrialData
 
 DIVERGED = 1e4
@@ -86,6 +86,7 @@ class Training:
         self._course = Course(judged=len(data.validation) > 0)
         self._drops, self._known_drops = 0, tuple(rate_drops)
         self.view_predictions: dict[str, NDArray[np.float32]] = {}
+        self._looked: dict[str, float] = {}
         self._last: EpochReport | None = None
         session.clear()
         forget_peak_memory()
@@ -145,10 +146,11 @@ class Training:
                 averaged.enter_context(averaging.averaged(self.shell, self._batches_for_statistics()))
             probabilities = self._validate()
             self.epoch += 1
-            value, measured = self._value(probabilities, loss)
+            value, measured = self._judge.clean(probabilities, loss) if self._judged else (0.0, {"loss": loss})
             weights = [np.array(w) for w in self.shell.get_weights()]
-        measured |= {"rate_drops": float(self._drops)} if self.plan.schedule == "plateau" else {}
-        self._course.add({"epoch": float(self.epoch), "value": value, **measured}, weights, probabilities)
+            measured |= {"rate_drops": float(self._drops)} if self.plan.schedule == "plateau" else {}
+            self._course.add({"epoch": float(self.epoch), "value": value, **measured}, weights, probabilities)
+            looked = self._look_at_rung(weights)
         waited = self._course.without_gain(self._judge.trivial(self.curve[0]))
         if self.plan.schedule == "plateau" and self._judged and waited and waited % PLATEAU_EPOCHS == 0:
             self._drops += 1
@@ -159,7 +161,11 @@ class Training:
         stopped = self._judged and waited >= self.plan.patience and self.epoch > self.plan.head_epochs + 1
         self.done = spent or stopped
         best_value = self._course.best_value
-        self._last = EpochReport(self.epoch, value, measured, self.clock.since_report(), best_value, self.done)
+        if self._looked:
+            value = best_value = self._looked["robust"]
+        measured |= self._looked if looked else {}
+        judged = looked or not self._looked
+        self._last = EpochReport(self.epoch, value, measured, self.clock.since_report(), best_value, self.done, judged)
         return self._last
 
     def _train(self) -> float:
@@ -207,9 +213,32 @@ class Training:
         ]
         return metrics.two_columns(np.concatenate(out).astype(np.float32))
 
-    def _look(self, *, whole: bool) -> tuple[RobustScore, dict[str, NDArray[np.float32]]]:
+    def _look(self, epochs: int | None = None) -> dict[str, NDArray[np.float32]]:
+        """Judge the shell's weights over the views, on as many images as so many epochs allow; the predictions."""
         with self.clock.phase("views"):
-            return self._judge.look(self._predict_view, whole=whole)
+            score, predictions = self._judge.look(self._predict_view, epochs)
+        self._looked = judging.measure(score)
+        return predictions
+
+    def _look_at_rung(self, newest: Weights) -> bool:
+        """Judge the best epoch's weights over the views, where the objective asks for it now; whether it was done.
+
+        Args:
+            newest: the weights that the shell has.
+        """
+        if not (self._judged and self.objective == Objective.ROBUST and is_rung(self.epoch)):
+            return False
+        best, _ = self._course.restored()
+        self.shell.set_weights(best)
+        try:
+            self._look(self.epoch - rung_before(self.epoch))
+        except TrialError as error:
+            if error.cause is not FailureCause.INTERRUPTED or not self._looked:
+                raise
+            return False  # no time left to look: what the last rung said stands
+        finally:
+            self.shell.set_weights(newest)
+        return True
 
     def _predict_view(self, pool: NDArray[Any], rows: Rows) -> NDArray[np.float32]:
         if self.prefix is None:
@@ -223,16 +252,6 @@ class Training:
             check=self._check_deadline,
         )
         return self._predict(source, rows)
-
-    def _value(self, probabilities: NDArray[np.float32], loss: float) -> tuple[float, dict[str, float]]:
-        """The objective and every metric of an epoch."""
-        if not self._judged:
-            return 0.0, {"loss": loss}
-        value, measured = self._judge.clean(probabilities, loss)
-        if self.objective != Objective.ROBUST:
-            return value, measured
-        score, _ = self._look(whole=False)
-        return score.value, measured | judging.measure(score)
 
     # ── what it leaves ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -249,13 +268,14 @@ class Training:
         row = self.curve[self._course.best - 1]
         measured = {k: v for k, v in row.items() if k not in {"epoch", "value"}}
         measured |= self._judge.best_threshold(probabilities) if self._judged else {}
-        objective_value = row["value"]
         if self._judged and self.data.views:
-            with suppress(TrialError):  # no time left to look: what the epochs said stands
+            with suppress(TrialError):  # no time left to look: what the last rung said stands
                 self._check_deadline()
-                score, self.view_predictions = self._look(whole=True)
-                measured |= judging.measure(score)
-                objective_value = score.value if self.objective == Objective.ROBUST else objective_value
+                self.view_predictions = self._look()
+        measured |= self._looked
+        objective_value = (
+            self._looked["robust"] if self.objective == Objective.ROBUST and self._looked else row["value"]
+        )
         if self.plan.precision != "float32":
             to_float32(self.model)
         if self._timed:
@@ -315,6 +335,7 @@ class Training:
             "best": self._course.best,
             "curve": self.curve,
             "seconds": self.clock.seconds,
+            "looked": self._looked,
             "last": self._last.to_json() if self._last else None,
         }
         checkpoints.write(folder, self.shell, self._course.arrays(), state)
@@ -328,6 +349,7 @@ class Training:
             self._course.load(list(state["curve"]), int(state["best"]), arrays, len(self.shell.weights))
         self.epoch, self.done, self._drops = int(state["epoch"]), bool(state["done"]), int(state["drops"])
         self.clock.restore(state["seconds"])
+        self._looked = dict(state["looked"])
         self._last = EpochReport.from_json(state["last"]) if state["last"] else None
 
     def _thaw_all(self) -> None:

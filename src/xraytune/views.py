@@ -5,7 +5,8 @@ Validation images share such shortcuts with the training images, so that only a 
 is needed for it, and none is used.
 
 How strong a view is comes from the data. Each view moves one measurable property of a film (the ratio of its
-horizontal to its vertical gradients, its mean, its spread, its sharpness, how black its border is) by `REACH` standard
+horizontal to its vertical gradients, how large and how high the chest lies in it, its brightness, its contrast, its
+sharpness, how black its border is) by `REACH` standard
 deviations of that property *within one class* of the training images, so that the shifted film is still one that could
 have been taken; or, where the property tells the classes apart, by the distance between the classes if that is more, so
 that the shortcut leads to the other class. A property in which films don't differ gives no view: where no film has a
@@ -27,10 +28,28 @@ from PIL import Image, ImageFilter
 
 from xraytune import metrics
 from xraytune.data.audit import NOTABLE
+from xraytune.data.image_properties import (
+    CORNER,
+    EDGES,
+    Gray,
+    Values,
+    border_black,
+    brightness,
+    chest_middle,
+    chest_size,
+    contrast,
+    corner_brightness,
+    edge_brightness,
+    framing,
+    gradient_ratio,
+    gray,
+    sharpness,
+    thumbnails,
+)
 from xraytune.records import Record
 
 Images = NDArray[np.uint8]
-Property = Callable[[NDArray[np.float32]], NDArray[np.float64]]
+Property = Callable[[Gray], Values]
 
 REACH = 1.0
 """Within-class standard deviations that a view moves its property by. Of 0.5, 1 and 2 the score over views of 1 ranked
@@ -40,27 +59,11 @@ are too strong punish all networks alike. One deviation is what every third film
 SAMPLE = 256
 """Training images that the amounts are found on; the median of so many is known to a tenth of a standard deviation."""
 
-CROP = 1.12
-"""Enlargement of the view `crop`: loses 5 % of the film on each side, about what a collimator's position varies by."""
-
 SHIFT = 0.06
-"""Fraction of the edge that the view `shift` moves a film by, in both directions."""
-
-RING = 1 / 16
-"""Width of the outer ring, a fraction of the edge, whose blackness the view `border hidden` raises."""
-
-BLACK = 12.0
-"""Gray values below this are black: collimated, not exposed."""
-
-CORNER = 0.18
-"""Edge of the squares that the view `corners covered` fills with the film's mean: markers and letters stand there."""
+"""Fraction of the edge that the view `shifted` moves an image by, sideways and down."""
 
 MARKER = 0.08
 """Edge of the squares that the view `corners marked` puts into the corners, half of it away from each side."""
-
-EDGES = 0.08
-"""Fraction of the edge on each side that the view `edges covered` fills with the film's mean."""
-
 
 JOINT, LIKE = "joint", "like "
 """The kind of a view that moves several properties at once, and what its name begins with: a class's name follows."""
@@ -68,6 +71,8 @@ JOINT, LIKE = "joint", "like "
 REST = 0.25
 """Share of a property's way below which a joint view need not move it: what was moved before it has."""
 
+HINT = 0.60
+"""ROC AUC from which a number of framing has a part in a joint view where framing as a whole tells classes apart."""
 
 LEAST = 20
 """Films of a class in the sample below which no joint view is made towards it: five that were drawn like all others are
@@ -82,7 +87,7 @@ class View(Record):
     """What it is called in tables: `clean`, `narrower`, `wider`, `brighter` …"""
 
     kind: str
-    """shape, brightness, contrast, blur, sharpen, crop, shift, border, corners, marker, edges, clean or joint."""
+    """A key of `TRANSFORMS` (shape, brightness, contrast, blur, sharpen, crop, shift, raise, …), or joint."""
 
     amount: float
     """In the kind's own unit: aspect factor, gray values, contrast factor, blur radius as a fraction of the edge, …"""
@@ -97,11 +102,18 @@ class View(Record):
             raise ValueError(f"unknown kind of view {self.kind!r}")
 
 
-def _resample(image: Image.Image, width: float, height: float, dx: float = 0.0, dy: float = 0.0) -> Image.Image:
+def resample(image: Image.Image, width: float, height: float, dx: float = 0.0, dy: float = 0.0) -> Image.Image:
     """The part of the image of that width and height about its shifted centre, resized back.
 
     All are fractions of the edge, above 1 beyond it. What lies beyond the edge repeats it ("nearest"), as the
     augmentation does.
+
+    Args:
+        image: square, mode L or RGB.
+        width: of the part.
+        height: of the part.
+        dx: how far right of the image's centre the part's lies.
+        dy: how far below it.
     """
     edge = image.size[0]
     reach = max(width, height, 1.0) - 1.0 + 2 * max(abs(dx), abs(dy))
@@ -115,7 +127,7 @@ def _resample(image: Image.Image, width: float, height: float, dx: float = 0.0, 
 
 def _shape(image: Image.Image, factor: float) -> Image.Image:
     """Width to height times `factor`, area kept."""
-    return _resample(image, 1 / math.sqrt(factor), math.sqrt(factor))
+    return resample(image, 1 / math.sqrt(factor), math.sqrt(factor))
 
 
 def _table(image: Image.Image, mapping: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Image.Image:
@@ -143,11 +155,16 @@ def _sharpen(image: Image.Image, percent: float) -> Image.Image:
 
 
 def _crop(image: Image.Image, factor: float) -> Image.Image:
-    return _resample(image, 1 / factor, 1 / factor)
+    return resample(image, 1 / factor, 1 / factor)
 
 
 def _shift(image: Image.Image, fraction: float) -> Image.Image:
-    return _resample(image, 1.0, 1.0, dx=fraction, dy=fraction)
+    return resample(image, 1.0, 1.0, dx=fraction, dy=fraction)
+
+
+def _raise(image: Image.Image, fraction: float) -> Image.Image:
+    """The content higher by a fraction of the edge; lower where it is negative."""
+    return resample(image, 1.0, 1.0, dy=fraction)
 
 
 def _border(image: Image.Image, fraction: float) -> Image.Image:
@@ -194,62 +211,12 @@ TRANSFORMS: dict[str, Callable[[Image.Image, float], Image.Image]] = {
     "sharpen": _sharpen,
     "crop": _crop,
     "shift": _shift,
+    "raise": _raise,
     "border": _border,
     "corners": _corners,
     "marker": _marker,
     "edges": _edges,
 }
-
-
-def _gray(images: Images) -> NDArray[np.float32]:
-    return np.asarray(images.mean(axis=-1, dtype=np.float32))
-
-
-def gradient_ratio(gray: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Log of mean horizontal over mean vertical gradient, `(n,)` for `(n, h, w)`: falls as a film is widened."""
-    horizontal = np.abs(np.diff(gray, axis=2)).mean(axis=(1, 2), dtype=np.float64)
-    vertical = np.abs(np.diff(gray, axis=1)).mean(axis=(1, 2), dtype=np.float64)
-    return np.asarray(np.log((horizontal + 1e-3) / (vertical + 1e-3)))
-
-
-def sharpness(gray: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Log of the mean gradient relative to the image's own spread, `(n,)`."""
-    horizontal = np.abs(np.diff(gray, axis=2)).mean(axis=(1, 2), dtype=np.float64)
-    vertical = np.abs(np.diff(gray, axis=1)).mean(axis=(1, 2), dtype=np.float64)
-    return np.asarray(np.log((horizontal + vertical + 1e-3) / (spread_of(gray) + 1e-3)))
-
-
-def mean_of(gray: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Mean gray value, `(n,)`, 0–255."""
-    return np.asarray(gray.mean(axis=(1, 2), dtype=np.float64))
-
-
-def spread_of(gray: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Standard deviation of the gray values, `(n,)`."""
-    return np.asarray(gray.std(axis=(1, 2), dtype=np.float64))
-
-
-def border_black(gray: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Share of black pixels in the outer ring, `(n,)`, 0–1."""
-    edge = max(1, round(RING * gray.shape[1]))
-    sides = (gray[:, :edge], gray[:, -edge:], gray[:, edge:-edge, :edge], gray[:, edge:-edge, -edge:])
-    ring = np.concatenate([side.reshape(len(gray), -1) for side in sides], axis=1)
-    return np.asarray((ring < BLACK).mean(axis=1, dtype=np.float64))
-
-
-def corner_brightness(gray: NDArray[np.float32]) -> NDArray[np.float64]:
-    """How much brighter the brightest pixel of the corners is than the film, `(n,)`, gray values."""
-    edge = max(1, round(CORNER * gray.shape[1]))
-    ends = (slice(None, edge), slice(-edge, None))
-    brightest = np.max([gray[:, rows, columns].max(axis=(1, 2)) for rows in ends for columns in ends], axis=0)
-    return np.asarray(brightest - mean_of(gray))
-
-
-def edge_brightness(gray: NDArray[np.float32]) -> NDArray[np.float64]:
-    """How much brighter each side's edge is than the film, `(n, 4)`: top, bottom, left, right; gray values."""
-    edge = max(1, round(EDGES * gray.shape[1]))
-    sides = (gray[:, :edge], gray[:, -edge:], gray[:, :, :edge], gray[:, :, -edge:])
-    return np.stack([mean_of(side) for side in sides], axis=1) - mean_of(gray)[:, None]
 
 
 @dataclass(frozen=True)
@@ -268,15 +235,20 @@ class _Direction:
 _DIRECTIONS = (
     _Direction("wider", "shape", gradient_ratio, -1, 1.0, 2.0),
     _Direction("narrower", "shape", gradient_ratio, +1, 1.0, 0.5),
-    _Direction("brighter", "brightness", mean_of, +1, 0.0, 96.0),
-    _Direction("darker", "brightness", mean_of, -1, 0.0, -96.0),
-    _Direction("flatter", "contrast", lambda g: np.log(spread_of(g) + 1e-3), -1, 1.0, 0.3),
-    _Direction("steeper", "contrast", lambda g: np.log(spread_of(g) + 1e-3), +1, 1.0, 2.0),
+    _Direction("tighter", "crop", chest_size, +1, 1.0, 1.4),
+    _Direction("looser", "crop", chest_size, -1, 1.0, 0.7),
+    _Direction("higher", "raise", chest_middle, -1, 0.0, 0.2),
+    _Direction("lower", "raise", chest_middle, +1, 0.0, -0.2),
+    _Direction("brighter", "brightness", brightness, +1, 0.0, 96.0),
+    _Direction("darker", "brightness", brightness, -1, 0.0, -96.0),
+    _Direction("flatter", "contrast", contrast, -1, 1.0, 0.3),
+    _Direction("steeper", "contrast", contrast, +1, 1.0, 2.0),
     _Direction("blurred", "blur", sharpness, -1, 0.0, 0.04),
     _Direction("sharper", "sharpen", sharpness, +1, 0.0, 300.0),
     _Direction("border hidden", "border", border_black, +1, 0.0, 0.12),
 )
-_FIXED = (View("cropped", "crop", CROP), View("shifted", "shift", SHIFT))
+_FRAMING = frozenset({"crop", "raise"})  # kinds of view that move framing
+_FIXED = (View("shifted", "shift", SHIFT),)
 _COVERED = View("corners covered", "corners", CORNER)
 _EDGES = View("edges covered", "edges", EDGES)
 CLEAN = View("clean", "clean", 0.0)
@@ -297,10 +269,10 @@ def draw(images: Images, view: View) -> Images:
         return images
     transform = TRANSFORMS[view.kind]
     shifted = np.empty_like(images)
-    gray = images.shape[-1] == 1
+    single = images.shape[-1] == 1
     for i, image in enumerate(images):
-        drawn = np.asarray(transform(Image.fromarray(image[..., 0] if gray else image), view.amount))
-        shifted[i] = drawn[..., None] if gray else drawn
+        drawn = np.asarray(transform(Image.fromarray(image[..., 0] if single else image), view.amount))
+        shifted[i] = drawn[..., None] if single else drawn
     return shifted
 
 
@@ -318,13 +290,28 @@ def _tells(values: NDArray[np.float64], labels: NDArray[np.int32]) -> bool:
     return any(max(auc, 1 - auc) >= NOTABLE for auc in aucs)
 
 
+def _framing_tells(images: Images, labels: NDArray[np.int32]) -> bool:
+    """Whether the numbers of framing together tell some class from the rest, by a linear discriminant of each."""
+    values = framing(thumbnails(gray(images)))
+    values = (values - values.mean(axis=0)) / (values.std(axis=0) + 1e-9)
+    centred = np.concatenate([values[labels == label] - values[labels == label].mean(0) for label in np.unique(labels)])
+    within = centred.T @ centred / len(values) + 1e-3 * np.eye(values.shape[1])
+    weights = [
+        np.linalg.solve(within, values[labels == label].mean(0) - values[labels != label].mean(0))
+        for label in np.unique(labels)
+    ]
+    return any(
+        metrics.roc_auc(labels == c, values @ w)[0] >= NOTABLE for c, w in zip(np.unique(labels), weights, strict=True)
+    )
+
+
 def _amount(direction: _Direction, images: Images, target: float) -> float:
     """The amount at which the median film's property has moved by `target`; the far end where it can't be reached."""
-    base = np.median(direction.prop(_gray(images)))
+    base = np.median(direction.prop(gray(images)))
 
     def moved(amount: float) -> float:
         shifted = draw(images, View(direction.name, direction.kind, amount))
-        return direction.sign * float(np.median(direction.prop(_gray(shifted))) - base)
+        return direction.sign * float(np.median(direction.prop(gray(shifted))) - base)
 
     near, far = direction.low, direction.high
     if moved(far) <= target:
@@ -357,18 +344,18 @@ def plan(
     rows = np.arange(len(labels)) if train is None else np.asarray(train)
     chosen = rows[subset(labels[rows], SAMPLE // len(np.unique(labels[rows])), seed)]
     sample, sample_labels = np.asarray(images[chosen]), labels[chosen]
-    gray = _gray(sample)
+    measured = gray(sample)
     views = [CLEAN]
     for direction in _DIRECTIONS:
-        target = _shift_wanted(direction.prop(gray), sample_labels, reach)
+        target = _shift_wanted(direction.prop(measured), sample_labels, reach)
         amount = _amount(direction, sample, target)
         if np.any(draw(sample[:8], view := View(direction.name, direction.kind, amount)) != sample[:8]):
             views.append(view)
     corners: tuple[View, ...] = ()
-    if _tells(corner_brightness(gray), sample_labels):  # a film without its marker, and one with another class's
-        marker = np.quantile(corner_brightness(gray) + mean_of(gray), 0.95)
+    if _tells(corner_brightness(measured), sample_labels):  # a film without its marker, and one with another class's
+        marker = np.quantile(corner_brightness(measured) + brightness(measured), 0.95)
         corners = (_COVERED, View("corners marked", "marker", round(float(marker), 1)))
-    edges = (_EDGES,) if any(_tells(side, sample_labels) for side in edge_brightness(gray).T) else ()
+    edges = (_EDGES,) if any(_tells(side, sample_labels) for side in edge_brightness(measured).T) else ()
     return (*views, *_FIXED, *corners, *edges, *_joint(sample, sample_labels, classes))
 
 
@@ -376,19 +363,22 @@ def _joint(images: Images, labels: NDArray[np.int32], classes: Sequence[str]) ->
     """For each class that several properties tell apart, the view that moves them about as far as its films lie away.
 
     What earlier parts have moved of a property counts: brightening flattens a film too. What a later part moves back
-    does not, and borders are left out, since hiding them changes all else.
+    does not, and borders are left out, since hiding them changes all else. Where framing tells the classes apart by all
+    its numbers together, those of them move that tell a little by themselves (`HINT`).
     """
-    gray, found = _gray(images), []
+    framed = _framing_tells(images, labels)
+    measured, found = gray(images), []
     for label in np.unique(labels):
         own, moved, parts = labels == label, images, list[View]()
         if min(own.sum(), (~own).sum()) < LEAST:
             continue
         for direction in _DIRECTIONS:
-            values = direction.sign * direction.prop(gray)
+            values = direction.sign * direction.prop(measured)
             distance = float(values[own].mean() - values[~own].mean())
-            if direction.kind == "border" or distance <= 0 or metrics.roc_auc(own, values)[0] < NOTABLE:
+            enough = HINT if framed and direction.kind in _FRAMING else NOTABLE
+            if direction.kind == "border" or distance <= 0 or metrics.roc_auc(own, values)[0] < enough:
                 continue
-            left = distance - float(np.median(direction.sign * direction.prop(_gray(moved))) - np.median(values))
+            left = distance - float(np.median(direction.sign * direction.prop(gray(moved))) - np.median(values))
             if left <= REST * distance:
                 continue
             part = View(direction.name, direction.kind, _amount(direction, moved, left))

@@ -259,6 +259,23 @@ def test_a_lost_worker_has_a_cause_and_rays_guess_at_memory_is_none(error, cause
     assert why_lost(error)[0] is cause
 
 
+def test_an_epoch_whose_objective_was_not_measured_stops_no_trial(make):
+    class Stops:
+        def __init__(self):
+            self.asked = []
+
+        def prune(self, number, family, epoch, value):
+            self.asked.append(epoch)
+            return False
+
+    rule = Stops()
+    c = Conductor(make(), Silent(), Budget(), rule)
+    number = c.next().number
+    for epoch in range(1, 5):
+        c.heard(number, Outcome(report=EpochReport(epoch, 0.5, {}, {}, best_value=0.5, judged=epoch in {1, 3})))
+    assert rule.asked == [1, 3]
+
+
 @pytest.mark.parametrize(
     ("share", "seen", "fraction"), [(0, "-1", None), (0.25, "1", "0.225"), (0.5, "1", "0.450"), (1, "1", None)]
 )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xraytune.course import Course
+from xraytune.course import Course, is_rung, rung_before
 
 
 def course(values, aucs=None, losses=None, judged=True):
@@ -56,3 +56,8 @@ def test_a_course_goes_on_where_it_was_kept():
         one.add({"epoch": 4.0, "value": 0.85, "val_loss": 0.5}, [np.full(1, 4.0)], np.zeros((1, 2), np.float32))
     assert again.best == made.best
     assert again.restored()[0][0] == made.restored()[0][0]
+
+
+def test_rungs_are_the_powers_of_three():
+    assert [epoch for epoch in range(1, 100) if is_rung(epoch)] == [1, 3, 9, 27, 81]
+    assert [rung_before(epoch) for epoch in (1, 2, 3, 4, 9, 10, 28)] == [0, 1, 1, 3, 3, 9, 27]

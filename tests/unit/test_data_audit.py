@@ -10,6 +10,7 @@ from tests import made_films
 from xraytune import data
 from xraytune.data import demo, phantoms
 from xraytune.data.audit import NOTABLE, Audit
+from xraytune.data.image_properties import FRAMING
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +42,21 @@ def test_every_planted_shortcut_is_found_named_first_and_what_hides_it_too(tmp_p
     assert "a network can learn it instead of the lungs" in found.summary
     assert found.findings[0].label == "PNEUMONIA"
     assert found.remedies[0] == remedy
+
+
+def test_planted_framing_is_found_by_all_its_numbers_together(tmp_path):
+    found = audited(tmp_path, "framing", 0.9)
+    framed = next(finding for finding in found.findings if finding.name == "framing")
+    assert framed in found.shortcuts
+    assert framed.auc > 0.8
+    said = f"Where the chest lies in the image alone separates the classes with ROC AUC {framed.auc:.2f}"
+    assert said in framed.sentence
+    assert said in found.summary
+
+
+def test_shape_sharpness_and_framing_planted_together_are_all_found(tmp_path):
+    found = audited(tmp_path, "clinic", 1.0)
+    assert {"gradient_ratio", "sharpness", "framing"} <= {finding.name for finding in found.shortcuts}
 
 
 def test_all_that_another_machine_does_to_its_films_is_found(tmp_path):
@@ -101,7 +117,7 @@ def test_test_images_are_compared_only_if_asked_and_without_labels(tmp_path):
     found = data.audit(dataset, compare_test=True)
     assert found.shifts
     assert found.shifts == data.audit(swapped, compare_test=True).shifts
-    assert {s.name for s in found.shifts} == {f.name for f in found.findings}
+    assert {s.name for s in found.shifts} - {f.name for f in found.findings} == set(FRAMING)
 
 
 def test_once_the_set_is_open_a_shift_of_one_class_is_found_that_pooling_hides(tmp_path):

@@ -159,27 +159,6 @@ def test_a_png_that_claims_to_be_enormous_is_refused_by_its_header():
         decode(bytes(content))
 
 
-def test_measures_tell_what_they_are_named_for():
-    def of(image):
-        _, look = reading.measured(encoded(image))
-        values = reading.measure(look.copy[None], look.thumbnail[None])[0].tolist()
-        return dict(zip(reading.FEATURES, values, strict=True))
-
-    plain = Image.fromarray(np.full((64, 64), 100, np.uint8))
-    assert of(plain)["mean"] == pytest.approx(100)
-    assert of(plain)["spread"] == pytest.approx(0)
-    assert of(plain)["gradient_ratio"] == pytest.approx(1)
-    stripes = np.tile(np.linspace(0, 255, 64)[None], (64, 1)).astype(np.uint8)
-    assert of(Image.fromarray(stripes))["gradient_ratio"] > 5
-    assert of(Image.fromarray(stripes.T.copy()))["gradient_ratio"] < 0.2
-    framed = np.full((64, 64), 120, np.uint8)
-    framed[:, :4] = framed[:, -4:] = 0
-    assert of(Image.fromarray(framed))["border_black"] > 0.4
-    marked = np.full((64, 64), 20, np.uint8)
-    marked[:6, :6] = 255
-    assert of(Image.fromarray(marked))["corner"] > 50
-
-
 def test_thumbnails_hash_as_the_imagehash_library_does():
     import imagehash
 

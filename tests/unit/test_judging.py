@@ -62,6 +62,46 @@ def test_a_shortcut_costs_the_robust_value_what_it_can_not_cost_the_clean_one(sp
     assert {p.shape for p in training.view_predictions.values()} == {(len(training.view_positions), 2)}
 
 
+def test_views_are_looked_at_at_rungs_and_at_the_end_and_every_epoch_on_the_clean_images(space, data):
+    training = Training(space, TrialConfig("dense", VALUES, 1), with_views(data, 0), objective="robust")
+    reports = []
+    while not training.done:
+        reports.append(training.step())
+    assert [r.epoch for r in reports if r.judged] == [e for e in (1, 3, 9) if e <= len(reports)]
+    assert [r.epoch for r in reports if "robust" in r.metrics] == [r.epoch for r in reports if r.judged]
+    assert all(r.metrics["val_balanced_f_beta"] > 0.8 for r in reports)
+    assert reports[0].standing == reports[0].metrics["robust"]
+    assert reports[1].value == reports[0].value  # as it was last measured
+    result = training.finish()
+    assert result.value == result.metrics["robust"]
+    assert [row["value"] for row in result.curve] == [row["val_balanced_f_beta"] for row in result.curve]
+
+
+def test_a_rung_judges_the_weights_that_would_be_restored_and_leaves_the_training_as_it_was(space, data):
+    viewed = with_views(data, 0)
+    training = Training(space, TrialConfig("dense", VALUES, 1), viewed, objective="robust")
+    for _ in range(3):
+        report = training.step()
+    best, _ = training._course.restored()
+    kept = [np.array(w) for w in training.shell.get_weights()]
+    training.shell.set_weights(best)
+    score, _ = training._judge.look(training._predict_view, 2)
+    assert score.value == pytest.approx(report.standing)
+    training.shell.set_weights(kept)
+    clean, _ = trained(space, viewed, objective="clean")
+    assert clean.curve[2]["loss"] == pytest.approx(report.metrics["loss"], rel=1e-4)
+
+
+def test_a_trial_goes_on_elsewhere_with_what_its_last_rung_said(space, data, tmp_path):
+    viewed = with_views(data, 0)
+    first = Training(space, TrialConfig("dense", VALUES, 1), viewed, objective="robust")
+    first.step()
+    first.save(tmp_path)
+    second = Training(space, TrialConfig("dense", VALUES, 1), viewed, objective="robust")
+    second.restore(tmp_path)
+    assert second.step().value == first.step().value
+
+
 def test_a_view_named_after_a_class_keeps_the_name_of_the_class(space, data):
     plain = with_views(data, 0)
     joint = dataclasses.replace(plain.views[-1], name="like COVID_19 (acute)")
@@ -127,6 +167,6 @@ def test_views_are_drawn_once_and_kept(data):
 
 
 @pytest.mark.parametrize(("trained_on", "shown"), [(5000, 12), (1000, 12), (300, 9)])
-def test_views_cost_at_most_a_fifth_of_the_training_steps(trained_on, shown):
-    each = judging.per_epoch(trained_on, shown, 2, most=10**6)
-    assert each * shown * 2 <= 0.2 * judging.STEP_COST * trained_on or each == 10
+def test_views_at_rungs_cost_at_most_a_tenth_of_the_training_steps(trained_on, shown):
+    each = judging.per_rung(trained_on, shown, 2, most=10**6)
+    assert each * shown * 2 <= 0.1 * judging.STEP_COST * trained_on or each == 10

@@ -1,9 +1,13 @@
 """The flag of films that are unlike the training images, on drawn ones (on real ones: tests/real)."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from tests.made_chests import chests
 from xraytune import makeup
+from xraytune.views import View, draw
 
 
 def drawn(n, size=48, seed=0):
@@ -36,6 +40,25 @@ def test_inverted_turned_half_black_flat_and_noisy_films_are_called_unusual(know
     noise = np.random.default_rng(0).integers(0, 256, (20, 48, 48, 1)).astype(np.uint8)
     for spoiled in (255 - films, films[:, ::-1], films[:, ::-1, ::-1], np.rot90(films, 1, (1, 2)), half, flat, noise):
         assert share(known, spoiled) >= 0.95
+
+
+@pytest.mark.parametrize(("kind", "amount"), [("raise", 0.2), ("raise", -0.2), ("crop", 1.5), ("crop", 0.65)])
+def test_images_that_are_framed_otherwise_are_called_unusual(known, kind, amount):
+    assert share(known, draw(drawn(50, seed=2), View("framed otherwise", kind, amount))) == 1
+
+
+def test_an_image_can_be_unusual_by_its_framing_alone():
+    images, _ = chests(100, spread=0.03)
+    known = makeup.fit(images)
+    at = makeup.QUANTITIES.index("width of the chest")
+    moved = dataclasses.replace(known, location=tuple(v - 0.5 * (i == at) for i, v in enumerate(known.location)))
+    assert not any(known.far(images[:5]))
+    assert any("chest" in said for said in dataclasses.replace(moved, limits=(1e9, 4.0, 1e9)).far(images[:5]))
+
+
+def test_a_model_with_other_quantities_says_nothing(known):
+    earlier = dataclasses.replace(known, location=known.location[:9])
+    assert earlier.far(255 - drawn(2)) == ["", ""]
 
 
 def test_the_flag_says_that_a_film_is_upside_down(known):

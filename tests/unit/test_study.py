@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -18,7 +19,7 @@ from search.summary import leaderboard
 from search.tuner.pruning import OptunaRule
 from tests.made_studies import SPACE, report, result, trials
 from xraytune.errors import FatalError, InputError, StudyError
-from xraytune.records import FailureCause
+from xraytune.records import LAYOUT, FailureCause
 
 
 def test_states_values_and_curves_are_told_truly(make, tmp_path):
@@ -225,6 +226,31 @@ def test_a_study_made_with_something_else_is_refused_and_the_difference_named(ma
     with pytest.raises(StudyError) as refused:
         make(resume=True, **changes)
     assert words in str(refused.value)
+
+
+def test_a_study_of_another_layout_of_views_is_refused_in_one_line_to_go_on_with_and_to_read(make, tmp_path):
+    study = make()
+    plain = study.spec.to_json()
+    for layout in ({}, {"layout": LAYOUT + 1}):
+        earlier = {key: value for key, value in plain.items() if key != "layout"} | layout
+        study._study.set_user_attr("spec", earlier)
+        study.close()
+        for act in (lambda: make(resume=True), lambda: open_study("mine", tmp_path)):
+            with pytest.raises(StudyError, match=f"layout {layout.get('layout', 1)} of the shifted views") as refused:
+                act()
+            assert "\n" not in str(refused.value)
+            assert "--study" in str(refused.value)
+
+
+def test_only_epochs_at_which_the_objective_was_measured_are_compared(make, tmp_path):
+    study = make()
+    number = study.ask().number
+    for epoch, value, judged in ((1, 0.6, True), (2, 0.6, False), (3, 0.8, True), (4, 0.8, False)):
+        study.report(number, dataclasses.replace(report(epoch, value), best_value=value, judged=judged))
+    assert study.has_epoch(number, 4)
+    study.complete(number, result(0.85, 4))
+    [trial] = trials(tmp_path)
+    assert dict(trial.curve) == dict(trial.standing) == {1: 0.6, 3: 0.8}
 
 
 def test_a_deleted_folder_is_said(make, tmp_path):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xraytune import views
+from tests.made_chests import chests
+from xraytune import robust, views
+from xraytune.data.image_properties import brightness, chest_middle, chest_size, gradient_ratio, gray
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +33,11 @@ def test_a_plan_begins_clean_and_names_each_view_once(films):
 
 def test_a_shape_view_moves_the_gradient_ratio_by_at_least_the_distance_of_the_classes(films):
     images, labels = films
-    ratio = views.gradient_ratio(views._gray(images))
+    ratio = gradient_ratio(gray(images))
     distance = abs(ratio[labels == 0].mean() - ratio[labels == 1].mean())
     by_name = {v.name: v for v in views.plan(images, labels)}
     for name, sign in [("wider", -1), ("narrower", 1)]:
-        moved = views.gradient_ratio(views._gray(views.draw(images, by_name[name])))
+        moved = gradient_ratio(gray(views.draw(images, by_name[name])))
         assert sign * np.median(moved - ratio) > 0.7 * distance
 
 
@@ -58,6 +60,7 @@ def test_every_kind_keeps_shape_and_type(films, kind, channels):
         "sharpen": 80,
         "blur": 0.02,
         "shift": 0.06,
+        "raise": 0.06,
         "border": 0.1,
         "corners": 0.2,
         "edges": 0.1,
@@ -108,8 +111,8 @@ def test_where_several_properties_tell_a_class_apart_one_view_moves_them_all_as_
     assert "narrower" in {part.name for part in planned["like NORMAL"].parts}
     moved = views.draw(images, joint)
     assert (moved.dtype, moved.shape) == (images.dtype, images.shape)
-    for prop in (views.gradient_ratio, views.mean_of):
-        before, after = prop(views._gray(images)), prop(views._gray(moved))
+    for prop in (gradient_ratio, brightness):
+        before, after = prop(gray(images)), prop(gray(moved))
         distance = before[labels == 1].mean() - before[labels == 0].mean()
         assert np.median(after - before) / distance == pytest.approx(1, abs=0.3)
 
@@ -120,6 +123,57 @@ def test_a_class_of_few_films_is_no_machine(films):
     images = np.clip(films[0] + 30.0 * labels[:, None, None, None], 0, 255).astype(np.uint8)
     assert [v for v in views.plan(images, labels) if v.kind == views.JOINT]
     assert not [v for v in views.plan(images[few], labels[few]) if v.kind == views.JOINT]
+
+
+FRAMING = ("tighter", "looser", "higher", "lower")
+
+
+def test_views_of_framing_move_the_chest_by_what_the_training_images_differ_in():
+    images, labels = chests(40, spread=0.04)
+    by_name = {v.name: v for v in views.plan(images, labels)}
+    for name, sign in zip(FRAMING, (1, -1, -1, 1), strict=True):
+        prop = chest_size if name in {"tighter", "looser"} else chest_middle
+        before, after = prop(gray(images)), prop(gray(views.draw(images, by_name[name])))
+        assert sign * np.median(after - before) / before.std() == pytest.approx(1, abs=0.35)
+    small = {v.name: v for v in views.plan(chests(40, spread=0.01)[0], labels)}
+    assert small["tighter"].amount < by_name["tighter"].amount
+    assert small["higher"].amount < by_name["higher"].amount
+
+
+def test_what_a_looser_view_lacks_repeats_the_edge():
+    image = np.zeros((1, 40, 40, 1), np.uint8)
+    image[:, :, :20] = 100
+    looser = views.draw(image, views.View("looser", "crop", 0.8))[0, ..., 0]
+    assert (looser[:, :18] == 100).all()
+    assert (looser[:, 22:] == 0).all()
+
+
+@pytest.mark.parametrize(("low", "large"), [((0.06, -0.06), (1, 1)), ((0, 0), (0.85, 1.1))])
+def test_a_network_that_reads_framing_is_worth_what_the_trivial_answer_is_over_the_views_of_framing(low, large):
+    images, labels = chests(40, low=low, large=large)
+    prop = chest_middle if low[0] else chest_size
+    values = prop(gray(images))
+    middle = np.mean([values[labels == c].mean() for c in (0, 1)])
+    steep = 8 * np.sign(values[labels == 1].mean() - middle) / values.std()
+
+    def network(shown):
+        p = 1 / (1 + np.exp(-steep * (prop(gray(shown)) - middle)))
+        return np.stack([1 - p, p], axis=1).astype(np.float32)
+
+    planned = views.plan(images, labels)
+    answers = {v.name: network(views.draw(images, v)) for v in planned}
+    others = {v.name: answers[v.name] for v in planned if v.name not in FRAMING and v.kind not in {"shift", "joint"}}
+    assert len(others) >= 8
+    assert robust.score(labels, others, 1).value > 0.93
+    assert robust.score(labels, answers, 1).value < robust.trivial(2, 1) + 0.04
+
+
+def test_framing_has_a_part_in_the_joint_view_where_several_properties_tell():
+    images, labels = chests(60, low=(0.04, -0.04), large=(0.95, 1.05))
+    images = np.clip(images + 30.0 * labels[:, None, None, None], 0, 255).astype(np.uint8)
+    planned = {v.name: v for v in views.plan(images, labels, classes=("NORMAL", "PNEUMONIA"))}
+    assert {"tighter", "higher", "brighter"} <= {part.name for part in planned["like PNEUMONIA"].parts}
+    assert {"looser", "lower", "darker"} <= {part.name for part in planned["like NORMAL"].parts}
 
 
 def test_a_joint_view_is_json_there_and_back(films):

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytune import artifacts, metrics
-from xraytune.data import cache, reading
+from xraytune.data import cache, image_properties
 from xraytune.data.dataset import Dataset
 from xraytune.data.images import Images
 from xraytune.data.inspection import Inspection, inspect
@@ -33,6 +33,9 @@ in seven cases of ten without a look at the lungs."""
 
 _FOLDS = 5
 _MODEL = 1  # raised when the small model or what it is shown changes
+FRAMING = "framing"
+"""The finding that the properties `image_properties.FRAMING` make together: each alone says little of a crop."""
+
 Labels = NDArray[np.int32]
 _UNSEEN = frozenset({"bytes", "mode"})  # properties of the file that no network is shown
 _FIT = {
@@ -83,6 +86,16 @@ _PROPERTIES = {
             "sharpness", "the share of fine detail", "it follows focus, resolution and compression",
             "Focus jitter in the augmentation hides it.", "focus_jitter",
         ),
+        *(
+            _Property(name, title, "it follows how an image is framed", "Zoom and shift in the augmentation weaken it.")
+            for name, title in (
+                (FRAMING, "where the chest lies in the image"),
+                ("chest_middle", "how low the chest lies in the image"),
+                ("chest_height", "the height of the chest in the image"),
+                ("chest_width", "the width of the chest in the image"),
+                ("sides", "the brightness at the image's sides"),
+            )
+        ),
         _Property(
             "corner", "a bright corner", "it follows markers and labels burnt into the film",
             "Look at the corners of some films; hiding in the augmentation, or a tighter crop, hides it.", "hiding",
@@ -96,16 +109,17 @@ class Finding(Record):
     """What one property gives away."""
 
     name: str
-    """The property, e.g. `gradient_ratio`."""
+    """The property, e.g. `gradient_ratio`; `framing` for all that says where the chest lies, together."""
 
     auc: float
-    """Of this property alone, 0.5 to 1; for three classes or more, of the class it tells best from the rest."""
+    """Of this property alone, 0.5 to 1; for three classes or more, of the class it tells best from the rest. For
+    framing, as `Audit.auc`, of its properties alone."""
 
     label: str
-    """The class that it tells."""
+    """The class that it tells; empty for framing."""
 
     higher: bool
-    """Whether that class has the higher values."""
+    """Whether that class has the higher values; of framing always false."""
 
     sentence: str
     """The finding in words."""
@@ -143,8 +157,8 @@ class Audit(Record):
     """The whole in words."""
 
     shifts: tuple[Shift, ...] = ()
-    """Every property between train and test, the most different first; empty unless asked for. By class, each property
-    in the class where it differs most."""
+    """Every property between train and test, each of framing's by itself, the most different first; empty unless asked
+    for. By class, each property in the class where it differs most."""
 
     @property
     def shortcuts(self) -> tuple[Finding, ...]:
@@ -192,9 +206,9 @@ def audit(
     table = _properties(everything, seen)
     labels, patients = images.labels, images.patients.tolist()
     values = {name: column[: len(images)] for name, column in table.items()}
-    findings = sorted(
-        (_finding(name, column, labels, dataset) for name, column in values.items()), key=lambda f: -f.auc
-    )
+    framed = np.stack([values[name] for name in image_properties.FRAMING], axis=1)
+    findings = [_finding(n, v, labels, dataset) for n, v in values.items() if n not in image_properties.FRAMING]
+    findings = sorted([*findings, _framing(_together(framed, labels, patients))], key=lambda f: -f.auc)
     together = _together(np.stack(list(values.values()), axis=1), labels, patients)
     shifts: tuple[Shift, ...] = ()
     if compare_test and len(everything) > len(images):
@@ -218,7 +232,7 @@ def _properties(images: Images, seen: Inspection) -> dict[str, NDArray[np.float6
         "mode": np.unique(found["mode"], return_inverse=True)[1].astype(np.float64),
     }
     features = found["features"].astype(np.float64)
-    return table | {name: features[:, i] for i, name in enumerate(reading.FEATURES)}
+    return table | {name: features[:, i] for i, name in enumerate(image_properties.FEATURES)}
 
 
 def _auc(positive: NDArray[np.bool_], values: NDArray[np.float64]) -> float:
@@ -246,8 +260,19 @@ def _finding(name: str, values: NDArray[np.float64], labels: Labels, dataset: Da
     return Finding(name, float(auc), label, higher, sentence)
 
 
+def _framing(auc: float) -> Finding:
+    """What framing tells; nothing where it could not be measured."""
+    auc = max(auc, 0.5) if math.isfinite(auc) else 0.5
+    known = _PROPERTIES[FRAMING]
+    sentence = (
+        f"{known.title[0].upper()}{known.title[1:]} alone separates the classes with ROC AUC {auc:.2f} ({known.why})"
+    )
+    sentence += f": a network can learn it instead of the lungs. {known.cure}" if auc >= NOTABLE else "."
+    return Finding(FRAMING, auc, "", False, sentence)
+
+
 def _together(table: NDArray[np.float64], labels: Labels, patients: Sequence[str]) -> float:
-    """AUC of a small model on all properties, out of fold by patient; one-vs-rest mean for three classes or more.
+    """AUC of a small model on some properties, out of fold by patient; one-vs-rest mean for three classes or more.
 
     It is kept for the same numbers, labels and patients: scikit-learn's import alone takes seconds.
     """

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytune import artifacts
-from xraytune.data import cache, files, identity, parallel, phash, reading
+from xraytune.data import cache, files, identity, image_properties, parallel, phash, reading
 from xraytune.data.films import PLACE, Films, Stat, stamp, stat_of
 from xraytune.data.problems import Progress
 from xraytune.data.reading import Look, Reading
@@ -40,13 +40,13 @@ ROW = np.dtype(
         ("patient", f"S{identity.LENGTH}"),  # a digest of the DICOM header's PatientID
         ("remark", "u1"),  # bits of `dicom_levels.REMARKS`
         ("phash", "u8"),
-        ("features", "f4", len(reading.FEATURES)),  # zeros where the file can't be used
+        ("features", "f4", len(image_properties.FEATURES)),  # zeros where the file can't be used
         ("stat", "i8", 4),  # zeros where it must not be trusted
     ]
 )
-"""What is kept of a file: 137 bytes, where Python objects would take a thousand."""
+"""What is kept of a file: 153 bytes, where Python objects would take a thousand."""
 
-_LAYOUT = 9  # of the kept table; raised when what is measured changes
+_LAYOUT = 10  # of the kept table; raised when what is measured changes
 _KEPT = ("rows", "thumbnails")  # arrays beside the table
 _RACY_NS = 2_000_000_000
 _NEVER: Stat = (0, 0, 0, 0)
@@ -122,7 +122,7 @@ def _read_all(
     with ExitStack() as stack:
         temporary = [stack.enter_context(artifacts.atomic_write(path)) for path in paths]
         rows = cache.mapped(temporary[0], (len(keys),), ROW)
-        thumbnails = cache.mapped(temporary[1], (len(keys), reading.THUMBNAIL, reading.THUMBNAIL))
+        thumbnails = cache.mapped(temporary[1], (len(keys), image_properties.THUMBNAIL, image_properties.THUMBNAIL))
         if known is not None:
             for part in cache.in_chunks(adopted.tolist(), 4096):
                 rows[part], thumbnails[part] = known.rows[old[part]], known.thumbnails[old[part]]
@@ -184,7 +184,7 @@ class _Reader:
             found.rows[index] = _row(read, _NEVER if max(stat[1], stat[2]) > self.trusted else stat)
         if chosen:
             copies, small = (np.stack(part) for part in zip(*looks, strict=True))
-            found.rows["features"][chosen] = reading.measure(copies, small)
+            found.rows["features"][chosen] = image_properties.measure(copies, small)
             found.rows["phash"][chosen] = phash.hashes(small)
             np.load(self.thumbnails, mmap_mode="r+")[self.fresh[piece.start : piece.stop][chosen]] = small
         return found
@@ -207,7 +207,7 @@ def _read(path: str) -> tuple[Stat, Reading, Look | None]:
 
 def _row(found: Reading, stat: Stat) -> tuple[Any, ...]:
     digest = tuple(bytes.fromhex(found.sha256)) or (0,) * 32
-    measures = (0.0,) * len(reading.FEATURES)
+    measures = (0.0,) * len(image_properties.FEATURES)
     return digest, found.width, found.height, found.size, found.mode, found.patient, found.remark, 0, measures, stat
 
 
@@ -256,4 +256,4 @@ def _save(home: Path, keys: Sequence[str], problems: dict[int, str], name: str, 
 
 
 def _maker() -> list[Any]:
-    return [_LAYOUT, reading.DECODERS, list(reading.FEATURES), reading.MEASURED]
+    return [_LAYOUT, reading.DECODERS, list(image_properties.FEATURES), reading.MEASURED]

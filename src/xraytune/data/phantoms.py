@@ -20,11 +20,22 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-SHORTCUTS = ("none", "aspect", "brightness", "marker", "blur", "machine")
-"""What the second acquisition style changes: wider films, more exposure, a bright corner marker, a softer focus; or, as
-another machine would, shape, exposure and focus at once."""
+STYLES = {
+    "none": (), "aspect": ("aspect",), "brightness": ("brightness",), "marker": ("marker",), "blur": ("blur",),
+    "framing": ("framing",), "machine": ("aspect", "brightness", "blur"), "clinic": ("aspect", "blur", "framing"),
+}  # fmt: skip
+"""What each shortcut changes in images of the second acquisition style: wider images, more exposure, a bright corner
+marker, a softer focus, a tighter and higher crop; `machine` several of them at once, as another machine would, and
+`clinic` shape, sharpness and framing, by which the classes of Kermany's training images differ together."""
+
+SHORTCUTS = tuple(STYLES)
+"""The shortcuts that can be planted."""
 
 CLASSES = ("NORMAL", "PNEUMONIA")
+
+TIGHTER, LOWER = 0.85, 0.12
+"""What framing as a shortcut changes: how much of the body an image of the second style shows, as a factor, and how far
+below the lungs' middle its centre lies, in halves of the edge."""
 
 _TEST_SHARE = 0.25
 _PNEUMONIA_SHARE = 0.6  # Kermany's training set has 0.74, its test set 0.625
@@ -65,7 +76,7 @@ class Phantom:
 
     def told_by(self, what: str) -> bool:
         """Whether `what` is something by which the two styles differ."""
-        return self.shortcut == what or (self.shortcut == "machine" and what != "marker")
+        return what in STYLES[self.shortcut]
 
     def shows(self, what: str) -> bool:
         """Whether this film has it: the second style's."""
@@ -136,9 +147,10 @@ def pixels(phantom: Phantom) -> NDArray[np.uint8]:
     )  # fmt: skip
     # v runs down from -1 to 1; u is in the same unit, but a wide film shows a body that is wider by half as much
     tilt = film.normal(0, 0.03)
-    zoom = film.normal(1.0, 0.05)
+    zoom, lower = (TIGHTER, LOWER) if phantom.shows("framing") else (1.0, 0.0)
+    zoom *= film.normal(1.0, 0.05)
     v, u = np.meshgrid(
-        np.linspace(-1, 1, height, dtype=np.float32) * zoom + film.normal(0, 0.05),
+        np.linspace(-1, 1, height, dtype=np.float32) * zoom + film.normal(lower, 0.05),
         np.linspace(-1, 1, width, dtype=np.float32) * (zoom * aspect**0.45) + film.normal(0, 0.05),
         indexing="ij",
     )

@@ -20,7 +20,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from xraytune.data import dicom, files, identity, jpeg, raster, spelling
+from xraytune.data import dicom, files, identity, image_properties, jpeg, raster, spelling
 from xraytune.data.dicom_file import DicomError, is_dicom
 
 DECODERS = f"Pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}, {dicom.decoders()}"
@@ -39,12 +39,6 @@ MEASURED = 112
 """Edge of the squashed copy that the file's make-up is measured on. The gradient ratio of the Kermany films tells
 classes apart with AUC 0.79 at 32 px, 0.85 at 64 px, 0.87 at 112 px and 0.88 at 224 px. Common films (224, 448, 1,024
 px) shrink to 112 px by whole factors or nearly, for a quarter of what other edges cost."""
-
-THUMBNAIL = 32
-"""Edge of the kept thumbnail: the perceptual hash is defined on 32 x 32 pixels."""
-
-FEATURES = ("mean", "spread", "border_black", "gradient_ratio", "sharpness", "corner")
-"""What `measure` returns, in this order."""
 
 _BUCKET = (
     256  # smallest shorter edge that JPEGs are decoded at; one scale for all sizes below keeps arrays reproducible
@@ -155,7 +149,7 @@ class Look(NamedTuple):
     """`(MEASURED, MEASURED)`, squashed."""
 
     thumbnail: Pixels
-    """`(THUMBNAIL, THUMBNAIL)`, squashed."""
+    """As `image_properties.thumbnail` makes it of the copy."""
 
 
 def measured(content: bytes) -> tuple[Reading, Look | None]:
@@ -167,8 +161,7 @@ def measured(content: bytes) -> tuple[Reading, Look | None]:
         return Reading(digest, size=len(content), problem=str(error)), None
     bilinear = Image.Resampling.BILINEAR
     copy = film.image.resize((MEASURED, MEASURED), bilinear, reducing_gap=1.0)  # whole factors by plain means first
-    small = copy.resize((THUMBNAIL, THUMBNAIL), bilinear, reducing_gap=1.0)
-    look = Look(film.image, _pixels(copy), _pixels(small))
+    look = Look(film.image, _pixels(copy), image_properties.thumbnail(copy))
     patient = identity.keyed(spelling.patient(film.patient))
     return Reading(digest, film.width, film.height, len(content), film.mode, patient, film.remark), look
 
@@ -176,50 +169,6 @@ def measured(content: bytes) -> tuple[Reading, Look | None]:
 def _pixels(image: Image.Image) -> Pixels:
     """An image of mode L as `(h, w)`; twice as fast as asking numpy to convert it."""
     return np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width)
-
-
-def measure(copies: Pixels, thumbnails: Pixels) -> NDArray[np.float32]:
-    """What can be measured on films without looking at the lungs.
-
-    Args:
-        copies: uint8 `(n, MEASURED, MEASURED)`, squashed.
-        thumbnails: uint8 `(n, THUMBNAIL, THUMBNAIL)`, of the same films.
-
-    Returns:
-        float32 `(n, 6)`, named by `FEATURES`: mean and standard deviation (gray levels), share of near-black pixels in
-        the outer ring of 4, horizontal over vertical gradients, fine over coarse gradients, and how much brighter the
-        brightest pixel of the corners is than the film (gray levels).
-    """
-    n = len(copies)
-    across, down = _slope(copies, 2), _slope(copies, 1)
-    sides = (copies[:, :4], copies[:, -4:], copies[:, 4:-4, :4], copies[:, 4:-4, -4:])
-    ring = np.concatenate([side.reshape(n, -1) for side in sides], axis=1)
-    edge = MEASURED // 6
-    ends = (slice(0, edge), slice(-edge, None))
-    brightest = np.max([copies[:, rows, columns].max((1, 2)) for rows in ends for columns in ends], axis=0)
-    mean = thumbnails.mean((1, 2), dtype=np.float32)
-    tenth = 0.1  # of a gray level, keeps an empty film finite
-    made: NDArray[np.float32] = np.stack(
-        [
-            mean,
-            thumbnails.std((1, 2), dtype=np.float32),
-            (ring < 16).mean(1),
-            (across + tenth) / (down + tenth),
-            (across + down) / (_slope(thumbnails, 1) + _slope(thumbnails, 2) + tenth),
-            brightest - mean,
-        ],
-        axis=1,
-    ).astype(np.float32)
-    return made
-
-
-def _slope(films: Pixels, axis: int) -> NDArray[np.float64]:
-    """Mean absolute difference of neighbours along an axis of uint8 `(n, h, w)`, in bytes all the way for speed."""
-    first, second = (films[:, :, :-1], films[:, :, 1:]) if axis == 2 else (films[:, :-1], films[:, 1:])
-    difference = np.maximum(first, second)
-    difference -= np.minimum(first, second)
-    total: NDArray[np.float64] = difference.sum((1, 2), dtype=np.uint32) / difference[0].size
-    return total
 
 
 def bucket(size: int) -> int:
