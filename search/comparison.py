@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from search.confirm import Confirmed
 from search.storage import StudyView, TrialRecord
-from search.trainings import Recipe, RefitTask, refit_digest
+from search.trainings import RefitTask, TrainingSetup, refit_digest
 from search.winner import Choice
 from spaces.recipes import RECIPES
 from xraytune import evaluation
-from xraytune.models.plan import Plan
+from xraytune.models.plan import TrainingSettings
 from xraytune.predictions import Predictions
 
 
@@ -111,7 +111,7 @@ def _predictions(study: StudyView, trial: TrialRecord) -> tuple[NDArray[np.int64
         return None
 
 
-def refits(study: StudyView, recipe: Recipe, folder: Path) -> list[tuple[str, TrialRecord, RefitTask]]:
+def refits(study: StudyView, recipe: TrainingSetup, folder: Path) -> list[tuple[str, TrialRecord, RefitTask]]:
     """A training on train + validation for each recipe of the study.
 
     It lasts as many epochs as were best in the search; where the search stopped it early (pruned), as many as the
@@ -127,7 +127,7 @@ def refits(study: StudyView, recipe: Recipe, folder: Path) -> list[tuple[str, Tr
         if trial.config is None or trial.state == "FAIL":
             continue
         whole = trial.state == "COMPLETE" and trial.result is not None
-        epochs = trial.result.best_epoch if whole and trial.result else Plan.of(trial.config.values).epochs
+        epochs = trial.result.best_epoch if whole and trial.result else TrainingSettings.of(trial.config.values).epochs
         task = RefitTask(recipe, trial.config, epochs, (), folder)
         out.append((name, trial, replace(task, path=folder / f"recipe-{trial.number:04d}-{refit_digest(task)}.keras")))
     return out

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search import pricing
-from search.planning import Plan
+from search.planning import ConfirmationPlan
 from search.pricing import AFTER, START
 from search.storage import TrialRecord
-from search.trainings import FoldResult, FoldTask, Recipe, fold_digest, load_fold
-from search.workers import Outcome, Workers
+from search.trainings import FoldResult, FoldTask, TrainingSetup, fold_digest, load_fold
+from search.workers import TaskOutcome, Workers
 from xraytune.errors import FatalError, TrialError
 from xraytune.records import FailureCause
 
@@ -131,8 +131,8 @@ def _falls(fold: FoldResult) -> list[int]:
 
 
 def tasks(
-    plan: Plan,
-    recipe: Recipe,
+    plan: ConfirmationPlan,
+    recipe: TrainingSetup,
     folds: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
     folder: Path,
     *,
@@ -162,7 +162,7 @@ class Schedule:
         end: `time.monotonic()` at which all of the retraining should be over.
     """
 
-    def __init__(self, plan: Plan, wanted: Sequence[FoldTask], end: float) -> None:
+    def __init__(self, plan: ConfirmationPlan, wanted: Sequence[FoldTask], end: float) -> None:
         self.plan, self.wanted, self.end = plan, wanted, end
         self.done: dict[int, FoldResult] = {}
         self.failures: dict[int, str] = {}
@@ -243,7 +243,7 @@ class Schedule:
 
 
 def run(
-    plan: Plan,
+    plan: ConfirmationPlan,
     wanted: Sequence[FoldTask],
     workers: Workers,
     *,
@@ -277,7 +277,7 @@ def run(
     missing: list[int] = []
     told: set[int] = set()
 
-    def record(outcome: Outcome) -> None:
+    def record(outcome: TaskOutcome) -> None:
         i = missing[outcome.index]
         if isinstance(outcome.error, TrialError):
             on_done(wanted[i], None, schedule.failed(i, outcome.error))
@@ -311,7 +311,7 @@ def run(
 
 
 def _ranked(
-    plan: Plan, wanted: Sequence[FoldTask], done: Mapping[int, FoldResult], failures: Mapping[int, str]
+    plan: ConfirmationPlan, wanted: Sequence[FoldTask], done: Mapping[int, FoldResult], failures: Mapping[int, str]
 ) -> list[Confirmed]:
     """The finalists with all their folds, best first, compared on the seeds that all of them have finished."""
     confirmed = []

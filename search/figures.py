@@ -7,14 +7,16 @@ from typing import Any
 
 from search import printing
 from search.confirm import Confirmed
-from search.planning import Plan
+from search.planning import ConfirmationPlan
 from search.storage import StudyView
 from search.winner import Choice
 from xraytune import data
 from xraytune.data.dataset import Dataset
 
 
-def confirmation(confirmed: Sequence[Confirmed], choice: Choice, plan: Plan, study: StudyView) -> dict[str, Any]:
+def confirmation(
+    confirmed: Sequence[Confirmed], choice: Choice, plan: ConfirmationPlan, study: StudyView
+) -> dict[str, Any]:
     """How each finalist fared on the folds, as plain values.
 
     Args:

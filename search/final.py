@@ -30,12 +30,12 @@ from search import (
     winner,
 )
 from search.confirm import Confirmed
-from search.networks import Share
-from search.planning import Plan
+from search.networks import EnsembleMember
+from search.planning import ConfirmationPlan
 from search.rivals import Retrained
 from search.storage import StudyView, TrialRecord
-from search.suggest import declared, signature
-from search.trainings import FoldTask, PredictTask, Recipe, RefitTask, image_size
+from search.suggest import declared_parameters, signature
+from search.trainings import FoldTask, PredictTask, RefitTask, TrainingSetup, image_size
 from search.workers import Workers
 from xraytune import artifacts, data, hardware, makeup, thresholds
 from xraytune.data import arrays, cache
@@ -48,7 +48,7 @@ from xraytune.records import Objective
 from xraytune.trial_data import TrialData
 
 if TYPE_CHECKING:
-    from search.retrain import Options
+    from search.retrain import RetrainingOptions
 
 
 class Retraining:
@@ -60,7 +60,7 @@ class Retraining:
         options: what was asked for.
     """
 
-    def __init__(self, study: StudyView, finalists: Sequence[TrialRecord], options: Options) -> None:
+    def __init__(self, study: StudyView, finalists: Sequence[TrialRecord], options: RetrainingOptions) -> None:
         self.study = study
         self.spec = study.spec
         self.finalists = list(finalists)
@@ -80,7 +80,9 @@ class Retraining:
         labels, patients = np.asarray(recipe.data.labels), np.asarray(recipe.data.patients)
         plan = self._plan(recipe, labels, patients, budget, workers)
         recipes = comparison.refits(self.study, networks.everything(recipe), self.cache) if self._recipes_too else []
-        printing.plan(self.study, plan, self.finalists, self.options, budget, dataset, [t for _, t, _ in recipes])
+        printing.announce_plan(
+            self.study, plan, self.finalists, self.options, budget, dataset, [t for _, t, _ in recipes]
+        )
         folds = data.folds(labels.tolist(), patients.tolist(), plan.folds, self.spec.seed)
         target = self.study.folder / "winner"
         at_once = min(workers, max(plan.trainings, plan.refits, len(recipes)))
@@ -128,7 +130,7 @@ class Retraining:
             raise StudyError(f"{dataset.name} has no test images: there is nothing to judge a final model on.")
         return dataset
 
-    def _recipe(self, dataset: Dataset) -> Recipe:
+    def _recipe(self, dataset: Dataset) -> TrainingSetup:
         spec = self.spec
         files = backbones.reachable(self.options.weights_dir, names=tuple(spec.weights)) if spec.weights else {}
         for name, expected in spec.weights.items():
@@ -161,7 +163,7 @@ class Retraining:
             refit=True, cache=cache.folder(), cache_limit=self.options.cache_limit,
             weights_dir=self.options.weights_dir,
         )  # fmt: skip
-        return Recipe(
+        return TrainingSetup(
             spec.space, context, trial_data, spec.objective, spec.beta, spec.max_epochs, spaces.fingerprint(spec.space)
         )
 
@@ -175,7 +177,7 @@ class Retraining:
         whole = dataclasses.replace(context, weights=dict.fromkeys(spec.weights, ""))  # at hand or not: it names them
         with printing.progress() as progress:
             space = spaces.to_search(spec.space, whole, progress)
-        if signature(declared(space.declare_hyperparameters)) != spec.space_signature:
+        if signature(declared_parameters(space.declare_hyperparameters)) != spec.space_signature:
             raise StudyError(
                 f"The space {spec.space!r} is not the one that study {spec.name!r} was searched with: it declares "
                 "other hyperparameters, ranges or defaults now. Bring it back, or search anew: python -m search.run"
@@ -185,7 +187,7 @@ class Retraining:
     def _recipes_too(self) -> bool:
         return self.options.compare_recipes
 
-    def _plan(self, recipe: Recipe, labels: Any, patients: Any, budget: float, workers: int) -> Plan:
+    def _plan(self, recipe: TrainingSetup, labels: Any, patients: Any, budget: float, workers: int) -> ConfirmationPlan:
         fewest = min(len(set(patients[labels == c].tolist())) for c in set(labels.tolist()))
         if fewest < 3:
             raise InputError(f"Three folds need three patients of each class; the smallest class has {fewest}.")
@@ -203,7 +205,9 @@ class Retraining:
         about = [recipe.data.fingerprint, options.tta, options.time, asked]
         return planning.kept(self.cache / "plan.json", about, self.finalists, gone, make)
 
-    def _confirm(self, plan: Plan, recipe: Recipe, folds: Any, pool: Workers, budget: float) -> list[Confirmed]:
+    def _confirm(
+        self, plan: ConfirmationPlan, recipe: TrainingSetup, folds: Any, pool: Workers, budget: float
+    ) -> list[Confirmed]:
         keep = self.options.final == "folds"
         wanted = confirm.tasks(plan, recipe, folds, self.cache, keep_models=keep, shifts=self.options.tta)
         begun = time.monotonic()
@@ -221,7 +225,9 @@ class Retraining:
         self.phases["confirmation"] = time.monotonic() - begun
         return found
 
-    def _networks(self, choice: winner.Choice, plan: Plan, recipe: Recipe, pool: Workers, budget: float) -> list[Share]:
+    def _networks(
+        self, choice: winner.Choice, plan: ConfirmationPlan, recipe: TrainingSetup, pool: Workers, budget: float
+    ) -> list[EnsembleMember]:
         """The final model's networks."""
         begun = time.monotonic()
         found = networks.final(choice, plan, recipe, self.cache, pool, self.started + budget - pricing.AFTER)
@@ -241,9 +247,9 @@ class Retraining:
         self,
         folder: Path,
         choice: winner.Choice,
-        fitted: winner.Fitted,
-        shares: Sequence[Share],
-        recipe: Recipe,
+        fitted: winner.OperatingPoint,
+        shares: Sequence[EnsembleMember],
+        recipe: TrainingSetup,
         dataset: Dataset,
     ) -> None:
         """The model's files and card."""
@@ -293,11 +299,11 @@ class Retraining:
         folder: Path,
         pool: Workers,
         choice: winner.Choice,
-        fitted: winner.Fitted,
+        fitted: winner.OperatingPoint,
         confirmed: Sequence[Confirmed],
-        plan: Plan,
+        plan: ConfirmationPlan,
         dataset: Dataset,
-        recipe: Recipe,
+        recipe: TrainingSetup,
         compared_with: Sequence[Retrained],
     ) -> dict[str, Any]:
         """Open the test set; every figure of it, kept as `metrics.json` and `predictions.csv`."""

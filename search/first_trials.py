@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from search.storage import open_study
-from search.suggest import Narrowing, RecordedHyperParameters, ambiguous_names, declared
+from search.suggest import Narrowing, RecordedHyperParameters, ambiguous_names, declared_parameters
 from xraytune.errors import StudyError
 from xraytune.records import Value
 
@@ -70,7 +70,7 @@ def warm(prepared: Prepared, earlier: str | None, results: Path, storage: str | 
     if not done:
         raise StudyError(f"--warm-start {earlier}: that study has no complete trial.")
     narrowing = Narrowing(prepared.spec.fixed, prepared.spec.narrowed)
-    ambiguous = ambiguous_names(declared(prepared.declaration))
+    ambiguous = ambiguous_names(declared_parameters(prepared.declaration))
     found: FirstTrials = []
     for trial in done:
         values = dict(trial.config.values) if trial.config else {}

@@ -67,7 +67,7 @@ class Job(Protocol):
 
 
 class _KerasTrial:
-    """`xraytune.training.Training` as a running trial."""
+    """`xraytune.training.Trainer` as a running trial."""
 
     def __init__(self, training: Any, data: TrialData) -> None:
         self._training = training
@@ -111,13 +111,13 @@ class KerasJob:
         """Build the network of `config`; Keras is cleared of the last one by `Training`."""
         import spaces
         from xraytune.machine import configure_threads
-        from xraytune.training import Training
+        from xraytune.training import Trainer
 
         if KerasJob.first:
             configure_threads()
             KerasJob.first = False
         gc.collect()  # the last trial's network, before this one's is built
-        training = Training(
+        training = Trainer(
             spaces.get(self.space, self.context),
             config,
             self.data,

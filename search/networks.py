@@ -12,11 +12,11 @@ import numpy as np
 
 from search import pricing, printing
 from search.confirm import Confirmed
-from search.planning import Plan
+from search.planning import ConfirmationPlan
 from search.storage import TrialRecord
-from search.trainings import Recipe, RefitTask, refit_digest
+from search.trainings import RefitTask, TrainingSetup, refit_digest
 from search.winner import Choice
-from search.workers import KEPT, Outcome, Workers
+from search.workers import KEPT, TaskOutcome, Workers
 from xraytune import artifacts
 from xraytune.errors import ArtifactError, FatalError, TrialError
 from xraytune.records import TrialResult
@@ -34,13 +34,13 @@ class Trained:
     error: str = ""
 
 
-def everything(recipe: Recipe) -> Recipe:
+def everything(recipe: TrainingSetup) -> TrainingSetup:
     """The recipe with all images to train on and none to judge by."""
     data = replace(recipe.data, train=np.arange(len(recipe.data.labels)), validation=np.arange(0))
     return replace(recipe, data=data)
 
 
-def refit_of(member: Confirmed, recipe: Recipe, folder: Path, repeat: int = 0) -> RefitTask:
+def refit_of(member: Confirmed, recipe: TrainingSetup, folder: Path, repeat: int = 0) -> RefitTask:
     """The final training of a finalist: for the epochs and with the rates that its folds chose.
 
     Args:
@@ -56,7 +56,7 @@ def refit_of(member: Confirmed, recipe: Recipe, folder: Path, repeat: int = 0) -
 
 
 @dataclass(frozen=True)
-class Share:
+class EnsembleMember:
     """One network of the final model."""
 
     path: Path
@@ -65,7 +65,9 @@ class Share:
     epochs: int
 
 
-def final(choice: Choice, plan: Plan, recipe: Recipe, folder: Path, pool: Workers, deadline: float) -> list[Share]:
+def final(
+    choice: Choice, plan: ConfirmationPlan, recipe: TrainingSetup, folder: Path, pool: Workers, deadline: float
+) -> list[EnsembleMember]:
     """The final model's networks, trained where they are not kept yet.
 
     Args:
@@ -83,7 +85,7 @@ def final(choice: Choice, plan: Plan, recipe: Recipe, folder: Path, pool: Worker
     if choice.kind == "folds":
         folds = choice.fold_models()
         trial = choice.winner.trial
-        return [Share(r.path.with_suffix(".keras"), trial, 1 / len(folds), r.result.best_epoch) for r in folds]
+        return [EnsembleMember(r.path.with_suffix(".keras"), trial, 1 / len(folds), r.result.best_epoch) for r in folds]
     repeats = range(choice.refits)
     tasks = [(_called(c, r, choice), refit_of(c, recipe, folder, r)) for c, _ in choice.finalists for r in repeats]
     images = len(recipe.data.labels)
@@ -97,7 +99,7 @@ def final(choice: Choice, plan: Plan, recipe: Recipe, folder: Path, pool: Worker
         able = able_of([found[n] for n in own], member.epochs)
         if not able:
             raise FatalError(f"The final network of {tasks[own[0]][0]} could not be trained: {found[own[0]].error}")
-        shares += [Share(n.path, member.trial, weight / len(able), n.epochs) for n in able]
+        shares += [EnsembleMember(n.path, member.trial, weight / len(able), n.epochs) for n in able]
     return shares
 
 
@@ -136,7 +138,7 @@ def train(
     if missing:
         with printing.trainings(len(missing), what, each * math.ceil(len(missing) / pool.count)) as bar:
 
-            def record(outcome: Outcome) -> None:
+            def record(outcome: TaskOutcome) -> None:
                 i = missing[outcome.index]
                 name, task = tasks[i]
                 if isinstance(outcome.error, TrialError):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from search import pricing
-from search.pricing import AFTER, START, Price
+from search.pricing import AFTER, START, CostEstimate
 from search.storage import TrialRecord
 from search.workers import KEPT
 from xraytune import __version__, artifacts
@@ -32,7 +32,7 @@ class Attainable:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ConfirmationPlan:
     """How much confirmation fits in the time."""
 
     finalists: tuple[TrialRecord, ...]
@@ -50,7 +50,7 @@ class Plan:
     """Trainings of the final model, one after the other, in units of a finalist's own."""
     passed_over: tuple[Attainable, ...] = ()
     """Finalists whose own three folds and refit do not fit, for what others come to in the time."""
-    prices: Mapping[int, Price] = field(default_factory=dict)
+    prices: Mapping[int, CostEstimate] = field(default_factory=dict)
     """By a finalist's number."""
 
     @property
@@ -58,7 +58,7 @@ class Plan:
         """Folds × seeds × finalists."""
         return len(self.finalists) * self.folds * self.seeds
 
-    def price(self, trial: TrialRecord) -> Price:
+    def price(self, trial: TrialRecord) -> CostEstimate:
         """A finalist's."""
         return self.prices.get(trial.number) or pricing.of_search(trial)
 
@@ -72,9 +72,9 @@ def make_plan(
     workers: int,
     final: str = "refit",
     refits: int = 1,
-    price: Callable[[TrialRecord], Price] = pricing.of_search,
+    price: Callable[[TrialRecord], CostEstimate] = pricing.of_search,
     gone: float = 0.0,
-) -> Plan:
+) -> ConfirmationPlan:
     """The largest confirmation that fits: seeds shrink first, then finalists, refits and folds; never below 1 × 3 × 1.
 
     A finalist for which even that is too long is passed over where another comes to more in the time, by where each
@@ -125,10 +125,12 @@ def make_plan(
     chosen = tuple(able[:n])
     seconds, rounds = cost(chosen, k, s, r), rounds_after(n, r)
     own = {t.number: prices[t.number] for t in chosen}
-    return Plan(chosen, k, s, seconds, after(chosen, r), workers, r, rounds, tuple(passed_over), own)
+    return ConfirmationPlan(chosen, k, s, seconds, after(chosen, r), workers, r, rounds, tuple(passed_over), own)
 
 
-def kept(path: Path, about: Any, finalists: Sequence[TrialRecord], gone: float, make: Callable[[], Plan]) -> Plan:
+def kept(
+    path: Path, about: Any, finalists: Sequence[TrialRecord], gone: float, make: Callable[[], ConfirmationPlan]
+) -> ConfirmationPlan:
     """The plan that was made about the same and kept, else one made and kept now: a killed retraining goes on with it.
 
     A plan of another number of folds would begin with none of those that are done; and what is gone when a plan is made
@@ -153,12 +155,12 @@ def kept(path: Path, about: Any, finalists: Sequence[TrialRecord], gone: float, 
         plain = artifacts.read_json(path)
         if plain.pop("key") == key and any(path.parent.glob("trial-*.npz")):
             plain["seconds"] += gone - plain.pop("gone")
-            return Plan(
+            return ConfirmationPlan(
                 tuple(trials[number] for number in plain.pop("finalists")),
                 passed_over=tuple(
                     Attainable(**one | {"trial": trials[one["trial"]]}) for one in plain.pop("passed_over")
                 ),
-                prices={int(number): Price(**price) for number, price in plain.pop("prices").items()},
+                prices={int(number): CostEstimate(**price) for number, price in plain.pop("prices").items()},
                 **plain,
             )
     except (ArtifactError, KeyError, TypeError, AttributeError):

@@ -24,7 +24,7 @@ PRUNERS = ("asha", "hyperband", "median", "none")
 
 
 @dataclass(frozen=True)
-class Options:
+class StudyOptions:
     """What the user asked for; the fields are the options of `python -m search.run`."""
 
     data: str | None = None
@@ -63,7 +63,7 @@ class Options:
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in left_out}
         return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items() if v != _DEFAULTS[k]}
 
-    def completed(self, request: Mapping[str, Any]) -> Options:
+    def completed(self, request: Mapping[str, Any]) -> StudyOptions:
         """These options; where they were not given and are at their defaults, those of an earlier request."""
         known: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in request.items() if k in _DEFAULTS
@@ -76,7 +76,7 @@ class Options:
         return dataclasses.replace(self, **earlier)
 
 
-_DEFAULTS = {f.name: getattr(Options(), f.name) for f in dataclasses.fields(Options)}
+_DEFAULTS = {f.name: getattr(StudyOptions(), f.name) for f in dataclasses.fields(StudyOptions)}
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Prepared:
     """The few of them that everybody should read, in short."""
 
 
-def check_names(options: Options) -> None:
+def check_names(options: StudyOptions) -> None:
     """Refuse unknown families and hyperparameters before the data are read, which may take minutes.
 
     Values are compared with all that the space offers with every pretrained network available; `prepare` compares them
@@ -111,17 +111,19 @@ def check_names(options: Options) -> None:
     if ":" in space_name or not (options.families or options.fix or options.space):
         return
     import spaces
-    from search.suggest import Narrowing, check_narrowing, declared
+    from search.suggest import Narrowing, check_narrowing, declared_parameters
     from xraytune.models import backbones
 
     if options.families and space_name in spaces.SPACES:
         _check_families(options.families)
     everything = spaces.SpaceContext(families=options.families, weights=dict.fromkeys(backbones.BACKBONES, ""))
     space = spaces.get(space_name, everything)
-    check_narrowing(declared(space.declare_hyperparameters), Narrowing(dict(options.fix)))
+    check_narrowing(declared_parameters(space.declare_hyperparameters), Narrowing(dict(options.fix)))
 
 
-def prepare(options: Options, name: str, cache: Path, progress: Progress, stored: StudySpec | None = None) -> Prepared:
+def prepare(
+    options: StudyOptions, name: str, cache: Path, progress: Progress, stored: StudySpec | None = None
+) -> Prepared:
     """Check everything the user gave and read the data; writes nothing but the cache.
 
     Args:
@@ -143,7 +145,7 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
         dataset = _load(options, progress)
     import spaces
     from search import precision, weights
-    from search.suggest import Narrowing, check_narrowing, declared, signature
+    from search.suggest import Narrowing, check_narrowing, declared_parameters, signature
     from spaces import caching, starts
     from xraytune import data as data_room
     from xraytune.models import backbones
@@ -175,7 +177,7 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
     context, narrowed, notes = _narrow(space_name, context, costed, stored, audit, spent)
     space = spaces.to_search(space_name, context, progress)
     families = tuple(getattr(space, "families", ()))
-    space_parameters = declared(space.declare_hyperparameters)
+    space_parameters = declared_parameters(space.declare_hyperparameters)
     fixed: dict[str, Value] = dict(options.fix)
     check_narrowing(space_parameters, Narrowing(fixed))
     fixed = _typed(fixed, space_parameters)
@@ -210,7 +212,7 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
     )
 
     found, recipe_notes = _recipes(costed, space_name, space, context)
-    caches = caching.plan(
+    caches = caching.cache_size(
         space_name,
         context,
         images=len(dataset.select("train")) + len(dataset.select("val")),
@@ -240,7 +242,7 @@ def prepare(options: Options, name: str, cache: Path, progress: Progress, stored
 
 
 def _opening(
-    options: Options, dataset: Dataset, audit: Audit, families: tuple[str, ...], weights: Mapping[str, Path] | None
+    options: StudyOptions, dataset: Dataset, audit: Audit, families: tuple[str, ...], weights: Mapping[str, Path] | None
 ) -> tuple[str, ...]:
     """What everybody should read; `weights` are those available, None for a space that asks for none."""
     from search import opening
@@ -252,7 +254,7 @@ def _opening(
     return (*opening.on_data(dataset, audit), *opening.on_space(families, gone, missing))
 
 
-def _load(options: Options, progress: Progress) -> Dataset:
+def _load(options: StudyOptions, progress: Progress) -> Dataset:
     from xraytune import data as data_room
 
     return data_room.load(
@@ -271,11 +273,11 @@ def _shortcuts(audit: Audit, dataset: Dataset) -> tuple[str, ...]:
     return (f"{audit.headline} More: python -m search.verify {dataset.name}",) if audit.headline else ()
 
 
-def _without_images(options: Options, name: str, space_name: str, space: Any) -> Prepared:
+def _without_images(options: StudyOptions, name: str, space_name: str, space: Any) -> Prepared:
     """A space that evaluates its configurations itself: there are no images that could be shifted."""
-    from search.suggest import Narrowing, check_narrowing, declared, signature
+    from search.suggest import Narrowing, check_narrowing, declared_parameters, signature
 
-    space_parameters = declared(space.declare_hyperparameters)
+    space_parameters = declared_parameters(space.declare_hyperparameters)
     fixed: dict[str, Value] = dict(options.fix)
     check_narrowing(space_parameters, Narrowing(fixed))
     families = tuple(f for f in space.families if not options.families or f in options.families)
@@ -329,7 +331,7 @@ def _typed(fixed: Mapping[str, Value], space_parameters: list[Any]) -> dict[str,
 
 
 def _narrow(
-    space_name: str, context: Any, options: Options, stored: StudySpec | None, audit: Audit, spent: float
+    space_name: str, context: Any, options: StudyOptions, stored: StudySpec | None, audit: Audit, spent: float
 ) -> tuple[Any, dict[str, tuple[Value, ...]], tuple[str, ...]]:
     """Take out of the space what nothing speaks for, and what this machine can't afford in the time there is."""
     from spaces import narrowing
@@ -349,7 +351,7 @@ def _narrow(
     return narrowed_context, dict(narrowed_context.narrowed), (*remedies, *notes)
 
 
-def _other_options(options: Options) -> dict[str, Value]:
+def _other_options(options: StudyOptions) -> dict[str, Value]:
     """Whatever else must not change over a resume."""
     kept: dict[str, Value] = {}
     if options.quarantine:
@@ -360,7 +362,7 @@ def _other_options(options: Options) -> dict[str, Value]:
 
 
 def _recipes(
-    options: Options, space_name: str, space: Any, context: Any
+    options: StudyOptions, space_name: str, space: Any, context: Any
 ) -> tuple[tuple[tuple[str, Mapping[str, Value]], ...], tuple[str, ...]]:
     """The published configurations that this space can try, by name, and what was left out or adapted."""
     import spaces
@@ -396,7 +398,7 @@ def _as_held(
 
 
 def _keras_job(
-    options: Options, dataset: Any, space: Any, space_name: str, context: Any, cache: Path, progress: Progress
+    options: StudyOptions, dataset: Any, space: Any, space_name: str, context: Any, cache: Path, progress: Progress
 ) -> Job:
     import spaces
     from search.job import KerasJob

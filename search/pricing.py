@@ -24,7 +24,7 @@ SPARED = ("prefix", "validate", "views", "shifts")
 
 
 @dataclass(frozen=True)
-class Price:
+class CostEstimate:
     """What a finalist takes, in seconds of one worker."""
 
     training: float
@@ -56,7 +56,7 @@ class Price:
         return self.training + self.views + self.answers(folds)
 
 
-def features_seconds(prices: Iterable[Price]) -> float:
+def features_seconds(prices: Iterable[CostEstimate]) -> float:
     """What all prefixes' outputs that are missing take together."""
     together: dict[str, float] = {}
     for price in prices:
@@ -65,12 +65,14 @@ def features_seconds(prices: Iterable[Price]) -> float:
     return sum(together.values())
 
 
-def of_search(trial: TrialRecord) -> Price:
+def of_search(trial: TrialRecord) -> CostEstimate:
     """By what the trial took in the search alone; a pruned one's to its last epoch, unpruned."""
-    return Price(_seconds(trial, ("prefix",)), _seconds(trial, SPARED))
+    return CostEstimate(_seconds(trial, ("prefix",)), _seconds(trial, SPARED))
 
 
-def of_folds(trial: TrialRecord, *, images: int, validation: int, classes: int, robust: bool, shifts: bool) -> Price:
+def of_folds(
+    trial: TrialRecord, *, images: int, validation: int, classes: int, robust: bool, shifts: bool
+) -> CostEstimate:
     """A finalist's price on folds; the same as `of_search` where it is none of the families.
 
     Views are drawn for each fold anew, so that those of a kept prefix go through it. Where a prefix's outputs are of
@@ -89,7 +91,7 @@ def of_folds(trial: TrialRecord, *, images: int, validation: int, classes: int, 
     from xraytune.judging import PER_CLASS, PER_CLASS_PREFIX
     from xraytune.model_file import SHIFTS
     from xraytune.models import cost as costs
-    from xraytune.models.plan import Plan
+    from xraytune.models.plan import TrainingSettings
 
     plain = of_search(trial)
     if trial.config is None:
@@ -98,7 +100,7 @@ def of_folds(trial: TrialRecord, *, images: int, validation: int, classes: int, 
         cost = costs.cost(trial.config.values)
     except (KeyError, ValueError):  # of a space of the user's own, whose family may have the name of one of ours
         return plain
-    plan, machine = Plan.of(trial.config.values), costs.measure_machine()
+    plan, machine = TrainingSettings.of(trial.config.values), costs.measure_machine()
     viewed = VIEWS * classes * (PER_CLASS_PREFIX if cost.prefix else PER_CLASS)
     views, finish, held_out, features = cost.prefix_seconds(machine, viewed), 0.0, 0.0, {}
     if cost.prefix and plan.copies and plan.augmentation:
@@ -110,10 +112,10 @@ def of_folds(trial: TrialRecord, *, images: int, validation: int, classes: int, 
     if shifts:
         finish += len(SHIFTS) * cost.answer_seconds(machine, viewed)
         held_out = len(SHIFTS) * cost.answer_seconds(machine, images)
-    return Price(plain.training, plain.refit, views, finish, held_out, features)
+    return CostEstimate(plain.training, plain.refit, views, finish, held_out, features)
 
 
-def refit_seconds(price: Price, trial: TrialRecord, folds: Sequence[FoldResult], images: int) -> float:
+def refit_seconds(price: CostEstimate, trial: TrialRecord, folds: Sequence[FoldResult], images: int) -> float:
     """What a finalist's final training takes: by what its folds took, by the search where none is done.
 
     Args:
@@ -123,11 +125,11 @@ def refit_seconds(price: Price, trial: TrialRecord, folds: Sequence[FoldResult],
         images: that it is trained on, all of them; a fold has all but those that it holds out, which makes its epochs
             shorter only where an epoch takes all there are (`batches.epoch_size`).
     """
-    from xraytune.models.plan import Plan
+    from xraytune.models.plan import TrainingSettings
 
     if not folds or trial.config is None:
         return price.refit
-    share = Plan.of(trial.config.values).epoch_images
+    share = TrainingSettings.of(trial.config.values).epoch_images
     whole = epoch_size(images, share)
     return mean(without(fold, SPARED) * whole / epoch_size(images - len(fold.indices), share) for fold in folds)
 
@@ -138,11 +140,11 @@ def without(fold: FoldResult, phases: Sequence[str]) -> float:
 
 
 def _seconds(trial: TrialRecord, spared: Sequence[str]) -> float:
-    from xraytune.models.plan import Plan
+    from xraytune.models.plan import TrainingSettings
 
     seconds = trial.seconds or 60.0
     if trial.result:
         seconds -= sum(trial.result.seconds.get(phase, 0.0) for phase in spared)
     if trial.state == "PRUNED" and trial.config and trial.result:
-        seconds *= max(1.0, Plan.of(trial.config.values).epochs / trial.result.epochs)
+        seconds *= max(1.0, TrainingSettings.of(trial.config.values).epochs / trial.result.epochs)
     return max(1.0, seconds)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from search import console, pricing, tables
 from search.bars import Bars, bars
 from search.confirm import Confirmed
-from search.planning import Plan
+from search.planning import ConfirmationPlan
 from search.screen import styled
 from search.storage import StudyView, TrialRecord
 from search.summary import following, number
@@ -22,7 +22,7 @@ from xraytune.data.dataset import Dataset
 from xraytune.records import Objective
 
 if TYPE_CHECKING:
-    from search.retrain import Options
+    from search.retrain import RetrainingOptions
 
 FEW = 4
 """Trainings done before their own pace is believed."""
@@ -30,11 +30,11 @@ FEW = 4
 BANNER = "DEMONSTRATION, NOT X-RAYS"
 
 
-def plan(
+def announce_plan(
     study: StudyView,
-    plan: Plan,
+    plan: ConfirmationPlan,
     wanted: Sequence[TrialRecord],
-    options: Options,
+    options: RetrainingOptions,
     budget: float,
     dataset: Dataset,
     rivals: Sequence[TrialRecord],
@@ -175,7 +175,7 @@ def trainings(total: int, what: str, seconds: float) -> Iterator[Trainings]:
         yield Trainings(bar, total, what, seconds)
 
 
-def confirmed(found: Sequence[Confirmed], plan: Plan, study: StudyView) -> None:
+def confirmed(found: Sequence[Confirmed], plan: ConfirmationPlan, study: StudyView) -> None:
     """The finalists after their folds, best first."""
     say = console.out.say
     robust = study.spec.objective == Objective.ROBUST

@@ -25,7 +25,7 @@ python -m search.retrain best --compare-recipes
 
 
 @dataclass(frozen=True)
-class Options:
+class RetrainingOptions:
     """What a retraining is asked for; `python -m search.retrain --help` explains each."""
 
     which: str = "best"
@@ -96,7 +96,7 @@ def main(
     study's ledger records. Killed at any point and called again, it goes on from the last finished fold.
     """
     seconds = console.duration(time) if time else None
-    options = Options(
+    options = RetrainingOptions(
         which, study, final, threshold, finalists, folds, seeds, refits, seconds, workers, tta,
         compare_recipes, data, weights_dir, results, storage, cache,
         console.size(cache_limit, "--cache-limit") if cache_limit else 0,
@@ -104,7 +104,7 @@ def main(
     retrain(options)
 
 
-def retrain(options: Options) -> dict[str, Any]:
+def retrain(options: RetrainingOptions) -> dict[str, Any]:
     """All of it, callable from Python; returns the figures that `metrics.json` holds.
 
     Raises:
@@ -125,7 +125,7 @@ def retrain(options: Options) -> dict[str, Any]:
         lock.release()
 
 
-def _check(options: Options) -> None:
+def _check(options: RetrainingOptions) -> None:
     from search.winner import KINDS
 
     thresholds.check(options.threshold)

@@ -17,8 +17,8 @@ import typer
 from search import console
 from search.budget import budget
 from search.lock import StudyLock, check_name, dated_name
-from search.prepare import PRUNERS, SAMPLERS, Options, Prepared, prepare
-from search.running import Running
+from search.prepare import PRUNERS, SAMPLERS, Prepared, StudyOptions, prepare
+from search.running import SessionOptions
 from xraytune.data.sources import is_demo
 from xraytune.errors import FatalError, InputError
 from xraytune.records import Objective, StudySpec, objective_label
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from search.storage import StudyView
     from search.study import Study
     from search.tuner.cluster import Cluster
-    from search.tuner.conductor import Conductor
+    from search.tuner.conductor import Orchestrator
     from search.tuner.resources import Resources
 
 REMOVED = {
@@ -102,7 +102,7 @@ def main(
     Without --data it searches on drawn phantoms, a demonstration of four minutes. TRIALS and TIME are totals of the
     study; with --data and neither, TIME is 30m.
     """
-    options = Options(
+    options = StudyOptions(
         data=data,
         space=space,
         trials=trials,
@@ -129,7 +129,7 @@ def main(
         cache_limit=console.size(cache_limit, "--cache-limit") if cache_limit else 0,
         given=_given(context),
     )
-    running = Running(
+    running = SessionOptions(
         results=results,
         storage=storage,
         concurrency=concurrency,
@@ -170,7 +170,7 @@ def _assignments(pairs: list[str]) -> dict[str, str]:
     return found
 
 
-def check(options: Options, running: Running) -> None:
+def check(options: StudyOptions, running: SessionOptions) -> None:
     """Refuse what can be refused before anything slow is imported or read.
 
     Raises:
@@ -204,7 +204,7 @@ def check(options: Options, running: Running) -> None:
         raise InputError("--resume needs the study's name: --study NAME. See: python -m search.leaderboard")
 
 
-def search(options: Options, running: Running | None = None) -> StudyView:
+def search(options: StudyOptions, running: SessionOptions | None = None) -> StudyView:
     """Search, show it, keep it.
 
     Args:
@@ -217,7 +217,7 @@ def search(options: Options, running: Running | None = None) -> StudyView:
     Raises:
         FatalError: and its kinds; the message is for the user.
     """
-    running = running or Running()
+    running = running or SessionOptions()
     check(options, running)
     name = check_name(options.study) if options.study else dated_name(running.results)
     lock = StudyLock(running.results, name)
@@ -251,8 +251,8 @@ def search(options: Options, running: Running | None = None) -> StudyView:
 
 
 def _completed(
-    options: Options, running: Running, name: str, progress: Progress
-) -> tuple[Options, StudySpec | None, Path]:
+    options: StudyOptions, running: SessionOptions, name: str, progress: Progress
+) -> tuple[StudyOptions, StudySpec | None, Path]:
     """The options with what a resumed study and the defaults say, that study's specification, and the cache folder."""
     from search.storage import check_free, request, stored_spec
     from xraytune.data import cache as data_cache
@@ -277,18 +277,20 @@ def _completed(
     return replace(options, trials=trials, seconds=seconds), stored, data_cache.folder()
 
 
-def _cluster(running: Running, cache: Path) -> tuple[Resources, Cluster]:
+def _cluster(running: SessionOptions, cache: Path) -> tuple[Resources, Cluster]:
     """What trials are given, and where they run; not yet started."""
     from search.tuner import resources
     from search.tuner.cluster import Cluster
 
-    plan = resources.plan(
+    plan = resources.share_resources(
         running.concurrency, running.cpus_per_trial, running.gpus_per_trial, joined=running.address is not None
     )
     return plan, Cluster(plan, cache, running.address, running.ray_dashboard)
 
 
-def _ended(study: Study, conductor: Conductor, running: Running, options: Options, preparation: float) -> StudyView:
+def _ended(
+    study: Study, conductor: Orchestrator, running: SessionOptions, options: StudyOptions, preparation: float
+) -> StudyView:
     """Close the study and sum up.
 
     Raises:
@@ -308,7 +310,7 @@ def _ended(study: Study, conductor: Conductor, running: Running, options: Option
     return view
 
 
-def _check_study(options: Options, running: Running, prepared: Prepared) -> FirstTrials:
+def _check_study(options: StudyOptions, running: SessionOptions, prepared: Prepared) -> FirstTrials:
     """What is tried first; before Ray is started, a study made with something else and a useless warm start refused."""
     from search import first_trials
     from search.creation import check_existing, directions
@@ -320,7 +322,7 @@ def _check_study(options: Options, running: Running, prepared: Prepared) -> Firs
 
 
 def _make(
-    options: Options, running: Running, prepared: Prepared, name: str, lock: StudyLock, first: FirstTrials
+    options: StudyOptions, running: SessionOptions, prepared: Prepared, name: str, lock: StudyLock, first: FirstTrials
 ) -> Study:
     """Make or resume the study, with its queue of first trials."""
     from search import creation, samplers, storage
@@ -353,14 +355,14 @@ def _make(
 
 
 def _run(
-    options: Options,
-    running: Running,
+    options: StudyOptions,
+    running: SessionOptions,
     prepared: Prepared,
     study: Study,
     progress: Progress,
     cluster: Cluster,
     plan: Resources,
-) -> tuple[Conductor, float]:
+) -> tuple[Orchestrator, float]:
     """Run the trials; the conductor, which knows why they ended, and the seconds before the first of them."""
     from search import opening
     from search.study import FAILURE_SHARE

@@ -23,7 +23,7 @@ def with_note(commands: str) -> str:
 
 
 @dataclass(frozen=True)
-class Running:
+class SessionOptions:
     """How a search is run, beside what is searched; none of it belongs to the study."""
 
     results: Path = Path("results")

@@ -7,7 +7,7 @@ from optuna.samplers import BaseSampler
 
 from search.prepare import PRUNERS, SAMPLERS
 from search.suggest import Declaration, Narrowing, parameters
-from search.surrogate import Surrogate
+from search.surrogate import BayesianSampler
 from xraytune.errors import InputError
 
 STARTUP = 10
@@ -41,7 +41,7 @@ def make_sampler(
     if name == "random":
         return optuna.samplers.RandomSampler(seed=seed)
     if name == "bo" and objectives == 1:
-        return Surrogate(parameters(declaration, narrowing), seed, STARTUP)
+        return BayesianSampler(parameters(declaration, narrowing), seed, STARTUP)
     if name in {"bo", "tpe"}:
         return optuna.samplers.TPESampler(
             multivariate=True,

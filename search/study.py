@@ -28,7 +28,7 @@ from search.suggest import (
     RecordedHyperParameters,
     SuggestedHyperParameters,
     ambiguous_names,
-    declared,
+    declared_parameters,
 )
 from xraytune import artifacts
 from xraytune.errors import FatalError, InputError, TrialError
@@ -72,7 +72,7 @@ class Study:
         self._declaration = declaration
         self._lock = lock
         self._narrowing = Narrowing(spec.fixed, spec.narrowed)
-        self._ambiguous = ambiguous_names(declared(declaration))
+        self._ambiguous = ambiguous_names(declared_parameters(declaration))
         self._open: dict[int, optuna.Trial] = {}
         self._config: dict[int, TrialConfig] = {}
         self._curve: dict[int, dict[int, float]] = {}

@@ -82,7 +82,7 @@ class SuggestedHyperParameters(_Picking):
             return choices[choices.index(self._trial.suggest_categorical(name, choices))]
         if hp.sampling == "reverse_log":
             share = self._trial.suggest_float(f"{name} (share)", 0.0, 1.0)
-            return _plain(hp.prob_to_value(share))
+            return plain_value(hp.prob_to_value(share))
         log = hp.sampling == "log"
         if kind == "Int":
             step = int(hp.step or 1)
@@ -109,11 +109,11 @@ class RecordedHyperParameters(_Picking):
     def _choose(self, hp: Any, choices: tuple[Value, ...]) -> Value:
         default = choices[0] if choices and hp.default not in choices else hp.default
         if hp.name not in self._recorded:
-            return _plain(default)
+            return plain_value(default)
         try:
             value = convert(hp, self._recorded[hp.name], choices)
         except InputError:
-            return _plain(default)
+            return plain_value(default)
         if getattr(hp, "sampling", None) == "reverse_log" and not choices:
             self.optuna_params[f"{optuna_name(hp, self._ambiguous)} (share)"] = hp.value_to_prob(value)
         else:
@@ -128,15 +128,15 @@ def allowed(hp: Any, narrowing: Narrowing) -> tuple[Value, ...]:
     """
     kind = type(hp).__name__
     if kind == "Fixed":
-        return (_plain(hp.value),)
+        return (plain_value(hp.value),)
     if kind == "Boolean":
         values: tuple[Value, ...] = (False, True)
     elif kind == "Choice":
-        values = tuple(_plain(v) for v in hp.values)
+        values = tuple(plain_value(v) for v in hp.values)
     elif hp.min_value == hp.max_value:
-        return (_plain(hp.min_value),)
+        return (plain_value(hp.min_value),)
     elif hp.step is not None and hp.sampling in {"log", "reverse_log"}:
-        values = tuple(_plain(v) for v in _steps(hp))
+        values = tuple(plain_value(v) for v in _steps(hp))
     else:
         return ()
     if hp.name not in narrowing.choices:
@@ -183,13 +183,13 @@ def _number(value: Value) -> float | None:
         return None
 
 
-def _plain(value: Any) -> Value:
+def plain_value(value: Any) -> Value:
     """A NumPy scalar as Python's own."""
     plain: Value = value.item() if hasattr(value, "item") else value
     return plain
 
 
-def declared(declaration: Declaration) -> list[Any]:
+def declared_parameters(declaration: Declaration) -> list[Any]:
     """Every hyperparameter a space can have, over all its branches, in the order of declaration.
 
     Parameters under `conditional_scope` are registered whether active or not; those in plain branches only when the
@@ -329,11 +329,11 @@ class Parameter:
 
 def parameters(declaration: Declaration, narrowing: Narrowing | None = None) -> list[Parameter]:
     """Every parameter of a space for a sampler, parents before children."""
-    narrowing, space, found = narrowing or Narrowing(), declared(declaration), []
+    narrowing, space, found = narrowing or Narrowing(), declared_parameters(declaration), []
     ambiguous = ambiguous_names(space)
     for hp in space:
         name = optuna_name(hp, ambiguous)
-        where = tuple((str(c.name), tuple(_plain(v) for v in c.values)) for c in hp.conditions)
+        where = tuple((str(c.name), tuple(plain_value(v) for v in c.values)) for c in hp.conditions)
         if hp.name in narrowing.fixed:
             try:
                 found.append(Parameter(name, hp.name, where, (convert(hp, narrowing.fixed[hp.name]),)))

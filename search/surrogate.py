@@ -36,7 +36,7 @@ ASIDE = 8
 would stay there), or in a flat space at random (as SMAC interleaves random configurations, Hutter et al. 2011)."""
 
 
-class Surrogate(BaseSampler):
+class BayesianSampler(BaseSampler):
     """Expected improvement of a Gaussian process, for one objective.
 
     Args:

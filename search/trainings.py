@@ -30,7 +30,7 @@ VIEWS_SEED = 0
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingSetup:
     """How a network is trained, beside its configuration: the same for all tasks of a retraining."""
 
     space: str
@@ -50,7 +50,7 @@ class Recipe:
 class FoldTask:
     """One training on all folds but one."""
 
-    recipe: Recipe
+    recipe: TrainingSetup
     config: TrialConfig
     trial: int
     fold: int
@@ -110,7 +110,7 @@ def _shifted_answers(
 
 
 def _train(
-    recipe: Recipe,
+    recipe: TrainingSetup,
     config: TrialConfig,
     report: Report,
     *,
@@ -125,12 +125,12 @@ def _train(
         TrialError: the deadline cut a training that is not needed.
     """
     import spaces
-    from xraytune.training import Training
+    from xraytune.training import Trainer
 
     space = spaces.get(recipe.space, recipe.context)
     # views are planned on the fold's own training images: what is held out has no part in them; all finalists' alike
     data = with_views(recipe.data, VIEWS_SEED) if len(recipe.data.validation) else recipe.data
-    training = Training(
+    training = Trainer(
         space, config, data,
         objective=recipe.objective, beta=recipe.beta, max_epochs=recipe.max_epochs,
         deadline=None if needed else deadline, rate_drops=rate_drops,
@@ -152,10 +152,10 @@ def _train(
 
 def image_size(trial: TrialRecord) -> int:
     """The edge of a trial's images; 224 where its values don't say."""
-    from xraytune.models.plan import Plan
+    from xraytune.models.plan import TrainingSettings
 
     assert trial.config is not None
-    return Plan.of(trial.config.values).image_size or 224
+    return TrainingSettings.of(trial.config.values).image_size or 224
 
 
 def pool_of(data: TrialData, size: int) -> NDArray[np.uint8]:
@@ -180,7 +180,7 @@ def save_network(model: Any, path: Path) -> None:
 class RefitTask:
     """One network on train and validation together, for the epochs that the folds chose."""
 
-    recipe: Recipe
+    recipe: TrainingSetup
     config: TrialConfig
     epochs: int
     rate_drops: tuple[int, ...]
@@ -273,7 +273,7 @@ def load_fold(task: FoldTask, *, cut: bool = False) -> FoldResult | None:
     return None if found.cut and not cut else found
 
 
-def fold_digest(recipe: Recipe, config: TrialConfig, fold: int, folds: int, shifts: bool) -> str:
+def fold_digest(recipe: TrainingSetup, config: TrialConfig, fold: int, folds: int, shifts: bool) -> str:
     """Names a fold's training by everything that went into it."""
     data = recipe.data
     return _digest(

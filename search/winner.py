@@ -127,7 +127,7 @@ def choose(
 
 
 @dataclass(frozen=True)
-class Fitted:
+class OperatingPoint:
     """What was fitted on out-of-fold predictions."""
 
     calibration: Calibration
@@ -160,7 +160,7 @@ def fit(
     *,
     policy: str,
     objective: str = Objective.CLEAN,
-) -> Fitted:
+) -> OperatingPoint:
     """Calibration and operating threshold, fitted on out-of-fold predictions alone, at equal prevalence.
 
     Args:
@@ -190,13 +190,13 @@ def fit(
     areas = tuple(float(metrics.figures(labels[i], p[i], positive, brief=True)["auc"][0]) for _, i in folds)
     if positive is None:
         own = Crossed(crossed, metrics.decide(crossed, None))
-        return Fitted(scale, losses, shifted, (), None, calibrated, own, areas, ())
+        return OperatingPoint(scale, losses, shifted, (), None, calibrated, own, areas, ())
     policies, used = _policy(raw, calibrated, viewed, folds, scale, policy)
     decided = metrics.decide(crossed, positive, used.threshold)
     for other, fold, rows in zip(without, folds, viewed.folds, strict=True):
         threshold = _threshold(used.name, other, raw, viewed, fold[0], rows[0])
         decided[fold[1]] = metrics.decide(crossed[fold[1]], positive, threshold)
-    return Fitted(
+    return OperatingPoint(
         scale, losses, shifted, policies, used, calibrated, Crossed(crossed, decided), areas, tuple(views)
     )  # fmt: skip
 
@@ -289,7 +289,7 @@ def whole(target: Path) -> Iterator[Path]:
 
 def judge(
     dataset: Dataset,
-    fitted: Fitted,
+    fitted: OperatingPoint,
     tested: Predictions,
     raw: NDArray[np.float32],
     pooled: Predictions,
@@ -361,7 +361,9 @@ def _largest_shift(audit: Mapping[str, Any] | None) -> str:
     )
 
 
-def _calibration(fitted: Fitted, tested: Predictions, raw: NDArray[np.float32], error: float | None) -> dict[str, Any]:
+def _calibration(
+    fitted: OperatingPoint, tested: Predictions, raw: NDArray[np.float32], error: float | None
+) -> dict[str, Any]:
     """What was fitted, and what it does on the test images; `error` is their calibration error with it."""
     without = tested.answered(raw, tested.threshold)
     before = evaluation.overall(without)["calibration_error"]
@@ -380,7 +382,7 @@ def _calibration(fitted: Fitted, tested: Predictions, raw: NDArray[np.float32], 
     }
 
 
-def _policies(fitted: Fitted, tested: Predictions) -> list[dict[str, Any]]:
+def _policies(fitted: OperatingPoint, tested: Predictions) -> list[dict[str, Any]]:
     """Every threshold policy out of fold and, with intervals, on the test set, side by side."""
     rows = []
     for policy in fitted.policies:

@@ -37,7 +37,7 @@ Task = Callable[[Report], Any]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TaskOutcome:
     """How the task of that index ended: its value, or the error that it raised."""
 
     index: int
@@ -137,7 +137,7 @@ class Workers:
         tasks: Sequence[Task],
         on_event: Callable[[int, Any], None] | None = None,
         start: Callable[[int], Task | None] | None = None,
-    ) -> Iterator[Outcome]:
+    ) -> Iterator[TaskOutcome]:
         """Do the tasks in their order, as workers become free; yield each outcome as it comes.
 
         Args:
@@ -171,14 +171,14 @@ class Workers:
                     self._slots[slot] = self._start(slot)
                     del running[slot]
                     message = f"the process ended with {process.exitcode} (out of memory?)"
-                    yield Outcome(index, error=TrialError(FailureCause.WORKER_LOST, message))
+                    yield TaskOutcome(index, error=TrialError(FailureCause.WORKER_LOST, message))
                     continue
                 if kind == "event":
                     if on_event:
                         on_event(index, payload)
                     continue
                 del running[slot]
-                yield Outcome(index, payload) if kind == "done" else Outcome(index, error=payload)
+                yield TaskOutcome(index, payload) if kind == "done" else TaskOutcome(index, error=payload)
 
     def _send(self, slot: int, task: Task) -> None:
         """Give a worker a task; another worker, where it died while it had none."""

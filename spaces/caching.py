@@ -8,14 +8,14 @@ from pathlib import Path
 import spaces
 from spaces.choices import points
 from spaces.context import SpaceContext
-from spaces.narrowing import declared
+from spaces.narrowing import offered_choices
 from spaces.prefixes import ARRAY
 from xraytune import prefix_store
 from xraytune.errors import InputError
 from xraytune.models.cost import cost
 
 
-def plan(
+def cache_size(
     space: str, context: SpaceContext, *, images: int, sizes: tuple[int, ...], cache: Path, limit: int = 0
 ) -> str | None:
     """One line on the decoded images and the kept prefixes that a search may write, None for a space of the user's own.
@@ -57,7 +57,7 @@ def plan(
 
 def _prefixes(space: str, context: SpaceContext) -> dict[str, tuple[float, int]]:
     """Bytes an image of every prefix that the space may draw, and the most copies it has, by what it is."""
-    offered = declared(space, context)
+    offered = offered_choices(space, context)
     found: dict[str, tuple[float, int]] = {}
     for family in map(str, offered["family"]):
         own = {n: v for n, v in offered.items() if n.startswith(f"{family}/")} | {"family": (family,)}

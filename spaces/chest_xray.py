@@ -26,7 +26,7 @@ from xraytune.framework import keras
 from xraytune.models import densenet, heads, vgg
 from xraytune.models.compiling import compile_network, computing_in
 from xraytune.models.fitting import fit_plainly
-from xraytune.models.plan import IMBALANCE, Plan
+from xraytune.models.plan import IMBALANCE, TrainingSettings
 from xraytune.models.weight_files import DENSENET_BLOCKS, VGG_CONVOLUTIONS
 from xraytune.records import Value
 
@@ -209,7 +209,7 @@ class ChestXRay(keras_tuner.HyperModel):  # type: ignore[misc]  # KerasTuner has
         values = self.active(hp)
         with computing_in(str(values.get("precision", "float32"))):
             model = models.network(values, self.context.channels, self.context.classes, self.context.weights)
-        compile_network(model, Plan.of(values))
+        compile_network(model, TrainingSettings.of(values))
         return model
 
     def fit(
@@ -220,7 +220,7 @@ class ChestXRay(keras_tuner.HyperModel):  # type: ignore[misc]  # KerasTuner has
         Images of another size are resized; integer labels become one-hot. What the caller gives (`epochs`,
         `batch_size`, `callbacks`) wins over the plan.
         """
-        return fit_plainly(model, Plan.of(self.active(hp)), self.context.classes, *args, **kwargs)
+        return fit_plainly(model, TrainingSettings.of(self.active(hp)), self.context.classes, *args, **kwargs)
 
 
 def image_sizes(space: keras_tuner.HyperModel) -> tuple[int, ...]:

@@ -102,7 +102,7 @@ def narrow(
     budget = prefixes.Budget.of(max(seconds - spent, 0.0), machine, threads)
     operations = afforded / epochs * machine.rate * TRACED
     narrowed["epoch_gflop"] = (max(int(operations / 1e9), 1),)
-    offered = {name: _held(values, fixed.get(name)) for name, values in declared(space, context).items()}
+    offered = {name: _held(values, fixed.get(name)) for name, values in offered_choices(space, context).items()}
     out = []
     for family in (str(f) for f in offered["family"]):
         own = {n: v for n, v in offered.items() if n.startswith(f"{family}/")} | {"family": (family,)}
@@ -181,7 +181,7 @@ def _epochs(seconds: float) -> Choices:
     return {"epochs": (10, 15)} if seconds < 3600 else {}
 
 
-def declared(space: str, context: SpaceContext) -> Choices:
+def offered_choices(space: str, context: SpaceContext) -> Choices:
     """What each choice of a space offers."""
     hp = keras_tuner.HyperParameters()
     spaces.get(space, context).declare_hyperparameters(hp)

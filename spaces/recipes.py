@@ -16,7 +16,7 @@ import keras_tuner
 from xraytune.augmentation import CHOICES, REMEDIES
 from xraytune.batches import epoch_size
 from xraytune.models.cost import Machine, cost, measure_machine
-from xraytune.models.plan import Plan
+from xraytune.models.plan import TrainingSettings
 from xraytune.records import Value
 
 STUDENT = "a student's comparison of nine models on the Kermany chest X-rays (Kaggle notebook)"
@@ -332,7 +332,7 @@ def select(
 
 
 def _seconds(values: Mapping[str, Value], machine: Machine, images: int) -> float:
-    found, plan = cost(values), Plan.of(values)
+    found, plan = cost(values), TrainingSettings.of(values)
     copies = max(plan.copies, 1)
     epoch = found.epoch_seconds(machine, epoch_size(images, plan.epoch_images), plan.batch_size)
     return found.trace + plan.epochs * epoch + copies * found.prefix_seconds(machine, images)

@@ -14,10 +14,10 @@ import spaces
 from xraytune import augmentation, batches, features
 from xraytune.models import heads
 from xraytune.models.compiling import compile_network
-from xraytune.models.plan import Plan
+from xraytune.models.plan import TrainingSettings
 from xraytune.models.weight_files import expected
 from xraytune.records import TrialConfig
-from xraytune.training import Training
+from xraytune.training import Trainer
 from xraytune.trial_data import TrialData
 
 
@@ -104,7 +104,7 @@ class Toy(keras_tuner.HyperModel):
             x = keras.layers.Conv2D(6, 3, strides=2, activation="relu", name=name, trainable=trained)(x)
         head = {"head/pool": "avg", "head/layers": 1, "head/units": 8, "head/dropout": 0.2, "head/batch_norm": False}
         network = keras.Model(start, heads.head(x, head, 2))
-        compile_network(network, Plan.of(hp.values))
+        compile_network(network, TrainingSettings.of(hp.values))
         return network
 
 
@@ -114,7 +114,7 @@ def toy(seed: int = 1, **values: object) -> TrialConfig:
     return TrialConfig("toy", usual | {"learning_rate": 0.01} | values, seed)  # type: ignore[arg-type]
 
 
-def kept_and_whole(space: keras_tuner.HyperModel, point: TrialConfig, data: TrialData, epochs: int) -> list[Training]:
+def kept_and_whole(space: keras_tuner.HyperModel, point: TrialConfig, data: TrialData, epochs: int) -> list[Trainer]:
     """One trial through its kept prefix and one through the whole network, on the same images, epoch by epoch.
 
     Args:
@@ -141,10 +141,8 @@ def kept_and_whole(space: keras_tuner.HyperModel, point: TrialConfig, data: Tria
                 patch.setattr(features, "split", lambda model: None)
                 patch.setattr(augmentation.Augmentation, "layers", lambda *_: [])
                 if copies:
-                    patch.setattr(
-                        Training, "_training_source", lambda _, epoch, rows: copies[(epoch - 1) % len(copies)]
-                    )
-            training = Training(space, point, data, max_epochs=epochs)
+                    patch.setattr(Trainer, "_training_source", lambda _, epoch, rows: copies[(epoch - 1) % len(copies)])
+            training = Trainer(space, point, data, max_epochs=epochs)
             assert (training.prefix is not None) == keep
             for _ in range(epochs):
                 training.step()

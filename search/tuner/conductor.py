@@ -18,7 +18,7 @@ from xraytune.errors import FatalError, TrialError
 from xraytune.records import EpochReport, FailureCause, TrialConfig, TrialResult
 
 if TYPE_CHECKING:
-    from search.tuner.trainable import Outcome
+    from search.tuner.trainable import TrialOutcome
 
 TOUCH = 10.0
 """Seconds between signs of life in the study: what a SIGKILL can cost the study's account of its time."""
@@ -106,7 +106,7 @@ class _Running:
 
 
 @dataclass
-class Conductor:
+class Orchestrator:
     """Decides; see the module."""
 
     study: Study
@@ -171,7 +171,7 @@ class Conductor:
             trial.started = time.monotonic()
         self.view.started(number, trial.asked.config)
 
-    def heard(self, number: int, outcome: Outcome) -> str:
+    def heard(self, number: int, outcome: TrialOutcome) -> str:
         """Record what a worker brought.
 
         Returns:

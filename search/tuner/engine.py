@@ -17,7 +17,7 @@ from search.running import with_note
 from search.storage import TrialRecord
 from search.study import Study
 from search.tuner.cluster import Cluster
-from search.tuner.conductor import Budget, Conductor, PruningRule, SearchEnded, View
+from search.tuner.conductor import Budget, Orchestrator, PruningRule, SearchEnded, View
 from search.tuner.resources import Resources
 from xraytune.errors import FatalError
 from xraytune.failures import full_disk
@@ -66,7 +66,7 @@ def run(
     earlier: list[TrialRecord] | None = None,
     trial_memory: int = 0,
     where: str = "",
-) -> Conductor:
+) -> Orchestrator:
     """Run trials until the budget is spent; everything that happens is in the study when this returns or raises.
 
     Args:
@@ -90,7 +90,7 @@ def run(
         SignalledError: Ctrl-C or SIGTERM; running trials are recorded as interrupted.
         FatalError: Ray, the database or the disk failed.
     """
-    conductor = Conductor(study, view, budget, begun=begun)
+    conductor = Orchestrator(study, view, budget, begun=begun)
     with _signals() as asked_to_end:
         conductor.rule = _rule(pruner, study, max_epochs, earlier or [])
         try:
@@ -113,7 +113,7 @@ def run(
     return conductor
 
 
-def _abandon(conductor: Conductor, error: BaseException) -> None:
+def _abandon(conductor: Orchestrator, error: BaseException) -> None:
     """Record running trials as interrupted, if the database takes it: a full disk can't; resume sorts it out then."""
     with contextlib.suppress(FatalError):
         conductor.leave(f"the search stopped ({type(error).__name__})")
@@ -142,7 +142,7 @@ def _rule(pruner: str, study: Study, max_epochs: int, earlier: list[TrialRecord]
 
 
 def _tune(
-    conductor: Conductor,
+    conductor: Orchestrator,
     job: Job,
     resources: Resources,
     cluster: Cluster,

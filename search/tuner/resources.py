@@ -45,7 +45,7 @@ class Resources:
         return replace(self, gpus=float(there.get("GPU", 0) >= 1)) if gpus_per_trial is None else self
 
 
-def plan(
+def share_resources(
     concurrency: int | None = None,
     cpus_per_trial: float | None = None,
     gpus_per_trial: float | None = None,

@@ -14,7 +14,7 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from search.tuner.conductor import Conductor, SearchEnded, past_tune
+from search.tuner.conductor import Orchestrator, SearchEnded, past_tune
 from xraytune.failures import out_of_memory
 from xraytune.records import FailureCause
 
@@ -24,7 +24,7 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]
 
     unknown = (FailureCause.WORKER_LOST, "its worker process ended")
 
-    def __init__(self, conductor: Conductor) -> None:
+    def __init__(self, conductor: Orchestrator) -> None:
         super().__init__()
         self._metric = "value"
         self._conductor = conductor
@@ -76,7 +76,7 @@ def why_lost(error: Any) -> tuple[FailureCause, str]:
 class Heartbeat(Callback):  # type: ignore[misc]
     """Called by Tune in each turn of its loop: a safe point to end at."""
 
-    def __init__(self, conductor: Conductor, scheduler: StudyScheduler, asked_to_end: list[int]) -> None:
+    def __init__(self, conductor: Orchestrator, scheduler: StudyScheduler, asked_to_end: list[int]) -> None:
         self._conductor = conductor
         self._scheduler = scheduler
         self._asked_to_end = asked_to_end

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray.tune.search import Searcher
 
-from search.tuner.conductor import Conductor, past_tune
+from search.tuner.conductor import Orchestrator, past_tune
 
 if TYPE_CHECKING:
     from search.study import Asked
@@ -23,7 +23,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             suggestion is made ahead there too, and kept until a trial ends.
     """
 
-    def __init__(self, conductor: Conductor, scheduler: StudyScheduler, most: int = 0) -> None:
+    def __init__(self, conductor: Orchestrator, scheduler: StudyScheduler, most: int = 0) -> None:
         super().__init__(metric="value", mode="max")
         self._conductor = conductor
         self._scheduler = scheduler

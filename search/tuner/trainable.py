@@ -38,7 +38,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialOutcome:
     """What one call of a worker brought; a report, a report with the end, the end alone, or a failure."""
 
     report: EpochReport | None = None
@@ -114,7 +114,7 @@ class TrialTrainable(Trainable):  # type: ignore[misc]
         value = outcome.report.value if outcome.report else float("nan")
         return {"outcome": outcome, "value": value, "number": self._number}
 
-    def _outcome(self) -> Outcome:
+    def _outcome(self) -> TrialOutcome:
         try:
             if self._running is None:
                 self._running = self._start()
@@ -124,19 +124,19 @@ class TrialTrainable(Trainable):  # type: ignore[misc]
             if report.done:
                 return self._finish(report)
             self._checkpoint.save(report.epoch, self._running)
-            return Outcome(report=report, machine=machine())
+            return TrialOutcome(report=report, machine=machine())
         except TrialError as error:
             failure = error.cause, error.message
         except FatalError as error:
-            return Outcome(fatal=str(error))
+            return TrialOutcome(fatal=str(error))
         except Exception as error:
             traceback.print_exc()
             if full := full_disk(error, self._given.scratch):
-                return Outcome(fatal=str(full))
+                return TrialOutcome(fatal=str(full))
             failure = classify(error)
         self._running = None
         self._checkpoint.forget()
-        return Outcome(failure=failure, machine=machine())
+        return TrialOutcome(failure=failure, machine=machine())
 
     def _start(self) -> RunningTrial:
         if self._job is None:
@@ -153,13 +153,13 @@ class TrialTrainable(Trainable):  # type: ignore[misc]
             running.restore(kept)
         return running
 
-    def _finish(self, report: EpochReport | None) -> Outcome:
+    def _finish(self, report: EpochReport | None) -> TrialOutcome:
         assert self._running is not None
         result = self._running.finish()
         predictions = self._running.predictions()
         self._running = None
         self._checkpoint.forget()
-        return Outcome(report=report, result=result, predictions=predictions)
+        return TrialOutcome(report=report, result=result, predictions=predictions)
 
 
 def machine() -> dict[str, Any]:

@@ -6,12 +6,12 @@ import numpy as np
 
 from xraytune.errors import TrialError
 from xraytune.framework import keras
-from xraytune.models.plan import Plan
+from xraytune.models.plan import TrainingSettings
 from xraytune.records import FailureCause
 from xraytune.trial_data import TrialData
 
 
-def check(model: keras.Model, plan: Plan, data: TrialData, epoch_size: int) -> None:
+def check(model: keras.Model, plan: TrainingSettings, data: TrialData, epoch_size: int) -> None:
     """Whether the network can be trained on the data by the plan.
 
     Args:

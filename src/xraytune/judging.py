@@ -133,7 +133,7 @@ def draw(
     )
 
 
-class Judge:
+class EpochEvaluator:
     """Judges the epochs of one training.
 
     Args:

@@ -26,12 +26,12 @@ from xraytune.clock import Clock
 from xraytune.course import Course, Weights, is_rung, rung_before
 from xraytune.errors import TrialError
 from xraytune.framework import keras
-from xraytune.judging import Judge, ViewedImages
+from xraytune.judging import EpochEvaluator, ViewedImages
 from xraytune.machine import device_name, forget_peak_memory, host_name, peak_memory_mb, versions
 from xraytune.models.compiling import adjusted, jit_compile, targets, to_float32
 from xraytune.models.fitting import augmented, class_weights, head_only
 from xraytune.models.fused import fuse
-from xraytune.models.plan import PLATEAU_EPOCHS, Plan
+from xraytune.models.plan import PLATEAU_EPOCHS, TrainingSettings
 from xraytune.records import EpochReport, FailureCause, Objective, TrialConfig, TrialResult
 from xraytune.trial_data import TrialData
 
@@ -42,7 +42,7 @@ hundreds, may begin at 50 and recover."""
 VALIDATION_BATCH = 64
 
 
-class Training:
+class Trainer:
     """One configuration being trained.
 
     Args:
@@ -111,7 +111,7 @@ class Training:
                 layer.trainable = False
             self.shell = self._make_shell()
             self._compile()
-        self._judge = Judge(
+        self._judge = EpochEvaluator(
             data, self.pool,
             objective=objective, beta=beta, trained=self._epoch_size, prefix=self.prefix is not None,
         )  # fmt: skip
@@ -360,8 +360,8 @@ class Training:
 
     # ── making ready ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _plan_of(self, model: keras.Model, max_epochs: int) -> Plan:
-        plan = Plan.of(self.config.values)
+    def _plan_of(self, model: keras.Model, max_epochs: int) -> TrainingSettings:
+        plan = TrainingSettings.of(self.config.values)
         # a foreign network brings its own optimiser: its rate is the plan's; a schedule of its own is left alone
         rate = getattr(model.optimizer, "_learning_rate", None)
         self._managed_rate = not isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)

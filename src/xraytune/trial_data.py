@@ -105,5 +105,5 @@ def with_views(data: TrialData, seed: int) -> TrialData:
     """
     size = min(data.pools, key=lambda size: (abs(size - 64), size))
     pool = batches.mapped(data.pools[size])
-    planned = views.plan(pool, data.labels, np.asarray(data.train), classes=data.classes, seed=seed)
+    planned = views.plan_views(pool, data.labels, np.asarray(data.train), classes=data.classes, seed=seed)
     return dataclasses.replace(data, views=planned)

@@ -322,7 +322,7 @@ def _amount(direction: _Direction, images: Images, target: float) -> float:
     return (near + far) / 2
 
 
-def plan(
+def plan_views(
     images: Images,
     labels: NDArray[np.int32],
     train: NDArray[np.int64] | None = None,

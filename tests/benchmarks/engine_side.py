@@ -139,7 +139,7 @@ def ours(trials: int) -> float:
     owned = Study(study, storage, results, spec, SPACE.declare_hyperparameters, StudyLock(results, "bench"))
     owned.recover()
     clock = Clock(Thought(type(suggesting)))
-    plan = resources.plan(2, 1, 0)
+    plan = resources.share_resources(2, 1, 0)
     with Cluster(plan, KEPT) as cluster:
         engine.run(
             owned,

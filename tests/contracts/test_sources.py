@@ -294,8 +294,8 @@ def test_a_folder_of_dicom_files_is_dealt_by_the_patients_of_their_headers(tmp_p
 def test_the_demonstration_keeps_the_contract_and_says_what_it_is(monkeypatch):
     from xraytune.data import phantoms
 
-    films = phantoms.plan(0, 30, size=32)
-    monkeypatch.setattr(phantoms, "plan", lambda: films)
+    films = phantoms.draw_plan(0, 30, size=32)
+    monkeypatch.setattr(phantoms, "draw_plan", lambda: films)
     dataset = data.load("demo")
     assert dataset.demonstration
     assert data.load(None) == dataset

@@ -69,7 +69,7 @@ def thinned(labels: NDArray[Any], patients: NDArray[Any]) -> NDArray[np.int64]:
 def train(name: str, missing: list[Part]) -> None:
     """Train these networks of a set, one after another; what they answer on the test images stands in a ledger."""
     from search import ledger
-    from search.trainings import FoldTask, Recipe
+    from search.trainings import FoldTask, TrainingSetup
     from xraytune.model_file import load_network, predict_network
 
     place = networks.workshop(name)
@@ -81,7 +81,7 @@ def train(name: str, missing: list[Part]) -> None:
     for part in missing:
         part.path.parent.mkdir(parents=True, exist_ok=True)
         values = configuration(name, DOSE) | {"imbalance": part.balance}
-        recipe = Recipe(place.job.space, place.job.context, whole, "robust", BETA, values["epochs"])
+        recipe = TrainingSetup(place.job.space, place.job.context, whole, "robust", BETA, values["epochs"])
         fitted, held = (rows[chosen] for chosen in dealt[part.fold])
         own = dataclasses.replace(recipe, data=dataclasses.replace(whole, train=fitted, validation=held))
         point = config(place.space, seed=100 + part.fold, **values)

@@ -60,13 +60,13 @@ def train(name: str, missing: list[Part]) -> None:
     from search.confirm import Confirmed
     from search.networks import refit_of
     from search.storage import TrialRecord
-    from search.trainings import FoldTask, Recipe, load_fold
+    from search.trainings import FoldTask, TrainingSetup, load_fold
     from xraytune.model_file import load_network, predict_network
 
     place = networks.workshop(name)
     values = configuration(name, "strong")
     whole = TrialData.of(place.dataset, place.data.pools, refit=True, cache=cache.folder())
-    recipe = Recipe(place.job.space, place.job.context, whole, "robust", 2.0, values["epochs"])
+    recipe = TrainingSetup(place.job.space, place.job.context, whole, "robust", 2.0, values["epochs"])
     dealt = data.folds(whole.labels.tolist(), whole.patients.tolist(), FOLDS, 0)
     test = np.load(arrays.test(place.dataset, EDGE))
 

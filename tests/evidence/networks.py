@@ -95,13 +95,13 @@ class Workshop:
         """Train one and keep all that it answers; that it answers on the test films stands in the set's ledger."""
         from search import ledger
         from xraytune.errors import TrialError
-        from xraytune.training import Training
+        from xraytune.training import Trainer
 
         started = time.process_time()
         target.parent.mkdir(parents=True, exist_ok=True)
         kept: dict[str, Any] = {"values": json.dumps(dict(config.values))}
         try:
-            training = Training(self.space, config, dataclasses.replace(self.data, views=()))
+            training = Trainer(self.space, config, dataclasses.replace(self.data, views=()))
             begun = time.process_time()
             while not training.step().done and time.process_time() - begun < SECONDS:
                 pass
@@ -126,7 +126,7 @@ def workshop(name: str) -> Workshop:
     """A set, made ready in this process."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import spaces
-    from search.prepare import Options, prepare
+    from search.prepare import StudyOptions, prepare
     from xraytune import data as data_room
     from xraytune.data import cache
     from xraytune.machine import configure_threads
@@ -134,7 +134,7 @@ def workshop(name: str) -> Workshop:
     configure_threads(1)
     chosen = SETS[name]
     place = chosen.place(RESULTS / "sets")
-    options = Options(
+    options = StudyOptions(
         data=str(place), seconds=600.0, objective="robust", families=chosen.families, recipes="none",
         weights_dir=Path(os.environ["XRAYTUNE_WEIGHTS"]) if "XRAYTUNE_WEIGHTS" in os.environ else None,
     )  # fmt: skip
@@ -172,7 +172,7 @@ def _planned(data: Any, reach: float) -> Any:
 
     size = min(data.pools, key=lambda size: (abs(size - 64), size))
     pool, rows = batches.mapped(data.pools[size]), np.asarray(data.train)
-    return views.plan(pool, data.labels, rows, classes=data.classes, reach=reach)
+    return views.plan_views(pool, data.labels, rows, classes=data.classes, reach=reach)
 
 
 def _answers(training: Any, data: Any, views: Any, test: np.ndarray) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def _planted(kind: str, name: str, strength: float = STRENGTH) -> EvidenceSet:
     def place(folder: Path) -> Path:
         root = folder / f"{kind}-{_SEED}-{PATIENTS}-{strength}-{DEPTH}"
         if not root.exists():
-            demo.write(root, phantoms.plan(_SEED, PATIENTS, shortcut=kind, strength=strength, depth=DEPTH))
+            demo.write(root, phantoms.draw_plan(_SEED, PATIENTS, shortcut=kind, strength=strength, depth=DEPTH))
         return root
 
     return EvidenceSet(name, place, ("cnn", "dense", "cnn", "densenet"), True)

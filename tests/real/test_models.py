@@ -12,7 +12,7 @@ from tests.made_networks import config
 from xraytune import data as data_room
 from xraytune.data import arrays
 from xraytune.models import backbones
-from xraytune.training import Training
+from xraytune.training import Trainer
 from xraytune.trial_data import TrialData
 
 
@@ -38,7 +38,7 @@ def test_vgg16_with_its_real_weights_learns_on_four_hundred_films(family, tmp_pa
         "shape_jitter": "none",
         "patience": 8,
     }
-    training = Training(space, config(space, **values), data, max_epochs=15 if family == "vgg_frozen" else 5)
+    training = Trainer(space, config(space, **values), data, max_epochs=15 if family == "vgg_frozen" else 5)
     assert training.prefix is not None
     while not training.done:
         training.step()

@@ -15,7 +15,7 @@ from tests.unit.test_spaces import draw
 from xraytune import batches
 from xraytune.models import measured
 from xraytune.models.weight_files import DENSENET_BLOCKS, VGG_CONVOLUTIONS
-from xraytune.training import Training
+from xraytune.training import Trainer
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -69,7 +69,7 @@ def test_each_mode_trains_and_predicts_on_gray_and_on_rgb(weights, values, class
     channels = 1 if classes == 2 else 3
     full = space(weights=weights, channels=channels, classes=classes)
     data = trial_data(tmp_path, n=48, classes=classes, channels=channels, sizes=(48,))
-    training = Training(full, config(full, **values, batch_size=16), data, max_epochs=2)
+    training = Trainer(full, config(full, **values, batch_size=16), data, max_epochs=2)
     later = [layer for layer in training._thaw if layer.weights]  # a head that is trained first: what joins it then
     assert bool(later) == any("head_epochs" in name for name in values)
     begun = [layer.get_weights()[0] for layer in later]
@@ -106,7 +106,7 @@ def test_over_fifty_small_trials_a_third_with_a_kept_prefix_no_network_stays_ali
     for seed in range(50):
         family = ("dense", "cnn", "toy")[seed % 3]
         point = toy(seed=seed, head_epochs=0) if family == "toy" else config(smoke, family=family, seed=seed)
-        training = Training(Toy() if family == "toy" else smoke, point, data, max_epochs=1)
+        training = Trainer(Toy() if family == "toy" else smoke, point, data, max_epochs=1)
         assert (training.prefix is not None) == (family == "toy")
         training.step()
         training.finish()

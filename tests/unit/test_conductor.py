@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import pytest
 from ray.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
 
-from search.tuner.conductor import Budget, Conductor, SearchEnded
+from search.tuner.conductor import Budget, Orchestrator, SearchEnded
 from search.tuner.pruning import AshaRule
-from search.tuner.resources import count_gpus, plan
+from search.tuner.resources import count_gpus, share_resources
 from search.tuner.scheduler import why_lost
-from search.tuner.trainable import Outcome, share_gpu
+from search.tuner.trainable import TrialOutcome, share_gpu
 from tests.made_conductors import Silent, Told
 from tests.made_studies import result
 from xraytune.errors import FatalError, InputError
@@ -23,7 +23,7 @@ GIB = 2**30
 
 
 def conductor(**budget):
-    return Conductor(Told(), Silent(), Budget(**budget))
+    return Orchestrator(Told(), Silent(), Budget(**budget))
 
 
 def report(epoch, value=0.5):
@@ -38,7 +38,7 @@ def test_no_more_trials_start_than_the_budget_has():
     first = c.next()
     assert c.next() is not None
     assert c.next() is None
-    assert c.heard(first.number, Outcome(report=report(1), result=RESULT)) == "stop"
+    assert c.heard(first.number, TrialOutcome(report=report(1), result=RESULT)) == "stop"
     assert c.next() is None
     assert not c.over()
 
@@ -47,16 +47,16 @@ def test_a_pruned_trial_hands_over_its_result_before_it_ends():
     c = conductor()
     c.rule = SimpleNamespace(prune=lambda *a: True)
     number = c.next().number
-    assert c.heard(number, Outcome(report=report(1))) == "conclude"
-    assert c.heard(number, Outcome(result=RESULT)) == "stop"
+    assert c.heard(number, TrialOutcome(report=report(1))) == "conclude"
+    assert c.heard(number, TrialOutcome(result=RESULT)) == "stop"
     assert ("pruned", number) in c.study.said
 
 
 def test_a_trial_that_the_deadline_cut_short_is_pruned_not_complete():
     c = conductor()
     number = c.next().number
-    c.heard(number, Outcome(report=report(1)))
-    c.heard(number, Outcome(report=report(1), result=RESULT))  # the last whole epoch again
+    c.heard(number, TrialOutcome(report=report(1)))
+    c.heard(number, TrialOutcome(report=report(1), result=RESULT))  # the last whole epoch again
     assert c.study.said[-1] == ("pruned", number)
 
 
@@ -82,7 +82,7 @@ def test_what_every_worker_would_meet_ends_the_search():
     c = conductor()
     number = c.next().number
     with pytest.raises(FatalError, match="weights are gone"):
-        c.heard(number, Outcome(fatal="the weights are gone"))
+        c.heard(number, TrialOutcome(fatal="the weights are gone"))
     assert not c.study.said  # the trial is asked for again when the search goes on
 
 
@@ -90,14 +90,14 @@ def test_running_trials_wrap_up_when_the_search_is_over():
     c = conductor(target=0.9)
     number = c.next().number
     c.study.best = (7, 0.95)
-    assert c.heard(number, Outcome(report=report(1))) == "conclude"
+    assert c.heard(number, TrialOutcome(report=report(1))) == "conclude"
 
 
 @pytest.mark.parametrize("why", ["the time was up", "interrupted by the user, just then"])
 def test_when_the_grace_after_the_time_ends_what_had_reported_is_pruned_and_the_rest_interrupted(why):
     c = conductor(end=time.time() + 60)
     first, second = c.next().number, c.next().number
-    c.heard(first, Outcome(report=report(1)))
+    c.heard(first, TrialOutcome(report=report(1)))
     object.__setattr__(c.budget, "end", 1.0)
     with pytest.raises(SearchEnded):
         c.tick()
@@ -146,15 +146,15 @@ def test_a_trial_that_hangs_is_named_once_and_recorded_as_timeout():
     ],
 )
 def test_shares_fit_the_machine(machine, concurrency, cpus, gpus):
-    shares = plan(**machine)
+    shares = share_resources(**machine)
     assert (shares.concurrency, shares.cpus, shares.gpus) == (concurrency, cpus, gpus)
 
 
 def test_shares_that_cant_be_had_are_refused():
     with pytest.raises(InputError, match="has 0 GPUs"):
-        plan(gpus_per_trial=0.5, cores=2, gpus=0, memory=GIB)
+        share_resources(gpus_per_trial=0.5, cores=2, gpus=0, memory=GIB)
     with pytest.raises(InputError, match="--concurrency"):
-        plan(concurrency=0, cores=2, gpus=0, memory=GIB)
+        share_resources(concurrency=0, cores=2, gpus=0, memory=GIB)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_shares_that_cant_be_had_are_refused():
 )
 @pytest.mark.parametrize("here", [0, 2])
 def test_the_gpus_of_a_joined_cluster_count_not_those_of_the_machine_that_joins_it(here, there, asked, share):
-    shares = plan(None, None, asked, cores=2, gpus=here, memory=GIB, joined=True).joined(there, asked)
+    shares = share_resources(None, None, asked, cores=2, gpus=here, memory=GIB, joined=True).joined(there, asked)
     assert shares.gpus == share
 
 
@@ -175,15 +175,15 @@ def test_gpus_that_the_user_hides_are_not_handed_out(monkeypatch, visible, count
 
 def test_a_trial_without_a_result_keeps_on_what_it_ran_and_how_long(make):
     study = make()
-    c = Conductor(study, Silent(), Budget())
+    c = Orchestrator(study, Silent(), Budget())
     failed, cut = c.next().number, c.next().number
     first = EpochReport(1, 0.5, {}, {"build": 3.0, "train": 1.0})
     for number in (failed, cut):
-        c.heard(number, Outcome(report=first, machine={"host": "there", "device": "gpu"}))
-        c.heard(number, Outcome(report=first))  # again, after a lost worker
-    c.heard(cut, Outcome(report=EpochReport(2, 0.6, {}, {"train": 2.0})))
+        c.heard(number, TrialOutcome(report=first, machine={"host": "there", "device": "gpu"}))
+        c.heard(number, TrialOutcome(report=first))  # again, after a lost worker
+    c.heard(cut, TrialOutcome(report=EpochReport(2, 0.6, {}, {"train": 2.0})))
     peak = {"host": "there", "peak_memory_mb": 900.0}
-    c.heard(failed, Outcome(failure=(FailureCause.OOM, "no memory"), machine=peak))
+    c.heard(failed, TrialOutcome(failure=(FailureCause.OOM, "no memory"), machine=peak))
     c.stop("time budget reached")
     c.leave("the time was up")
     trials = study.view().trials()
@@ -212,19 +212,19 @@ def test_asha_decides_after_a_resume_as_it_would_have_before(make):
     """Each trial's best epoch comes early; what it has later is not what it stands at."""
 
     def verdicts(study, rule):
-        c = Conductor(study, Silent(), Budget(), rule)
+        c = Orchestrator(study, Silent(), Budget(), rule)
         number = c.next().number
         told = [EpochReport(e, v, {}, {}, best_value=v) for e, v in ((1, 0.95), (2, 0.95), (3, 0.5))]
-        said = [c.heard(number, Outcome(report=report)) for report in told]
+        said = [c.heard(number, TrialOutcome(report=report)) for report in told]
         c.leave("interrupted")
         return said
 
     study, rule = make(), AshaRule(9, grace={})
-    c = Conductor(study, Silent(), Budget(), rule)
+    c = Orchestrator(study, Silent(), Budget(), rule)
     for best in (0.7, 0.8, 0.9, 0.99):
         number = c.next().number
         for epoch, value in enumerate((best, 0.2, 0.3), 1):
-            c.heard(number, Outcome(report=EpochReport(epoch, value, {}, {}, best_value=best)))
+            c.heard(number, TrialOutcome(report=EpochReport(epoch, value, {}, {}, best_value=best)))
         study.complete(number, result(best, 3))
         del c.running[number]
     before = verdicts(study, rule)
@@ -269,10 +269,10 @@ def test_an_epoch_whose_objective_was_not_measured_stops_no_trial(make):
             return False
 
     rule = Stops()
-    c = Conductor(make(), Silent(), Budget(), rule)
+    c = Orchestrator(make(), Silent(), Budget(), rule)
     number = c.next().number
     for epoch in range(1, 5):
-        c.heard(number, Outcome(report=EpochReport(epoch, 0.5, {}, {}, best_value=0.5, judged=epoch in {1, 3})))
+        c.heard(number, TrialOutcome(report=EpochReport(epoch, 0.5, {}, {}, best_value=0.5, judged=epoch in {1, 3})))
     assert rule.asked == [1, 3]
 
 

@@ -11,9 +11,9 @@ import spaces
 from search import confirm, networks, pricing, trainings
 from search.confirm import Confirmed, Schedule
 from search.networks import refit_of
-from search.planning import Plan, make_plan
+from search.planning import ConfirmationPlan, make_plan
 from search.storage import TrialRecord
-from search.trainings import FoldResult, FoldTask, Recipe, load_fold
+from search.trainings import FoldResult, FoldTask, TrainingSetup, load_fold
 from search.workers import Workers
 from tests.made_networks import config, space, trial_data
 from tests.made_studies import result
@@ -21,7 +21,7 @@ from xraytune.errors import TrialError
 from xraytune.model_file import load_network, predict_network, predict_shifted
 from xraytune.models.plan import PLATEAU_FACTOR
 from xraytune.records import FailureCause, TrialConfig, TrialResult
-from xraytune.training import Training
+from xraytune.training import Trainer
 
 
 # Keras 3.15 reads its variables so when it saves them
@@ -29,7 +29,9 @@ from xraytune.training import Training
 @pytest.mark.parametrize("objective", ["clean", "robust"])
 def test_a_fold_leaves_its_predictions_of_every_view(tmp_path, objective):
     data = trial_data(tmp_path / "cache")
-    recipe = Recipe("smoke", spaces.SpaceContext(images=len(data.train)), data, objective, beta=2.0, max_epochs=2)
+    recipe = TrainingSetup(
+        "smoke", spaces.SpaceContext(images=len(data.train)), data, objective, beta=2.0, max_epochs=2
+    )
     point = config(space("smoke"), family="dense")
     said = []
     task = FoldTask(recipe, point, trial=0, fold=0, folds=3, repeat=0, path=tmp_path / "fold.npz", keep_model=True)
@@ -66,7 +68,7 @@ def test_a_refit_lowers_its_rate_where_the_folds_did(tmp_path):
     everything = dataclasses.replace(data, train=np.arange(len(data.labels)), validation=np.arange(0))
     light = space(families=("dense",))
     point = config(light, family="dense", dense__image_size=28, epochs=4, schedule="plateau", learning_rate=1e-3)
-    training = Training(light, point, everything, rate_drops=(1, 3))
+    training = Trainer(light, point, everything, rate_drops=(1, 3))
     rates = []
     while not training.done:
         training.step()
@@ -90,7 +92,7 @@ def test_a_folds_price_is_its_training_not_the_prefix_that_the_search_computed_b
 def fold(tmp_path):
     """A fold's task on tiny data."""
     data = trial_data(tmp_path / "cache")
-    recipe = Recipe("smoke", spaces.SpaceContext(images=len(data.train)), data, "clean", beta=2.0, max_epochs=3)
+    recipe = TrainingSetup("smoke", spaces.SpaceContext(images=len(data.train)), data, "clean", beta=2.0, max_epochs=3)
     point = config(space("smoke"), family="dense")
     return FoldTask(recipe, point, trial=0, fold=0, folds=3, repeat=0, path=tmp_path / "fold.npz", keep_model=False)
 
@@ -252,7 +254,7 @@ def test_a_refit_s_rate_falls_at_the_median_of_the_folds_falls(falls, expected):
 
 
 def test_the_time_goes_to_the_needed_folds_first_and_leaves_enough_for_the_final_training(fold):
-    plan = Plan((record(0), record(1)), folds=3, seeds=1, seconds=0.0, workers=1)
+    plan = ConfirmationPlan((record(0), record(1)), folds=3, seeds=1, seconds=0.0, workers=1)
     wanted = [dataclasses.replace(fold, trial=t, fold=f) for t in (0, 1) for f in range(3)]
     now = time.monotonic()
     schedule = Schedule(plan, wanted, end=now + 70)
@@ -274,7 +276,7 @@ def test_the_time_goes_to_the_needed_folds_first_and_leaves_enough_for_the_final
 
 
 def test_what_folds_took_for_prefixes_and_views_is_not_kept_back_for_the_final_training(fold):
-    plan = Plan((record(0),), folds=3, seeds=1, seconds=0.0, workers=1, refits=3, final=3)
+    plan = ConfirmationPlan((record(0),), folds=3, seeds=1, seconds=0.0, workers=1, refits=3, final=3)
     wanted = [dataclasses.replace(fold, fold=f) for f in range(3)]
     now = time.monotonic()
     schedule = Schedule(plan, wanted, end=now + 100)
@@ -285,7 +287,7 @@ def test_what_folds_took_for_prefixes_and_views_is_not_kept_back_for_the_final_t
 
 
 def test_where_the_best_finalist_can_not_be_trained_the_next_one_is_needed(fold):
-    plan = Plan((record(0), record(1)), folds=3, seeds=1, seconds=0.0, workers=1)
+    plan = ConfirmationPlan((record(0), record(1)), folds=3, seeds=1, seconds=0.0, workers=1)
     wanted = [dataclasses.replace(fold, trial=t, fold=f) for t in (0, 1) for f in range(3)]
     schedule = Schedule(plan, wanted, end=time.monotonic())
     schedule.failed(0, TrialError(FailureCause.OOM, "out of memory"))
@@ -294,8 +296,8 @@ def test_where_the_best_finalist_can_not_be_trained_the_next_one_is_needed(fold)
 
 
 def test_a_needed_fold_s_time_leaves_room_for_what_it_answers_and_the_first_have_their_prefix_to_compute(fold):
-    price = pricing.Price(10.0, 10.0, finish=4.0, features={"vgg16": 20.0})
-    plan = Plan((record(0),), folds=3, seeds=1, seconds=0.0, workers=1, prices={0: price})
+    price = pricing.CostEstimate(10.0, 10.0, finish=4.0, features={"vgg16": 20.0})
+    plan = ConfirmationPlan((record(0),), folds=3, seeds=1, seconds=0.0, workers=1, prices={0: price})
     wanted = [dataclasses.replace(fold, fold=f) for f in range(3)]
     now = time.monotonic()
     schedule = Schedule(plan, wanted, end=now + 120)  # folds have 95 s, 32 of them before the first trains
@@ -307,8 +309,8 @@ def test_a_needed_fold_s_time_leaves_room_for_what_it_answers_and_the_first_have
 
 
 def test_time_is_kept_back_for_no_finalist_that_failed(fold):
-    dear = pricing.Price(100.0, 100.0)
-    plan = Plan((record(0), record(1)), folds=3, seeds=1, seconds=0.0, workers=1, prices={1: dear})
+    dear = pricing.CostEstimate(100.0, 100.0)
+    plan = ConfirmationPlan((record(0), record(1)), folds=3, seeds=1, seconds=0.0, workers=1, prices={1: dear})
     wanted = [dataclasses.replace(fold, trial=t, fold=f) for t in (0, 1) for f in range(3)]
     now = time.monotonic()
     schedule = Schedule(plan, wanted, end=now + 200)
@@ -318,8 +320,8 @@ def test_time_is_kept_back_for_no_finalist_that_failed(fold):
 
 
 def test_finalists_left_out_for_the_best_one_s_sake_are_trained_where_it_fails_after_all(fold, tmp_path):
-    dear = pricing.Price(100.0, 100.0)
-    plan = Plan((record(0), record(1)), folds=3, seeds=1, seconds=0.0, workers=6, prices={1: dear})
+    dear = pricing.CostEstimate(100.0, 100.0)
+    plan = ConfirmationPlan((record(0), record(1)), folds=3, seeds=1, seconds=0.0, workers=6, prices={1: dear})
     wanted = [
         dataclasses.replace(fold, trial=t, fold=f, path=tmp_path / f"{t}-{f}.npz") for t in (0, 1) for f in range(3)
     ]

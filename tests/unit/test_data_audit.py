@@ -19,7 +19,7 @@ def _own_cache(tmp_path, monkeypatch):
 
 
 def audited(tmp_path, shortcut, strength, **options):
-    films = phantoms.plan(3, 110, shortcut=shortcut, strength=strength, size=72)
+    films = phantoms.draw_plan(3, 110, shortcut=shortcut, strength=strength, size=72)
     demo.write(tmp_path / "films", films)
     return data.audit(data.load(str(tmp_path / "films")), **options)
 

@@ -15,9 +15,9 @@ from optuna.exceptions import StorageInternalError
 
 from search import database as databases
 from search import samplers
-from search.prepare import Options
+from search.prepare import StudyOptions
 from search.run import search
-from search.running import Running, with_note
+from search.running import SessionOptions, with_note
 from search.storage import exists, open_study
 from search.summary import summarize
 from tests.made_studies import SPACE, result
@@ -176,14 +176,14 @@ SECRETS = {
 @pytest.mark.parametrize(("url", "shown"), SECRETS.items())
 def test_a_password_in_a_url_is_shown_nowhere(url, shown, tmp_path):
     assert databases.shown_url(url) == shown
-    where = Running(results=tmp_path / "a b", storage=url).where
+    where = SessionOptions(results=tmp_path / "a b", storage=url).where
     assert "S3cret" not in where
     assert shlex.split(where)[-1] == shown
     assert "XRAYTUNE_STORAGE" in with_note(f"python -m search.leaderboard{where}")
     for call in (
         lambda: databases.open_database(tmp_path, url),
         lambda: open_study("mine", tmp_path, url),
-        lambda: search(Options(study="mine"), Running(results=tmp_path, storage=url)),
+        lambda: search(StudyOptions(study="mine"), SessionOptions(results=tmp_path, storage=url)),
     ):
         with pytest.raises(FatalError) as refused:
             call()
@@ -274,7 +274,7 @@ def test_nothing_a_search_keeps_or_prints_holds_the_password(make, tmp_path, mon
     study.begin(1.0, address=None)
     study.complete(number, result(0.5))
     study.close()
-    summarize(study.view(), "all is done", Running(storage=url).where)
+    summarize(study.view(), "all is done", SessionOptions(storage=url).where)
     printed = capsys.readouterr()
     assert "u:***@h/x" in printed.out
     assert "XRAYTUNE_STORAGE" in printed.out

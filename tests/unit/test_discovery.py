@@ -7,7 +7,7 @@ import keras_tuner
 import pytest
 
 import spaces
-from search.suggest import declared, parameters, signature
+from search.suggest import declared_parameters, parameters, signature
 from spaces import discovery
 from xraytune.errors import InputError
 
@@ -70,7 +70,7 @@ def own(tmp_path):
 
 
 def names(space):
-    return [p.name for p in declared(space.declare_hyperparameters)]
+    return [p.name for p in declared_parameters(space.declare_hyperparameters)]
 
 
 def test_what_build_asks_for_is_declared_down_to_inner_branches(own):
@@ -95,7 +95,8 @@ def test_nothing_is_built_in_the_process_that_searches(own, tmp_path):
 
 def test_the_same_space_is_found_again(own):
     first, again = (
-        declared(spaces.to_search(own(BRANCHES), spaces.SpaceContext()).declare_hyperparameters) for _ in "ab"
+        declared_parameters(spaces.to_search(own(BRANCHES), spaces.SpaceContext()).declare_hyperparameters)
+        for _ in "ab"
     )
     assert signature(first) == signature(again)
 

@@ -20,7 +20,7 @@ from xraytune.augmentation import Augmentation
 from xraytune.errors import FatalError, TrialError
 from xraytune.models.cost import Machine
 from xraytune.records import FailureCause
-from xraytune.training import Training
+from xraytune.training import Trainer
 
 ROWS = np.arange(40)
 
@@ -241,12 +241,12 @@ def test_augmented_copies_cycle_and_are_shared(weights, tmp_path):
     full = space(weights=weights)
     data = trial_data(tmp_path, n=64, sizes=(48,))
     point = config(full, **POINTS[0], vgg_frozen__augmentation_copies=2, augmentation="light", batch_size=16)
-    training = Training(full, point, data, max_epochs=3)
+    training = Trainer(full, point, data, max_epochs=3)
     for _ in range(3):
         training.step()
     stores = [f for f in (tmp_path / "prefixes").iterdir() if f.is_dir()]
     assert len(stores) == 3  # two copies, and the plain one for validation
-    again = Training(full, dataclasses.replace(point, seed=9), data, max_epochs=1)
+    again = Trainer(full, dataclasses.replace(point, seed=9), data, max_epochs=1)
     again.step()
     assert again.clock.seconds["prefix"] < training.clock.seconds["prefix"]
 
@@ -267,7 +267,7 @@ def test_trials_of_a_narrowed_space_share_the_copies_whatever_is_drawn(weights, 
     data = trial_data(tmp_path, sizes=(64,))
     for seed, copies in enumerate((2, 0)):
         point = config(narrowed, seed, family="vgg_frozen", vgg_frozen__augmentation_copies=copies, batch_size=64)
-        training = Training(narrowed, point, data, max_epochs=1)
+        training = Trainer(narrowed, point, data, max_epochs=1)
         training.step()
     alike = Augmentation("medium", shape_jitter="light", hiding="strong")
     assert {found for found in seen if found} == {(alike, 0)}
@@ -277,6 +277,6 @@ def test_trials_of_a_narrowed_space_share_the_copies_whatever_is_drawn(weights, 
 
 def test_time_that_is_up_while_a_prefix_is_built_is_an_interruption(weights, tmp_path):
     full = space(weights=weights)
-    training = Training(full, config(full, **POINTS[0]), trial_data(tmp_path, n=64, sizes=(48,)), deadline=0.0)
+    training = Trainer(full, config(full, **POINTS[0]), trial_data(tmp_path, n=64, sizes=(48,)), deadline=0.0)
     with pytest.raises(TrialError, match="time was up"):
         training.step()

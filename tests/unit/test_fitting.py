@@ -7,7 +7,7 @@ import pytest
 
 from tests.made_networks import Toy, toy, trial_data
 from xraytune.models.fitting import fit_plainly
-from xraytune.models.plan import PLATEAU_FACTOR, Plan
+from xraytune.models.plan import PLATEAU_FACTOR, TrainingSettings
 
 RATE = 0.01
 
@@ -42,7 +42,7 @@ def fitted(films, options=None, **values):
     hp.values = dict(toy(**values).values)
     model, course = Toy().build(hp), Course()
     options = {"validation_data": films, "verbose": 0, "callbacks": [course]} | (options or {})
-    return fit_plainly(model, Plan.of(hp.values), 2, *films, **options), course, model
+    return fit_plainly(model, TrainingSettings.of(hp.values), 2, *films, **options), course, model
 
 
 @pytest.mark.parametrize("augmentation", ["none", "light"])
@@ -83,7 +83,7 @@ class Tuned(Toy):
         return super().build(hp)
 
     def fit(self, hp, model, *args, **options):
-        return fit_plainly(model, Plan.of(hp.values), 2, *args, **options)
+        return fit_plainly(model, TrainingSettings.of(hp.values), 2, *args, **options)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # KerasTuner 1.4.8

@@ -5,7 +5,7 @@ import pytest
 
 from tests.made_networks import Toy, toy, trial_data
 from xraytune import batches
-from xraytune.training import Training
+from xraytune.training import Trainer
 
 HEAD_EPOCHS = 2
 
@@ -25,7 +25,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole(data, tmp_path_factory):
     """The losses of a trial that nothing interrupts, and the folder where every epoch was saved by its number."""
-    training, saved = Training(Toy(), toy(), data), tmp_path_factory.mktemp("saved")
+    training, saved = Trainer(Toy(), toy(), data), tmp_path_factory.mktemp("saved")
     while not training.done:
         training.step()
         training.save(saved / str(training.epoch))
@@ -42,7 +42,7 @@ def changed(before, after):
 
 @pytest.mark.parametrize("augmentation", ["none", "light"])
 def test_the_head_is_trained_first_then_the_block_too_and_what_is_frozen_never(data, augmentation):
-    training = Training(Toy(), toy(augmentation=augmentation, augmentation_copies=2), data)
+    training = Trainer(Toy(), toy(augmentation=augmentation, augmentation_copies=2), data)
     assert training.prefix.layer == "block2_conv"
     seen = []
     while not training.done:
@@ -57,7 +57,7 @@ def test_the_head_is_trained_first_then_the_block_too_and_what_is_frozen_never(d
 @pytest.mark.parametrize("epoch", [HEAD_EPOCHS - 1, HEAD_EPOCHS, HEAD_EPOCHS + 1])
 def test_a_trial_killed_about_its_head_epochs_goes_on_where_it_was(data, whole, epoch):
     losses, saved = whole
-    training = Training(Toy(), toy(), data)
+    training = Trainer(Toy(), toy(), data)
     training.restore(saved / str(epoch))
     while not training.done:
         training.step()
@@ -66,13 +66,13 @@ def test_a_trial_killed_about_its_head_epochs_goes_on_where_it_was(data, whole, 
 
 
 def test_a_trial_killed_once_its_block_was_thawed_for_an_epoch_that_time_cut_short_still_ends(data, tmp_path):
-    first = Training(Toy(), toy(), data)
+    first = Trainer(Toy(), toy(), data)
     for _ in range(HEAD_EPOCHS):
         first.step()
     first.clock.deadline = 0.0
     assert first.step().done
     first.save(tmp_path / "checkpoint")
-    second = Training(Toy(), toy(), data)
+    second = Trainer(Toy(), toy(), data)
     second.restore(tmp_path / "checkpoint")
     assert second.done
     assert second.finish().epochs == HEAD_EPOCHS

@@ -9,8 +9,8 @@ from tests.made_networks import Toy, config, space, toy, trial_data
 from xraytune import batches
 from xraytune.models.compiling import LogitAdjusted, adjusted, loss_of
 from xraytune.models.fitting import fit_plainly
-from xraytune.models.plan import IMBALANCE, Plan
-from xraytune.training import Training
+from xraytune.models.plan import IMBALANCE, TrainingSettings
+from xraytune.training import Trainer
 
 BALANCING = ("class_weights", "balanced_batches", "logit_adjusted")
 
@@ -26,7 +26,7 @@ def rare(tmp_path_factory):
 @pytest.mark.parametrize("imbalance", IMBALANCE)
 def test_a_balanced_training_answers_at_equal_prevalence_and_others_lean_to_the_frequent_class(rare, imbalance):
     point = toy(imbalance=imbalance, epochs=1, head_epochs=0, optimizer="adam", learning_rate=0.02)
-    training = Training(Toy(), point, rare)
+    training = Trainer(Toy(), point, rare)
     while not training.step().done:
         pass
     training.finish()
@@ -45,7 +45,7 @@ def test_a_balanced_training_answers_at_equal_prevalence_and_others_lean_to_the_
 def test_keras_tuners_own_fit_balances_as_a_trial_does(rare, imbalance, augmentation):
     values = toy(imbalance=imbalance, optimizer="adam", learning_rate=0.02, augmentation=augmentation).values
     model = Toy().build(type("Values", (), {"values": dict(values)}))
-    fit_plainly(model, Plan.of(values), 2, rare.pools[28], rare.labels, epochs=8, verbose=0)
+    fit_plainly(model, TrainingSettings.of(values), 2, rare.pools[28], rare.labels, epochs=8, verbose=0)
     answer = float(model.predict(rare.pools[28][:8], verbose=0)[:, 1].mean())
     assert answer == pytest.approx(0.5, abs=0.12) if imbalance in BALANCING else answer > 0.65
 
@@ -70,7 +70,7 @@ def test_the_adjusted_loss_is_that_of_probabilities_at_the_training_prevalence(s
         loss = LogitAdjusted("binary_crossentropy", shares)
         found = loss(labels[:, None].astype(np.float32), p[:, None])
     else:
-        loss = adjusted(loss_of(Plan(28)), Plan(28, imbalance="logit_adjusted"), labels, 2)
+        loss = adjusted(loss_of(TrainingSettings(28)), TrainingSettings(28, imbalance="logit_adjusted"), labels, 2)
         found = loss(np.eye(2, dtype=np.float32)[labels], np.stack([1 - p, p], axis=1))
     assert float(found) == pytest.approx(wanted, rel=1e-4)
 
@@ -82,4 +82,4 @@ def test_the_space_and_its_starting_points_balance_unless_a_recipe_says_otherwis
 
 def test_an_unknown_choice_is_refused_with_those_there_are():
     with pytest.raises(ValueError, match="balanced_batches"):
-        loss_of(Plan(28, imbalance="oversampling"))
+        loss_of(TrainingSettings(28, imbalance="oversampling"))

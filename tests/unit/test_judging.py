@@ -11,7 +11,7 @@ import pytest
 import spaces
 from xraytune import judging
 from xraytune.records import TrialConfig
-from xraytune.training import Training
+from xraytune.training import Trainer
 from xraytune.trial_data import TrialData, with_views
 
 
@@ -46,7 +46,7 @@ def space():
 
 
 def trained(space, data, **changes):
-    training = Training(space, TrialConfig("dense", VALUES, 1), data, **changes)
+    training = Trainer(space, TrialConfig("dense", VALUES, 1), data, **changes)
     while not training.done:
         training.step()
     return training, training.finish()
@@ -63,7 +63,7 @@ def test_a_shortcut_costs_the_robust_value_what_it_can_not_cost_the_clean_one(sp
 
 
 def test_views_are_looked_at_at_rungs_and_at_the_end_and_every_epoch_on_the_clean_images(space, data):
-    training = Training(space, TrialConfig("dense", VALUES, 1), with_views(data, 0), objective="robust")
+    training = Trainer(space, TrialConfig("dense", VALUES, 1), with_views(data, 0), objective="robust")
     reports = []
     while not training.done:
         reports.append(training.step())
@@ -79,7 +79,7 @@ def test_views_are_looked_at_at_rungs_and_at_the_end_and_every_epoch_on_the_clea
 
 def test_a_rung_judges_the_weights_that_would_be_restored_and_leaves_the_training_as_it_was(space, data):
     viewed = with_views(data, 0)
-    training = Training(space, TrialConfig("dense", VALUES, 1), viewed, objective="robust")
+    training = Trainer(space, TrialConfig("dense", VALUES, 1), viewed, objective="robust")
     for _ in range(3):
         report = training.step()
     best, _ = training._course.restored()
@@ -94,10 +94,10 @@ def test_a_rung_judges_the_weights_that_would_be_restored_and_leaves_the_trainin
 
 def test_a_trial_goes_on_elsewhere_with_what_its_last_rung_said(space, data, tmp_path):
     viewed = with_views(data, 0)
-    first = Training(space, TrialConfig("dense", VALUES, 1), viewed, objective="robust")
+    first = Trainer(space, TrialConfig("dense", VALUES, 1), viewed, objective="robust")
     first.step()
     first.save(tmp_path)
-    second = Training(space, TrialConfig("dense", VALUES, 1), viewed, objective="robust")
+    second = Trainer(space, TrialConfig("dense", VALUES, 1), viewed, objective="robust")
     second.restore(tmp_path)
     assert second.step().value == first.step().value
 
@@ -123,7 +123,7 @@ def test_the_objective_changes_no_weight(space, data):
 
 
 def test_a_trial_whose_time_is_up_keeps_what_its_epochs_said(space, data):
-    training = Training(space, TrialConfig("dense", VALUES, 1), with_views(data, 0), objective="robust")
+    training = Trainer(space, TrialConfig("dense", VALUES, 1), with_views(data, 0), objective="robust")
     report = training.step()
     training.clock.deadline = time.monotonic() - 1
     assert training.finish().value == report.value
@@ -142,7 +142,7 @@ def test_views_are_planned_without_the_validation_images(data):
 
 def test_robust_without_views_is_refused(space, data):
     with pytest.raises(ValueError, match="with_views"):
-        Training(space, TrialConfig("dense", VALUES, 1), data, objective="robust")
+        Trainer(space, TrialConfig("dense", VALUES, 1), data, objective="robust")
 
 
 def test_views_are_drawn_once_and_kept(data):

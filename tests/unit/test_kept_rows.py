@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from search.prepare import Options, prepare
+from search.prepare import StudyOptions, prepare
 from tests.made_films import kaggle
 from xraytune import features, judging, views
 from xraytune.data import arrays, load
@@ -20,7 +20,7 @@ def searched(tmp_path_factory):
         patch.setenv("XRAYTUNE_CACHE", str(home / "cache"))
         found = []
         for seed in (0, 1, 0):
-            options = Options(data=str(films), space="smoke", seed=seed)
+            options = StudyOptions(data=str(films), space="smoke", seed=seed)
             prepared = prepare(options, "mine", home / "cache", lambda *_: None)
             found.append((prepared.spec, prepared.make_job(lambda *_: None).data))
         yield found

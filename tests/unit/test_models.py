@@ -8,7 +8,7 @@ import pytest
 from tests.made_networks import config, space, write_weights
 from xraytune.errors import WeightsError
 from xraytune.models import backbones, heads
-from xraytune.models.plan import Plan
+from xraytune.models.plan import TrainingSettings
 from xraytune.models.weight_files import check_file, expected, read
 
 
@@ -166,9 +166,9 @@ def test_missing_weights_name_the_file_to_put_where(tmp_path):
 
 
 def test_schedules():
-    cosine = Plan(28, epochs=11, schedule="cosine", learning_rate=1.0)
+    cosine = TrainingSettings(28, epochs=11, schedule="cosine", learning_rate=1.0)
     assert cosine.rate(0.0) < cosine.rate(0.5) < cosine.rate(1.0) == 1.0
     assert cosine.rate(6) == pytest.approx(0.5)
-    assert Plan(28, schedule="plateau", learning_rate=1.0).rate(3, drops=2) == pytest.approx(0.09)
-    warmed = Plan(28, head_epochs=2, rate_factor=0.1, learning_rate=1.0)
+    assert TrainingSettings(28, schedule="plateau", learning_rate=1.0).rate(3, drops=2) == pytest.approx(0.09)
+    warmed = TrainingSettings(28, head_epochs=2, rate_factor=0.1, learning_rate=1.0)
     assert (warmed.rate(1), warmed.rate(2)) == (1.0, 0.1)

@@ -11,8 +11,8 @@ import pytest
 from search import creation, first_trials, leaderboard
 from search import report as reports
 from search.storage import open_study
-from search.tuner.conductor import Budget, Conductor
-from search.tuner.trainable import Outcome
+from search.tuner.conductor import Budget, Orchestrator
+from search.tuner.trainable import TrialOutcome
 from tests.made_studies import Silent, prepared, report, result, trial
 from xraytune.records import FailureCause, TrialConfig
 
@@ -95,9 +95,9 @@ def test_a_second_objective_is_minimised_or_maximised_by_what_it_is():
 
 def test_a_result_without_the_second_objective_is_a_failure_that_names_what_there_is(make, tmp_path):
     study = make(directions=("maximize", "maximize"), objectives=("f_beta", "val_acu"))
-    decides = Conductor(study, Silent(), Budget())
+    decides = Orchestrator(study, Silent(), Budget())
     asked = decides.next()
-    decides.heard(asked.number, Outcome(report=report(1, 0.5), result=result(0.5, metrics={"val_auc": 0.7})))
+    decides.heard(asked.number, TrialOutcome(report=report(1, 0.5), result=result(0.5, metrics={"val_auc": 0.7})))
     trial = open_study("mine", tmp_path).trial(asked.number)
     assert (trial.state, trial.cause) == ("FAIL", "bad_config")
     assert trial.message == "the result has no 'val_acu'; it has parameters, val_auc"

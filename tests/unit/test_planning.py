@@ -127,7 +127,7 @@ def test_a_plan_is_kept_for_the_same_question_whatever_is_gone_when_it_is_asked_
         assert plan(gone=0, **changed).folds > first.folds
 
 
-def in_good_time() -> planning.Plan:
+def in_good_time() -> planning.ConfirmationPlan:
     return planning.make_plan([trial(0)], 5, 2, budget=900, workers=2)
 
 

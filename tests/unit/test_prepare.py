@@ -8,7 +8,7 @@ import typer
 from typer.testing import CliRunner
 
 from search import run, weights
-from search.prepare import Options, prepare
+from search.prepare import StudyOptions, prepare
 from tests.made_films import kaggle
 from xraytune import hardware
 from xraytune.errors import InputError, WeightsError
@@ -16,20 +16,20 @@ from xraytune.models import measured
 
 
 def test_what_was_not_asked_is_as_the_study_was_made():
-    made = Options(beta=1.0, recipes="none", families=("cnn",), objectives=("f_beta", "parameters")).to_request()
-    now = Options(study="mine", resume=True).completed(made)
+    made = StudyOptions(beta=1.0, recipes="none", families=("cnn",), objectives=("f_beta", "parameters")).to_request()
+    now = StudyOptions(study="mine", resume=True).completed(made)
     assert (now.beta, now.recipes, now.families) == (1.0, "none", ("cnn",))
     assert now.objectives == ("f_beta", "parameters")
 
 
 def test_what_the_user_gives_stays_also_where_it_is_the_default():
-    made = Options(beta=1.0, objective="clean").to_request()
-    now = Options(beta=2.0, given=frozenset({"beta"})).completed(made)
+    made = StudyOptions(beta=1.0, objective="clean").to_request()
+    now = StudyOptions(beta=2.0, given=frozenset({"beta"})).completed(made)
     assert (now.beta, now.objective) == (2.0, "clean")
 
 
 def test_a_new_budget_replaces_the_old_one_whole():
-    assert Options(seconds=60.0).completed(Options(trials=9).to_request()).trials is None
+    assert StudyOptions(seconds=60.0).completed(StudyOptions(trials=9).to_request()).trials is None
 
 
 @pytest.mark.parametrize(("arguments", "given"), [([], set()), (["--beta", "2", "--study", "s"], {"beta", "study"})])
@@ -54,7 +54,7 @@ def prepared(tmp_path, monkeypatch, speed=None, **changes):
     monkeypatch.setattr(measured, "bfloat16_speed", lambda folder: speed)
     if not (films := tmp_path / "films").exists():
         kaggle(films)
-    options = Options(data=str(films), **{"families": ("cnn",), **changes})
+    options = StudyOptions(data=str(films), **{"families": ("cnn",), **changes})
     return prepare(options, "mine", tmp_path / "cache", lambda done, total, what: None)
 
 
@@ -157,7 +157,7 @@ def test_networks_compute_in_what_was_asked_for_or_in_what_is_faster_here(
 def test_a_study_that_is_resumed_keeps_the_precision_it_was_made_with(tmp_path, monkeypatch):
     made = prepared(tmp_path, monkeypatch, 1.2, seconds=1800.0).spec
     monkeypatch.setattr(measured, "bfloat16_speed", lambda folder: 0.5)
-    again = Options(data=str(tmp_path / "films"), families=("cnn",), seconds=1800.0, resume=True)
+    again = StudyOptions(data=str(tmp_path / "films"), families=("cnn",), seconds=1800.0, resume=True)
     resumed = prepare(again, "mine", tmp_path / "cache", lambda done, total, what: None, made)
     assert resumed.spec.narrowed["precision"] == ("bfloat16",)
     other = replace(again, precision="float32")

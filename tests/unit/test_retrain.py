@@ -13,7 +13,7 @@ import pytest
 
 from search import cases, charts, comparison, finalists, ledger, networks, winner
 from search.lock import StudyLock
-from search.retrain import Options, retrain
+from search.retrain import RetrainingOptions, retrain
 from search.storage import StudyView, TrialRecord
 from spaces.recipes import RECIPES
 from tests.made_studies import trial
@@ -114,21 +114,21 @@ def test_a_study_without_a_complete_trial_is_refused() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (Options(threshold="high"), "youden"),
-        (Options(final="all"), "refit, folds, ensemble"),
-        (Options(folds=2), "--folds must be 3"),
-        (Options(finalists=0), "--finalists"),
-        (Options(seeds=0), "--seeds"),
+        (RetrainingOptions(threshold="high"), "youden"),
+        (RetrainingOptions(final="all"), "refit, folds, ensemble"),
+        (RetrainingOptions(folds=2), "--folds must be 3"),
+        (RetrainingOptions(finalists=0), "--finalists"),
+        (RetrainingOptions(seeds=0), "--seeds"),
     ],
 )
-def test_bad_options_are_refused_before_anything_is_read(options: Options, says: str, tmp_path: Path) -> None:
+def test_bad_options_are_refused_before_anything_is_read(options: RetrainingOptions, says: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=says):
         retrain(options)
 
 
 def test_no_study_at_all(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="no study"):
-        retrain(Options(results=tmp_path))
+        retrain(RetrainingOptions(results=tmp_path))
 
 
 def test_every_opening_is_in_the_ledger(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from search.tuner.conductor import Budget, Conductor
+from search.tuner.conductor import Budget, Orchestrator
 from search.tuner.searcher import StudySearcher
-from search.tuner.trainable import Outcome
+from search.tuner.trainable import TrialOutcome
 from tests.made_conductors import Silent, Told
 from xraytune.records import FailureCause
 
@@ -17,7 +17,7 @@ class Tune:
     """Asks as Tune does; `going` are the numbers of the trials that it has started."""
 
     def __init__(self, most, **budget):
-        self.conductor = Conductor(Told(), Silent(), Budget(**budget))
+        self.conductor = Orchestrator(Told(), Silent(), Budget(**budget))
         self.scheduler = SimpleNamespace(numbers={}, causes={}, unknown=(FailureCause.WORKER_LOST, "gone"))
         self.searcher = StudySearcher(self.conductor, self.scheduler, most)
         self.going, self.asked = [], 0
@@ -33,7 +33,7 @@ class Tune:
 
     def fails(self, number):
         self.going.remove(number)
-        self.conductor.heard(number, Outcome(failure=(FailureCause.ERROR, "so")))
+        self.conductor.heard(number, TrialOutcome(failure=(FailureCause.ERROR, "so")))
 
     def loses(self, number):
         self.going.remove(number)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.made_networks import config, space, trial_data
 from xraytune import batches, session
-from xraytune.training import Training
+from xraytune.training import Trainer
 
 
 def test_a_worker_keeps_nothing_of_its_trials(tmp_path, monkeypatch):
@@ -20,7 +20,7 @@ def test_a_worker_keeps_nothing_of_its_trials(tmp_path, monkeypatch):
     smoke = space("smoke")
     objects, used = [], []
     for seed in range(7):
-        training = Training(smoke, config(smoke, family=("dense", "cnn")[seed % 2], seed=seed), data, max_epochs=1)
+        training = Trainer(smoke, config(smoke, family=("dense", "cnn")[seed % 2], seed=seed), data, max_epochs=1)
         training.step()
         network = weakref.ref(training.model)
         training.finish()

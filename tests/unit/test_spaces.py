@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import spaces
-from search.suggest import Narrowing, check_narrowing, declared
+from search.suggest import Narrowing, check_narrowing, declared_parameters
 from spaces import SpaceContext, caching, narrowing, recipes, starts
 from tests.made_networks import config, space
 from xraytune import models
@@ -224,7 +224,9 @@ class TestNarrowing:
         narrowed, _ = narrowing.narrow("chest_xray", context, fixed=held, **asked)
         assert 160 in offered(narrowed, "cnn/image_size")
         assert "block5_pool" in offered(narrowed, "vgg_frozen/cut")
-        check_narrowing(declared(spaces.get("chest_xray", narrowed).declare_hyperparameters), Narrowing(held))
+        check_narrowing(
+            declared_parameters(spaces.get("chest_xray", narrowed).declare_hyperparameters), Narrowing(held)
+        )
 
     def test_size_counts_before_copies_and_two_copies_before_none(self):
         assert [self.kept(seconds) for seconds in (900, 1300, 1800)] == [[48, 2], [64, 2], [64, 4]]
@@ -257,7 +259,7 @@ class TestNarrowing:
 
     def test_more_time_leaves_more(self):
         def size(seconds):
-            return sum(map(len, narrowing.declared("chest_xray", self.narrowed(seconds)[0]).values()))
+            return sum(map(len, narrowing.offered_choices("chest_xray", self.narrowed(seconds)[0]).values()))
 
         assert max(self.narrowed(7200)[0].narrowed["vgg_frozen/image_size"]) > 48
         short, lines = self.narrowed(300)
@@ -329,14 +331,14 @@ def test_the_space_in_the_documentation_runs_as_it_stands(tmp_path):
     from pathlib import Path
 
     from tests.made_networks import trial_data
-    from xraytune.training import Training
+    from xraytune.training import Trainer
 
     page = (Path(__file__).parents[2] / "docs" / "spaces.md").read_text()
     (tmp_path / "own.py").write_text(page.split("```python\n")[1].split("```")[0])
     own = spaces.get(f"{tmp_path / 'own.py'}:Own", spaces.SpaceContext())
     assert own.families == ("tiny",)
     assert spaces.image_sizes(own) == (28, 48)
-    training = Training(own, config(own, batch_size=8), trial_data(tmp_path), max_epochs=1)
+    training = Trainer(own, config(own, batch_size=8), trial_data(tmp_path), max_epochs=1)
     assert training.step().done
     assert training.plan.augmentation.strength == "none"
 
@@ -413,14 +415,14 @@ def test_what_a_prefix_takes_on_disk_is_known_before_it_is_built(values, shape):
 def test_a_search_says_what_its_caches_will_cost_and_refuses_what_the_limit_can_not_hold(tmp_path):
     context = SpaceContext(families=("vgg_frozen",), weights={"vgg16": "vgg16.h5"}, images=5000)
     asked = {"images": 5000, "sizes": (48, 64), "cache": tmp_path}
-    line = caching.plan("chest_xray", context, **asked, limit=10**10)
+    line = caching.cache_size("chest_xray", context, **asked, limit=10**10)
     assert "decoded images 0.032 GB" in line
     assert "10 GB at most" in line
     assert "of the disk are free" in line
     with pytest.raises(InputError, match=r"vgg16 at 224 px.* takes 2 GB.*--cache-limit"):
-        caching.plan("chest_xray", context, **asked, limit=10**9)
-    assert "prefixes" not in caching.plan("chest_xray", SpaceContext(families=("cnn",)), **asked)
-    assert caching.plan("own.py:Own", context, **asked) is None
+        caching.cache_size("chest_xray", context, **asked, limit=10**9)
+    assert "prefixes" not in caching.cache_size("chest_xray", SpaceContext(families=("cnn",)), **asked)
+    assert caching.cache_size("own.py:Own", context, **asked) is None
 
 
 def test_a_backbones_rate_is_measured_once_a_host_and_prices_its_prefixes(tmp_path, monkeypatch):

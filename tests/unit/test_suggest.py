@@ -14,7 +14,7 @@ from search.suggest import (
     SuggestedHyperParameters,
     ambiguous_names,
     check_narrowing,
-    declared,
+    declared_parameters,
     signature,
 )
 from xraytune.errors import InputError
@@ -38,7 +38,7 @@ def branching(hp):
 
 def ask(study, declaration, narrowing=None):
     trial = study.ask()
-    hp = SuggestedHyperParameters(trial, narrowing, ambiguous_names(declared(declaration)))
+    hp = SuggestedHyperParameters(trial, narrowing, ambiguous_names(declared_parameters(declaration)))
     declaration(hp)
     return trial, hp
 
@@ -81,7 +81,7 @@ def test_values_lie_in_their_ranges_and_on_their_grids(study):
 
 
 def test_one_name_with_two_ranges_is_two_parameters_of_the_study(study):
-    assert ambiguous_names(declared(branching)) == {"units"}
+    assert ambiguous_names(declared_parameters(branching)) == {"units"}
     names = set()
     for _ in range(30):
         trial, _ = ask(study, branching)
@@ -118,12 +118,12 @@ def test_narrowed_choices_hold(study):
 )
 def test_what_the_space_does_not_have_cant_be_fixed(fixed, words):
     with pytest.raises(InputError, match="--fix") as refused:
-        check_narrowing(declared(branching), Narrowing(fixed))
+        check_narrowing(declared_parameters(branching), Narrowing(fixed))
     assert words in str(refused.value)
 
 
 def test_a_value_of_one_branch_may_be_fixed_though_the_other_branch_lacks_it():
-    check_narrowing(declared(branching), Narrowing({"units": "64"}))
+    check_narrowing(declared_parameters(branching), Narrowing({"units": "64"}))
 
 
 @settings(max_examples=60, deadline=None)
@@ -131,7 +131,7 @@ def test_a_value_of_one_branch_may_be_fixed_though_the_other_branch_lacks_it():
 def test_recorded_values_come_back_through_the_study_as_they_were(seed):
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     _, first = ask(study, branching)
-    ambiguous = ambiguous_names(declared(branching))
+    ambiguous = ambiguous_names(declared_parameters(branching))
     replay = RecordedHyperParameters(first.values, None, ambiguous)
     branching(replay)
     study.enqueue_trial(replay.optuna_params)
@@ -150,8 +150,8 @@ def test_signatures_tell_spaces_apart():
         branching(hp)
         hp.Boolean("more")
 
-    assert signature(declared(branching)) == signature(declared(branching))
-    assert signature(declared(branching)) != signature(declared(other))
+    assert signature(declared_parameters(branching)) == signature(declared_parameters(branching))
+    assert signature(declared_parameters(branching)) != signature(declared_parameters(other))
 
 
 def test_keras_tuner_itself_takes_the_same_declaration():

@@ -15,7 +15,7 @@ from tests.made_networks import config, space, trial_data
 from xraytune import failures
 from xraytune.errors import FatalError, TrialError
 from xraytune.records import FailureCause, TrialResult
-from xraytune.training import Training
+from xraytune.training import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def run(training):
 
 
 def test_a_trial_learns_and_reports_every_epoch(data):
-    training = Training(space("smoke"), smoke(family="dense"), data)
+    training = Trainer(space("smoke"), smoke(family="dense"), data)
     reports = run(training)
     assert [r.epoch for r in reports] == [1, 2, 3]
     assert [r.done for r in reports] == [False, False, True]
@@ -50,7 +50,7 @@ def test_a_trial_learns_and_reports_every_epoch(data):
 
 
 def test_the_model_takes_images_and_holds_the_best_epochs_weights(data):
-    training = Training(space("smoke"), smoke(family="cnn", augmentation="light"), data)
+    training = Trainer(space("smoke"), smoke(family="cnn", augmentation="light"), data)
     run(training)
     result = training.finish()
     size = training.model.input_shape[1]
@@ -62,18 +62,18 @@ def test_the_model_takes_images_and_holds_the_best_epochs_weights(data):
 
 def test_the_same_seed_repeats_a_trial_and_another_does_not(data):
     def losses(seed):
-        return [r.metrics["loss"] for r in run(Training(space("smoke"), smoke(family="cnn", seed=seed), data))]
+        return [r.metrics["loss"] for r in run(Trainer(space("smoke"), smoke(family="cnn", seed=seed), data))]
 
     assert losses(3) == losses(3) != losses(4)
 
 
 def test_a_trial_that_lost_its_worker_goes_on_where_it_was(data, tmp_path):
     point = smoke(family="cnn", augmentation="light", head__dropout=0.2)
-    whole = [r.metrics["loss"] for r in run(Training(space("smoke"), point, data))]
-    first = Training(space("smoke"), point, data)
+    whole = [r.metrics["loss"] for r in run(Trainer(space("smoke"), point, data))]
+    first = Trainer(space("smoke"), point, data)
     first.step()
     first.save(tmp_path / "checkpoint")
-    second = Training(space("smoke"), point, data)
+    second = Trainer(space("smoke"), point, data)
     second.restore(tmp_path / "checkpoint")
     rest = run(second)
     assert [r.epoch for r in rest] == [2, 3]
@@ -82,7 +82,7 @@ def test_a_trial_that_lost_its_worker_goes_on_where_it_was(data, tmp_path):
 
 
 def test_three_classes_are_judged_without_a_positive_one(tmp_path):
-    training = Training(space("smoke", classes=3), smoke(family="dense"), trial_data(tmp_path, classes=3))
+    training = Trainer(space("smoke", classes=3), smoke(family="dense"), trial_data(tmp_path, classes=3))
     run(training)
     assert training.finish().value > 0.6
     assert training.validation_predictions().shape[1] == 3
@@ -90,19 +90,19 @@ def test_three_classes_are_judged_without_a_positive_one(tmp_path):
 
 def test_a_refit_without_validation_keeps_the_last_epoch(data):
     everything = dataclasses.replace(data, train=np.arange(96), validation=np.arange(0))
-    training = Training(space("smoke"), smoke(family="dense"), everything)
+    training = Trainer(space("smoke"), smoke(family="dense"), everything)
     assert len(run(training)) == 3
     assert training.finish().best_epoch == 3
 
 
 def test_max_epochs_bounds_the_plan(data):
-    assert len(run(Training(space("smoke"), smoke(family="dense"), data, max_epochs=1))) == 1
+    assert len(run(Trainer(space("smoke"), smoke(family="dense"), data, max_epochs=1))) == 1
 
 
 def test_early_stopping_ends_a_trial_that_no_longer_improves(data):
     light = space(families=("dense",))
     point = config(light, family="dense", dense__image_size=28, epochs=30, patience=3, learning_rate=1e-2)
-    reports = run(Training(light, point, data))
+    reports = run(Trainer(light, point, data))
     assert len(reports) < 30
     assert reports[-1].done
 
@@ -130,7 +130,7 @@ def test_a_few_images_are_gone_through_several_times_an_epoch():
 
 
 def test_time_that_is_up_ends_with_the_last_whole_epoch(data):
-    training = Training(space("smoke"), smoke(family="dense"), data)
+    training = Trainer(space("smoke"), smoke(family="dense"), data)
     first = training.step()
     training.clock.deadline = time.monotonic() - 1
     again = training.step()
@@ -141,7 +141,7 @@ def test_time_that_is_up_ends_with_the_last_whole_epoch(data):
 
 
 def test_time_that_is_up_before_one_epoch_is_an_interruption(data):
-    training = Training(space("smoke"), smoke(family="dense"), data, deadline=time.monotonic() - 1)
+    training = Trainer(space("smoke"), smoke(family="dense"), data, deadline=time.monotonic() - 1)
     with pytest.raises(TrialError) as caught:
         training.step()
     assert caught.value.cause is FailureCause.INTERRUPTED
@@ -149,7 +149,7 @@ def test_time_that_is_up_before_one_epoch_is_an_interruption(data):
 
 def failure(hypermodel, point, data):
     with pytest.raises(TrialError) as caught:
-        run(Training(hypermodel, point, data))
+        run(Trainer(hypermodel, point, data))
     return caught.value
 
 
@@ -215,7 +215,7 @@ def test_a_foreign_network_trains_with_its_own_loss_and_rate(data, outputs):
 
     from xraytune.records import TrialConfig
 
-    training = Training(Foreign(), TrialConfig("foreign", {"batch_size": 8}, 1), data, max_epochs=4)
+    training = Trainer(Foreign(), TrialConfig("foreign", {"batch_size": 8}, 1), data, max_epochs=4)
     run(training)
     assert training.plan.learning_rate == pytest.approx(0.02)
     assert training.finish().metrics["val_auc"] > 0.9
@@ -226,7 +226,7 @@ def test_a_foreign_network_trains_with_its_own_loss_and_rate(data, outputs):
 def test_a_network_trained_in_bfloat16_is_saved_in_float32_and_answers_the_same(data, tmp_path):
     held = space("smoke", narrowed={"precision": ("bfloat16",)})
     point = config(held, family="cnn", cnn__normalization="standardized")
-    training = Training(held, point, data, max_epochs=2)
+    training = Trainer(held, point, data, max_epochs=2)
     assert training.plan.precision == "bfloat16"
     assert {layer.compute_dtype for layer in training.model.layers} == {"bfloat16", "float32"}
     run(training)
@@ -244,9 +244,9 @@ def test_a_network_trained_in_bfloat16_is_saved_in_float32_and_answers_the_same(
 def test_the_networks_prediction_is_timed_where_an_objective_asks_for_it(data):
     full = space("smoke")
     small = config(full, family="dense", epochs=1)
-    training = Training(full, small, data, timed=True)
+    training = Trainer(full, small, data, timed=True)
     training.step()
     assert 0 < training.finish().metrics["inference_ms"] < 1000
-    training = Training(full, small, data)
+    training = Trainer(full, small, data)
     training.step()
     assert "inference_ms" not in training.finish().metrics

@@ -26,7 +26,7 @@ def open_phantoms(progress: Progress | None = None) -> Listing:
     if not (root / MARKER).exists():
         with cache.lock(root.with_suffix(".lock")):
             if not (root / MARKER).exists():
-                write(root, phantoms.plan(), progress)
+                write(root, phantoms.draw_plan(), progress)
     return folder.read_layout(root)
 
 

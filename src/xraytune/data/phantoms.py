@@ -83,7 +83,7 @@ class Phantom:
         return self.style == 1 and self.told_by(what)
 
 
-def plan(
+def draw_plan(
     seed: int = 0,
     patients: int = 320,
     *,
@@ -131,7 +131,7 @@ def plan(
 
 def draw(seed: int = 0, patients: int = 320, **options: Any) -> Iterator[tuple[Phantom, NDArray[np.uint8]]]:
     """The phantoms of `plan`, each with its pixels, uint8 `(height, width)`; the same arguments."""
-    for phantom in plan(seed, patients, **options):
+    for phantom in draw_plan(seed, patients, **options):
         yield phantom, pixels(phantom)
 
 

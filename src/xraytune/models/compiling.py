@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytune.framework import keras
-from xraytune.models.plan import FOCAL_GAMMA, IMBALANCE, MOMENTUM, Plan
+from xraytune.models.plan import FOCAL_GAMMA, IMBALANCE, MOMENTUM, TrainingSettings
 
 
-def optimizer_of(plan: Plan) -> keras.optimizers.Optimizer:
+def optimizer_of(plan: TrainingSettings) -> keras.optimizers.Optimizer:
     """The plan's optimiser, unbuilt.
 
     Raises:
@@ -58,14 +58,14 @@ class LogitAdjusted(keras.losses.Loss):  # type: ignore[misc]  # Keras has no ty
         return self._inner(y_true, moved[:, 1:] if single else moved)
 
 
-def adjusted(loss: Any, plan: Plan, labels: NDArray[np.integer], classes: int) -> Any:
+def adjusted(loss: Any, plan: TrainingSettings, labels: NDArray[np.integer], classes: int) -> Any:
     """The loss that a plan trains with, where `loss` is the network's own and `labels` those of its training images."""
     if plan.imbalance != "logit_adjusted" or isinstance(loss, LogitAdjusted):
         return loss
     return LogitAdjusted(loss, np.maximum(np.bincount(labels, minlength=classes), 1) / len(labels))
 
 
-def loss_of(plan: Plan) -> keras.losses.Loss:
+def loss_of(plan: TrainingSettings) -> keras.losses.Loss:
     """The plan's loss over one-hot labels; what `IMBALANCE` does beside focal stands outside.
 
     Raises:
@@ -88,7 +88,7 @@ def jit_compile() -> bool:
     return bool(keras.backend.backend() == "jax")
 
 
-def compile_network(model: keras.Model, plan: Plan) -> None:
+def compile_network(model: keras.Model, plan: TrainingSettings) -> None:
     """Compile in place, with accuracy as the one metric: an area under a curve costs a step more than a small step."""
     model.compile(optimizer=optimizer_of(plan), loss=loss_of(plan), metrics=["accuracy"], jit_compile=jit_compile())
 

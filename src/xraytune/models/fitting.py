@@ -16,7 +16,7 @@ from xraytune import batches
 from xraytune.framework import keras
 from xraytune.models.compiling import adjusted, compile_network, jit_compile
 from xraytune.models.fused import fuse
-from xraytune.models.plan import PLATEAU_EPOCHS, Plan
+from xraytune.models.plan import PLATEAU_EPOCHS, TrainingSettings
 
 
 def one_hot(labels: ArrayLike, classes: int) -> NDArray[np.float32]:
@@ -63,7 +63,7 @@ def head_only(model: keras.Model) -> list[keras.layers.Layer]:
 
 def fit_plainly(
     model: keras.Model,
-    plan: Plan,
+    plan: TrainingSettings,
     classes: int,
     x: NDArray[Any],
     y: ArrayLike,
@@ -135,7 +135,7 @@ class _Rate(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no typ
     An epoch counts as better with a loss lower by 1e-4, as in Keras's own ReduceLROnPlateau.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: TrainingSettings) -> None:
         super().__init__()
         self._plan = plan
         self._best, self._waited, self._drops = math.inf, 0, 0
@@ -159,7 +159,7 @@ class _AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras h
         self,
         images: NDArray[Any],
         labels: NDArray[np.float32],
-        plan: Plan,
+        plan: TrainingSettings,
         size: int,
         layers: list[keras.layers.Layer],
     ) -> None:

@@ -114,7 +114,7 @@ def _steps(precisions: list[str]) -> dict[str, float]:
     from xraytune.models import network
     from xraytune.models.compiling import compile_network, computing_in
     from xraytune.models.fused import fuse
-    from xraytune.models.plan import Plan
+    from xraytune.models.plan import TrainingSettings
 
     networks = {}
     images = np.random.default_rng(0).integers(0, 255, (32, SIZE, SIZE, 1)).astype(np.uint8)
@@ -123,7 +123,7 @@ def _steps(precisions: list[str]) -> dict[str, float]:
         with computing_in(precision):
             networks[precision] = network(CNN, 1, 2, {})
         fuse(networks[precision])
-        compile_network(networks[precision], Plan.of(CNN))
+        compile_network(networks[precision], TrainingSettings.of(CNN))
         networks[precision].train_on_batch(images, targets)
     taken: dict[str, list[float]] = {precision: [] for precision in precisions}
     for _ in range(STEP_ROUNDS):

@@ -37,7 +37,7 @@ WARM_UP_EPOCHS = 1
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingSettings:
     """One trial's training."""
 
     image_size: int
@@ -74,7 +74,7 @@ class Plan:
     """What the rate is multiplied by once the backbone's blocks are trained too."""
 
     @classmethod
-    def of(cls, values: Mapping[str, Value]) -> Plan:
+    def of(cls, values: Mapping[str, Value]) -> TrainingSettings:
         """The plan in a trial's active values; a family's own names are looked up under its prefix first."""
         family = str(values.get("family", ""))
 

@@ -12,7 +12,7 @@ import numpy as np
 import spaces
 from search import creation
 from search.lock import StudyLock
-from search.suggest import declared, signature
+from search.suggest import declared_parameters, signature
 from xraytune import data
 from xraytune.records import FailureCause, StudySpec, TrialResult
 
@@ -64,7 +64,7 @@ def make(results: Path, films: Path, name: str = "made", *, complete: bool = Tru
     spec = StudySpec(
         name=name, data=str(films), train_fingerprint=dataset.train_fingerprint,
         test_fingerprint=dataset.test_fingerprint, classes=dataset.classes, positive=dataset.positive, space="smoke",
-        space_signature=signature(declared(space.declare_hyperparameters)), families=("dense", "cnn"), seed=SEED,
+        space_signature=signature(declared_parameters(space.declare_hyperparameters)), families=("dense", "cnn"), seed=SEED,
         demonstration=dataset.demonstration,
     )  # fmt: skip
     lock = StudyLock(results, name)

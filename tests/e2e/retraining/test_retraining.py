@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from search import ledger, predict, report
 from search.final import Retraining
-from search.retrain import Options, retrain
+from search.retrain import RetrainingOptions, retrain
 from search.retrain import main as retrain_main
 from search.storage import open_study
 from tests.e2e.retraining import made_study
@@ -275,8 +275,8 @@ def test_what_can_not_be_retrained_ends_with_one_message_and_exit_code_2(home: P
     assert "Traceback" not in done.stderr
     assert done.stderr.count("error:") == 1
     for options, says in (
-        (Options(results=home / "empty"), "no study"),
-        (Options(study="other", results=home / "results"), "no study 'other'"),
+        (RetrainingOptions(results=home / "empty"), "no study"),
+        (RetrainingOptions(study="other", results=home / "results"), "no study 'other'"),
     ):
         with pytest.raises(StudyError, match=says):
             retrain(options)
@@ -287,7 +287,7 @@ def test_drawn_films_in_a_folder_are_retrained_from_that_folder(tmp_path: Path) 
     (films / MARKER).write_text("drawn", encoding="utf-8")
     study = made_study.make(tmp_path / "results", films)
     assert study.spec.demonstration
-    dataset = Retraining(study, study.trials(), Options(results=tmp_path / "results"))._data()
+    dataset = Retraining(study, study.trials(), RetrainingOptions(results=tmp_path / "results"))._data()
     assert dataset.root == films
     assert dataset.demonstration
 
@@ -296,7 +296,7 @@ def made_to_retrain(home: Path, **spec: Any) -> tuple[Any, Any]:
     """A small study's view with these fields of its specification, and its data as they were loaded."""
     study = made_study.make(home / "results", made_study.draw_films(home / "films", each=8))
     changed = SimpleNamespace(spec=dataclasses.replace(study.spec, **spec), folder=study.folder, trials=study.trials)
-    return changed, Retraining(study, study.trials(), Options(results=home / "results"))._data()
+    return changed, Retraining(study, study.trials(), RetrainingOptions(results=home / "results"))._data()
 
 
 def test_a_retraining_keeps_what_it_makes_where_it_is_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,7 +328,7 @@ def test_weights_other_than_those_of_the_search_are_refused(tmp_path: Path, monk
     study, dataset = made_to_retrain(tmp_path, weights={"vgg16": artifacts.sha256(searched)})
 
     def with_weights(folder: Path) -> Any:
-        return Retraining(study, study.trials(), Options(weights_dir=folder))._recipe(dataset)
+        return Retraining(study, study.trials(), RetrainingOptions(weights_dir=folder))._recipe(dataset)
 
     with pytest.raises(WeightsError, match=f"{other} is not the file .* searched with .* --weights-dir"):
         with_weights(other.parent)
