@@ -100,7 +100,7 @@ class Retraining:
             fitted = winner.fit(choice, raw, folds, policy=policy, objective=self.spec.objective)
             members = self._networks(choice, plan, recipe, pool, budget)
             retrained = self._rivals(recipes, pool)
-            with winner.whole(target) as folder:
+            with artifacts.whole(target) as folder:
                 self._save(folder, choice, fitted, members, recipe, dataset)
                 found = self._judge(folder, pool, choice, fitted, confirmed, plan, dataset, recipe, retrained)
                 begun = time.monotonic()

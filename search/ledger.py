@@ -15,8 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xraytune.errors import FatalError
-from xraytune.failures import FULL
+from xraytune.errors import FULL, FatalError
 
 NAME = "ledger.jsonl"
 

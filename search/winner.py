@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +22,6 @@ from search.trainings import FoldResult
 from xraytune import artifacts, calibration, ensembles, evaluation, gap, metrics, prevalences, subgroups, thresholds
 from xraytune.calibration import Calibration, Folds
 from xraytune.data import Dataset
-from xraytune.errors import FatalError
 from xraytune.evaluation import Crossed
 from xraytune.predictions import Predictions
 from xraytune.records import Objective
@@ -252,39 +248,6 @@ def _threshold(
 def rows_of(images: NDArray[np.integer], where: Mapping[int, int]) -> NDArray[np.int64]:
     """Rows `where` says that those of the images are in which it knows."""
     return np.array([where[int(i)] for i in images if int(i) in where], dtype=np.int64)
-
-
-@contextmanager
-def whole(target: Path) -> Iterator[Path]:
-    """A hidden folder beside `target` that becomes `target` when the block ends well, and vanishes when it does not.
-
-    Raises:
-        FatalError: the disk is full, or the folder can't be written.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    old = target.parent / f".{target.name}-old"
-    if old.exists() and not target.exists():  # killed between the two renames below
-        old.rename(target)
-    for stale in target.parent.glob(f".{target.name}-*"):  # of a retraining that was killed
-        shutil.rmtree(stale, ignore_errors=True)
-    temporary = target.parent / f".{target.name}-{os.getpid()}"
-    try:
-        temporary.mkdir()
-        yield temporary
-        if target.exists():
-            target.rename(old)
-        temporary.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise FatalError(
-            f"{target} can't be written: {error.strerror or error}. Nothing was left half-written; make room and call "
-            "the same command again: finished folds are kept."
-        ) from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        with suppress(OSError):
-            if old.exists() and not target.exists():
-                old.rename(target)
 
 
 def judge(

@@ -23,8 +23,7 @@ from typing import Any
 
 from search import streams
 from xraytune import hardware
-from xraytune.errors import FatalError, TrialError
-from xraytune.failures import classify
+from xraytune.errors import FatalError, TrialError, classify
 from xraytune.records import FailureCause
 
 Report = Callable[[Any], None]

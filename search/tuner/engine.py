@@ -19,8 +19,7 @@ from search.study import Study
 from search.tuner.cluster import Cluster
 from search.tuner.conductor import Budget, Orchestrator, PruningRule, SearchEnded, View
 from search.tuner.resources import Resources
-from xraytune.errors import FatalError
-from xraytune.failures import full_disk
+from xraytune.errors import FatalError, full_disk
 
 HARD_EXIT = 7.0
 """Seconds after the first Ctrl-C at which the driver ends itself, should anything hang: 10 are promised."""

@@ -15,7 +15,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from search.tuner.conductor import Orchestrator, SearchEnded, past_tune
-from xraytune.failures import out_of_memory
+from xraytune.errors import out_of_memory
 from xraytune.records import FailureCause
 
 

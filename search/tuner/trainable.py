@@ -26,8 +26,7 @@ from ray.tune import Trainable
 from search import streams
 from search.job import Job, RunningTrial
 from search.tuner.checkpoint import Checkpoint
-from xraytune.errors import FatalError, TrialError
-from xraytune.failures import classify, full_disk
+from xraytune.errors import FatalError, TrialError, classify, full_disk
 from xraytune.hardware import THREADS
 from xraytune.records import EpochReport, FailureCause, TrialConfig, TrialResult
 

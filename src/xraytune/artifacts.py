@@ -11,13 +11,14 @@ import json
 import math
 import numbers
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from xraytune.errors import ArtifactError
+from xraytune.errors import ArtifactError, FatalError
 
 
 @contextmanager
@@ -155,3 +156,36 @@ def _umask() -> int:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         return int(next(line for line in lines if line.startswith("Umask:")).split()[1], 8)
     return 0o022
+
+
+@contextmanager
+def whole(target: Path) -> Iterator[Path]:
+    """A hidden folder beside `target` that becomes `target` when the block ends well, and vanishes when it does not.
+
+    Raises:
+        FatalError: the disk is full, or the folder can't be written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    old = target.parent / f".{target.name}-old"
+    if old.exists() and not target.exists():  # killed between the two renames below
+        old.rename(target)
+    for stale in target.parent.glob(f".{target.name}-*"):  # of a retraining that was killed
+        shutil.rmtree(stale, ignore_errors=True)
+    temporary = target.parent / f".{target.name}-{os.getpid()}"
+    try:
+        temporary.mkdir()
+        yield temporary
+        if target.exists():
+            target.rename(old)
+        temporary.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise FatalError(
+            f"{target} can't be written: {error.strerror or error}. Nothing was left half-written; make room and call "
+            "the same command again: finished folds are kept."
+        ) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        with suppress(OSError):
+            if old.exists() and not target.exists():
+                old.rename(target)

@@ -6,6 +6,13 @@ command line prints a `FatalError` as it is, without a traceback, and exits with
 
 from __future__ import annotations
 
+import errno
+import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from xraytune.records import FailureCause
 
 
@@ -61,3 +68,72 @@ class TrialError(Exception):
     def __reduce__(self) -> tuple[type[TrialError], tuple[FailureCause, str]]:
         """Pickle with both arguments, since Ray carries the error from worker to driver."""
         return type(self), (self.cause, self.message)
+
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""What the system says where a disk is full, or what a user may take of it."""
+
+
+_OUT_OF_MEMORY = re.compile(
+    r"out.?of.?memory|resource.?exhausted|bad_alloc|alloc_failed|\boom\b(?! killer)"
+    r"|(failed to|unable to|can't|cannot) allocate|memory pressure|running low on memory",
+    re.IGNORECASE,
+)
+"""What TensorFlow, JAX, CUDA, C++ and Ray write. Not "OOM killer": Ray lists it as a possible reason for every worker
+that is lost."""
+
+
+@contextmanager
+def named() -> Iterator[None]:
+    """Turn every exception of the block that is none of ours into a `TrialError`.
+
+    Raises:
+        TrialError: with the cause and the first line of what was raised.
+        FatalError: the disk is full.
+    """
+    try:
+        yield
+    except (TrialError, FatalError):
+        raise
+    except Exception as error:
+        if full := full_disk(error):
+            raise full from error
+        cause, message = classify(error)
+        if cause is FailureCause.ERROR and (isinstance(error, ValueError) or "InvalidArgument" in type(error).__name__):
+            cause = FailureCause.BAD_CONFIG  # shapes that don't fit, values that a layer refuses
+        raise TrialError(cause, message) from error
+
+
+def full_disk(error: BaseException, where: str | os.PathLike[str] = "") -> FatalError | None:
+    """What a full disk ends: the search, since every other trial would meet it too; None where `error` is another.
+
+    Args:
+        error: as it was caught; whoever writes through a library finds the system's error behind the library's.
+        where: what was written to, for the message, where the error itself does not say.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in FULL:
+            place = cause.filename or where or "the disk"
+            said = os.strerror(cause.errno)
+            return FatalError(
+                f"{place} can't be written on {socket.gethostname()}: {said}. What is finished is recorded; make room "
+                "or choose another place with --cache, and go on (a search with --resume)."
+            )
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, of the machine or of a GPU: frameworks share no exception, so their words tell too."""
+    no_memory = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+    return no_memory or _OUT_OF_MEMORY.search(f"{type(error).__name__}: {error}") is not None
+
+
+def classify(error: BaseException) -> tuple[FailureCause, str]:
+    """Cause and message, of one line, of an exception that is no `TrialError`: memory ran out, or another error."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    message = f"{type(error).__name__}: {lines[0] if lines else 'no message'}"[:300]
+    if out_of_memory(error):
+        return FailureCause.OOM, f"out of memory: {message}"
+    return FailureCause.ERROR, message

@@ -23,8 +23,7 @@ import filelock
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytune.errors import TrialError
-from xraytune.failures import full_disk
+from xraytune.errors import TrialError, full_disk
 from xraytune.records import FailureCause
 
 BLOCK = 64

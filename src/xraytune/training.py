@@ -20,7 +20,7 @@ import keras_tuner
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytune import averaging, batches, checkpoints, failures, feasibility, features, judging, metrics, session
+from xraytune import averaging, batches, checkpoints, errors, feasibility, features, judging, metrics, session
 from xraytune.batches import Rows
 from xraytune.clock import Clock
 from xraytune.course import Course, Weights, is_rung, rung_before
@@ -91,7 +91,7 @@ class Trainer:
         session.clear()
         forget_peak_memory()
         keras.utils.set_random_seed(config.seed % 2**32)
-        with failures.named(), self.clock.phase("build"):
+        with errors.named(), self.clock.phase("build"):
             hp = keras_tuner.HyperParameters()
             hp.values = dict(config.values)
             self.model: keras.Model = space.build(hp)
@@ -127,7 +127,7 @@ class Trainer:
         Raises:
             TrialError: nan, oom, bad_config or error; `interrupted` where the deadline leaves not one whole epoch.
         """
-        with failures.named():
+        with errors.named():
             try:
                 return self._step()
             except TrialError as error:

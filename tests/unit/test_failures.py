@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from search.workers import Workers
-from xraytune.errors import FatalError, TrialError
-from xraytune.failures import classify, named
+from xraytune.errors import FatalError, TrialError, classify, named
 from xraytune.records import FailureCause
 
 

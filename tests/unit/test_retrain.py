@@ -17,7 +17,7 @@ from search.retrain import RetrainingOptions, retrain
 from search.storage import StudyView, TrialRecord
 from spaces.recipes import RECIPES
 from tests.made_studies import trial
-from xraytune import subgroups
+from xraytune import artifacts, subgroups
 from xraytune.data.dataset import ImageRecord
 from xraytune.errors import FatalError, InputError, StudyError
 from xraytune.predictions import Predictions
@@ -301,12 +301,12 @@ def test_the_set_stays_closed_where_what_it_shows_could_not_be_kept(
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "winner"
-    with winner.whole(target) as folder:
+    with artifacts.whole(target) as folder:
         (folder / "model.json").write_text("1")
     assert (target / "model.json").read_text() == "1"
 
     def fail_with(error: Exception) -> None:
-        with winner.whole(target) as folder:
+        with artifacts.whole(target) as folder:
             (folder / "model.json").write_text("2")
             raise error
 
@@ -320,7 +320,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_a_killed_retraining_s_leavings_are_cleared(tmp_path: Path) -> None:
     (tmp_path / ".winner-1").mkdir()
-    with winner.whole(tmp_path / "winner"):
+    with artifacts.whole(tmp_path / "winner"):
         pass
     assert [p.name for p in tmp_path.iterdir()] == ["winner"]
 
@@ -328,7 +328,7 @@ def test_a_killed_retraining_s_leavings_are_cleared(tmp_path: Path) -> None:
 def test_the_former_winner_is_there_after_a_kill_between_the_renames(tmp_path: Path) -> None:
     (tmp_path / ".winner-old").mkdir()
     (tmp_path / ".winner-old" / "model.json").write_text("1")
-    with pytest.raises(RuntimeError), winner.whole(tmp_path / "winner"):
+    with pytest.raises(RuntimeError), artifacts.whole(tmp_path / "winner"):
         raise RuntimeError
     assert (tmp_path / "winner" / "model.json").read_text() == "1"
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.made_networks import config, space, trial_data
-from xraytune import failures
+from xraytune import errors
 from xraytune.errors import FatalError, TrialError
 from xraytune.records import FailureCause, TrialResult
 from xraytune.training import Trainer
@@ -197,7 +197,7 @@ class TestMisfortunes:
 
 
 def test_a_full_disk_behind_whatever_a_library_makes_of_it_is_no_fault_of_the_trial():
-    with pytest.raises(FatalError, match="No space left"), failures.named(), Path("/dev/full").open("wb") as full:
+    with pytest.raises(FatalError, match="No space left"), errors.named(), Path("/dev/full").open("wb") as full:
         np.savez(full, weights=np.ones(10_000))
 
 
