@@ -87,7 +87,7 @@ class HeatTask:
         from PIL import Image
 
         from xraytune import explain
-        from xraytune.data.reading import read_image
+        from xraytune.data.decoding.reading import read_image
         from xraytune.model_file import load_model
 
         model = load_model(self.folder)

@@ -44,7 +44,7 @@ def decoded(path: Path, channels: int, size: int) -> NDArray[np.uint8]:
     Raises:
         InputError: it can't be read.
     """
-    from xraytune.data.reading import Unreadable, bucket, decode, silenced
+    from xraytune.data.decoding.reading import Unreadable, bucket, decode, silenced
 
     try:
         with silenced():

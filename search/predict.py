@@ -226,7 +226,7 @@ def classify(
     """
     import numpy as np
 
-    from xraytune.data.reading import Unreadable
+    from xraytune.data.decoding.reading import Unreadable
     from xraytune.hardware import cores
 
     def read(path: Path) -> Any:
@@ -294,7 +294,7 @@ def _write_overlays(
     from PIL import Image
 
     from xraytune import artifacts, explain
-    from xraytune.data.reading import read_image
+    from xraytune.data.decoding.reading import read_image
 
     card = model.card
     heats = model.heat_maps(squares, decided, explain.EDGE)

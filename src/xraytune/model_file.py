@@ -25,7 +25,7 @@ from PIL import Image
 
 from xraytune import artifacts, metrics, prevalences
 from xraytune.calibration import Calibration
-from xraytune.data.reading import read_image, square
+from xraytune.data.decoding.reading import read_image, square
 from xraytune.ensembles import average
 from xraytune.errors import ArtifactError, InputError
 from xraytune.makeup import MakeUp
@@ -240,7 +240,7 @@ class Classifier:
         """One file as squares, by edge.
 
         Raises:
-            xraytune.data.reading.Unreadable: it is no image that can be decoded to its end.
+            xraytune.data.decoding.reading.Unreadable: it is no image that can be decoded to its end.
         """
         return {size: read_image(path, size, fit=self.card.fit, channels=self.card.channels) for size in self.sizes}
 

@@ -12,8 +12,8 @@ import pytest
 
 from tests import made_dicom
 from tests.made_dicom import bare, data_set, dicom, encapsulated
-from xraytune.data import reading
-from xraytune.data.dicom_file import HEAD, is_dicom
+from xraytune.data.decoding import reading
+from xraytune.data.decoding.dicom_file import HEAD, is_dicom
 
 pydicom = pytest.importorskip("pydicom")
 

@@ -9,7 +9,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from xraytune import makeup
-from xraytune.data.reading import read_image
+from xraytune.data.decoding.reading import read_image
 
 FITTED, ASKED, EDGE = 1000, 400, 28
 

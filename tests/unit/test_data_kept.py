@@ -9,7 +9,7 @@ import pytest
 
 from tests.made_films import encoded, film, kaggle, write
 from xraytune import data
-from xraytune.data import inspection
+from xraytune.data.decoding import inspection
 
 START = """
 import sys, time

@@ -15,7 +15,7 @@ import pytest
 
 from tests.made_films import film, write
 from xraytune import data, hardware
-from xraytune.data import parallel
+from xraytune.data.decoding import parallel
 from xraytune.errors import DataError
 
 COUNT = 1000

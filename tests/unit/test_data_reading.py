@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from tests.made_films import encoded, film
-from xraytune.data import jpeg, reading
-from xraytune.data.reading import Unreadable, decode, read_image, square
+from xraytune.data.decoding import jpeg, reading
+from xraytune.data.decoding.reading import Unreadable, decode, read_image, square
 
 
 def gray(content):
@@ -162,10 +162,10 @@ def test_a_png_that_claims_to_be_enormous_is_refused_by_its_header():
 def test_thumbnails_hash_as_the_imagehash_library_does():
     import imagehash
 
-    from xraytune.data import phash
+    from xraytune.data.decoding import perceptual_hash
 
     thumbnails = np.stack([np.asarray(film(seed, 32, 32)) for seed in range(20)])
-    ours = phash.hashes(thumbnails)
+    ours = perceptual_hash.hashes(thumbnails)
     for value, thumbnail in zip(ours.tolist(), thumbnails, strict=True):
         theirs = imagehash.phash(Image.fromarray(thumbnail))
         assert f"{value:016x}" == str(theirs)

@@ -258,7 +258,7 @@ def test_a_patient_regex_tells_patients(tmp_path):
 
 
 def test_the_second_start_reads_no_file_and_a_changed_one_is_read_again(tmp_path, monkeypatch):
-    from xraytune.data import inspection
+    from xraytune.data.decoding import inspection
 
     root = kaggle(tmp_path / "d")
     monkeypatch.setattr(inspection, "_RACY_NS", -1)  # files just written are normally read twice

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.made_dicom import dicom
-from xraytune.data import reading
-from xraytune.data.dicom_levels import UNUSABLE_RESCALE, UNUSABLE_WINDOW
+from xraytune.data.decoding import reading
+from xraytune.data.decoding.dicom_levels import UNUSABLE_RESCALE, UNUSABLE_WINDOW
 
 pydicom = pytest.importorskip("pydicom")
 

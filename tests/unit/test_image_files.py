@@ -14,7 +14,8 @@ from PIL import Image
 from search.predict import find
 from tests.made_films import encoded, film, flat, kaggle, write
 from xraytune import data
-from xraytune.data import files, image_files, reading
+from xraytune.data import files, image_files
+from xraytune.data.decoding import reading
 from xraytune.data.image_files import Sort, recognise
 from xraytune.errors import DataError
 

@@ -6,9 +6,9 @@
 from xraytune.data import arrays
 from xraytune.data.audit import Audit, Finding, audit
 from xraytune.data.dataset import Dataset, compare, difference, keep_lists
+from xraytune.data.decoding.reading import Unreadable, read_image
 from xraytune.data.images import ImageRecord, Images
 from xraytune.data.problems import Problem, Progress
-from xraytune.data.reading import Unreadable, read_image
 from xraytune.data.split import folds
 from xraytune.data.verify import Examination, examine, load
 

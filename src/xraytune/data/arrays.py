@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from xraytune import artifacts
-from xraytune.data import cache, files, parallel, reading
+from xraytune.data import cache, files
 from xraytune.data.dataset import Dataset
-from xraytune.data.films import Films
+from xraytune.data.decoding import parallel, reading
+from xraytune.data.decoding.decoded_images import Films
 from xraytune.data.images import Images
 from xraytune.data.problems import Progress
 from xraytune.errors import DataError, InputError

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from xraytune import artifacts, metrics
 from xraytune.data import cache, image_properties
 from xraytune.data.dataset import Dataset
+from xraytune.data.decoding.inspection import Inspection, inspect
 from xraytune.data.images import Images
-from xraytune.data.inspection import Inspection, inspect
 from xraytune.data.problems import Progress
 from xraytune.data.split import folds
 from xraytune.errors import ArtifactError

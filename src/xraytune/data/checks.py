@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytune.data import cache, copies, dicom_levels, near_names, spelling
+from xraytune.data import cache, copies, near_names, spelling
 from xraytune.data.dataset import Dataset
-from xraytune.data.inspection import MISSING, Inspection
+from xraytune.data.decoding import dicom_levels
+from xraytune.data.decoding.inspection import MISSING, Inspection
 from xraytune.data.items import Item
 from xraytune.data.problems import Problem, some
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytune.data.dataset import Dataset
-from xraytune.data.inspection import Inspection
+from xraytune.data.decoding.inspection import Inspection
 from xraytune.data.problems import Problem
 
 DISTANCE = 8

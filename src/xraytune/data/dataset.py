@@ -14,9 +14,9 @@ import numpy as np
 
 from xraytune import artifacts
 from xraytune.data import cache
-from xraytune.data.films import Films
+from xraytune.data.decoding.decoded_images import Films
+from xraytune.data.decoding.inspection import Inspection
 from xraytune.data.images import ImageRecord, Images
-from xraytune.data.inspection import Inspection
 
 _LISTS = "fingerprints"
 """The folder of lists, in the cache and in a study's folder."""

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from xraytune.data import cache, folder, parallel, phantoms
+from xraytune.data import cache, folder, phantoms
+from xraytune.data.decoding import parallel
 from xraytune.data.items import MARKER, Listing
 from xraytune.data.problems import Progress
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from xraytune.data import files
-from xraytune.data.dicom_file import is_dicom
+from xraytune.data.decoding.dicom_file import is_dicom
 
 HEAD = 1024
 """Bytes that tell what a file is."""

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from xraytune.data import checks, sources, spelling, split
 from xraytune.data.dataset import Dataset, fingerprint, remember
+from xraytune.data.decoding.inspection import Inspection, inspect
+from xraytune.data.decoding.reading import FITS
 from xraytune.data.images import Images, Texts
-from xraytune.data.inspection import Inspection, inspect
 from xraytune.data.items import Item, Listing
 from xraytune.data.patients import KNOWN_SHARE
 from xraytune.data.problems import Problem, Progress, table
-from xraytune.data.reading import FITS
 from xraytune.errors import DataError, InputError
 
 TINY_VALIDATION = 30

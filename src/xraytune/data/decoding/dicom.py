@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytune.data import dicom_levels
-from xraytune.data.dicom_file import DicomError, check_pixels, open_dicom
+from xraytune.data.decoding import dicom_levels
+from xraytune.data.decoding.dicom_file import DicomError, check_pixels, open_dicom
 
 if TYPE_CHECKING:
     from pydicom import Dataset

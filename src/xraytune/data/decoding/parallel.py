@@ -24,7 +24,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from xraytune import hardware
-from xraytune.data import reading
+from xraytune.data.decoding import reading
 from xraytune.data.problems import Progress
 
 MOST = 32
@@ -35,7 +35,7 @@ HIRE = 0.4
 
 _CLAIM = 4  # bytes
 _CLAIMS = 4000  # pieces at most: what fits into a pipe before anyone reads it (16 KiB on some systems)
-_START = "import sys; from xraytune.data.parallel import help_out; help_out(*map(int, sys.argv[1:]))"
+_START = "import sys; from xraytune.data.decoding.parallel import help_out; help_out(*map(int, sys.argv[1:]))"
 
 
 def spread(

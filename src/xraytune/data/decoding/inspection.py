@@ -25,10 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytune import artifacts
-from xraytune.data import cache, files, identity, image_properties, parallel, phash, reading
-from xraytune.data.films import PLACE, Films, Stat, stamp, stat_of
+from xraytune.data import cache, files, identity, image_properties
+from xraytune.data.decoding import parallel, perceptual_hash, reading
+from xraytune.data.decoding.decoded_images import PLACE, Films, Stat, stamp, stat_of
+from xraytune.data.decoding.reading import Look, Reading
 from xraytune.data.problems import Progress
-from xraytune.data.reading import Look, Reading
 
 ROW = np.dtype(
     [
@@ -185,7 +186,7 @@ class _Reader:
         if chosen:
             copies, small = (np.stack(part) for part in zip(*looks, strict=True))
             found.rows["features"][chosen] = image_properties.measure(copies, small)
-            found.rows["phash"][chosen] = phash.hashes(small)
+            found.rows["phash"][chosen] = perceptual_hash.hashes(small)
             np.load(self.thumbnails, mmap_mode="r+")[self.fresh[piece.start : piece.stop][chosen]] = small
         return found
 

@@ -20,8 +20,9 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from xraytune.data import dicom, files, identity, image_properties, jpeg, raster, spelling
-from xraytune.data.dicom_file import DicomError, is_dicom
+from xraytune.data import files, identity, image_properties, spelling
+from xraytune.data.decoding import dicom, jpeg, raster
+from xraytune.data.decoding.dicom_file import DicomError, is_dicom
 
 DECODERS = f"Pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}, {dicom.decoders()}"
 """What decodes: another version may give other gray levels, so what is kept of them is kept under these names."""
