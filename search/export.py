@@ -26,7 +26,7 @@ def main(
 
     Preprocessing, calibration and threshold stay in model.json: load_model("…/model.onnx") uses them.
     """
-    from search.predict import find
+    from xraytune.data.sources.image_files import find
     from xraytune.model_file import read_card
     from xraytune.onnx_export import CHECKED, export
 

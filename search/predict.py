@@ -19,6 +19,7 @@ from search import console, tables
 from search.bars import bars
 from search.screen import name
 from search.tables import Column
+from xraytune.data.sources.image_files import find
 from xraytune.errors import InputError
 
 EXAMPLES = """
@@ -167,48 +168,6 @@ def _warn(answers: Sequence[Answer], skipped: Sequence[tuple[str, str]]) -> None
         console.err.say(f"{len(skipped)} could not be read and were skipped:", style="red")
         for where, why in skipped:
             console.err.print(f"  {name(where)}: {why}", soft_wrap=True)
-
-
-def find(films: Sequence[Path]) -> list[Path]:
-    """The files named and the images in the folders named, each once, folders sorted.
-
-    What is an image is decided by the same rule as for training data (`xraytune.data.image_files`). Images of formats
-    that are not read are among them, so that whoever reads them can say so.
-
-    Raises:
-        InputError: a path does not exist, or a folder holds no image.
-    """
-    out: dict[Path, None] = {}
-    for film in films:
-        if film.is_dir():
-            inside = sorted(
-                p
-                for p in film.rglob("*")
-                if p.is_file()
-                and not any(part.startswith(".") or part == "__MACOSX" for part in p.relative_to(film).parts)
-                and _image(p)
-            )
-            if not inside:
-                raise InputError(f"{film} holds no image (JPEG, PNG, PGM/PPM, DICOM).")
-            out.update(dict.fromkeys(inside))
-        elif film.exists():
-            out[film] = None
-        else:
-            raise InputError(f"{film} does not exist.")
-    return list(out)
-
-
-def _image(path: Path) -> bool:
-    """Whether a file of a folder is an image, also of a format that is not read: decided as for training data."""
-    from xraytune.data import image_files
-    from xraytune.data.files import NotRegularError
-
-    try:
-        return image_files.judge(path).sort is not image_files.Sort.OTHER
-    except NotRegularError:
-        return False
-    except OSError:
-        return True  # why it can't be opened is said where it is read
 
 
 def classify(

@@ -19,7 +19,7 @@ from search.budget import budget
 from search.lock import StudyLock, check_name, dated_name
 from search.prepare import PRUNERS, SAMPLERS, Prepared, StudyOptions, prepare
 from search.running import SessionOptions
-from xraytune.data.sources import is_demo
+from xraytune.data.sources.open_source import is_demo
 from xraytune.errors import FatalError, InputError
 from xraytune.records import Objective, StudySpec, objective_label
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from search import console
-from xraytune.data.sources import KINDS
+from xraytune.data.sources.open_source import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,7 +18,7 @@ from search.tables import Column
 from xraytune import artifacts, data
 from xraytune.data.audit import NOTABLE
 from xraytune.data.problems import summarised
-from xraytune.data.sources import KINDS
+from xraytune.data.sources.open_source import KINDS
 from xraytune.errors import SourceError
 
 EXAMPLES = """

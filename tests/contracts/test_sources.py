@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.made_films import encoded, film, kaggle
 from xraytune import data
-from xraytune.data import medmnist
+from xraytune.data.sources import medmnist
 from xraytune.errors import DataError
 
 
@@ -292,10 +292,10 @@ def test_a_folder_of_dicom_files_is_dealt_by_the_patients_of_their_headers(tmp_p
 
 
 def test_the_demonstration_keeps_the_contract_and_says_what_it_is(monkeypatch):
-    from xraytune.data import phantoms
+    from xraytune.data.sources import synthetic_images
 
-    films = phantoms.draw_plan(0, 30, size=32)
-    monkeypatch.setattr(phantoms, "draw_plan", lambda: films)
+    films = synthetic_images.draw_plan(0, 30, size=32)
+    monkeypatch.setattr(synthetic_images, "draw_plan", lambda: films)
     dataset = data.load("demo")
     assert dataset.demonstration
     assert data.load(None) == dataset

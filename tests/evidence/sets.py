@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from tests.benchmarks.harness import real_data
-from xraytune.data import demo, phantoms
+from xraytune.data.sources import demo, synthetic_images
 
 PATIENTS = 900
 """About 1,450 films to train on, 250 to validate and 560 to test, on which an AUC of 0.9 is known to ± 0.013."""
@@ -53,7 +53,7 @@ def _planted(kind: str, name: str, strength: float = STRENGTH) -> EvidenceSet:
     def place(folder: Path) -> Path:
         root = folder / f"{kind}-{_SEED}-{PATIENTS}-{strength}-{DEPTH}"
         if not root.exists():
-            demo.write(root, phantoms.draw_plan(_SEED, PATIENTS, shortcut=kind, strength=strength, depth=DEPTH))
+            demo.write(root, synthetic_images.draw_plan(_SEED, PATIENTS, shortcut=kind, strength=strength, depth=DEPTH))
         return root
 
     return EvidenceSet(name, place, ("cnn", "dense", "cnn", "densenet"), True)

@@ -8,9 +8,9 @@ import pytest
 
 from tests import made_films
 from xraytune import data
-from xraytune.data import demo, phantoms
 from xraytune.data.audit import NOTABLE, Audit
 from xraytune.data.image_properties import FRAMING
+from xraytune.data.sources import demo, synthetic_images
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,7 @@ def _own_cache(tmp_path, monkeypatch):
 
 
 def audited(tmp_path, shortcut, strength, **options):
-    films = phantoms.draw_plan(3, 110, shortcut=shortcut, strength=strength, size=72)
+    films = synthetic_images.draw_plan(3, 110, shortcut=shortcut, strength=strength, size=72)
     demo.write(tmp_path / "films", films)
     return data.audit(data.load(str(tmp_path / "films")), **options)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xraytune import data
-from xraytune.data import demo, phantoms
+from xraytune.data.sources import demo, synthetic_images
 
 
 @pytest.fixture(autouse=True)
@@ -14,14 +14,14 @@ def _own_cache(tmp_path, monkeypatch):
 
 def test_a_seed_draws_the_same_films_and_another_seed_others():
     def some(seed):
-        return [pixels for _, pixels in phantoms.draw(seed, 6, size=48)]
+        return [pixels for _, pixels in synthetic_images.draw(seed, 6, size=48)]
 
     assert all(np.array_equal(a, b) for a, b in zip(some(1), some(1), strict=True))
     assert not all(a.shape == b.shape and np.array_equal(a, b) for a, b in zip(some(1), some(2), strict=False))
 
 
 def test_films_have_real_varied_shapes_and_use_the_gray_levels():
-    films = [pixels for _, pixels in phantoms.draw(0, 12, size=64)]
+    films = [pixels for _, pixels in synthetic_images.draw(0, 12, size=64)]
     assert all(min(film.shape) == 64 for film in films)
     assert len({film.shape for film in films}) > 6
     assert all(film.dtype == np.uint8 for film in films)
@@ -30,15 +30,15 @@ def test_films_have_real_varied_shapes_and_use_the_gray_levels():
 
 def test_patients_keep_their_class_and_their_split():
     sides, labels = {}, {}
-    for film in phantoms.draw_plan(0, 200):
+    for film in synthetic_images.draw_plan(0, 200):
         assert sides.setdefault(film.patient_seed, film.split) == film.split
         assert labels.setdefault(film.patient_seed, film.label) == film.label
-    assert {film.kind for film in phantoms.draw_plan(0, 200)} == {"", "bacteria", "virus"}
+    assert {film.kind for film in synthetic_images.draw_plan(0, 200)} == {"", "bacteria", "virus"}
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.5, 1.0])
 def test_style_goes_with_class_in_train_as_strongly_as_asked_and_not_in_test(strength):
-    films = phantoms.draw_plan(0, 4000, strength=strength)
+    films = synthetic_images.draw_plan(0, 4000, strength=strength)
 
     def difference(split):
         share = [np.mean([f.style for f in films if f.split == split and f.label == label]) for label in (0, 1)]
@@ -50,13 +50,13 @@ def test_style_goes_with_class_in_train_as_strongly_as_asked_and_not_in_test(str
 
 def test_unknown_shortcuts_and_strengths_are_refused():
     with pytest.raises(ValueError, match="none of"):
-        phantoms.draw_plan(shortcut="hair")
+        synthetic_images.draw_plan(shortcut="hair")
     with pytest.raises(ValueError, match="between 0 and 1"):
-        phantoms.draw_plan(strength=2)
+        synthetic_images.draw_plan(strength=2)
 
 
 def test_a_folder_of_phantoms_is_a_demonstration_like_any_other_folder(tmp_path):
-    demo.write(tmp_path / "films", phantoms.draw_plan(0, 30, size=32))
+    demo.write(tmp_path / "films", synthetic_images.draw_plan(0, 30, size=32))
     dataset = data.load(str(tmp_path / "films"))
     assert dataset.demonstration
     assert dataset.grouped_by == "patient"
@@ -70,14 +70,14 @@ def test_an_interrupted_drawing_leaves_no_folder(tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        demo.write(tmp_path / "films", phantoms.draw_plan(0, 40, size=32), stop)
+        demo.write(tmp_path / "films", synthetic_images.draw_plan(0, 40, size=32), stop)
     assert not list(tmp_path.glob("films*"))
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".films")]
 
 
 def test_no_data_and_demo_are_the_phantoms_whatever_the_seed(monkeypatch):
-    plan = phantoms.draw_plan(0, 40, size=32)
-    monkeypatch.setattr(phantoms, "draw_plan", lambda: plan)
+    plan = synthetic_images.draw_plan(0, 40, size=32)
+    monkeypatch.setattr(synthetic_images, "draw_plan", lambda: plan)
     first = data.load(None)
     assert first.name == "demo"
     assert first.demonstration

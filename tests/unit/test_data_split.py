@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from tests.made_films import film, flat, write
 from xraytune import data
-from xraytune.data import patients, split
+from xraytune.data import split
+from xraytune.data.sources import patient_names
 from xraytune.errors import InputError
 
 ROWS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 25)), min_size=4, max_size=150)
@@ -96,7 +97,7 @@ def test_no_patient_of_any_folder_of_made_up_names_is_in_two_splits(
     ],
 )
 def test_known_names_tell_the_patient_and_unknown_ones_tell_none(name, patient, group):
-    assert patients.from_name(name) == (patient, group)
+    assert patient_names.from_name(name) == (patient, group)
 
 
 def test_folds_are_grouped_stratified_and_repeatable():

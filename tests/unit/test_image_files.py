@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from search.predict import find
 from tests.made_films import encoded, film, flat, kaggle, write
 from xraytune import data
-from xraytune.data import files, image_files
+from xraytune.data import files
 from xraytune.data.decoding import reading
-from xraytune.data.image_files import Sort, recognise
+from xraytune.data.sources import image_files
+from xraytune.data.sources.image_files import Sort, find, recognise
 from xraytune.errors import DataError
 
 

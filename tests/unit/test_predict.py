@@ -12,6 +12,7 @@ from PIL import Image
 
 from search import export, predict
 from xraytune import artifacts, calibration, makeup
+from xraytune.data.sources import image_files
 from xraytune.errors import ArtifactError, InputError
 from xraytune.model_file import Member, ModelCard, load_model, read_card, write_card
 
@@ -79,7 +80,7 @@ def test_dicom_files_without_a_suffix_are_found_in_folders_and_read(model, films
     write_dicom(films / "IM000001", drawn(np.random.default_rng(7)))
     (films / "notes").write_text("nothing")
     (films / "list.csv").write_text("a,b\n")
-    assert [p.name for p in predict.find([films])] == ["0.png", "1.png", "IM000001"]
+    assert [p.name for p in image_files.find([films])] == ["0.png", "1.png", "IM000001"]
     assert predict.main(model, [films], as_json=True) == 0
     assert len(json.loads(capsys.readouterr().out)["films"]) == 3
 
@@ -252,9 +253,9 @@ def test_probabilities_are_restated_by_bayes_and_the_threshold_stays_the_same_op
 
 
 def test_an_image_exactly_at_the_threshold_is_decided_alike_at_every_prevalence(stated, films, capsys):
-    probability = next(predict.classify(load_model(stated), predict.find([films])))[0].probability
+    probability = next(predict.classify(load_model(stated), image_files.find([films])))[0].probability
     write_card(stated, replace(read_card(stated), threshold=probability))
-    model, paths = load_model(stated), predict.find([films])
+    model, paths = load_model(stated), image_files.find([films])
     plain = [answer.decision for answer, _, _ in predict.classify(model, paths)]
     assert plain[0] == "PNEUMONIA"
     for share in np.linspace(0.01, 0.99, 25):

@@ -14,8 +14,8 @@ from xraytune.data import cache, copies, near_names, spelling
 from xraytune.data.dataset import Dataset
 from xraytune.data.decoding import dicom_levels
 from xraytune.data.decoding.inspection import MISSING, Inspection
-from xraytune.data.items import Item
 from xraytune.data.problems import Problem, some
+from xraytune.data.sources.listing import Item
 
 BLANK = 4
 """Gray levels: radiographs span 50 and more."""

@@ -13,14 +13,15 @@ from typing import TypedDict, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytune.data import checks, sources, spelling, split
+from xraytune.data import checks, spelling, split
 from xraytune.data.dataset import Dataset, fingerprint, remember
 from xraytune.data.decoding.inspection import Inspection, inspect
 from xraytune.data.decoding.reading import FITS
 from xraytune.data.images import Images, Texts
-from xraytune.data.items import Item, Listing
-from xraytune.data.patients import KNOWN_SHARE
 from xraytune.data.problems import Problem, Progress, table
+from xraytune.data.sources import open_source
+from xraytune.data.sources.listing import Item, Listing
+from xraytune.data.sources.patient_names import KNOWN_SHARE
 from xraytune.errors import DataError, InputError
 
 TINY_VALIDATION = 30
@@ -151,10 +152,10 @@ def examine(data: str | None, **options: Unpack[Options]) -> Examination:
         raise InputError(f"--fit {fit} is unknown. Take {', '.join(FITS)}.")
     if channels not in {1, 3}:
         raise InputError(f"{channels} channels can't be had: take 1 (gray) or 3 (RGB).")
-    listing = sources.open_source(data, patient_regex=options.get("patient_regex"), progress=progress)
-    name = sources.canonical(data)
+    listing = open_source.open_source(data, patient_regex=options.get("patient_regex"), progress=progress)
+    name = open_source.canonical(data)
     if not listing.items and not listing.problems:
-        raise DataError(f"{name} holds no images. DATA is {sources.KINDS}.")
+        raise DataError(f"{name} holds no images. DATA is {open_source.KINDS}.")
     items = listing.items
     keys = [item.key for item in items]
     inspection = inspect(listing.root, keys, rehash=options.get("rehash", False), progress=progress)

@@ -27,7 +27,8 @@ from tests.e2e.retraining import made_study
 from tests.made_networks import write_weights
 from tests.searching import command
 from xraytune import artifacts, evaluation, metrics
-from xraytune.data.items import MARKER
+from xraytune.data.sources import image_files
+from xraytune.data.sources.listing import MARKER
 from xraytune.errors import ArtifactError, InputError, StudyError, WeightsError
 from xraytune.model_file import load_model, read_card
 from xraytune.predictions import Predictions
@@ -151,7 +152,7 @@ def test_prediction_lists_what_it_can_not_read_and_marks_what_is_unusual(
     answers = json.loads(capsys.readouterr().out)
     assert len(answers["films"]) == 12
     with pytest.raises(InputError, match="does not exist"):
-        predict.find([tmp_path / "nowhere"])
+        image_files.find([tmp_path / "nowhere"])
 
 
 @pytest.mark.parametrize("file", ["model.keras", "model.json"])

@@ -22,9 +22,10 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from xraytune import artifacts
-from xraytune.data import archives, cache, files, folder
-from xraytune.data.items import Listing
+from xraytune.data import cache, files
 from xraytune.data.problems import Progress
+from xraytune.data.sources import archives, folder
+from xraytune.data.sources.listing import Listing
 from xraytune.errors import DataError, SourceError
 
 RECORD = "https://zenodo.org/records/10519652/files"

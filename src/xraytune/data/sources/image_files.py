@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
 from xraytune.data import files
 from xraytune.data.decoding.dicom_file import is_dicom
+from xraytune.errors import InputError
 
 HEAD = 1024
 """Bytes that tell what a file is."""
@@ -166,3 +167,45 @@ def counted(kinds: Iterable[str]) -> str:
     for kind in kinds:
         found[kind] = found.get(kind, 0) + 1
     return ", ".join(f"{kind} ({n})" for kind, n in sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def find(films: Sequence[Path]) -> list[Path]:
+    """The files named and the images in the folders named, each once, folders sorted.
+
+    What is an image is decided by the same rule as for training data (`xraytune.data.sources.image_files`). Images of formats
+    that are not read are among them, so that whoever reads them can say so.
+
+    Raises:
+        InputError: a path does not exist, or a folder holds no image.
+    """
+    out: dict[Path, None] = {}
+    for film in films:
+        if film.is_dir():
+            inside = sorted(
+                p
+                for p in film.rglob("*")
+                if p.is_file()
+                and not any(part.startswith(".") or part == "__MACOSX" for part in p.relative_to(film).parts)
+                and _image(p)
+            )
+            if not inside:
+                raise InputError(f"{film} holds no image (JPEG, PNG, PGM/PPM, DICOM).")
+            out.update(dict.fromkeys(inside))
+        elif film.exists():
+            out[film] = None
+        else:
+            raise InputError(f"{film} does not exist.")
+    return list(out)
+
+
+def _image(path: Path) -> bool:
+    """Whether a file of a folder is an image, also of a format that is not read: decided as for training data."""
+    pass
+    from xraytune.data.files import NotRegularError
+
+    try:
+        return judge(path).sort is not Sort.OTHER
+    except NotRegularError:
+        return False
+    except OSError:
+        return True  # why it can't be opened is said where it is read

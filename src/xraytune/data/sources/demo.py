@@ -9,13 +9,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from xraytune.data import cache, folder, phantoms
+from xraytune.data import cache
 from xraytune.data.decoding import parallel
-from xraytune.data.items import MARKER, Listing
 from xraytune.data.problems import Progress
+from xraytune.data.sources import folder, synthetic_images
+from xraytune.data.sources.listing import MARKER, Listing
 
 _TEXT = (
-    "DEMONSTRATION, NOT X-RAYS. These films were drawn by xraytune (xraytune.data.phantoms) with known truth.\n"
+    "DEMONSTRATION, NOT X-RAYS. These films were drawn by xraytune (xraytune.data.sources.synthetic_images) with known truth.\n"
     "Nothing that is measured on them says anything about patients.\n"
 )
 _EDITION = 3  # raised when the drawing changes, so that an old folder is not taken for a new one
@@ -27,7 +28,7 @@ def open_phantoms(progress: Progress | None = None) -> Listing:
     if not (root / MARKER).exists():
         with cache.lock(root.with_suffix(".lock")):
             if not (root / MARKER).exists():
-                write(root, phantoms.draw_plan(), progress)
+                write(root, synthetic_images.draw_plan(), progress)
     return folder.read_layout(root)
 
 
@@ -36,15 +37,15 @@ class _Drawer:
     """Draws phantoms into files; every process that helps has one."""
 
     root: Path
-    films: tuple[phantoms.Phantom, ...]
+    films: tuple[synthetic_images.Phantom, ...]
 
     def __call__(self, piece: range) -> None:
         for film in self.films[piece.start : piece.stop]:
-            path = self.root / film.split / phantoms.CLASSES[film.label] / f"{film.name}.png"
-            Image.fromarray(phantoms.pixels(film)).save(path, compress_level=1)
+            path = self.root / film.split / synthetic_images.CLASSES[film.label] / f"{film.name}.png"
+            Image.fromarray(synthetic_images.pixels(film)).save(path, compress_level=1)
 
 
-def write(root: Path, films: tuple[phantoms.Phantom, ...], progress: Progress | None = None) -> None:
+def write(root: Path, films: tuple[synthetic_images.Phantom, ...], progress: Progress | None = None) -> None:
     """Draw phantoms into a folder in Kaggle's layout; it appears when it is whole, or not at all.
 
     Args:
@@ -55,7 +56,7 @@ def write(root: Path, films: tuple[phantoms.Phantom, ...], progress: Progress | 
     root.parent.mkdir(parents=True, exist_ok=True)
     making = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
     try:
-        for name in phantoms.CLASSES:
+        for name in synthetic_images.CLASSES:
             for split in ("train", "test"):
                 (making / split / name).mkdir(parents=True)
 

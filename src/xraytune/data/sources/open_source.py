@@ -12,9 +12,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from xraytune.data import archives, demo, folder, manifest, medmnist, patients, spelling
-from xraytune.data.items import Item, Listing
+from xraytune.data import spelling
 from xraytune.data.problems import Progress
+from xraytune.data.sources import archives, demo, folder, manifest, medmnist, patient_names
+from xraytune.data.sources.listing import Item, Listing
 from xraytune.errors import DataError
 
 KINDS = "a folder, a .zip or .tar.gz archive, an .npz file, a .csv manifest, pneumoniamnist[:64|128|224], or demo"
@@ -92,7 +93,7 @@ def _open(data: str | None, progress: Progress | None) -> Listing:
 def _with_patients(listing: Listing, patient_regex: str | None) -> Listing:
     """Add who is who from the files' names, unless the source says it itself."""
     if patient_regex is not None:
-        find = patients.by_regex(patient_regex)
+        find = patient_names.by_regex(patient_regex)
         subjects = [find(item.key) for item in listing.items]
         unknown = sum(bool(subject.patient) and not spelling.patient(subject.patient) for subject in subjects)
         subjects = [subject._replace(patient=spelling.patient(subject.patient)) for subject in subjects]
@@ -110,14 +111,14 @@ def _with_patients(listing: Listing, patient_regex: str | None) -> Listing:
     elif listing.patients_known or not listing.items:
         return listing
     else:
-        subjects = [patients.from_name(item.key.rpartition("/")[2].rpartition(".")[0]) for item in listing.items]
+        subjects = [patient_names.from_name(item.key.rpartition("/")[2].rpartition(".")[0]) for item in listing.items]
         known = sum(bool(subject.patient) for subject in subjects)
-        if known < patients.KNOWN_SHARE * len(subjects):
+        if known < patient_names.KNOWN_SHARE * len(subjects):
             return listing
     listing.items = [_with(item, subject) for item, subject in zip(listing.items, subjects, strict=True)]
     listing.patients_known = True
     return listing
 
 
-def _with(item: Item, subject: patients.Subject) -> Item:
+def _with(item: Item, subject: patient_names.Subject) -> Item:
     return replace(item, patient=subject.patient, group=subject.group or item.group)

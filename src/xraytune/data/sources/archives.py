@@ -22,9 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from xraytune.data import cache, files, folder
-from xraytune.data.items import Listing
+from xraytune.data import cache, files
 from xraytune.data.problems import Progress
+from xraytune.data.sources import folder
+from xraytune.data.sources.listing import Listing
 from xraytune.errors import SourceError
 
 MOST_FILES = 1_000_000

@@ -11,11 +11,11 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from xraytune.data import image_files
 from xraytune.data.files import NotRegularError
-from xraytune.data.image_files import Sort
-from xraytune.data.items import MARKER, Item, Listing
 from xraytune.data.problems import Problem, some
+from xraytune.data.sources import image_files
+from xraytune.data.sources.image_files import Sort
+from xraytune.data.sources.listing import MARKER, Item, Listing
 
 SPLITS = {
     "train": "train", "training": "train",

@@ -6,11 +6,12 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from xraytune.data import csv_table, spelling
-from xraytune.data.csv_table import Table
-from xraytune.data.folder import SPLITS
-from xraytune.data.items import Item, Listing
+from xraytune.data import spelling
 from xraytune.data.problems import Problem, Progress
+from xraytune.data.sources import csv_table
+from xraytune.data.sources.csv_table import Table
+from xraytune.data.sources.folder import SPLITS
+from xraytune.data.sources.listing import Item, Listing
 
 _NEEDED = ("path", "label")
 _KNOWN = (*_NEEDED, "patient", "split", "group")

@@ -1,0 +1,1 @@
+"""What `DATA` may be: folders, manifests, archives, MedMNIST files and the demonstration."""
