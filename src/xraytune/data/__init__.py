@@ -10,7 +10,7 @@ from xraytune.data.decoding.reading import Unreadable, read_image
 from xraytune.data.images import ImageRecord, Images
 from xraytune.data.problems import Problem, Progress
 from xraytune.data.split import folds
-from xraytune.data.verify import Examination, examine, load
+from xraytune.data.verification.load import Examination, examine, load
 
 __all__ = [
     "Audit",

@@ -13,7 +13,7 @@ from typing import TypedDict, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytune.data import checks, spelling, split
+from xraytune.data import spelling, split
 from xraytune.data.dataset import Dataset, fingerprint, remember
 from xraytune.data.decoding.inspection import Inspection, inspect
 from xraytune.data.decoding.reading import FITS
@@ -22,6 +22,7 @@ from xraytune.data.problems import Problem, Progress, table
 from xraytune.data.sources import open_source
 from xraytune.data.sources.listing import Item, Listing
 from xraytune.data.sources.patient_names import KNOWN_SHARE
+from xraytune.data.verification import checks
 from xraytune.errors import DataError, InputError
 
 TINY_VALIDATION = 30

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytune.data import cache, copies, near_names, spelling
+from xraytune.data import cache, spelling
 from xraytune.data.dataset import Dataset
 from xraytune.data.decoding import dicom_levels
 from xraytune.data.decoding.inspection import MISSING, Inspection
 from xraytune.data.problems import Problem, some
 from xraytune.data.sources.listing import Item
+from xraytune.data.verification import near_copies, near_names
 
 BLANK = 4
 """Gray levels: radiographs span 50 and more."""
@@ -246,7 +247,7 @@ def one_class(classes: Sequence[str], name: str, hint: str) -> list[Problem]:
 
 def advice(dataset: Dataset, inspection: Inspection) -> tuple[list[Problem], list[str]]:
     """What one should know about data that can be used: warnings, and sentences that warn of nothing."""
-    problems, facts = copies.across_splits(dataset, inspection)
+    problems, facts = near_copies.across_splits(dataset, inspection)
     if dataset.grouped_by == "image":
         what = (
             "no patient is known, so the split is by image: films of one patient may lie on both sides, and every "
