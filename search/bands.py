@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.charts import Series, chart
-from xraytune import intervals
+from xraytune.evaluation import intervals
 
 GRID = 101
 """Points of a curve and of its band."""

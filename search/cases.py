@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from search import console
 from search.workers import Report, Workers
-from xraytune import artifacts, metrics
+from xraytune import artifacts
 from xraytune.data.dataset import Dataset
+from xraytune.evaluation import metrics
 from xraytune.model_file import read_card
 
 EACH = 4

@@ -21,9 +21,9 @@ from search.storage import StudyView, TrialRecord
 from search.trainings import RefitTask, TrainingSetup, refit_digest
 from search.winner import Choice
 from spaces.recipes import RECIPES
-from xraytune import evaluation
+from xraytune.evaluation import evaluate
+from xraytune.evaluation.predictions import Predictions
 from xraytune.models.plan import TrainingSettings
-from xraytune.predictions import Predictions
 
 
 def recipes_of(study: StudyView) -> list[tuple[str, TrialRecord]]:
@@ -70,7 +70,7 @@ def out_of_fold(labelled: Predictions, choice: Choice, confirmed: Sequence[Confi
         if len(choice.finalists) > 1 or c is not choice.winner
     ]
     others.append(("the trivial answer", labelled.trivial()))
-    return [{"with": name, "figures": evaluation.own(a), **evaluation.compare(winner, a)} for name, a in others]
+    return [{"with": name, "figures": evaluate.own(a), **evaluate.compare(winner, a)} for name, a in others]
 
 
 def on_validation(labelled: Predictions, study: StudyView, winner: TrialRecord) -> list[dict[str, Any]]:
@@ -94,9 +94,9 @@ def on_validation(labelled: Predictions, study: StudyView, winner: TrialRecord) 
         if theirs is not None and theirs[0].max(initial=0) < len(labelled.labels):
             indices, probabilities = theirs
             own = labelled.rows(indices).answered(probabilities)
-            row["figures"] = evaluation.own(own)
+            row["figures"] = evaluate.own(own)
             if mine is not None and trial.number != winner.number and np.array_equal(mine[0], indices):
-                row |= evaluation.compare(own.answered(mine[1]), own)
+                row |= evaluate.compare(own.answered(mine[1]), own)
         rows.append(row)
     return rows
 
@@ -155,6 +155,6 @@ def on_test(tested: Predictions, recipes: Sequence[Rival]) -> list[dict[str, Any
     others: list[tuple[str, int | None, Predictions, str]] = [("the trivial answer", None, tested.trivial(), "")]
     others += [(f"recipe {r.name}", r.trial, tested.answered(r.probabilities), r.adapted) for r in recipes]
     return [
-        {"with": name, "trial": n, "adapted": changed, "figures": evaluation.own(a), **evaluation.compare(tested, a)}
+        {"with": name, "trial": n, "adapted": changed, "figures": evaluate.own(a), **evaluate.compare(tested, a)}
         for name, n, a, changed in others
     ]

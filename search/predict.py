@@ -87,7 +87,7 @@ class Stated:
 
     def answers(self, model: Any, squares: Any) -> tuple[Any, Any]:
         """Probabilities `(n, k)` as they are stated, and class indices `(n,)` of prepared images."""
-        from xraytune import metrics
+        from xraytune.evaluation import metrics
 
         own = model.predict_squares(squares)
         shown = own if self.prevalence is None else model.restated(own, self.prevalence)

@@ -17,8 +17,8 @@ from search.screen import styled
 from search.storage import StudyView, TrialRecord
 from search.summary import following, number
 from search.tables import Column
-from xraytune import evaluation
 from xraytune.data.dataset import Dataset
+from xraytune.evaluation import evaluate
 from xraytune.records import Objective
 
 if TYPE_CHECKING:
@@ -327,7 +327,7 @@ def results(figures: Mapping[str, Any], folder: Path) -> None:
     out.print(f"Report: {folder / 'report.html'}", soft_wrap=True)
     out.print()
     trivial = test["trivial"]
-    rows = evaluation.named(test["beta"])
+    rows = evaluate.named(test["beta"])
     tables.show(
         out,
         [
@@ -343,7 +343,7 @@ def results(figures: Mapping[str, Any], folder: Path) -> None:
         ],
         title=f"Held-out test set: {test['images']} images {whose(figures)}, {opened(figures)}",
     )  # fmt: skip
-    if words := evaluation.unsure(test["overall"], test["beta"]):
+    if words := evaluate.unsure(test["overall"], test["beta"]):
         say(words, style="dim")
     if test["positive"] is None:
         say(

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from search import bands, cases, console, ledger, printing
 from search.charts import Series, bars, chart
 from search.storage import StudyView, TrialRecord, open_study
-from xraytune import artifacts, evaluation, robust
+from xraytune import artifacts
 from xraytune.errors import ArtifactError, StudyError
-from xraytune.evaluation import NAMES
+from xraytune.evaluation import evaluate, robust_score
+from xraytune.evaluation.evaluate import NAMES
 
 EXAMPLES = """
 python -m search.report
@@ -133,10 +134,10 @@ def _context(study: StudyView, folder: Path, figures: Mapping[str, Any]) -> dict
     return {
         "f": figures,
         "test": figures["test"],
-        "names": evaluation.named(figures["test"]["beta"]),
-        "by_class": evaluation.BY_CLASS,
+        "names": evaluate.named(figures["test"]["beta"]),
+        "by_class": evaluate.BY_CLASS,
         "judged_by": {1: "f1", 2: "f2"}.get(figures["test"]["beta"], "f_beta"),
-        "unsure": evaluation.unsure(figures["test"]["overall"], figures["test"]["beta"]),
+        "unsure": evaluate.unsure(figures["test"]["overall"], figures["test"]["beta"]),
         "study": study.name,
         "spec": study.spec.to_json(),
         "positive": None if shown is None else figures["test"]["classes"][shown],
@@ -151,7 +152,7 @@ def _context(study: StudyView, folder: Path, figures: Mapping[str, Any]) -> dict
         "seconds": Markup(_where_time_went(trials)),
         "learning": Markup(_learning(figures)),
         "views": _views(figures),
-        "trivial_robust": robust.trivial(len(figures["test"]["classes"]), positive, figures["test"]["beta"]),
+        "trivial_robust": robust_score.trivial(len(figures["test"]["classes"]), positive, figures["test"]["beta"]),
         "cases": _cases(folder, films),
         "heat_method": films[0]["method"] if films else "",
         "ledger": ledger.read(study.folder),

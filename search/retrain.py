@@ -12,8 +12,8 @@ import typer
 from search import console, finalists
 from search.lock import StudyLock
 from search.storage import StudyView, open_study
-from xraytune import thresholds
 from xraytune.errors import InputError
+from xraytune.evaluation import thresholds
 
 EXAMPLES = """
 python -m search.retrain best

@@ -12,7 +12,7 @@ from search.running import PASSWORD_NOTE
 from search.screen import Screen, styled
 from search.storage import StudyView, TrialRecord
 from search.tables import Cell, Column
-from xraytune import robust
+from xraytune.evaluation import robust_score
 from xraytune.records import Objective, StudySpec
 
 SHOWN = 5
@@ -150,7 +150,7 @@ def _baseline(trials: Sequence[TrialRecord], spec: StudySpec) -> list[str]:
     words = f"F{spec.beta:g}"
     if spec.objective != Objective.ROBUST:
         return [f"{words} {clean:.3f}"]
-    shifted = robust.trivial(len(spec.classes), spec.positive, spec.beta)
+    shifted = robust_score.trivial(len(spec.classes), spec.positive, spec.beta)
     return [f"robust {words} {shifted:.3f}", f"clean {words} {clean:.3f}"]
 
 

@@ -16,10 +16,10 @@ from search import console, tables
 from search.bars import bars
 from search.tables import Column
 from xraytune import artifacts, data
-from xraytune.data.audit import NOTABLE
 from xraytune.data.problems import summarised
 from xraytune.data.sources.open_source import KINDS
 from xraytune.errors import SourceError
+from xraytune.evaluation.shortcut_audit import NOTABLE
 
 EXAMPLES = """
 python -m search.verify path/to/chest_xray

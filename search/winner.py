@@ -19,13 +19,24 @@ from numpy.typing import NDArray
 
 from search.confirm import Confirmed
 from search.trainings import FoldResult
-from xraytune import artifacts, calibration, ensembles, evaluation, gap, metrics, prevalences, subgroups, thresholds
-from xraytune.calibration import Calibration, Folds
+from xraytune import artifacts
 from xraytune.data import Dataset
-from xraytune.evaluation import Crossed
-from xraytune.predictions import Predictions
+from xraytune.evaluation import (
+    calibration,
+    ensemble_selection,
+    evaluate,
+    generalization_gap,
+    metrics,
+    prevalences,
+    published,
+    subgroups,
+    thresholds,
+)
+from xraytune.evaluation.calibration import Calibration, Folds
+from xraytune.evaluation.evaluate import Crossed
+from xraytune.evaluation.predictions import Predictions
+from xraytune.evaluation.thresholds import Policy
 from xraytune.records import Objective
-from xraytune.thresholds import Policy
 
 DRAWS_OUT_OF_FOLD = 500
 """Bootstrap draws of out-of-fold figures: thousands of images, and an interval's ends are only looked at."""
@@ -55,13 +66,13 @@ class Choice:
     def out_of_fold(self) -> NDArray[np.float32]:
         """Probabilities of every image by networks that had not seen it, averaged as the final model averages."""
         each = [c.out_of_fold(averaged=self.averaged) for c, _ in self.finalists]
-        return ensembles.average(each, [w for _, w in self.finalists])
+        return ensemble_selection.average(each, [w for _, w in self.finalists])
 
     def views(self) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
         """The same under every shifted view, on the images `(m,)` that all members have views of."""
         shared, each = shared_views([c for c, _ in self.finalists], averaged=self.averaged)
         weights = [w for _, w in self.finalists]
-        return shared, {name: ensembles.average([views[name] for views in each], weights) for name in each[0]}
+        return shared, {name: ensemble_selection.average([views[name] for views in each], weights) for name in each[0]}
 
     def fold_models(self) -> list[FoldResult]:
         """The folds' results, of every seed, whose networks are averaged under `folds`."""
@@ -114,10 +125,10 @@ def choose(
     if objective == Objective.ROBUST and each[0]:
         names = list(each[0])
         stacked = {name: np.stack([views[n] for n in names]) for name, views in zip(by_number, each, strict=True)}
-        loss = ensembles.robust_loss(labels[indices], names, positive, beta)
-        weights = ensembles.select(labels[indices], stacked, loss=loss)
+        loss = ensemble_selection.robust_loss(labels[indices], names, positive, beta)
+        weights = ensemble_selection.select(labels[indices], stacked, loss=loss)
     else:
-        weights = ensembles.select(labels, {name: c.out_of_fold() for name, c in by_number.items()})
+        weights = ensemble_selection.select(labels, {name: c.out_of_fold() for name, c in by_number.items()})
     ranked = sorted(weights, key=lambda name: -weights[name])
     return Choice(kind, tuple((by_number[name], weights[name]) for name in ranked), confirmed[0])
 
@@ -272,8 +283,8 @@ def judge(
     names = [Path(i.key).name for i in images]
     labels, positive = tested.labels, dataset.positive
     started = time.monotonic()
-    test = evaluation.evaluate(tested)
-    validation = evaluation.evaluate(pooled, fitted.crossed)
+    test = evaluate.evaluate(tested)
+    validation = evaluate.evaluate(pooled, fitted.crossed)
     groups = subgroups.subgroups(subgroups.columns(images, dataset.subgroups("test")), tested)
     normal = None
     if positive is not None and len(dataset.classes) == 2:
@@ -284,23 +295,23 @@ def judge(
         "validation": validation,
         "subgroups": groups,
         "worst_subgroup": subgroups.worst_subgroup(groups),
-        "gap": gap.in_words(
+        "gap": generalization_gap.in_words(
             validation["overall"], test["overall"], normal, positive=positive is not None, shift=_largest_shift(audit)
         ),
-        "changes": gap.changes(validation["overall"], test["overall"]),
+        "changes": generalization_gap.changes(validation["overall"], test["overall"]),
         "folds_auc": {
             "pooled": area,
             "mean": float(np.mean(fitted.areas)),
-            "warning": "" if area is None else gap.alignment(area, fitted.areas),
+            "warning": "" if area is None else generalization_gap.alignment(area, fitted.areas),
         },
         "calibration": _calibration(fitted, tested, raw, test["overall"]["calibration_error"][0]),
         "policies": _policies(fitted, tested),
-        "published": list(evaluation.PUBLISHED)
-        if evaluation.is_official_test(names, labels, dataset.classes, dataset.name)
+        "published": list(published.PUBLISHED)
+        if published.is_official_test(names, labels, dataset.classes, dataset.name)
         else [],
         "population": ""
         if dataset.demonstration
-        else evaluation.population(
+        else published.population(
             [Path(i.key).name for split in ("train", "val") for i in dataset.select(split)], dataset.name
         ),
         "seconds_of_figures": time.monotonic() - started,
@@ -329,7 +340,7 @@ def _calibration(
 ) -> dict[str, Any]:
     """What was fitted, and what it does on the test images; `error` is their calibration error with it."""
     without = tested.answered(raw, tested.threshold)
-    before = evaluation.overall(without)["calibration_error"]
+    before = evaluate.overall(without)["calibration_error"]
     return {
         "method": fitted.calibration.method,
         "over_views": fitted.shifted,
@@ -349,8 +360,8 @@ def _policies(fitted: OperatingPoint, tested: Predictions) -> list[dict[str, Any
     """Every threshold policy out of fold and, with intervals, on the test set, side by side."""
     rows = []
     for policy in fitted.policies:
-        found = evaluation.overall(replace(tested, threshold=policy.threshold))
-        test = {name: found[name] for name in evaluation.named(tested.beta)}
+        found = evaluate.overall(replace(tested, threshold=policy.threshold))
+        test = {name: found[name] for name in evaluate.named(tested.beta)}
         rows.append({**policy.to_json(), "used": policy == fitted.policy, "test": test})
     return rows
 

@@ -23,10 +23,11 @@ import filelock
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytune import artifacts, metrics, robust, views
+from xraytune import artifacts, views
 from xraytune.batches import Rows
+from xraytune.evaluation import metrics, robust_score
+from xraytune.evaluation.robust_score import RobustScore
 from xraytune.records import LAYOUT, Objective
-from xraytune.robust import RobustScore
 from xraytune.trial_data import TrialData
 from xraytune.views import View
 
@@ -166,7 +167,7 @@ class EpochEvaluator:
     def trivial(self, first: Mapping[str, float]) -> float:
         """The objective of the best answer that looks at no image; `first` is the first epoch's metrics."""
         if self.objective == Objective.ROBUST:
-            return robust.trivial(len(self.data.classes), self.data.positive, self.beta)
+            return robust_score.trivial(len(self.data.classes), self.data.positive, self.beta)
         return first.get("val_trivial_f_beta", 0.0)
 
     def clean(self, probabilities: NDArray[np.float32], loss: float) -> tuple[float, dict[str, float]]:
@@ -183,7 +184,7 @@ class EpochEvaluator:
         measured |= {f"val_{name}": float(value) for name, value in figures.items() if np.isfinite(value)}
         if self.objective != Objective.ROBUST:
             return float(figures["f_beta"]), measured
-        value = robust.score(labels, {"clean": probabilities}, self.data.positive, beta=self.beta).value
+        value = robust_score.score(labels, {"clean": probabilities}, self.data.positive, beta=self.beta).value
         return value, measured | {"val_balanced_f_beta": value}
 
     def best_threshold(self, probabilities: NDArray[np.float32]) -> dict[str, float]:
@@ -206,7 +207,7 @@ class EpochEvaluator:
             most = per_rung(epochs * self._trained, max(len(self.data.views), 1), len(self.data.classes), most)
         chosen = viewed.chosen(most)
         answers = viewed.predictions(predict, chosen)
-        return robust.score(viewed.labels[chosen], answers, self.data.positive, beta=self.beta), answers
+        return robust_score.score(viewed.labels[chosen], answers, self.data.positive, beta=self.beta), answers
 
     def views(self) -> ViewedImages:
         """The views of some of the validation images, drawn when first asked for."""
@@ -228,7 +229,7 @@ class EpochEvaluator:
         return self._viewed
 
 
-def measure(score: robust.RobustScore) -> dict[str, float]:
+def measure(score: robust_score.RobustScore) -> dict[str, float]:
     """A robust score as metrics: `robust`, `robust_threshold` (two classes), and for each view `view_NAME`.
 
     A view's name stands as it is, blanks too: classes' names are part of some, and may have underscores.

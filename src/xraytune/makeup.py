@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytune.data import image_properties
-from xraytune.metrics import Floats
+from xraytune.evaluation.metrics import Floats
 from xraytune.records import Record
 
 THUMBNAIL = 14

@@ -23,11 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from xraytune import artifacts, metrics, prevalences
-from xraytune.calibration import Calibration
+from xraytune import artifacts
 from xraytune.data.decoding.reading import read_image, square
-from xraytune.ensembles import average
 from xraytune.errors import ArtifactError, InputError
+from xraytune.evaluation import metrics, prevalences
+from xraytune.evaluation.calibration import Calibration
+from xraytune.evaluation.ensemble_selection import average
 from xraytune.makeup import MakeUp
 from xraytune.records import Record
 

@@ -20,11 +20,12 @@ import keras_tuner
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytune import averaging, batches, checkpoints, errors, feasibility, features, judging, metrics, session
+from xraytune import averaging, batches, checkpoints, errors, feasibility, features, judging, session
 from xraytune.batches import Rows
 from xraytune.clock import Clock
 from xraytune.course import Course, Weights, is_rung, rung_before
 from xraytune.errors import TrialError
+from xraytune.evaluation import metrics
 from xraytune.framework import keras
 from xraytune.judging import EpochEvaluator, ViewedImages
 from xraytune.machine import device_name, forget_peak_memory, host_name, peak_memory_mb, versions

@@ -26,8 +26,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from xraytune import metrics
-from xraytune.data.audit import NOTABLE
 from xraytune.data.image_properties import (
     CORNER,
     EDGES,
@@ -46,6 +44,8 @@ from xraytune.data.image_properties import (
     sharpness,
     thumbnails,
 )
+from xraytune.evaluation import metrics
+from xraytune.evaluation.shortcut_audit import NOTABLE
 from xraytune.records import Record
 
 Images = NDArray[np.uint8]

@@ -120,7 +120,7 @@ BOOTSTRAP = """
 import sys, time
 import numpy as np
 from xraytune import evaluation
-from xraytune.predictions import Predictions
+from xraytune.evaluation.predictions import Predictions
 rng = np.random.default_rng(0)
 labels = (np.arange(624) >= 234).astype(int)
 score = np.clip(rng.normal(0.35 + 0.3 * labels, 0.2), 0, 1)

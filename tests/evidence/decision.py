@@ -24,10 +24,11 @@ from tests.evidence import networks
 from tests.evidence.doses import EDGE, configuration
 from tests.evidence.sets import PLANTED
 from tests.made_networks import config
-from xraytune import artifacts, calibration, data, metrics, prevalences, thresholds
-from xraytune.calibration import Calibration, Folds
+from xraytune import artifacts, data
 from xraytune.data import arrays, cache
-from xraytune.metrics import Floats
+from xraytune.evaluation import calibration, metrics, prevalences, thresholds
+from xraytune.evaluation.calibration import Calibration, Folds
+from xraytune.evaluation.metrics import Floats
 from xraytune.models.plan import IMBALANCE
 from xraytune.trial_data import TrialData
 

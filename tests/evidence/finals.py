@@ -21,8 +21,9 @@ from tests.evidence import networks
 from tests.evidence.doses import EDGE, configuration
 from tests.evidence.sets import PLANTED
 from tests.made_networks import config
-from xraytune import artifacts, data, metrics
+from xraytune import artifacts, data
 from xraytune.data import arrays, cache
+from xraytune.evaluation import metrics
 from xraytune.trial_data import TrialData
 
 FOLDS = 5

@@ -16,9 +16,9 @@ from tests.evidence import doses, finals, networks, scores, searches
 from tests.evidence.scores import TARGETS, Network
 from tests.evidence.searches import Search
 from tests.evidence.sets import PLANTED
-from xraytune import metrics
-from xraytune.intervals import Interval, Statistic, paired
-from xraytune.metrics import Floats
+from xraytune.evaluation import metrics
+from xraytune.evaluation.intervals import Interval, Statistic, paired
+from xraytune.evaluation.metrics import Floats
 
 PAGE = networks.ROOT / "docs" / "robust-validation.md"
 

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from tests.evidence import networks
-from xraytune import metrics, robust
-from xraytune.robust import Aggregate
+from xraytune.evaluation import metrics
+from xraytune.evaluation import robust_score as robust
+from xraytune.evaluation.robust_score import Aggregate
 from xraytune.views import LIKE
 
 Floats = NDArray[np.float64]

@@ -10,8 +10,8 @@ from scipy import special
 
 from search import winner
 from tests.made_predictions import predictions, split
-from xraytune import calibration, evaluation, prevalences
-from xraytune.predictions import Predictions
+from xraytune.evaluation import calibration, evaluate, prevalences
+from xraytune.evaluation.predictions import Predictions
 
 
 def test_temperature_finds_how_much_too_sure_the_model_is() -> None:
@@ -134,7 +134,7 @@ def test_calibration_figures_are_judged_at_the_prevalence_that_is_stated() -> No
     labels, p = predictions(3000)
     rows = np.flatnonzero((labels == 1) | (np.arange(3000) % 4 == 0))
     given = Predictions(labels[rows], p[rows], rows, ("a", "b"), 1, draws=20)
-    asis, stated = evaluation.evaluate(given), evaluation.evaluate(replace(given, prevalence=(0.5, 0.5)))
+    asis, stated = evaluate.evaluate(given), evaluate.evaluate(replace(given, prevalence=(0.5, 0.5)))
     assert stated["overall"]["calibration_error"][0] < 0.04 < asis["overall"]["calibration_error"][0]
     assert stated["by_class"]["a"]["calibration_error"][0] == pytest.approx(stated["overall"]["calibration_error"][0])
     for name in ("auc", "sensitivity", "specificity", "accuracy"):

@@ -8,9 +8,9 @@ import pytest
 
 from tests import made_films
 from xraytune import data
-from xraytune.data.audit import NOTABLE, Audit
 from xraytune.data.image_properties import FRAMING
 from xraytune.data.sources import demo, synthetic_images
+from xraytune.evaluation.shortcut_audit import NOTABLE, Audit
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,18 @@ import numpy as np
 import pytest
 
 from tests.made_predictions import predictions
-from xraytune import calibration, ensembles, evaluation, gap, intervals, makeup, metrics, subgroups
-from xraytune.predictions import Predictions
+from xraytune import makeup
+from xraytune.evaluation import (
+    calibration,
+    ensemble_selection,
+    evaluate,
+    generalization_gap,
+    intervals,
+    metrics,
+    published,
+    subgroups,
+)
+from xraytune.evaluation.predictions import Predictions
 
 
 def test_the_ensemble_takes_what_helps_and_nothing_that_harms() -> None:
@@ -15,13 +25,15 @@ def test_the_ensemble_takes_what_helps_and_nothing_that_harms() -> None:
     rng = np.random.default_rng(5)
     noisy = [np.clip(p + rng.normal(0, 0.15, (500, 1)) * [1, -1], 0.01, 0.99) for _ in range(2)]
     useless = np.full_like(p, 0.5)
-    weights = ensembles.select(labels, {"a": noisy[0], "b": noisy[1], "c": useless[:, ::-1]})
+    weights = ensemble_selection.select(labels, {"a": noisy[0], "b": noisy[1], "c": useless[:, ::-1]})
     assert set(weights) >= {"a", "b"}
     assert sum(weights.values()) == pytest.approx(1)
-    mean = ensembles.average([{"a": noisy[0], "b": noisy[1], "c": useless}[w] for w in weights], list(weights.values()))
+    mean = ensemble_selection.average(
+        [{"a": noisy[0], "b": noisy[1], "c": useless}[w] for w in weights], list(weights.values())
+    )
     assert calibration.log_loss(labels, mean) < min(calibration.log_loss(labels, q) for q in noisy)
     with pytest.raises(ValueError, match="at least one"):
-        ensembles.select(labels, {})
+        ensemble_selection.select(labels, {})
 
 
 def test_under_the_robust_objective_the_ensemble_takes_the_network_that_holds_where_the_best_one_falls() -> None:
@@ -33,8 +45,8 @@ def test_under_the_robust_objective_the_ensemble_takes_the_network_that_holds_wh
         return np.stack([np.stack([1 - v, v], axis=1) for v in (clean, darker)])
 
     stacked = {"falls when dark": both(p[:, 1], sharp), "holds": both(0.5 * p[:, 1] + 0.2, dark)}
-    loss = ensembles.robust_loss(labels, ["clean", "darker"], 1, 2.0)
-    weights = ensembles.select(labels, stacked, loss=loss)
+    loss = ensemble_selection.robust_loss(labels, ["clean", "darker"], 1, 2.0)
+    weights = ensemble_selection.select(labels, stacked, loss=loss)
     assert weights.get("holds", 0) >= 0.5
     alone = min(loss(v)[0] for v in stacked.values())
     mean = np.average([stacked[name] for name in weights], axis=0, weights=list(weights.values()))
@@ -43,10 +55,10 @@ def test_under_the_robust_objective_the_ensemble_takes_the_network_that_holds_wh
 
 def test_evaluate_gives_every_figure_an_interval_by_class_and_averaged() -> None:
     labels, p = predictions(300)
-    found = evaluation.evaluate(
+    found = evaluate.evaluate(
         Predictions(labels, p, np.arange(300), ("NORMAL", "PNEUMONIA"), 1, threshold=0.4, draws=200)
     )
-    for name in evaluation.NAMES:
+    for name in evaluate.NAMES:
         value, low, high = found["overall"][name]
         assert low <= value <= high
     assert np.sum(found["confusion"]) == 300
@@ -55,9 +67,7 @@ def test_evaluate_gives_every_figure_an_interval_by_class_and_averaged() -> None
     assert found["overall"]["sensitivity"][0] == pytest.approx(sensitivity)
     assert found["trivial"]["answer"] == "PNEUMONIA"
     assert found["trivial"]["specificity"] == 0
-    assert set(found["averages"]) == {
-        f"{kind}/{name}" for kind in ("macro", "weighted") for name in evaluation.BY_CLASS
-    }
+    assert set(found["averages"]) == {f"{kind}/{name}" for kind in ("macro", "weighted") for name in evaluate.BY_CLASS}
     for row in (found["by_class"]["NORMAL"], found["by_class"]["PNEUMONIA"], found["averages"]):
         for value, low, high in (triple for name, triple in row.items() if name != "support"):
             assert low <= value <= high
@@ -84,18 +94,18 @@ def test_subgroups_rest_on_as_many_draws_as_every_figure(monkeypatch: pytest.Mon
 def test_the_overall_figures_alone_are_those_of_the_evaluation() -> None:
     labels, p = predictions(300)
     given = Predictions(labels, p, np.arange(300), ("NORMAL", "PNEUMONIA"), 1, threshold=0.4, beta=3.0, draws=200)
-    whole = evaluation.evaluate(given)["overall"]
-    assert evaluation.overall(given) == {n: pytest.approx(v) for n, v in whole.items()}
-    brief = evaluation.overall(given, brief=True)
+    whole = evaluate.evaluate(given)["overall"]
+    assert evaluate.overall(given) == {n: pytest.approx(v) for n, v in whole.items()}
+    brief = evaluate.overall(given, brief=True)
     assert whole.keys() - brief.keys() == {"pr_auc", "brier", "calibration_error"}
 
 
 def test_a_class_s_calibration_out_of_fold_is_of_what_was_fitted_on_the_other_folds() -> None:
     labels, p = predictions(300)
-    crossed = evaluation.Crossed(p, metrics.decide(p, 1))
+    crossed = evaluate.Crossed(p, metrics.decide(p, 1))
     given = Predictions(labels, p, np.arange(300), ("a", "b"), 1, draws=50)
-    honest = evaluation.evaluate(given)["by_class"]["a"]
-    found = evaluation.evaluate(given.answered(p[:, ::-1]), crossed)["by_class"]["a"]
+    honest = evaluate.evaluate(given)["by_class"]["a"]
+    found = evaluate.evaluate(given.answered(p[:, ::-1]), crossed)["by_class"]["a"]
     assert found["brier"] == honest["brier"]
     assert found["calibration_error"] == honest["calibration_error"]
     assert found["auc"][0] == pytest.approx(1 - honest["auc"][0])
@@ -108,7 +118,7 @@ def test_a_sensitivity_of_one_gets_an_interval_by_its_patients() -> None:
     patients = np.arange(100) // 2  # two films a patient: 20 ill patients
     both = np.stack([1 - p, p], axis=1)
     given = Predictions(labels, both, patients, ("a", "b"), 1, draws=200)
-    found = evaluation.evaluate(given)
+    found = evaluate.evaluate(given)
     exact = 0.025 ** (1 / 20)
     assert found["overall"]["sensitivity"] == pytest.approx([1.0, exact, 1.0])
     assert found["by_class"]["b"]["recall"] == pytest.approx([1.0, exact, 1.0])
@@ -124,15 +134,15 @@ def test_two_models_on_the_same_images_differ_beyond_chance_or_not() -> None:
     noise = np.random.default_rng(1).normal(0, 0.5, 600)
     worse = np.clip(p[:, 1] + noise, 0, 1)
     good = Predictions(labels, p, patients, ("a", "b"), 1, draws=300)
-    found = evaluation.compare(good, good.answered(np.stack([1 - worse, worse], axis=1)))
+    found = evaluate.compare(good, good.answered(np.stack([1 - worse, worse], axis=1)))
     for name in ("auc", "balanced_accuracy"):
         value, low, high = found["difference"][name]
         assert 0 < low < value < high
     assert found["delong_p"] < 0.001
-    same = evaluation.compare(good, good)
+    same = evaluate.compare(good, good)
     assert set(map(tuple, same["difference"].values())) == {(0.0, None, None)}  # no film tells them apart
     assert same["delong_p"] is None
-    dull = evaluation.compare(good, good.trivial())
+    dull = evaluate.compare(good, good.trivial())
     assert dull["difference"]["sensitivity"][2] <= 0
     assert dull["difference"]["specificity"][1] > 0.5
 
@@ -193,10 +203,10 @@ BEFORE = {"auc": [0.96, 0.95, 0.97], "sensitivity": [0.92, 0.9, 0.94], "specific
 
 def test_the_gap_is_said_in_words_only_where_it_is_more_than_chance() -> None:
     assert "No figure changed by more than chance" in " ".join(
-        gap.in_words({**BEFORE, "specificity": [0.93, 0.9, 0.95]}, SAME)
+        generalization_gap.in_words({**BEFORE, "specificity": [0.93, 0.9, 0.95]}, SAME)
     )
     fell = {**SAME, "specificity": [0.71, 0.66, 0.76]}
-    words = " ".join(gap.in_words(BEFORE, fell, "NORMAL", shift="The films are wider."))
+    words = " ".join(generalization_gap.in_words(BEFORE, fell, "NORMAL", shift="The films are wider."))
     assert "specificity 0.98 on validation, 0.71 on test" in words
     assert "Specificity fell by 0.27 [0.22, 0.32]" in words
     assert (
@@ -208,27 +218,29 @@ def test_the_gap_is_said_in_words_only_where_it_is_more_than_chance() -> None:
 def test_a_validation_figure_in_doubt_itself_makes_no_gap() -> None:
     unsure = {**BEFORE, "specificity": [0.99, 0.85, 1.0]}
     fell = {**SAME, "specificity": [0.90, 0.84, 0.95]}
-    assert "Specificity fell" in " ".join(gap.in_words({**unsure, "specificity": [0.99, 0.98, 1.0]}, fell))
-    assert "Specificity fell" not in " ".join(gap.in_words(unsure, fell))
+    assert "Specificity fell" in " ".join(
+        generalization_gap.in_words({**unsure, "specificity": [0.99, 0.98, 1.0]}, fell)
+    )
+    assert "Specificity fell" not in " ".join(generalization_gap.in_words(unsure, fell))
 
 
 def test_scores_that_differ_between_folds_are_warned_of() -> None:
-    assert gap.alignment(0.96, [0.96, 0.95, 0.97]) == ""
-    assert "pooled over the folds the ROC AUC is 0.900, within folds it is 0.960" in gap.alignment(
+    assert generalization_gap.alignment(0.96, [0.96, 0.95, 0.97]) == ""
+    assert "pooled over the folds the ROC AUC is 0.900, within folds it is 0.960" in generalization_gap.alignment(
         0.90, [0.96, 0.95, 0.97]
     )
-    assert gap.alignment(0.955, [0.96, 0.96, 0.96]) == ""
-    assert gap.alignment(float("nan"), [0.9, 0.9]) == ""
+    assert generalization_gap.alignment(0.955, [0.96, 0.96, 0.96]) == ""
+    assert generalization_gap.alignment(float("nan"), [0.9, 0.9]) == ""
 
 
 def test_out_of_fold_every_figure_but_the_areas_is_of_what_was_fitted_on_other_folds() -> None:
     labels, p = predictions(300)
     own = np.where(labels[:, None] == np.arange(2), 0.99, 0.01)  # as if calibration and threshold had seen the truth
     given = Predictions(labels, p, np.arange(300), ("a", "b"), 1, threshold=0.4, draws=50)
-    crossed = evaluation.Crossed(p, metrics.decide(p, 1, 0.4))
-    found = evaluation.evaluate(given.answered(own, 0.7), crossed)
-    honest = evaluation.evaluate(given)
-    for name in set(evaluation.NAMES) - {"auc", "pr_auc"}:
+    crossed = evaluate.Crossed(p, metrics.decide(p, 1, 0.4))
+    found = evaluate.evaluate(given.answered(own, 0.7), crossed)
+    honest = evaluate.evaluate(given)
+    for name in set(evaluate.NAMES) - {"auc", "pr_auc"}:
         assert found["overall"][name] == pytest.approx(honest["overall"][name]), name
     assert found["confusion"] == honest["confusion"]
     assert (found["overall"]["auc"][0], found["threshold"]) == (1.0, 0.7)
@@ -238,26 +250,26 @@ def test_published_figures_belong_to_the_official_test_set_only() -> None:
     names = [f"IM-{i}.jpeg" for i in range(234)]
     names += [f"person{i}_bacteria_{i}.jpeg" for i in range(242)] + [f"person{i}_virus_{i}.jpeg" for i in range(148)]
     labels = np.repeat([0, 1], [234, 390])
-    assert evaluation.is_official_test(names, labels, ("NORMAL", "PNEUMONIA"))
-    assert not evaluation.is_official_test(names[::2], labels[::2], ("NORMAL", "PNEUMONIA"))
+    assert published.is_official_test(names, labels, ("NORMAL", "PNEUMONIA"))
+    assert not published.is_official_test(names[::2], labels[::2], ("NORMAL", "PNEUMONIA"))
 
 
 def test_pneumoniamnist_s_test_set_is_the_official_one_though_its_files_have_no_names() -> None:
     names = [f"{i:03d}.pgm" for i in range(624)]
     labels = np.repeat([0, 1], [234, 390])
     classes = ("normal", "pneumonia")
-    assert evaluation.is_official_test(names, labels, classes, "pneumoniamnist:64")
-    assert evaluation.is_official_test(names, labels, classes, "/data/pneumoniamnist_128.npz")
-    assert not evaluation.is_official_test(names, labels, classes, "/data/mine.npz")
-    assert not evaluation.is_official_test(names[1:], labels[1:], classes, "pneumoniamnist")
+    assert published.is_official_test(names, labels, classes, "pneumoniamnist:64")
+    assert published.is_official_test(names, labels, classes, "/data/pneumoniamnist_128.npz")
+    assert not published.is_official_test(names, labels, classes, "/data/mine.npz")
+    assert not published.is_official_test(names[1:], labels[1:], classes, "pneumoniamnist")
 
 
 def test_whom_the_films_show_is_said_only_where_the_official_files_are_recognised() -> None:
     names = [f"IM-{i:04d}-0001.jpeg" for i in range(600)] + [f"person{i}_virus_{i}.jpeg" for i in range(600)]
-    assert "Guangzhou" in evaluation.population(names)
-    assert evaluation.population(names[:50]) == ""
-    assert evaluation.population([*names, "film.jpeg"]) == ""
-    assert "Guangzhou" in evaluation.population(["000.pgm"], "pneumoniamnist")
+    assert "Guangzhou" in published.population(names)
+    assert published.population(names[:50]) == ""
+    assert published.population([*names, "film.jpeg"]) == ""
+    assert "Guangzhou" in published.population(["000.pgm"], "pneumoniamnist")
 
 
 def test_a_film_unlike_the_training_images_is_flagged_and_a_like_one_is_not() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
 
-from xraytune import metrics
+from xraytune.evaluation import metrics
 
 # truth  1 1 1 1 0 0, scores .9 .8 .6 .2 .7 .1; at 0.5: TP 3, FN 1, FP 1, TN 1
 LABELS = np.array([1, 1, 1, 1, 0, 0])

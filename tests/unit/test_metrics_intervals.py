@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from xraytune import intervals, metrics
+from xraytune.evaluation import intervals, metrics
 
 # Aneurysmal subarachnoid haemorrhage, Turck et al. 2010, as in the R package pROC (Robin et al. 2011): outcome
 # (P poor, G good), WFNS grade, S100β (µg/l) of 113 patients.

@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from xraytune import artifacts, calibration, onnx_export
+from xraytune import artifacts, onnx_export
 from xraytune.errors import FatalError
+from xraytune.evaluation import calibration
 from xraytune.model_file import Member, ModelCard, load_model, read_card, write_card
 from xraytune.models import inputs
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from search import winner
-from xraytune import calibration, thresholds
 from xraytune.data import folds
-from xraytune.predictions import Predictions
+from xraytune.evaluation import calibration, thresholds
+from xraytune.evaluation.predictions import Predictions
 
 
 def made_choice(labels: np.ndarray, views: dict[str, np.ndarray], rows: np.ndarray) -> Any:

@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from search import export, predict
-from xraytune import artifacts, calibration, makeup
+from xraytune import artifacts, makeup
 from xraytune.data.sources import image_files
 from xraytune.errors import ArtifactError, InputError
+from xraytune.evaluation import calibration
 from xraytune.model_file import Member, ModelCard, load_model, read_card, write_card
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, when it saves

@@ -17,10 +17,11 @@ from search.retrain import RetrainingOptions, retrain
 from search.storage import StudyView, TrialRecord
 from spaces.recipes import RECIPES
 from tests.made_studies import trial
-from xraytune import artifacts, subgroups
+from xraytune import artifacts
 from xraytune.data.dataset import ImageRecord
 from xraytune.errors import FatalError, InputError, StudyError
-from xraytune.predictions import Predictions
+from xraytune.evaluation import subgroups
+from xraytune.evaluation.predictions import Predictions
 from xraytune.records import TrialConfig
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xraytune.robust import Aggregate, score, trivial
+from xraytune.evaluation.robust_score import Aggregate, score, trivial
 
 LABELS = np.array([0] * 25 + [1] * 75, np.int32)
 

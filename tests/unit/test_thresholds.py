@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.made_predictions import predictions, split
-from xraytune import intervals, metrics, robust, thresholds
 from xraytune.errors import InputError
+from xraytune.evaluation import intervals, metrics, robust_score, thresholds
 
 
 def test_each_policy_on_a_hand_made_example() -> None:
@@ -119,7 +119,7 @@ def test_the_plateau_ends_where_f_beta_is_one_standard_error_below_its_best() ->
         each = np.array([metrics.f_beta(event, view >= at, 2.0, weights) for view in both])
         return float(each.mean() + each.min()) / 2
 
-    error = robust.standard_error(event, both, best, 2.0)
+    error = robust_score.standard_error(event, both, best, 2.0)
     assert value(high) >= value(best) - 1.05 * error
     assert value(high + 0.02) < value(best) - 0.9 * error
     assert value(low - 0.02) < value(best) - 0.9 * error
@@ -136,9 +136,9 @@ def test_the_standard_error_is_that_of_draws_of_patients() -> None:
         balanced = weights * np.where(event, 1 / weights[event].sum(), 1 / weights[~event].sum())
         each = np.array([metrics.f_beta(event, view >= 0.4, 2.0, balanced) for view in views])
         drawn.append((each.mean() + each.min()) / 2)
-    by_patient = robust.standard_error(event, views, 0.4, 2.0, patients)
+    by_patient = robust_score.standard_error(event, views, 0.4, 2.0, patients)
     assert by_patient == pytest.approx(np.std(drawn), rel=0.1)
-    assert robust.standard_error(event, views, 0.4, 2.0) < 0.8 * by_patient
+    assert robust_score.standard_error(event, views, 0.4, 2.0) < 0.8 * by_patient
 
 
 def test_answers_without_an_error_have_a_plateau_in_the_middle_of_the_gap() -> None:

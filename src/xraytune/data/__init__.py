@@ -4,13 +4,13 @@
 """
 
 from xraytune.data import arrays
-from xraytune.data.audit import Audit, Finding, audit
 from xraytune.data.dataset import Dataset, compare, difference, keep_lists
 from xraytune.data.decoding.reading import Unreadable, read_image
 from xraytune.data.images import ImageRecord, Images
 from xraytune.data.problems import Problem, Progress
 from xraytune.data.split import folds
 from xraytune.data.verification.load import Examination, examine, load
+from xraytune.evaluation.shortcut_audit import Audit, Finding, audit
 
 __all__ = [
     "Audit",

@@ -26,12 +26,13 @@ from search.storage import open_study
 from tests.e2e.retraining import made_study
 from tests.made_networks import write_weights
 from tests.searching import command
-from xraytune import artifacts, evaluation, metrics
+from xraytune import artifacts
 from xraytune.data.sources import image_files
 from xraytune.data.sources.listing import MARKER
 from xraytune.errors import ArtifactError, InputError, StudyError, WeightsError
+from xraytune.evaluation import evaluate, metrics
+from xraytune.evaluation.predictions import Predictions
 from xraytune.model_file import load_model, read_card
-from xraytune.predictions import Predictions
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
@@ -66,7 +67,7 @@ def test_metrics_json_and_predictions_csv_are_the_same_figures(retrained: tuple[
     assert figures["confirmation"]["folds"] == 3
     assert len(figures["views"]) > 5
     used = [row["test"] for row in figures["policies"] if row["used"]]
-    assert used == [{name: figures["test"]["overall"][name] for name in evaluation.NAMES}]
+    assert used == [{name: figures["test"]["overall"][name] for name in evaluate.NAMES}]
     error, interval = (figures["calibration"][name] for name in ("test_error_without", "interval_without"))
     assert interval[0] <= error <= interval[1]
 
@@ -207,7 +208,7 @@ def test_the_report_stands_alone_and_tells_the_figures(retrained: tuple[Path, An
     figures = artifacts.read_json(folder / "metrics.json")
     assert f"{figures['test']['overall']['auc'][0]:.3f}" in page
     each = page.partition('<details id="each">')[2].partition("</details>")[0]
-    for name, words in evaluation.BY_CLASS.items():
+    for name, words in evaluate.BY_CLASS.items():
         row = each.partition(f"<tr><td>{words}</td>")[2].partition("</tr>")[0]
         shown = [figures["test"]["by_class"][c][name][0] for c in figures["test"]["classes"]]
         shown += [figures["test"]["averages"][f"{kind}/{name}"][0] for kind in ("macro", "weighted")]
@@ -233,7 +234,7 @@ def test_the_figure_that_the_study_is_judged_by_has_its_row_in_report_and_card(w
     labels, p, patients = report.read_predictions(winner / "predictions.csv", test["classes"])
     given = Predictions(labels, p, patients, test["classes"], test["positive"], test["threshold"], beta=3.0, draws=100)
     for part in ("test", "validation"):
-        figures[part] = evaluation.evaluate(given)
+        figures[part] = evaluate.evaluate(given)
     artifacts.write_json(winner / "metrics.json", figures)
     report.write(open_study("made", home / "results"), winner)
     value = f"{figures['test']['overall']['f_beta'][0]:.3f}"

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytune import evaluation, intervals
 from xraytune.data.images import ImageRecord
-from xraytune.evaluation import triple
-from xraytune.intervals import Interval
-from xraytune.metrics import Floats
-from xraytune.predictions import Predictions
+from xraytune.evaluation import evaluate, intervals
+from xraytune.evaluation.evaluate import triple
+from xraytune.evaluation.intervals import Interval
+from xraytune.evaluation.metrics import Floats
+from xraytune.evaluation.predictions import Predictions
 
 FEWEST = 10
 """Images below which a subgroup's figures say nothing: an interval would span most of 0 to 1."""
@@ -130,7 +130,7 @@ def subgroups(columns: Mapping[str, Sequence[str]], given: Predictions) -> list[
     for i, group in enumerate(groups):
         chosen, difference = group.chosen, found[str(i)]
         assert isinstance(difference, Interval)
-        figures = evaluation.overall(given.rows(chosen), brief=True)
+        figures = evaluate.overall(given.rows(chosen), brief=True)
         hits = right if group.figure != "accuracy" else decided == truth
         if difference.flat:  # no errors on either side, mostly
             sides = (chosen, group.comparable & ~chosen)

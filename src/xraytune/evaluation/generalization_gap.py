@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from xraytune import intervals
-from xraytune.evaluation import NAMES, Triple, triple
-from xraytune.intervals import Interval
+from xraytune.evaluation import intervals
+from xraytune.evaluation.evaluate import NAMES, Triple, triple
+from xraytune.evaluation.intervals import Interval
 
 FIGURES = ("auc", "sensitivity", "specificity")
 """The figures whose change is told."""

@@ -17,7 +17,7 @@ from importlib.metadata import version
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytune import artifacts, metrics
+from xraytune import artifacts
 from xraytune.data import cache, image_properties
 from xraytune.data.dataset import Dataset
 from xraytune.data.decoding.inspection import Inspection, inspect
@@ -25,6 +25,7 @@ from xraytune.data.images import Images
 from xraytune.data.problems import Progress
 from xraytune.data.split import folds
 from xraytune.errors import ArtifactError
+from xraytune.evaluation import metrics
 from xraytune.records import Record
 
 NOTABLE = 0.70

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from xraytune import metrics, prevalences, robust
 from xraytune.errors import InputError
-from xraytune.metrics import Floats
+from xraytune.evaluation import metrics, prevalences, robust_score
+from xraytune.evaluation.metrics import Floats
 from xraytune.records import Record
 
 AUTOMATIC = "auto"
@@ -120,7 +120,7 @@ def _shared(labels01: ArrayLike, scores: Mapping[str, ArrayLike], beta: float) -
     truth = np.asarray(labels01).astype(np.int32)
     columns = {name: np.asarray(view, dtype=np.float32) for name, view in scores.items()}
     stacked = {name: np.stack([1 - view, view], axis=1) for name, view in columns.items()}
-    return robust.score(truth, stacked, 1, beta=beta).threshold
+    return robust_score.score(truth, stacked, 1, beta=beta).threshold
 
 
 def plateau(
@@ -139,10 +139,10 @@ def plateau(
     """
     truth = np.asarray(labels01).astype(bool)
     views = np.stack([np.asarray(view, dtype=np.float64) for view in scores.values()])
-    thresholds, values = robust.curve(truth, views, beta)
-    total = robust.aggregated(values)
+    thresholds, values = robust_score.curve(truth, views, beta)
+    total = robust_score.aggregated(values)
     best = int(total.argmax())
-    error = robust.standard_error(truth, views, float(thresholds[best]), beta, patients)
+    error = robust_score.standard_error(truth, views, float(thresholds[best]), beta, patients)
     within = thresholds[total >= total[best] - error - 1e-9]
     return float(within[0]), float(within[-1])
 
@@ -221,7 +221,7 @@ def _judge(
     values = np.array([metrics.f_beta(event, answer, beta, balanced) for answer in answers])
     sensitivity = np.mean([answer[event].mean() for answer in answers])
     specificity = np.mean([(~answer[~event]).mean() for answer in answers])
-    return float(robust.aggregated(values)), float(sensitivity), float(specificity)
+    return float(robust_score.aggregated(values)), float(sensitivity), float(specificity)
 
 
 def _interval(differences: Floats) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """What a set of predictions is worth: plain numpy, no network.
 
 Every figure is computed from counts under a matrix of sample weights `(draws, n)`, so that the point estimate (one
-row of ones) and the 2,000 draws of a bootstrap (`xraytune.intervals`) run through the same lines.
+row of ones) and the 2,000 draws of a bootstrap (`xraytune.evaluation.intervals`) run through the same lines.
 
 Conventions: `labels` int `(n,)`; `probabilities` float `(n, k)`; a positive class decides by its own column at an
 operating threshold (score >= threshold), otherwise the largest probability decides. A figure whose denominator is
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xraytune import prevalences
+from xraytune.evaluation import prevalences
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

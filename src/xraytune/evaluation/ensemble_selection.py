@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xraytune import robust
-from xraytune.calibration import log_loss
-from xraytune.metrics import Floats
+from xraytune.evaluation import robust_score
+from xraytune.evaluation.calibration import log_loss
+from xraytune.evaluation.metrics import Floats
 
 ROUNDS = 20
 """Additions at most; with a handful of finalists weights settle well before (steps of a twentieth)."""
@@ -35,7 +35,7 @@ def robust_loss(labels: NDArray[np.int32], views: Sequence[str], positive: int |
 
     def loss(stacked: Floats) -> tuple[float, ...]:
         answers = {name: np.asarray(p, dtype=np.float32) for name, p in zip(views, stacked, strict=True)}
-        score = robust.score(labels, answers, positive, beta=beta)
+        score = robust_score.score(labels, answers, positive, beta=beta)
         return round(1 - score.value, 4), max(log_loss(labels, p) for p in stacked)
 
     return loss

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xraytune import metrics
-from xraytune.intervals import DRAWS
-from xraytune.metrics import Ints
+from xraytune.evaluation import metrics
+from xraytune.evaluation.intervals import DRAWS
+from xraytune.evaluation.metrics import Ints
 
 
 @dataclass(frozen=True, eq=False)

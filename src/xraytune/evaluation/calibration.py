@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special
 
-from xraytune import prevalences
-from xraytune.metrics import CALIBRATION_BINS, Floats
+from xraytune.evaluation import prevalences
+from xraytune.evaluation.metrics import CALIBRATION_BINS, Floats
 from xraytune.records import Record
 
 Folds = Sequence[tuple[NDArray[np.integer], NDArray[np.integer]]]

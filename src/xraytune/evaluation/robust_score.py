@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytune.metrics import f_beta_of_counts
+from xraytune.evaluation.metrics import f_beta_of_counts
 from xraytune.records import Record
 
 TAIL = 1 / 3
