@@ -16,7 +16,7 @@ from search.workers import Report, Workers
 from xraytune import artifacts
 from xraytune.data.dataset import Dataset
 from xraytune.evaluation import metrics
-from xraytune.model_file import read_card
+from xraytune.inference.model_card import read_card
 
 EACH = 4
 """Films a row of the report."""
@@ -87,9 +87,9 @@ class HeatTask:
         """What the maps are called; one JPEG a row, and whether its map is blank. Runs in a worker."""
         from PIL import Image
 
-        from xraytune import explain
         from xraytune.data.decoding.reading import read_image
-        from xraytune.model_file import load_model
+        from xraytune.inference import grad_cam
+        from xraytune.inference.classifier import load_model
 
         model = load_model(self.folder)
         rows = np.asarray(self.rows)
@@ -98,10 +98,10 @@ class HeatTask:
         heats = model.heat_maps(squares, np.asarray(self.classes), EDGE)
         for path, heat, answer in zip(self.films, heats, self.classes, strict=True):
             film = read_image(path, EDGE, fit=model.card.fit)
-            pair = np.concatenate([film.repeat(3, axis=-1), explain.overlay(film, heat)], axis=1)
-            empty = explain.blank(heat)
+            pair = np.concatenate([film.repeat(3, axis=-1), grad_cam.overlay(film, heat)], axis=1)
+            empty = grad_cam.blank(heat)
             if empty:
-                pair = explain.captioned(pair, [explain.caption(heat, model.card.classes[answer], model.heat_method)])
+                pair = grad_cam.captioned(pair, [grad_cam.caption(heat, model.card.classes[answer], model.heat_method)])
             stream = io.BytesIO()
             Image.fromarray(pair).save(stream, "JPEG", quality=82)
             out.append((stream.getvalue(), empty))

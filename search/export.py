@@ -27,8 +27,8 @@ def main(
     Preprocessing, calibration and threshold stay in model.json: load_model("…/model.onnx") uses them.
     """
     from xraytune.data.sources.image_files import find
-    from xraytune.model_file import read_card
-    from xraytune.onnx_export import CHECKED, export
+    from xraytune.inference.model_card import read_card
+    from xraytune.inference.onnx_export import CHECKED, export
 
     card = read_card(model if model.is_dir() else model.parent)  # refuses at once what is no model
     largest = max(int(member["image_size"]) for member in card.members)

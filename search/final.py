@@ -37,13 +37,14 @@ from search.storage import StudyView, TrialRecord
 from search.suggest import declared_parameters, signature
 from search.trainings import FoldTask, PredictTask, RefitTask, TrainingSetup, image_size
 from search.workers import Workers
-from xraytune import artifacts, data, hardware, makeup
+from xraytune import artifacts, data, hardware
 from xraytune.data import arrays, cache
 from xraytune.data.dataset import Dataset, difference
 from xraytune.errors import FatalError, InputError, StudyError, WeightsError
 from xraytune.evaluation import thresholds
 from xraytune.evaluation.predictions import Predictions
-from xraytune.model_file import Member, ModelCard, read_card, write_card
+from xraytune.inference import outliers
+from xraytune.inference.model_card import Member, ModelCard, read_card, write_card
 from xraytune.models import backbones
 from xraytune.records import Objective
 from xraytune.trial_data import TrialData
@@ -270,7 +271,7 @@ class Retraining:
             threshold=fitted.threshold,
             policy=fitted.policy.name if fitted.policy else "likeliest class",
             calibration=fitted.calibration.to_json(),
-            makeup=makeup.fit(first).to_json(),
+            makeup=outliers.fit(first).to_json(),
             members=tuple(members),
             shifts=self.options.tta,
             demonstration=dataset.demonstration,

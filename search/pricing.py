@@ -88,8 +88,8 @@ def of_folds(
         robust: whether the first epoch looks at the views already, or the last one alone.
         shifts: whether answers are means over small shifts (`--tta`).
     """
+    from xraytune.inference.classifier import SHIFTS
     from xraytune.judging import PER_CLASS, PER_CLASS_PREFIX
-    from xraytune.model_file import SHIFTS
     from xraytune.models import cost as costs
     from xraytune.models.plan import TrainingSettings
 

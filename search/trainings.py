@@ -99,7 +99,7 @@ def _shifted_answers(
     training: Any, validation: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
     """Probabilities of the validation images, and of each view's, by the whole network over small shifts."""
-    from xraytune.model_file import predict_shifted
+    from xraytune.inference.classifier import predict_shifted
 
     viewed = training.viewed
     answers = predict_shifted(training.model, np.asarray(training.pool[validation]))
@@ -212,7 +212,7 @@ class PredictTask:
 
     def __call__(self, report: Report) -> NDArray[np.float32]:
         """Probabilities `(n, k)` before calibration. Runs in a worker."""
-        from xraytune.model_file import load_model
+        from xraytune.inference.classifier import load_model
 
         squares = {size: np.load(path, mmap_mode="r")[: self.first] for size, path in self.arrays.items()}
         return load_model(self.folder).raw_squares(squares)
@@ -229,7 +229,7 @@ class NetworkTask:
 
     def __call__(self, report: Report) -> NDArray[np.float32]:
         """Probabilities `(n, k)` as it gives them. Runs in a worker."""
-        from xraytune.model_file import load_network, predict_network
+        from xraytune.inference.classifier import load_network, predict_network
 
         artifacts.check_sha256(self.path, self.sha256)
         return predict_network(load_network(self.path), np.load(self.images, mmap_mode="r"))

@@ -24,7 +24,7 @@ from search import console, predict
 import keras
 from xraytune import calibration, makeup
 from xraytune.artifacts import sha256
-from xraytune.model_file import Member, ModelCard, load_model, predict_network, write_card
+from xraytune.inference.classifier import Member, ModelCard, load_model, predict_network, write_card
 kind, films = sys.argv[1], int(sys.argv[2])
 folder = Path(tempfile.mkdtemp())
 keras.utils.set_random_seed(0)
@@ -74,7 +74,7 @@ ON_ARRAYS = (
     SETUP
     + """
 if kind == "onnx":
-    from xraytune.onnx_export import export
+    from xraytune.inference.onnx_export import export
     model = load_model(export(folder)[0][0])
 else:
     model = load_model(folder)

@@ -71,7 +71,7 @@ def train(name: str, missing: list[Part]) -> None:
     """Train these networks of a set, one after another; what they answer on the test images stands in a ledger."""
     from search import ledger
     from search.trainings import FoldTask, TrainingSetup
-    from xraytune.model_file import load_network, predict_network
+    from xraytune.inference.classifier import load_network, predict_network
 
     place = networks.workshop(name)
     whole = TrialData.of(place.dataset, place.data.pools, refit=True, cache=cache.folder())

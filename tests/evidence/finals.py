@@ -62,7 +62,7 @@ def train(name: str, missing: list[Part]) -> None:
     from search.networks import refit_of
     from search.storage import TrialRecord
     from search.trainings import FoldTask, TrainingSetup, load_fold
-    from xraytune.model_file import load_network, predict_network
+    from xraytune.inference.classifier import load_network, predict_network
 
     place = networks.workshop(name)
     values = configuration(name, "strong")

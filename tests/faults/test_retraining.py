@@ -18,7 +18,7 @@ import pytest
 from search import ledger
 from tests.searching import can_mount
 from xraytune import artifacts
-from xraytune.model_file import read_card
+from xraytune.inference.model_card import read_card
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from xraytune import makeup
 from xraytune.data.decoding.reading import read_image
+from xraytune.inference import outliers
 
 FITTED, ASKED, EDGE = 1000, 400, 28
 
@@ -25,7 +25,7 @@ def films():
 
 @pytest.fixture(scope="module")
 def known(films):
-    return makeup.fit(films[:FITTED])
+    return outliers.fit(films[:FITTED])
 
 
 def share(known, images):

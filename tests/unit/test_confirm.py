@@ -18,7 +18,7 @@ from search.workers import Workers
 from tests.made_networks import config, space, trial_data
 from tests.made_studies import result
 from xraytune.errors import TrialError
-from xraytune.model_file import load_network, predict_network, predict_shifted
+from xraytune.inference.classifier import load_network, predict_network, predict_shifted
 from xraytune.models.plan import PLATEAU_FACTOR
 from xraytune.records import FailureCause, TrialConfig, TrialResult
 from xraytune.training import Trainer

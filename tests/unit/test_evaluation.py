@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from tests.made_predictions import predictions
-from xraytune import makeup
 from xraytune.evaluation import (
     calibration,
     ensemble_selection,
@@ -18,6 +17,7 @@ from xraytune.evaluation import (
     subgroups,
 )
 from xraytune.evaluation.predictions import Predictions
+from xraytune.inference import outliers
 
 
 def test_the_ensemble_takes_what_helps_and_nothing_that_harms() -> None:
@@ -281,8 +281,8 @@ def test_a_film_unlike_the_training_images_is_flagged_and_a_like_one_is_not() ->
         tone = rng.normal(0, 12, (n, 1, 1))
         return np.clip(chest + tone + rng.normal(0, 6, (n, 64, 64)), 0, 255).astype(np.uint8)[..., None]
 
-    known = makeup.fit(films(200))
-    assert makeup.MakeUp.from_json(known.to_json() | {"precision": known.precision}) == known
+    known = outliers.fit(films(200))
+    assert outliers.MakeUp.from_json(known.to_json() | {"precision": known.precision}) == known
     assert known.far(films(50)) == [""] * 50
     noise = rng.integers(0, 256, (3, 64, 64, 1)).astype(np.uint8)
     inverted = 255 - films(3)

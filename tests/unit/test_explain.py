@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from xraytune import explain
+from xraytune.inference import grad_cam
 from xraytune.models import cnn, densenet, heads
 
 HEAD = {"head/pool": "avg", "head/layers": 0, "head/units": 8, "head/dropout": 0.0, "head/batch_norm": False}
@@ -20,7 +20,7 @@ def cnn_network(**values):
 
 def feature_of(model):
     """The name of the layer whose output is explained."""
-    output = explain._feature(model)
+    output = grad_cam._feature(model)
     return next((layer.name for layer in model.layers if layer.output is output), None)
 
 
@@ -49,7 +49,7 @@ def test_a_network_without_convolutions_has_no_maps_and_is_explained_by_its_pixe
     x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(start))
     model = keras.Model(start, heads.predictions(x, 2))
     assert feature_of(model) is None
-    heat = explain.heat_maps(model, np.full((1, 28, 28, 1), 90, np.uint8), np.array([1]))
+    heat = grad_cam.heat_maps(model, np.full((1, 28, 28, 1), 90, np.uint8), np.array([1]))
     assert heat.shape == (1, 28, 28)
     assert heat.max() == 1
 
@@ -57,11 +57,11 @@ def test_a_network_without_convolutions_has_no_maps_and_is_explained_by_its_pixe
 def test_maps_are_called_what_they_are_made_of():
     start = keras.Input((28, 28, 1))
     dense = keras.Model(start, heads.predictions(keras.layers.Flatten()(start), 2))
-    assert explain.method([bright(1.0)]) == "Grad-CAM"
-    assert explain.method([dense]) == "Gradient of the pixels"
-    assert explain.method([dense, bright(1.0)]) == "Grad-CAM and gradient of the pixels"
+    assert grad_cam.method([bright(1.0)]) == "Grad-CAM"
+    assert grad_cam.method([dense]) == "Gradient of the pixels"
+    assert grad_cam.method([dense, bright(1.0)]) == "Grad-CAM and gradient of the pixels"
     heat = np.ones((4, 4), np.float32)
-    assert explain.caption(heat, "NORMAL", explain.PIXELS) == "Gradient of the pixels for NORMAL"
+    assert grad_cam.caption(heat, "NORMAL", grad_cam.PIXELS) == "Gradient of the pixels for NORMAL"
 
 
 def bright(scale, size=32):
@@ -81,7 +81,7 @@ def test_the_surest_answers_have_a_map_too():
     film[:, :16, :16] = 255
     for scale in (1.0, 2000.0):
         model = bright(scale)
-        heat = explain.heat_maps(model, film, np.array([1]))[0]
+        heat = grad_cam.heat_maps(model, film, np.array([1]))[0]
         assert heat[4:12, 4:12].min() > 0.5
         assert heat[20:, 20:].max() < 0.1
     assert model.predict_on_batch(film.astype(np.float32))[0, 1] == 1  # saturated
@@ -90,7 +90,7 @@ def test_the_surest_answers_have_a_map_too():
 def test_the_score_is_the_log_odds_of_the_class_however_sure_the_network_is():
     logits = np.array([[2.0, 0.5, -1.0], [300.0, -300.0, 0.0]], np.float32)
     chosen = np.eye(3, dtype=np.float32)[[0, 0]]
-    found = np.asarray(explain.log_odds(logits, chosen))
+    found = np.asarray(grad_cam.log_odds(logits, chosen))
     p = np.exp(2.0) / np.exp([2.0, 0.5, -1.0]).sum()
     assert found[0] == pytest.approx(np.log(p / (1 - p)), rel=1e-5)
     assert found[1] == pytest.approx(300)
@@ -104,28 +104,28 @@ def test_a_single_sigmoid_output_is_the_second_class():
     model.layers[2].set_weights([np.ones((1, 1, 1, 1), np.float32)])
     model.layers[-1].set_weights([np.ones((1, 1), np.float32), np.zeros(1, np.float32)])
     film = np.full((1, 32, 32, 1), 200, np.uint8)
-    assert not explain.blank(explain.heat_maps(model, film, np.array([1]))[0])
-    assert explain.blank(explain.heat_maps(model, film, np.array([0]))[0])
+    assert not grad_cam.blank(grad_cam.heat_maps(model, film, np.array([1]))[0])
+    assert grad_cam.blank(grad_cam.heat_maps(model, film, np.array([0]))[0])
 
 
 def test_a_map_without_evidence_is_blank_and_its_caption_says_so():
     film = np.zeros((1, 32, 32, 1), np.uint8)
     film[:, :16, :16] = 255
-    heat = explain.heat_maps(bright(1.0), film, np.array([0]))[0]
-    assert explain.blank(heat)
-    assert "blank" in explain.caption(heat, "NORMAL")
-    assert "NORMAL" in explain.caption(heat, "NORMAL")
-    assert "blank" not in explain.caption(np.ones((4, 4), np.float32), "NORMAL")
+    heat = grad_cam.heat_maps(bright(1.0), film, np.array([0]))[0]
+    assert grad_cam.blank(heat)
+    assert "blank" in grad_cam.caption(heat, "NORMAL")
+    assert "NORMAL" in grad_cam.caption(heat, "NORMAL")
+    assert "blank" not in grad_cam.caption(np.ones((4, 4), np.float32), "NORMAL")
     gray = np.full((32, 32, 1), 77, np.uint8)
-    assert (explain.overlay(gray, heat) == 77).all()
+    assert (grad_cam.overlay(gray, heat) == 77).all()
 
 
 def test_an_ensemble_s_map_is_the_weighted_mean_of_its_members_at_one_size(monkeypatch):
     maps = {"a": np.zeros((1, 8, 8), np.float32), "b": np.zeros((1, 8, 8), np.float32)}
     maps["a"][0, :4], maps["b"][0, 4:] = 1.0, 1.0
-    monkeypatch.setattr(explain, "heat_maps", lambda model, images, classes, edge: maps[model])
+    monkeypatch.setattr(grad_cam, "heat_maps", lambda model, images, classes, edge: maps[model])
     films = [np.zeros((1, 28, 28, 1), np.uint8), np.zeros((1, 64, 64, 1), np.uint8)]
-    heat = explain.ensemble_heat_maps(["a", "b"], [0.75, 0.25], films, np.array([1]), 8)[0]
+    heat = grad_cam.ensemble_heat_maps(["a", "b"], [0.75, 0.25], films, np.array([1]), 8)[0]
     assert heat[:4] == pytest.approx(1)
     assert heat[4:] == pytest.approx(1 / 3)
 
@@ -134,7 +134,7 @@ def test_members_of_different_sizes_are_drawn_at_one_edge_smoothly():
     film = np.zeros((1, 32, 32, 1), np.uint8)
     film[:, :16, :16] = 255
     large = film.repeat(2, axis=1).repeat(2, axis=2)
-    heat = explain.ensemble_heat_maps([bright(1.0), bright(1.0, 64)], [1, 1], [film, large], np.array([1]), 256)
+    heat = grad_cam.ensemble_heat_maps([bright(1.0), bright(1.0, 64)], [1, 1], [film, large], np.array([1]), 256)
     assert heat.shape == (1, 256, 256)
     assert heat.max() == pytest.approx(1)
     assert np.abs(np.diff(heat[0], axis=1)).max() < 0.3
@@ -142,14 +142,14 @@ def test_members_of_different_sizes_are_drawn_at_one_edge_smoothly():
 
 def test_a_caption_is_a_strip_under_the_picture():
     picture = np.full((512, 512, 3), 50, np.uint8)
-    out = explain.captioned(picture, ["probability of PNEUMONIA 0.930", "Grad-CAM for PNEUMONIA"])
+    out = grad_cam.captioned(picture, ["probability of PNEUMONIA 0.930", "Grad-CAM for PNEUMONIA"])
     assert (out[:512] == picture).all()
     assert out.shape[0] > 540
     assert out[512:].max() > 200
 
 
 def test_a_long_caption_is_shrunk_to_the_picture_s_width():
-    out = explain.captioned(
+    out = grad_cam.captioned(
         np.zeros((300, 300, 3), np.uint8), ["a long sentence about what the map shows " * 2 + "end"]
     )
     strip = out[300:].max(axis=(0, 2))

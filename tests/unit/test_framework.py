@@ -41,7 +41,7 @@ def test_keras_is_imported_in_one_place_only():
 
 
 @pytest.mark.parametrize(
-    "first", ["import xraytune.models", "import xraytune.model_file, xraytune.framework", "import spaces",
+    "first", ["import xraytune.models", "import xraytune.inference.classifier, xraytune.framework", "import spaces",
               "import xraytune.training"]
 )  # fmt: skip
 def test_a_users_keras_file_and_variables_change_no_network(tmp_path, first):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.made_chests import chests
-from xraytune import makeup
+from xraytune.inference import outliers
 from xraytune.views import View, draw
 
 
@@ -21,7 +21,7 @@ def drawn(n, size=48, seed=0):
 
 @pytest.fixture(scope="module")
 def known():
-    return makeup.fit(drawn(400))
+    return outliers.fit(drawn(400))
 
 
 def share(known, films):
@@ -49,8 +49,8 @@ def test_images_that_are_framed_otherwise_are_called_unusual(known, kind, amount
 
 def test_an_image_can_be_unusual_by_its_framing_alone():
     images, _ = chests(100, spread=0.03)
-    known = makeup.fit(images)
-    at = makeup.QUANTITIES.index("width of the chest")
+    known = outliers.fit(images)
+    at = outliers.QUANTITIES.index("width of the chest")
     moved = dataclasses.replace(known, location=tuple(v - 0.5 * (i == at) for i, v in enumerate(known.location)))
     assert not any(known.far(images[:5]))
     assert any("chest" in said for said in dataclasses.replace(moved, limits=(1e9, 4.0, 1e9)).far(images[:5]))
@@ -68,11 +68,11 @@ def test_the_flag_says_that_a_film_is_upside_down(known):
 def test_the_odd_films_among_the_training_images_do_not_widen_the_limits(known):
     spoiled = drawn(400)
     spoiled[::200] = 0
-    assert share(makeup.fit(spoiled), 255 - drawn(50, seed=2)) == 1
+    assert share(outliers.fit(spoiled), 255 - drawn(50, seed=2)) == 1
 
 
 def test_the_make_up_survives_json(known):
-    assert makeup.MakeUp.from_json(known.to_json()) == known
+    assert outliers.MakeUp.from_json(known.to_json()) == known
 
 
 def test_a_quantity_that_never_varies_does_not_make_every_film_unusual():
@@ -81,13 +81,13 @@ def test_a_quantity_that_never_varies_does_not_make_every_film_unusual():
     films[:, :, :12] = 0  # every film has the same black edge: no film's dark tenth varies
     others = drawn(100, seed=1)
     others[:, 0], others[:, :, :12] = 0, 0
-    assert share(makeup.fit(films), others) <= 0.05
+    assert share(outliers.fit(films), others) <= 0.05
 
 
 def test_of_too_few_films_nothing_is_said():
-    assert makeup.fit(drawn(makeup.FEWEST - 1)).far(255 - drawn(3)) == [""] * 3
-    assert makeup.fit(drawn(1)).far(drawn(1)) == [""]
+    assert outliers.fit(drawn(outliers.FEWEST - 1)).far(255 - drawn(3)) == [""] * 3
+    assert outliers.fit(drawn(1)).far(drawn(1)) == [""]
 
 
 def test_few_films_still_mark_a_black_one():
-    assert all(makeup.fit(drawn(30)).far(np.zeros((2, 48, 48, 1), np.uint8)))
+    assert all(outliers.fit(drawn(30)).far(np.zeros((2, 48, 48, 1), np.uint8)))

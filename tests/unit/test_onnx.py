@@ -4,10 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from xraytune import artifacts, onnx_export
+from xraytune import artifacts
 from xraytune.errors import FatalError
 from xraytune.evaluation import calibration
-from xraytune.model_file import Member, ModelCard, load_model, read_card, write_card
+from xraytune.inference import onnx_export
+from xraytune.inference.classifier import load_model
+from xraytune.inference.model_card import Member, ModelCard, read_card, write_card
 from xraytune.models import inputs
 
 pytest.importorskip("tf2onnx")

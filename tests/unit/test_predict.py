@@ -11,11 +11,13 @@ import pytest
 from PIL import Image
 
 from search import export, predict
-from xraytune import artifacts, makeup
+from xraytune import artifacts
 from xraytune.data.sources import image_files
 from xraytune.errors import ArtifactError, InputError
 from xraytune.evaluation import calibration
-from xraytune.model_file import Member, ModelCard, load_model, read_card, write_card
+from xraytune.inference import outliers, predict_files
+from xraytune.inference.classifier import load_model
+from xraytune.inference.model_card import Member, ModelCard, read_card, write_card
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, when it saves
 
@@ -42,7 +44,7 @@ def model(tmp_path_factory):
     members = tuple(network(folder / f"model-{i}.keras", size) for i, size in enumerate((28, 32)))
     rng = np.random.default_rng(0)
     films = [Image.fromarray(drawn(rng)).resize((28, 28), Image.Resampling.BILINEAR) for _ in range(100)]
-    known = makeup.fit(np.stack([np.asarray(film)[..., None] for film in films]))
+    known = outliers.fit(np.stack([np.asarray(film)[..., None] for film in films]))
     card = ModelCard(
         ("NORMAL", "PNEUMONIA"), 1, 1, "crop", 0.5, "0.5", calibration.none(2).to_json(), known.to_json(), members
     )
@@ -132,7 +134,7 @@ def test_two_films_of_one_name_get_two_overlays(model, tmp_path):
             (tmp_path / folder).mkdir(parents=True, exist_ok=True)
             paths.append(tmp_path / folder / f"film{suffix}")
             Image.fromarray(drawn(np.random.default_rng(i))).save(paths[-1])
-    names = predict.picture_names(paths)
+    names = predict_files.picture_names(paths)
     assert len({name.lower() for name in names}) == 4
     assert all(name.endswith(".png") and not name.startswith((".", "-")) for name in names)
     assert predict.main(model, paths, csv_file=tmp_path / "o.csv", overlays=tmp_path / "heat") == 0
@@ -140,14 +142,14 @@ def test_two_films_of_one_name_get_two_overlays(model, tmp_path):
 
 
 def test_an_overlay_is_drawn_on_the_film_itself_and_says_what_its_numbers_are_of(model, films, tmp_path, monkeypatch):
-    from xraytune import explain
+    from xraytune.inference import grad_cam
 
     said = []
-    monkeypatch.setattr(explain, "captioned", lambda picture, lines: said.append(lines) or picture)
+    monkeypatch.setattr(grad_cam, "captioned", lambda picture, lines: said.append(lines) or picture)
     assert predict.main(model, [films / "0.png"], csv_file=tmp_path / "o.csv", overlays=tmp_path / "heat") == 0
     (picture,) = (tmp_path / "heat").iterdir()
     with Image.open(picture) as drawing:
-        assert drawing.size == (explain.EDGE, explain.EDGE)
+        assert drawing.size == (grad_cam.EDGE, grad_cam.EDGE)
     answers, where = said[0]
     assert answers.startswith("probability of PNEUMONIA 0.")
     assert "decided " in answers
@@ -254,13 +256,13 @@ def test_probabilities_are_restated_by_bayes_and_the_threshold_stays_the_same_op
 
 
 def test_an_image_exactly_at_the_threshold_is_decided_alike_at_every_prevalence(stated, films, capsys):
-    probability = next(predict.classify(load_model(stated), image_files.find([films])))[0].probability
+    probability = next(predict_files.classify(load_model(stated), image_files.find([films])))[0].probability
     write_card(stated, replace(read_card(stated), threshold=probability))
     model, paths = load_model(stated), image_files.find([films])
-    plain = [answer.decision for answer, _, _ in predict.classify(model, paths)]
+    plain = [answer.decision for answer, _, _ in predict_files.classify(model, paths)]
     assert plain[0] == "PNEUMONIA"
     for share in np.linspace(0.01, 0.99, 25):
-        rare = predict.classify(model, paths, stated=predict.Stated(float(share)))
+        rare = predict_files.classify(model, paths, stated=predict_files.Stated(float(share)))
         assert [answer.decision for answer, _, _ in rare] == plain
 
 

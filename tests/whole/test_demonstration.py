@@ -14,7 +14,7 @@ from search.storage import open_study
 from tests.searching import command
 from xraytune import artifacts
 from xraytune.data.decoding.reading import read_image
-from xraytune.model_file import load_model
+from xraytune.inference.classifier import load_model
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -32,7 +32,8 @@ from xraytune.data.sources.listing import MARKER
 from xraytune.errors import ArtifactError, InputError, StudyError, WeightsError
 from xraytune.evaluation import evaluate, metrics
 from xraytune.evaluation.predictions import Predictions
-from xraytune.model_file import load_model, read_card
+from xraytune.inference.classifier import load_model
+from xraytune.inference.model_card import read_card
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
@@ -258,7 +259,7 @@ def test_a_report_of_files_that_are_not_what_was_written_is_refused_in_words(
 
 def test_onnx_says_the_same_and_runs_without_keras(winner: Path) -> None:
     pytest.importorskip("tf2onnx")
-    from xraytune.onnx_export import TOLERANCE, export, films
+    from xraytune.inference.onnx_export import TOLERANCE, export, films
 
     files, worst = export(winner)
     assert worst <= TOLERANCE

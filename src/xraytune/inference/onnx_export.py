@@ -19,7 +19,8 @@ from PIL import Image
 
 from xraytune import artifacts
 from xraytune.errors import ArtifactError, FatalError, InputError
-from xraytune.model_file import Classifier, Member, load_model, onnx_session, read_card, write_card
+from xraytune.inference.classifier import Classifier, load_model, onnx_session
+from xraytune.inference.model_card import Member, read_card, write_card
 
 TOLERANCE = 1e-4
 """Largest difference of a probability between ONNX Runtime and Keras."""

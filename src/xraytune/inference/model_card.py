@@ -1,0 +1,104 @@
+"""`model.json`: what a saved model needs in order to be used, with the digests of its files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xraytune import artifacts
+from xraytune.errors import ArtifactError
+from xraytune.records import Record
+
+FORMAT = 2
+"""Of `model.json`; a reader refuses what it does not know. 1 had a sha256 of its values, not of its bytes."""
+
+
+CARD = "model.json"
+
+
+_SEAL = re.compile(rb'"sha256": "([0-9a-f]{64})"\n}\n\Z')
+"""How `model.json` ends: with the sha256 of all bytes before it."""
+
+
+@dataclass(frozen=True)
+class Member(Record):
+    """One network of a model."""
+
+    file: str
+    """Its name in the model's folder."""
+    sha256: str
+    image_size: int
+    """Edge of its square input, pixels."""
+    weight: float = 1.0
+    """Of its probabilities in the mean."""
+
+
+@dataclass(frozen=True)
+class ModelCard(Record):
+    """Everything that a model's use needs, beside the networks."""
+
+    classes: tuple[str, ...]
+    positive: int | None
+    """The class that the threshold decides on; None: the likeliest class is the answer."""
+    channels: int
+    fit: str
+    """How a film becomes a square: crop, pad or squash."""
+    threshold: float
+    """Operating threshold of the calibrated probability of the positive class."""
+    policy: str
+    """How the threshold was chosen."""
+    calibration: Mapping[str, Any]
+    """A `Calibration` as JSON, with the prevalence that the probabilities are stated for."""
+    makeup: Mapping[str, Any]
+    """What training images look like; empty: unusual images are not told."""
+    members: tuple[Mapping[str, Any], ...]
+    """`Member`s as JSON."""
+    onnx: tuple[Mapping[str, Any], ...] = ()
+    """The same networks exported, in the same order."""
+    shifts: bool = False
+    """Test-time augmentation: probabilities are the mean over `SHIFTS`."""
+    demonstration: bool = False
+    """Trained on drawn phantoms, not on X-rays."""
+    made: Mapping[str, Any] = field(default_factory=dict)
+    """Where it comes from: study, trials, configuration, versions, when."""
+    format: int = FORMAT
+
+
+def write_card(folder: Path, card: ModelCard) -> None:
+    """Write `model.json` with the sha256 of its own bytes."""
+    before, quote, end = json.dumps({**card.to_json(), "sha256": ""}, indent=2, ensure_ascii=False).rpartition('"')
+    artifacts.write_text(folder / CARD, f"{before}{hashlib.sha256(before.encode()).hexdigest()}{quote}{end}\n")
+
+
+def read_card(folder: Path) -> ModelCard:
+    """The card of a model's folder.
+
+    Raises:
+        ArtifactError: it is missing, was changed, or is of another version.
+    """
+    path = folder / CARD
+    if not path.exists():
+        raise ArtifactError(
+            f"{folder} holds no model ({CARD} is missing). Give the folder that `python -m search.retrain` wrote, "
+            "e.g. results/<study>/winner."
+        )
+    plain, content = artifacts.read_json(path), path.read_bytes()
+    known = plain.pop("format", None) if isinstance(plain, dict) else FORMAT
+    if known != FORMAT:
+        raise ArtifactError(
+            f"{path} has format {known}; this version reads {FORMAT}. Restore the file if it was changed; else call "
+            "search.retrain again: finished networks are kept."
+        )
+    seal = _SEAL.search(content)
+    if not seal or hashlib.sha256(content[: seal.start(1)]).hexdigest() != seal[1].decode():
+        raise ArtifactError(f"{path} was changed after it was saved (its sha256 differs): it is not loaded.")
+    del plain["sha256"]
+    try:
+        return ModelCard.from_json(plain)
+    except (TypeError, ValueError) as error:
+        raise ArtifactError(f"{path} can't be read: {error}.") from None

@@ -1,0 +1,182 @@
+"""Classification of image files, batch by batch."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from search import console
+from xraytune.errors import InputError
+
+BATCH = 32
+
+
+AHEAD = 4
+"""Batches decoded before the network asks for them."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model says of one film."""
+
+    path: str
+    probabilities: tuple[float, ...]
+    """Calibrated, one a class."""
+    probability: float
+    """Of the positive class; without one, of the decided class."""
+    decision: str
+    """The class at the operating threshold."""
+    unusual: str
+    """In what the film is unlike the training images; empty where it is like them."""
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What was asked of probabilities and decisions beside what the model says by itself."""
+
+    prevalence: float | None = None
+    """The share of the positive class that probabilities are stated for."""
+    threshold: float | None = None
+    """At which probability of these an image is classified as positive."""
+
+    def check(self, model: Any) -> None:
+        """Say on stderr what it does to the answers of a model.
+
+        Raises:
+            InputError: the model can't do it.
+        """
+        at = self.threshold
+        if at is not None and (model.card.positive is None or not 0 < at < 1):
+            raise InputError(f"--threshold {at:g}: a threshold lies between 0 and 1 and needs a positive class.")
+        if self.prevalence is not None:
+            model.restated_threshold(self.prevalence)  # refuses what can't be had
+            console.err.print(
+                f"Probabilities are stated for a prevalence of {100 * self.prevalence:g} % (the model's own: "
+                f"{100 * model.prevalence:.3g} %)."
+                + ("" if at else " The threshold moves with them: no decision changes."),
+                soft_wrap=True,
+            )
+
+    def at(self, model: Any) -> tuple[float, str]:
+        """The threshold among the probabilities as they are stated, and how it was chosen."""
+        if self.threshold is not None:
+            return self.threshold, "asked for"
+        own, policy = model.card.threshold, model.card.policy
+        return (own if self.prevalence is None else model.restated_threshold(self.prevalence)), policy
+
+    def answers(self, model: Any, squares: Any) -> tuple[Any, Any]:
+        """Probabilities `(n, k)` as they are stated, and class indices `(n,)` of prepared images."""
+        from xraytune.evaluation import metrics
+
+        own = model.predict_squares(squares)
+        shown = own if self.prevalence is None else model.restated(own, self.prevalence)
+        if self.threshold is None:  # decided on the model's own probabilities, so that no rounding changes a decision
+            return shown, model.decide(own)
+        return shown, metrics.decide(shown, model.card.positive, self.threshold)
+
+
+PLAIN = Stated()
+"""As the model says by itself."""
+
+
+def classify(
+    model: Any, paths: Sequence[Path], *, overlays: Path | None = None, stated: Stated = PLAIN
+) -> Iterator[tuple[Answer | None, Path, str]]:
+    """Answers in the order of the paths; None and why for files that can't be read.
+
+    Films are decoded in threads ahead of the network, in batches.
+
+    Args:
+        model: an `xraytune.inference.classifier.Classifier`.
+        paths: image files.
+        overlays: where Grad-CAM overlays are written; None for none.
+        stated: for which prevalence and at which threshold.
+    """
+    import numpy as np
+
+    from xraytune.data.decoding.reading import Unreadable
+    from xraytune.hardware import cores
+
+    def read(path: Path) -> Any:
+        try:
+            return model.read(path)
+        except Unreadable as error:
+            return str(error)
+
+    pictures = dict(zip(paths, picture_names(paths), strict=True))
+    batches = [list(paths[i : i + BATCH]) for i in range(0, len(paths), BATCH)]
+    with ThreadPoolExecutor(cores()) as pool:
+        waiting: list[list[Future[Any]]] = []
+        ahead = iter(batches)
+        for batch in batches:
+            while len(waiting) <= AHEAD and (following := next(ahead, None)) is not None:
+                waiting.append([pool.submit(read, path) for path in following])
+            read_now = [future.result() for future in waiting.pop(0)]
+            good = [r for r in read_now if not isinstance(r, str)]
+            answers: Iterator[Answer] = iter(())
+            if good:
+                squares = {size: np.stack([g[size] for g in good]) for size in model.sizes}
+                names = [path for path, r in zip(batch, read_now, strict=True) if not isinstance(r, str)]
+                targets = [overlays / pictures[path] for path in names] if overlays else []
+                answers = iter(_answers(model, names, squares, targets, stated))
+            for path, result in zip(batch, read_now, strict=True):
+                yield (None, path, result) if isinstance(result, str) else (next(answers), path, "")
+
+
+def _answers(model: Any, paths: Sequence[Path], squares: Any, overlays: Sequence[Path], stated: Stated) -> list[Answer]:
+    card = model.card
+    probabilities, decided = stated.answers(model, squares)
+    unusual = model.unusual(squares)
+    out = []
+    for path, p, answer, odd in zip(paths, probabilities, decided, unusual, strict=True):
+        shown = card.positive if card.positive is not None else int(answer)
+        out.append(Answer(str(path), tuple(float(v) for v in p), float(p[shown]), card.classes[int(answer)], odd))
+    if overlays:
+        _write_overlays(model, paths, squares, decided, out, overlays)
+    return out
+
+
+def picture_names(paths: Sequence[Path]) -> list[str]:
+    """A file name for each film's overlay, no two alike even where capitals don't count: `folder-film.png`.
+
+    Films of equal names get their suffix, and then a number, into it.
+    """
+    taken: set[str] = set()
+    out = []
+    for path in paths:
+        folders = [part for part in path.parts[-3:-1] if part.strip("/.\\")]
+        stem = "-".join([*folders, path.stem])
+        tries = itertools.chain(
+            (stem, "-".join([*folders, path.name])), (f"{stem}-{number}" for number in itertools.count(2))
+        )
+        name = next(name for name in tries if name.lower() not in taken)
+        taken.add(name.lower())
+        out.append(f"{name}.png")
+    return out
+
+
+def _write_overlays(
+    model: Any, paths: Sequence[Path], squares: Any, decided: Any, answers: Sequence[Answer], targets: Sequence[Path]
+) -> None:
+    """Each film in its own resolution with its heat map over it, and under it what the numbers are of."""
+    from PIL import Image
+
+    from xraytune import artifacts
+    from xraytune.data.decoding.reading import read_image
+    from xraytune.inference import grad_cam
+
+    card = model.card
+    heats = model.heat_maps(squares, decided, grad_cam.EDGE)
+    for path, heat, answer, target in zip(paths, heats, answers, targets, strict=True):
+        shown = answer.decision if card.positive is None else card.classes[card.positive]
+        lines = [
+            f"probability of {shown} {answer.probability:.3f}, decided {answer.decision}",
+            grad_cam.caption(heat, answer.decision, model.heat_method),
+        ]
+        film = read_image(path, grad_cam.EDGE, fit=card.fit)
+        with artifacts.atomic_write(target) as temporary:
+            Image.fromarray(grad_cam.captioned(grad_cam.overlay(film, heat), lines)).save(temporary, "PNG")
