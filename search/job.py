@@ -1,7 +1,7 @@
 """What a worker does with a trial's configuration: the seam between the search and what is searched.
 
 The engine drives any `RunningTrial` epoch by epoch and knows nothing of images. `KerasJob` trains networks
-(`xraytune.training`); a space may bring its own evaluation with a method `job()` that returns a `Job`, as the synthetic
+(`xraytune.training.trainer`); a space may bring its own evaluation with a method `job()` that returns a `Job`, as the synthetic
 spaces do that the engine is measured with (`search.synthetic`).
 """
 
@@ -67,7 +67,7 @@ class Job(Protocol):
 
 
 class _KerasTrial:
-    """`xraytune.training.Trainer` as a running trial."""
+    """`xraytune.training.trainer.Trainer` as a running trial."""
 
     def __init__(self, training: Any, data: TrialData) -> None:
         self._training = training
@@ -110,8 +110,8 @@ class KerasJob:
     def start(self, config: TrialConfig, deadline: float | None) -> RunningTrial:
         """Build the network of `config`; Keras is cleared of the last one by `Training`."""
         import spaces
-        from xraytune.machine import configure_threads
-        from xraytune.training import Trainer
+        from xraytune.training.machine import configure_threads
+        from xraytune.training.trainer import Trainer
 
         if KerasJob.first:
             configure_threads()

@@ -7,8 +7,8 @@ from spaces.narrowing import MEASURED_FROM
 from xraytune import hardware
 from xraytune.data import cache
 from xraytune.errors import InputError
-from xraytune.models import measured
 from xraytune.records import StudySpec, Value
+from xraytune.training import speed as measured
 
 
 def decide(

@@ -89,9 +89,9 @@ def of_folds(
         shifts: whether answers are means over small shifts (`--tta`).
     """
     from xraytune.inference.classifier import SHIFTS
-    from xraytune.judging import PER_CLASS, PER_CLASS_PREFIX
     from xraytune.models import cost as costs
     from xraytune.models.plan import TrainingSettings
+    from xraytune.training.epoch_evaluation import PER_CLASS, PER_CLASS_PREFIX
 
     plain = of_search(trial)
     if trial.config is None:

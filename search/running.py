@@ -57,7 +57,7 @@ class SessionOptions:
 
     def settings(self, plan: Resources) -> dict[str, Any]:
         """What the trials of a session run with and no configuration of theirs says; kept with the study."""
-        from xraytune.machine import versions
+        from xraytune.training.machine import versions
 
         return {
             "deterministic": self.deterministic,

@@ -125,7 +125,7 @@ def _train(
         TrialError: the deadline cut a training that is not needed.
     """
     import spaces
-    from xraytune.training import Trainer
+    from xraytune.training.trainer import Trainer
 
     space = spaces.get(recipe.space, recipe.context)
     # views are planned on the fold's own training images: what is held out has no part in them; all finalists' alike

@@ -25,10 +25,11 @@ from xraytune import hardware
 from xraytune.augmentation import REMEDIES
 from xraytune.batches import epoch_size
 from xraytune.data import Audit, cache
-from xraytune.models import FAMILIES, backbones, measured
+from xraytune.models import FAMILIES, backbones
 from xraytune.models import cost as costs
 from xraytune.models.cost import Machine, measure_machine
 from xraytune.records import Objective, Value
+from xraytune.training import speed
 
 TRIALS_IN_15_MINUTES = 40
 UNPRUNED = 2.0
@@ -137,7 +138,7 @@ def this_machine(context: SpaceContext, seconds: float | None) -> Machine:
     if machine.accelerator or not seconds or seconds < MEASURED_FROM:
         return machine
     wanted = {n: context.weights[n] for n in backbones.of(context.families or FAMILIES) if n in context.weights}
-    rates = measured.prefix_rates(wanted, cache.folder("measured"))
+    rates = speed.prefix_rates(wanted, cache.folder("measured"))
     return dataclasses.replace(machine, prefix_rates=rates)
 
 

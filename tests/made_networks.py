@@ -17,7 +17,7 @@ from xraytune.models.compiling import compile_network
 from xraytune.models.plan import TrainingSettings
 from xraytune.models.weight_files import expected
 from xraytune.records import TrialConfig
-from xraytune.training import Trainer
+from xraytune.training.trainer import Trainer
 from xraytune.trial_data import TrialData
 
 

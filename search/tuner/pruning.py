@@ -14,7 +14,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
 from search.storage import TrialRecord
 from search.study import Study
-from xraytune.course import REDUCTION
+from xraytune.training.history import REDUCTION
 
 GRACE: Mapping[str, int] = {"dense": 2, "cnn": 3, "vgg_frozen": 2, "vgg_finetuned": 2, "densenet": 2}
 """Epochs before a family may be stopped. Trained from scratch (`cnn`) a network needs longest to leave the trivial

@@ -165,7 +165,7 @@ def machine() -> dict[str, Any]:
     """On what this process runs; a framework that no trial has loaded is not loaded for this."""
     about: dict[str, Any] = {"host": socket.gethostname()}
     if "keras" in sys.modules:
-        from xraytune.machine import peak_memory_mb
+        from xraytune.training.machine import peak_memory_mb
 
         about |= {**_framework(), "peak_memory_mb": peak_memory_mb()}
     return about
@@ -173,7 +173,7 @@ def machine() -> dict[str, Any]:
 
 @functools.cache
 def _framework() -> dict[str, Any]:
-    from xraytune.machine import device_name, versions
+    from xraytune.training.machine import device_name, versions
 
     return {"device": device_name(), "versions": versions()}
 

@@ -18,7 +18,7 @@ class Blocked:
 
 sys.meta_path.insert(0, Blocked())
 from tests.made_networks import config, space, trial_data, write_weights
-from xraytune.training import Training
+from xraytune.training.trainer import Training
 
 folder = Path(tempfile.mkdtemp())
 weights = {"vgg16": str(write_weights("vgg16", folder / "vgg16_imagenet_notop.weights.h5"))}

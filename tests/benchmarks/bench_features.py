@@ -23,7 +23,7 @@ from tests.made_networks import config
 from xraytune import data as data_room, features
 from xraytune.data import arrays
 from xraytune.models import backbones
-from xraytune.training import Training
+from xraytune.training.trainer import Training
 from xraytune.trial_data import TrialData
 films, family, keep, epochs, size = sys.argv[1], sys.argv[2], sys.argv[3] == "keep", int(sys.argv[4]), 128
 dataset = data_room.load(films)

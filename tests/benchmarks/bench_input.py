@@ -29,7 +29,7 @@ OURS = (
     + """
 from xraytune import data as data_room
 from xraytune.data import arrays
-from xraytune.training import Training
+from xraytune.training.trainer import Training
 from xraytune.trial_data import TrialData
 dataset = data_room.load(sys.argv[1])
 train = dataset.select("train")

@@ -14,7 +14,7 @@ import sys, time
 import keras_tuner, numpy as np
 import spaces
 from tests.made_networks import config
-from xraytune.machine import configure_threads
+from xraytune.training.machine import configure_threads
 from xraytune.models.compiling import compile_network
 from xraytune.models.fused import fuse
 from xraytune.models.plan import Plan
@@ -38,7 +38,7 @@ print((time.perf_counter() - began) / 16)
 PREFIX = """
 import tempfile
 from pathlib import Path
-from xraytune.models.measured import prefix_rates
+from xraytune.training.speed import prefix_rates
 print(prefix_rates(["vgg16"], Path(tempfile.mkdtemp()))["vgg16"] / 1e9)
 """
 

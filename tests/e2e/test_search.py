@@ -13,7 +13,7 @@ import numpy as np
 from search.storage import open_study
 from tests import made_films
 from tests.searching import counted
-from xraytune.course import is_rung
+from xraytune.training.history import is_rung
 
 
 def test_a_search_of_films_keeps_what_it_found_and_goes_on(search, tmp_path):

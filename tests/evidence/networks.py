@@ -95,7 +95,7 @@ class Workshop:
         """Train one and keep all that it answers; that it answers on the test films stands in the set's ledger."""
         from search import ledger
         from xraytune.errors import TrialError
-        from xraytune.training import Trainer
+        from xraytune.training.trainer import Trainer
 
         started = time.process_time()
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -129,7 +129,7 @@ def workshop(name: str) -> Workshop:
     from search.prepare import StudyOptions, prepare
     from xraytune import data as data_room
     from xraytune.data import cache
-    from xraytune.machine import configure_threads
+    from xraytune.training.machine import configure_threads
 
     configure_threads(1)
     chosen = SETS[name]

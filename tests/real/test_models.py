@@ -12,7 +12,7 @@ from tests.made_networks import config
 from xraytune import data as data_room
 from xraytune.data import arrays
 from xraytune.models import backbones
-from xraytune.training import Trainer
+from xraytune.training.trainer import Trainer
 from xraytune.trial_data import TrialData
 
 

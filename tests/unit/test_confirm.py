@@ -21,7 +21,7 @@ from xraytune.errors import TrialError
 from xraytune.inference.classifier import load_network, predict_network, predict_shifted
 from xraytune.models.plan import PLATEAU_FACTOR
 from xraytune.records import FailureCause, TrialConfig, TrialResult
-from xraytune.training import Trainer
+from xraytune.training.trainer import Trainer
 
 
 # Keras 3.15 reads its variables so when it saves them

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xraytune.course import Course, is_rung, rung_before
+from xraytune.training.history import Course, is_rung, rung_before
 
 
 def course(values, aucs=None, losses=None, judged=True):

@@ -15,12 +15,13 @@ import pytest
 import spaces
 from spaces import narrowing
 from tests.made_networks import Toy, config, kept_and_whole, space, toy, trial_data, write_weights
-from xraytune import features, prefix_store, session
+from xraytune import features, prefix_store
 from xraytune.augmentation import Augmentation
 from xraytune.errors import FatalError, TrialError
 from xraytune.models.cost import Machine
 from xraytune.records import FailureCause
-from xraytune.training import Trainer
+from xraytune.training import memory
+from xraytune.training.trainer import Trainer
 
 ROWS = np.arange(40)
 
@@ -180,7 +181,7 @@ def test_a_worker_keeps_the_last_two_traced_prefixes(small, pool, tmp_path):
     [key] = [k for k in features._traced if k == features.split(network(1)).key]
     traced = features._traced[key]
     step = traced.predict_function
-    session.clear()  # the next trial
+    memory.clear()  # the next trial
     again = features.split(network(1)).features(pool, ROWS, fingerprint="f", cache=tmp_path / "2")[ROWS]
     np.testing.assert_array_equal(first, again)
     assert features._traced[key] is traced

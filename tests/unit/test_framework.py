@@ -42,7 +42,7 @@ def test_keras_is_imported_in_one_place_only():
 
 @pytest.mark.parametrize(
     "first", ["import xraytune.models", "import xraytune.inference.classifier, xraytune.framework", "import spaces",
-              "import xraytune.training"]
+              "import xraytune.training.trainer"]
 )  # fmt: skip
 def test_a_users_keras_file_and_variables_change_no_network(tmp_path, first):
     done = python(f"{first}; {ASK}", tmp_path, KERAS_MAX_EPOCHS="1", KERAS_MAX_STEPS_PER_EPOCH="2")

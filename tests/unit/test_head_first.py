@@ -5,7 +5,7 @@ import pytest
 
 from tests.made_networks import Toy, toy, trial_data
 from xraytune import batches
-from xraytune.training import Trainer
+from xraytune.training.trainer import Trainer
 
 HEAD_EPOCHS = 2
 

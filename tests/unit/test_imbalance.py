@@ -10,7 +10,7 @@ from xraytune import batches
 from xraytune.models.compiling import LogitAdjusted, adjusted, loss_of
 from xraytune.models.fitting import fit_plainly
 from xraytune.models.plan import IMBALANCE, TrainingSettings
-from xraytune.training import Trainer
+from xraytune.training.trainer import Trainer
 
 BALANCING = ("class_weights", "balanced_batches", "logit_adjusted")
 

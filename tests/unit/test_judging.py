@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import spaces
-from xraytune import judging
 from xraytune.records import TrialConfig
-from xraytune.training import Trainer
+from xraytune.training import epoch_evaluation
+from xraytune.training.trainer import Trainer
 from xraytune.trial_data import TrialData, with_views
 
 
@@ -148,7 +148,7 @@ def test_robust_without_views_is_refused(space, data):
 def test_views_are_drawn_once_and_kept(data):
     viewed = with_views(data, 0)
     kept = [
-        judging.draw(
+        epoch_evaluation.draw(
             data.pools[28],
             data.validation,
             data.labels,
@@ -168,5 +168,5 @@ def test_views_are_drawn_once_and_kept(data):
 
 @pytest.mark.parametrize(("trained_on", "shown"), [(5000, 12), (1000, 12), (300, 9)])
 def test_views_at_rungs_cost_at_most_a_tenth_of_the_training_steps(trained_on, shown):
-    each = judging.per_rung(trained_on, shown, 2, most=10**6)
-    assert each * shown * 2 <= 0.1 * judging.STEP_COST * trained_on or each == 10
+    each = epoch_evaluation.per_rung(trained_on, shown, 2, most=10**6)
+    assert each * shown * 2 <= 0.1 * epoch_evaluation.STEP_COST * trained_on or each == 10

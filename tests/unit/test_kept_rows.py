@@ -6,8 +6,9 @@ import pytest
 
 from search.prepare import StudyOptions, prepare
 from tests.made_films import kaggle
-from xraytune import features, judging, views
+from xraytune import features, views
 from xraytune.data import arrays, load
+from xraytune.training import epoch_evaluation
 from xraytune.trial_data import TrialData
 
 
@@ -54,7 +55,7 @@ def test_a_search_with_another_seed_finds_each_rows_own_views(searched, tmp_path
     planned = (views.CLEAN, views.View("shifted", "shift", views.SHIFT))
     for _, data in searched:
         pool, rows = np.load(data.pools[28]), np.arange(4)
-        drawn = judging.draw(
+        drawn = epoch_evaluation.draw(
             pool, rows, data.labels, planned, per_class=4, fingerprint=data.fingerprint, cache=tmp_path
         )
         np.testing.assert_array_equal(drawn.pool[:4], pool[:4])

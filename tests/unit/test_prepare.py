@@ -12,7 +12,7 @@ from search.prepare import StudyOptions, prepare
 from tests.made_films import kaggle
 from xraytune import hardware
 from xraytune.errors import InputError, WeightsError
-from xraytune.models import measured
+from xraytune.training import speed as measured
 
 
 def test_what_was_not_asked_is_as_the_study_was_made():

@@ -9,8 +9,9 @@ import psutil
 import pytest
 
 from tests.made_networks import config, space, trial_data
-from xraytune import batches, session
-from xraytune.training import Trainer
+from xraytune import batches
+from xraytune.training import memory
+from xraytune.training.trainer import Trainer
 
 
 def test_a_worker_keeps_nothing_of_its_trials(tmp_path, monkeypatch):
@@ -25,7 +26,7 @@ def test_a_worker_keeps_nothing_of_its_trials(tmp_path, monkeypatch):
         network = weakref.ref(training.model)
         training.finish()
         del training
-        session.clear()
+        memory.clear()
         assert network() is None
         objects.append(len(gc.get_objects()))
         used.append(psutil.Process().memory_info().rss / 2**20)
@@ -41,7 +42,7 @@ def test_a_network_that_is_still_held_goes_on_working():
     x, y = np.ones((8, 4), np.float32), np.eye(2, dtype=np.float32)[np.arange(8) % 2]
     network.train_on_batch(x, y)
     before = network.predict_on_batch(x)
-    session.clear()
+    memory.clear()
     np.testing.assert_array_equal(network.predict_on_batch(x), before)
     assert network.predict_on_batch(x[:3]).shape == (3, 2)  # another shape is traced anew
     assert np.isfinite(network.train_on_batch(x, y))

@@ -15,8 +15,8 @@ from xraytune import models
 from xraytune.augmentation import REMEDIES
 from xraytune.data import Audit, Finding
 from xraytune.errors import InputError
-from xraytune.models import measured
 from xraytune.models.cost import Machine, backbone_operations, cost
+from xraytune.training import speed
 
 WEIGHTS = {"vgg16": "vgg16.h5", "densenet121": "densenet121.h5"}
 CORE = 9e10
@@ -331,7 +331,7 @@ def test_the_space_in_the_documentation_runs_as_it_stands(tmp_path):
     from pathlib import Path
 
     from tests.made_networks import trial_data
-    from xraytune.training import Trainer
+    from xraytune.training.trainer import Trainer
 
     page = (Path(__file__).parents[2] / "docs" / "spaces.md").read_text()
     (tmp_path / "own.py").write_text(page.split("```python\n")[1].split("```")[0])
@@ -432,9 +432,9 @@ def test_a_backbones_rate_is_measured_once_a_host_and_prices_its_prefixes(tmp_pa
         asked.append((what, names))
         return {name: 64 * backbone_operations(name, 64) / 2e9 for name in names}
 
-    monkeypatch.setattr(measured, "_measure", measure)
-    assert measured.prefix_rates(["vgg16"], tmp_path) == {"vgg16": pytest.approx(2e9)}
-    assert measured.prefix_rates(["vgg16", "densenet121"], tmp_path)["densenet121"] == pytest.approx(2e9)
+    monkeypatch.setattr(speed, "_measure", measure)
+    assert speed.prefix_rates(["vgg16"], tmp_path) == {"vgg16": pytest.approx(2e9)}
+    assert speed.prefix_rates(["vgg16", "densenet121"], tmp_path)["densenet121"] == pytest.approx(2e9)
     assert asked == [("backbones", ["vgg16"]), ("backbones", ["densenet121"])]
     point = config(space(weights=WITH_WEIGHTS), family="vgg_frozen").values
     analytic, known = Machine(1e11, 2), Machine(1e11, 2, prefix_rates={"vgg16": 2e9})
@@ -443,6 +443,6 @@ def test_a_backbones_rate_is_measured_once_a_host_and_prices_its_prefixes(tmp_pa
 
 
 def test_a_machine_that_can_not_be_measured_is_priced_by_counting(tmp_path, monkeypatch):
-    monkeypatch.setattr(measured.sys, "executable", "/nowhere/python")
-    assert measured.prefix_rates(["vgg16"], tmp_path) == {}
-    assert measured.bfloat16_speed(tmp_path) is None
+    monkeypatch.setattr(speed.sys, "executable", "/nowhere/python")
+    assert speed.prefix_rates(["vgg16"], tmp_path) == {}
+    assert speed.bfloat16_speed(tmp_path) is None

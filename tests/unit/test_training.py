@@ -15,7 +15,7 @@ from tests.made_networks import config, space, trial_data
 from xraytune import errors
 from xraytune.errors import FatalError, TrialError
 from xraytune.records import FailureCause, TrialResult
-from xraytune.training import Trainer
+from xraytune.training.trainer import Trainer
 
 
 @pytest.fixture(scope="module")

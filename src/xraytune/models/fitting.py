@@ -1,6 +1,6 @@
 """Training a whole network with `model.fit`: what a space's `fit` hook does for KerasTuner's tuners and plain scripts.
 
-Our own trials go through `xraytune.training` instead, which stops, reports and resumes at every epoch.
+Our own trials go through `xraytune.training.trainer` instead, which stops, reports and resumes at every epoch.
 """
 
 from __future__ import annotations

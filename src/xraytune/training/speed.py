@@ -136,7 +136,7 @@ def _steps(precisions: list[str]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    from xraytune.machine import configure_threads
+    from xraytune.training.machine import configure_threads
 
     configure_threads()
     what, *names = sys.argv[1:]

@@ -20,20 +20,21 @@ import keras_tuner
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytune import averaging, batches, checkpoints, errors, feasibility, features, judging, session
+from xraytune import averaging, batches, errors, features
 from xraytune.batches import Rows
-from xraytune.clock import Clock
-from xraytune.course import Course, Weights, is_rung, rung_before
 from xraytune.errors import TrialError
 from xraytune.evaluation import metrics
 from xraytune.framework import keras
-from xraytune.judging import EpochEvaluator, ViewedImages
-from xraytune.machine import device_name, forget_peak_memory, host_name, peak_memory_mb, versions
 from xraytune.models.compiling import adjusted, jit_compile, targets, to_float32
 from xraytune.models.fitting import augmented, class_weights, head_only
 from xraytune.models.fused import fuse
 from xraytune.models.plan import PLATEAU_EPOCHS, TrainingSettings
 from xraytune.records import EpochReport, FailureCause, Objective, TrialConfig, TrialResult
+from xraytune.training import checkpoints, epoch_evaluation, feasibility, memory
+from xraytune.training.clock import Clock
+from xraytune.training.epoch_evaluation import EpochEvaluator, ViewedImages
+from xraytune.training.history import Course, Weights, is_rung, rung_before
+from xraytune.training.machine import device_name, forget_peak_memory, host_name, peak_memory_mb, versions
 from xraytune.trial_data import TrialData
 
 DIVERGED = 1e4
@@ -89,7 +90,7 @@ class Trainer:
         self.view_predictions: dict[str, NDArray[np.float32]] = {}
         self._looked: dict[str, float] = {}
         self._last: EpochReport | None = None
-        session.clear()
+        memory.clear()
         forget_peak_memory()
         keras.utils.set_random_seed(config.seed % 2**32)
         with errors.named(), self.clock.phase("build"):
@@ -218,7 +219,7 @@ class Trainer:
         """Judge the shell's weights over the views, on as many images as so many epochs allow; the predictions."""
         with self.clock.phase("views"):
             score, predictions = self._judge.look(self._predict_view, epochs)
-        self._looked = judging.measure(score)
+        self._looked = epoch_evaluation.measure(score)
         return predictions
 
     def _look_at_rung(self, newest: Weights) -> bool:

@@ -1,0 +1,1 @@
+"""One configuration trained: inputs, optimization, epochs, evaluation, history."""
