@@ -47,7 +47,7 @@ from xraytune.inference import outliers
 from xraytune.inference.model_card import Member, ModelCard, read_card, write_card
 from xraytune.models import backbones
 from xraytune.records import Objective
-from xraytune.trial_data import TrialData
+from xraytune.training.inputs.trial_data import TrialData
 
 if TYPE_CHECKING:
     from search.retrain import RetrainingOptions

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from spaces import SpaceContext
-    from xraytune.trial_data import TrialData
+    from xraytune.training.inputs.trial_data import TrialData
 
 
 class RunningTrial(Protocol):

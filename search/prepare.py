@@ -403,7 +403,7 @@ def _keras_job(
     import spaces
     from search.job import KerasJob
     from xraytune.data import arrays
-    from xraytune.trial_data import TrialData, with_views
+    from xraytune.training.inputs.trial_data import TrialData, with_views
 
     sizes = spaces.image_sizes(space)
     pools = arrays.pools(dataset, sizes, progress)

@@ -8,7 +8,7 @@ from statistics import mean
 
 from search.storage import TrialRecord
 from search.trainings import FoldResult
-from xraytune.batches import epoch_size
+from xraytune.training.inputs.batches import epoch_size
 
 START = 12.0
 """Seconds until a worker has imported its framework and traced a first network, on two cores."""

@@ -77,10 +77,10 @@ def draw(dataset: Dataset, out: Path, images: int, size: int, seed: int) -> int:
     """
     import numpy as np
 
-    from xraytune import augmentation
     from xraytune.artifacts import atomic_write
-    from xraytune.augmentation import Augmentation
     from xraytune.data import arrays
+    from xraytune.training.inputs import augmentation
+    from xraytune.training.inputs.augmentation import Augmentation
 
     pool = np.load(arrays.pool(dataset, size), mmap_mode="r")
     train = len(dataset.select("train"))

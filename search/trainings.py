@@ -23,7 +23,7 @@ from search.workers import Report
 from xraytune import __version__, artifacts
 from xraytune.errors import TrialError
 from xraytune.records import FailureCause, TrialConfig, TrialResult
-from xraytune.trial_data import TrialData, with_views
+from xraytune.training.inputs.trial_data import TrialData, with_views
 
 VIEWS_SEED = 0
 """Of the sample on which a fold's views are planned, whoever is trained on it."""

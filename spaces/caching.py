@@ -10,9 +10,9 @@ from spaces.choices import points
 from spaces.context import SpaceContext
 from spaces.narrowing import offered_choices
 from spaces.prefixes import ARRAY
-from xraytune import prefix_store
 from xraytune.errors import InputError
 from xraytune.models.cost import cost
+from xraytune.training.inputs import feature_store
 
 
 def cache_size(
@@ -35,7 +35,7 @@ def cache_size(
         return None
     folder = cache / "prefixes"
     folder.mkdir(parents=True, exist_ok=True)
-    allowed = limit or prefix_store.limit_bytes(folder)
+    allowed = limit or feature_store.limit_bytes(folder)
     decoded = sum(images * size**2 * context.channels for size in sizes)
     found = _prefixes(space, context)
     kept = {name: images * each for name, (each, _) in found.items()}

@@ -21,7 +21,7 @@ import keras_tuner
 import numpy as np
 
 from spaces.context import SpaceContext
-from xraytune import augmentation, models
+from xraytune import models
 from xraytune.framework import keras
 from xraytune.models import densenet, heads, vgg
 from xraytune.models.compiling import compile_network, computing_in
@@ -29,6 +29,7 @@ from xraytune.models.fitting import fit_plainly
 from xraytune.models.plan import IMBALANCE, TrainingSettings
 from xraytune.models.weight_files import DENSENET_BLOCKS, VGG_CONVOLUTIONS
 from xraytune.records import Value
+from xraytune.training.inputs import augmentation
 
 OWN_NORMALIZATIONS = ("unit", "centered", "standardized")
 BACKBONE_NORMALIZATIONS = ("imagenet", "unit", "standardized")

@@ -22,14 +22,14 @@ from spaces import prefixes
 from spaces.choices import Choices, points
 from spaces.context import SpaceContext
 from xraytune import hardware
-from xraytune.augmentation import REMEDIES
-from xraytune.batches import epoch_size
 from xraytune.data import Audit, cache
 from xraytune.models import FAMILIES, backbones
 from xraytune.models import cost as costs
 from xraytune.models.cost import Machine, measure_machine
 from xraytune.records import Objective, Value
 from xraytune.training import speed
+from xraytune.training.inputs.augmentation import REMEDIES
+from xraytune.training.inputs.batches import epoch_size
 
 TRIALS_IN_15_MINUTES = 40
 UNPRUNED = 2.0

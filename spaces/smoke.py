@@ -13,7 +13,7 @@ from typing import Any
 import keras_tuner
 
 from spaces.chest_xray import ChestXRay
-from xraytune.augmentation import REMEDIES
+from xraytune.training.inputs.augmentation import REMEDIES
 
 HELD: dict[str, Any] = {
     "dense/layers": 1,

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import keras_tuner
 
-from xraytune.augmentation import REMEDIES
 from xraytune.records import Value
+from xraytune.training.inputs.augmentation import REMEDIES
 
 HEADS: dict[str, dict[str, Value]] = {
     "vgg_frozen": {"head/pool": "flatten", "head/units": 128, "head/dropout": 0.5, "head/batch_norm": True}

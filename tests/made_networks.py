@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 import spaces
-from xraytune import augmentation, batches, features
 from xraytune.models import heads
 from xraytune.models.compiling import compile_network
 from xraytune.models.plan import TrainingSettings
 from xraytune.models.weight_files import expected
 from xraytune.records import TrialConfig
+from xraytune.training.inputs import augmentation, batches, frozen_features
+from xraytune.training.inputs.trial_data import TrialData
 from xraytune.training.trainer import Trainer
-from xraytune.trial_data import TrialData
 
 
 def write_weights(name: str, path: Path, seed: int = 0) -> Path:
@@ -138,7 +138,7 @@ def kept_and_whole(space: keras_tuner.HyperModel, point: TrialConfig, data: Tria
         patch.setattr(augmentation, "apply", noted)
         for keep in (True, False):
             if not keep:
-                patch.setattr(features, "split", lambda model: None)
+                patch.setattr(frozen_features, "split", lambda model: None)
                 patch.setattr(augmentation.Augmentation, "layers", lambda *_: [])
                 if copies:
                     patch.setattr(Trainer, "_training_source", lambda _, epoch, rows: copies[(epoch - 1) % len(copies)])

@@ -24,7 +24,7 @@ from xraytune import data as data_room, features
 from xraytune.data import arrays
 from xraytune.models import backbones
 from xraytune.training.trainer import Training
-from xraytune.trial_data import TrialData
+from xraytune.training.inputs.trial_data import TrialData
 films, family, keep, epochs, size = sys.argv[1], sys.argv[2], sys.argv[3] == "keep", int(sys.argv[4]), 128
 dataset = data_room.load(films)
 train = dataset.select("train")

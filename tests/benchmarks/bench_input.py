@@ -30,7 +30,7 @@ OURS = (
 from xraytune import data as data_room
 from xraytune.data import arrays
 from xraytune.training.trainer import Training
-from xraytune.trial_data import TrialData
+from xraytune.training.inputs.trial_data import TrialData
 dataset = data_room.load(sys.argv[1])
 train = dataset.select("train")
 labels = np.array([i.label for i in (*train, *dataset.select("val"))], np.int32)
@@ -72,7 +72,7 @@ fused, as a trial trains them, or as Keras has them."""
 
 OUR_LAYERS = "layers = plan.augmentation.layers(0)"
 KERAS_LAYERS = """
-from xraytune.augmentation import AMOUNTS
+from xraytune.training.inputs.augmentation import AMOUNTS
 a, k = AMOUNTS["medium"], keras.layers
 near = {"fill_mode": "nearest"}
 layers = [k.RandomRotation(a.rotation / 360, **near), k.RandomTranslation(a.shift, a.shift, **near),

@@ -20,7 +20,7 @@ from tests.made_networks import config
 from xraytune import data as data_room
 from xraytune.data import arrays
 from xraytune.training.trainer import Training
-from xraytune.trial_data import TrialData
+from xraytune.training.inputs.trial_data import TrialData
 films, precision, seed, what = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 dataset = data_room.load(films)
 train, held = dataset.select("train"), dataset.select("val")

@@ -30,7 +30,7 @@ from xraytune.evaluation import calibration, metrics, prevalences, thresholds
 from xraytune.evaluation.calibration import Calibration, Folds
 from xraytune.evaluation.metrics import Floats
 from xraytune.models.plan import IMBALANCE
-from xraytune.trial_data import TrialData
+from xraytune.training.inputs.trial_data import TrialData
 
 FOLDS = 3
 BETA = 2.0

@@ -15,8 +15,8 @@ from typing import Any
 
 from tests.evidence import networks, scores
 from tests.made_networks import config
-from xraytune.augmentation import REMEDIES
 from xraytune.evaluation import metrics
+from xraytune.training.inputs.augmentation import REMEDIES
 
 HIDES = {
     "aspect": ("shape_jitter",), "brightness": ("exposure_jitter",), "marker": ("hiding",), "blur": ("focus_jitter",),

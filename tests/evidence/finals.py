@@ -24,7 +24,7 @@ from tests.made_networks import config
 from xraytune import artifacts, data
 from xraytune.data import arrays, cache
 from xraytune.evaluation import metrics
-from xraytune.trial_data import TrialData
+from xraytune.training.inputs.trial_data import TrialData
 
 FOLDS = 5
 SEEDS = 2

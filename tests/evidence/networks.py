@@ -28,7 +28,7 @@ from tests.evidence.sets import SETS
 from xraytune import artifacts
 from xraytune.data import Dataset, arrays
 from xraytune.records import TrialConfig
-from xraytune.trial_data import TrialData
+from xraytune.training.inputs.trial_data import TrialData
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results" / "evidence"
@@ -55,7 +55,7 @@ def path(name: str, number: int) -> Path:
 
 def draw(space: keras_tuner.HyperModel, family: str, remedies: tuple[str, ...] | None, seed: int) -> dict[str, Any]:
     """A random point of one family, with these remedies for certain; None switches all of them off."""
-    from xraytune.augmentation import CHOICES, REMEDIES
+    from xraytune.training.inputs.augmentation import CHOICES, REMEDIES
 
     rng = np.random.default_rng([seed, 77])
     declared = keras_tuner.HyperParameters()
@@ -168,16 +168,16 @@ def _small(context: Any) -> Any:
 
 
 def _planned(data: Any, reach: float) -> Any:
-    from xraytune import batches, views
+    from xraytune.training.inputs import batches, shifted_views
 
     size = min(data.pools, key=lambda size: (abs(size - 64), size))
     pool, rows = batches.mapped(data.pools[size]), np.asarray(data.train)
-    return views.plan_views(pool, data.labels, rows, classes=data.classes, reach=reach)
+    return shifted_views.plan_views(pool, data.labels, rows, classes=data.classes, reach=reach)
 
 
 def _answers(training: Any, data: Any, views: Any, test: np.ndarray) -> dict[str, Any]:
     """Every prediction: validation images, views of some of them at each strength, test images."""
-    from xraytune import views as views_room
+    from xraytune.training.inputs import shifted_views as views_room
 
     validation, labels = np.asarray(data.validation), np.asarray(data.labels)
     positions = views_room.subset(labels[validation], PER_CLASS if training.prefix is None else PER_CLASS // 2)
@@ -197,7 +197,7 @@ def _answers(training: Any, data: Any, views: Any, test: np.ndarray) -> dict[str
 
 def _shifted(training: Any, planned: Any, test: np.ndarray) -> np.ndarray:
     """Predictions of the test images under each of `PLANTED_SHIFTS`, `(shifts, n, k)`."""
-    from xraytune import views as views_room
+    from xraytune.training.inputs import shifted_views as views_room
 
     by_name = {view.name: view for view in planned}
     return np.stack(

@@ -20,7 +20,7 @@ from tests.evidence import networks
 from xraytune.evaluation import metrics
 from xraytune.evaluation import robust_score as robust
 from xraytune.evaluation.robust_score import Aggregate
-from xraytune.views import LIKE
+from xraytune.training.inputs.shifted_views import LIKE
 
 Floats = NDArray[np.float64]
 DRAWS = 2000

@@ -12,8 +12,8 @@ from tests.made_networks import config
 from xraytune import data as data_room
 from xraytune.data import arrays
 from xraytune.models import backbones
+from xraytune.training.inputs.trial_data import TrialData
 from xraytune.training.trainer import Trainer
-from xraytune.trial_data import TrialData
 
 
 @pytest.mark.parametrize("family", ["vgg_frozen", "vgg_finetuned"])

@@ -12,9 +12,9 @@ import pytest
 from spaces import recipes
 from tests.made_networks import Toy, config, kept_and_whole, space, toy, trial_data, write_weights
 from tests.unit.test_spaces import draw
-from xraytune import batches
 from xraytune.models.weight_files import DENSENET_BLOCKS, VGG_CONVOLUTIONS
 from xraytune.training import speed
+from xraytune.training.inputs import batches
 from xraytune.training.trainer import Trainer
 
 pytestmark = pytest.mark.timeout(3600)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from xraytune import augmentation
-from xraytune.augmentation import REMEDIES, SHAPE_JITTERS, STRENGTHS, Augmentation
+from xraytune.training.inputs import augmentation
+from xraytune.training.inputs.augmentation import REMEDIES, SHAPE_JITTERS, STRENGTHS, Augmentation
 
 
 @pytest.fixture

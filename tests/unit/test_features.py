@@ -15,12 +15,12 @@ import pytest
 import spaces
 from spaces import narrowing
 from tests.made_networks import Toy, config, kept_and_whole, space, toy, trial_data, write_weights
-from xraytune import features, prefix_store
-from xraytune.augmentation import Augmentation
 from xraytune.errors import FatalError, TrialError
 from xraytune.models.cost import Machine
 from xraytune.records import FailureCause
 from xraytune.training import memory
+from xraytune.training.inputs import feature_store, frozen_features
+from xraytune.training.inputs.augmentation import Augmentation
 from xraytune.training.trainer import Trainer
 
 ROWS = np.arange(40)
@@ -50,46 +50,46 @@ def pool():
 
 
 def test_the_prefix_ends_where_everything_after_depends_on_one_tensor(small):
-    prefix = features.split(small)
+    prefix = frozen_features.split(small)
     assert prefix.layer == "sum"
     assert prefix.shape == (8, 8, 4)
 
 
 def test_a_network_without_a_frozen_beginning_has_no_prefix():
-    assert features.split(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])) is None
+    assert frozen_features.split(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])) is None
 
 
 def test_features_are_the_prefixs_outputs_in_float16(small, pool, tmp_path):
-    prefix = features.split(small)
+    prefix = frozen_features.split(small)
     kept = prefix.features(pool, ROWS, fingerprint="f", cache=tmp_path)
     np.testing.assert_array_equal(kept[ROWS], prefix.model.predict(pool[ROWS], verbose=0).astype(np.float16))
 
 
 def test_only_what_is_needed_is_computed_and_never_twice(small, pool, tmp_path, monkeypatch):
-    prefix = features.split(small)
+    prefix = frozen_features.split(small)
     computed = []
-    original = features.Prefix._compute
+    original = frozen_features.Prefix._compute
     monkeypatch.setattr(
-        features.Prefix,
+        frozen_features.Prefix,
         "_compute",
         lambda self, p, block, *rest: computed.append(block) or original(self, p, block, *rest),
     )
     prefix.features(pool, ROWS, fingerprint="f", cache=tmp_path)
     assert computed == [0, 1, 2, 3]  # one group under one lock
-    features.split(small).features(pool, ROWS, fingerprint="f", cache=tmp_path)
+    frozen_features.split(small).features(pool, ROWS, fingerprint="f", cache=tmp_path)
     assert len(computed) == 4
 
 
 def test_trials_that_ask_together_share_the_work(small, pool, tmp_path, monkeypatch):
-    prefix = features.split(small)
-    monkeypatch.setattr(prefix_store, "GROUP", 1)
+    prefix = frozen_features.split(small)
+    monkeypatch.setattr(feature_store, "GROUP", 1)
     computed = []
 
     def fake(self, p, block, *rest):
         computed.append(block)
-        return np.full((min(prefix_store.BLOCK, len(p) - block * prefix_store.BLOCK), *self.shape), block, np.float16)
+        return np.full((min(feature_store.BLOCK, len(p) - block * feature_store.BLOCK), *self.shape), block, np.float16)
 
-    monkeypatch.setattr(features.Prefix, "_compute", fake)
+    monkeypatch.setattr(frozen_features.Prefix, "_compute", fake)
     threads = [
         threading.Thread(target=lambda: prefix.features(pool, np.arange(200), fingerprint="f", cache=tmp_path))
         for _ in range(4)
@@ -111,19 +111,19 @@ def test_trials_that_ask_together_share_the_work(small, pool, tmp_path, monkeypa
     ],
 )
 def test_whatever_it_depends_on_is_in_the_key(small, pool, tmp_path, other):
-    prefix = features.split(small)
+    prefix = frozen_features.split(small)
     prefix.features(pool, ROWS, **({"fingerprint": "f"} | {"cache": tmp_path}))
     prefix.features(pool, ROWS, **({"fingerprint": "f", "cache": tmp_path} | other))
     assert len([f for f in (tmp_path / "prefixes").iterdir() if f.is_dir()]) == 2
 
 
 def test_other_weights_are_another_prefix(small):
-    key = features.split(small).key
+    key = frozen_features.split(small).key
     copy = keras.models.clone_model(small)
     copy.set_weights(small.get_weights())
-    assert features.split(copy).key == key
+    assert frozen_features.split(copy).key == key
     copy.get_layer("frozen0").set_weights([w + 1 for w in small.get_layer("frozen0").get_weights()])
-    assert features.split(copy).key != key
+    assert frozen_features.split(copy).key != key
 
 
 ONE = 200 * 8 * 8 * 4 * 2
@@ -137,24 +137,24 @@ def kept(folder):
 def test_the_least_recently_used_give_way(small, pool, tmp_path, monkeypatch):
     monkeypatch.setenv("XRAYTUNE_CACHE_LIMIT", str(2.7 * ONE / 1e9))
     for name in ("a", "b", "a", "c"):  # each a trial of its own, over before the next
-        features.split(small).features(pool, EVERYTHING, fingerprint=name, cache=tmp_path)
+        frozen_features.split(small).features(pool, EVERYTHING, fingerprint=name, cache=tmp_path)
     assert kept(tmp_path) == {"a", "c"}
-    assert prefix_store.used_bytes(tmp_path / "prefixes") <= 2.7 * ONE
+    assert feature_store.used_bytes(tmp_path / "prefixes") <= 2.7 * ONE
 
 
 def test_what_a_running_trial_of_another_process_uses_never_gives_way(small, pool, tmp_path):
     limit = int(1.5 * ONE)
-    features.split(small).features(pool, EVERYTHING, fingerprint="a", cache=tmp_path, limit=limit)
+    frozen_features.split(small).features(pool, EVERYTHING, fingerprint="a", cache=tmp_path, limit=limit)
     [store] = (tmp_path / "prefixes").glob("*/used")
     code = "import fcntl, sys; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_SH); print(flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", code, store], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         other.stdout.readline()
         with pytest.raises(TrialError, match=r"beside the .* that running trials use") as caught:
-            features.split(small).features(pool, EVERYTHING, fingerprint="b", cache=tmp_path, limit=limit)
+            frozen_features.split(small).features(pool, EVERYTHING, fingerprint="b", cache=tmp_path, limit=limit)
         assert caught.value.cause is FailureCause.BAD_CONFIG
         assert kept(tmp_path) == {"a"}
         other.kill()
-    features.split(small).features(pool, EVERYTHING, fingerprint="b", cache=tmp_path, limit=limit)
+    frozen_features.split(small).features(pool, EVERYTHING, fingerprint="b", cache=tmp_path, limit=limit)
     assert kept(tmp_path) == {"b"}
 
 
@@ -167,7 +167,7 @@ def test_a_full_disk_ends_the_search_another_fault_of_it_the_trial(small, pool, 
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(raised, match=os.strerror(number)):
-        features.split(small).features(pool, ROWS, fingerprint="f", cache=tmp_path)
+        frozen_features.split(small).features(pool, ROWS, fingerprint="f", cache=tmp_path)
 
 
 def test_a_worker_keeps_the_last_two_traced_prefixes(small, pool, tmp_path):
@@ -177,19 +177,19 @@ def test_a_worker_keeps_the_last_two_traced_prefixes(small, pool, tmp_path):
         copy.get_layer("frozen0").set_weights([w + seed for w in small.get_layer("frozen0").get_weights()])
         return copy
 
-    first = features.split(network(1)).features(pool, ROWS, fingerprint="f", cache=tmp_path / "1")[ROWS]
-    [key] = [k for k in features._traced if k == features.split(network(1)).key]
-    traced = features._traced[key]
+    first = frozen_features.split(network(1)).features(pool, ROWS, fingerprint="f", cache=tmp_path / "1")[ROWS]
+    [key] = [k for k in frozen_features._traced if k == frozen_features.split(network(1)).key]
+    traced = frozen_features._traced[key]
     step = traced.predict_function
     memory.clear()  # the next trial
-    again = features.split(network(1)).features(pool, ROWS, fingerprint="f", cache=tmp_path / "2")[ROWS]
+    again = frozen_features.split(network(1)).features(pool, ROWS, fingerprint="f", cache=tmp_path / "2")[ROWS]
     np.testing.assert_array_equal(first, again)
-    assert features._traced[key] is traced
+    assert frozen_features._traced[key] is traced
     assert traced.predict_function is step
     for seed in (2, 3):
-        features.split(network(seed)).features(pool, ROWS, fingerprint="f", cache=tmp_path)
-    assert len(features._traced) == features.MOST_TRACED
-    assert key not in features._traced
+        frozen_features.split(network(seed)).features(pool, ROWS, fingerprint="f", cache=tmp_path)
+    assert len(frozen_features._traced) == frozen_features.MOST_TRACED
+    assert key not in frozen_features._traced
 
 
 def test_a_deadline_is_looked_at_between_blocks(small, pool, tmp_path):
@@ -197,7 +197,7 @@ def test_a_deadline_is_looked_at_between_blocks(small, pool, tmp_path):
         raise TimeoutError
 
     with pytest.raises(TimeoutError):
-        features.split(small).features(pool, ROWS, fingerprint="f", cache=tmp_path, check=stop)
+        frozen_features.split(small).features(pool, ROWS, fingerprint="f", cache=tmp_path, check=stop)
 
 
 POINTS = [
@@ -258,13 +258,13 @@ def test_trials_of_a_narrowed_space_share_the_copies_whatever_is_drawn(weights, 
     context, _ = narrowing.narrow("chest_xray", asked, seconds=1800, machine=machine, remedies=("hiding",))
     narrowed = spaces.get("chest_xray", context)
     seen = []
-    real = features.Prefix.features
+    real = frozen_features.Prefix.features
 
     def spied(self, *arguments, augment=None, copy=0, **options):
         seen.append((augment, copy) if augment else None)
         return real(self, *arguments, augment=augment, copy=copy, **options)
 
-    monkeypatch.setattr(features.Prefix, "features", spied)
+    monkeypatch.setattr(frozen_features.Prefix, "features", spied)
     data = trial_data(tmp_path, sizes=(64,))
     for seed, copies in enumerate((2, 0)):
         point = config(narrowed, seed, family="vgg_frozen", vgg_frozen__augmentation_copies=copies, batch_size=64)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.made_networks import Toy, toy, trial_data
-from xraytune import batches
+from xraytune.training.inputs import batches
 from xraytune.training.trainer import Trainer
 
 HEAD_EPOCHS = 2

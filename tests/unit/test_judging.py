@@ -11,8 +11,8 @@ import pytest
 import spaces
 from xraytune.records import TrialConfig
 from xraytune.training import epoch_evaluation
+from xraytune.training.inputs.trial_data import TrialData, with_views
 from xraytune.training.trainer import Trainer
-from xraytune.trial_data import TrialData, with_views
 
 
 @pytest.fixture(scope="module")

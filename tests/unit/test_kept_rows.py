@@ -6,10 +6,10 @@ import pytest
 
 from search.prepare import StudyOptions, prepare
 from tests.made_films import kaggle
-from xraytune import features, views
 from xraytune.data import arrays, load
 from xraytune.training import epoch_evaluation
-from xraytune.trial_data import TrialData
+from xraytune.training.inputs import frozen_features, shifted_views
+from xraytune.training.inputs.trial_data import TrialData
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def prefix():
     x = start = keras.Input((28, 28, 1))
     x = keras.layers.Conv2D(4, 3, strides=2, trainable=False)(x)
     x = keras.layers.GlobalAveragePooling2D(name="head_pool")(x)
-    return features.split(keras.Model(start, keras.layers.Dense(2, activation="softmax", name="predictions")(x)))
+    return frozen_features.split(keras.Model(start, keras.layers.Dense(2, activation="softmax", name="predictions")(x)))
 
 
 def test_two_seeds_deal_one_set_of_images_in_two_orders(searched):
@@ -52,7 +52,7 @@ def test_a_search_with_another_seed_finds_each_rows_own_features(searched, prefi
 
 
 def test_a_search_with_another_seed_finds_each_rows_own_views(searched, tmp_path):
-    planned = (views.CLEAN, views.View("shifted", "shift", views.SHIFT))
+    planned = (shifted_views.CLEAN, shifted_views.View("shifted", "shift", shifted_views.SHIFT))
     for _, data in searched:
         pool, rows = np.load(data.pools[28]), np.arange(4)
         drawn = epoch_evaluation.draw(

@@ -7,7 +7,7 @@ import pytest
 
 from tests.made_chests import chests
 from xraytune.inference import outliers
-from xraytune.views import View, draw
+from xraytune.training.inputs.shifted_views import View, draw
 
 
 def drawn(n, size=48, seed=0):

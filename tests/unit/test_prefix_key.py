@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from xraytune import features
+from xraytune.training.inputs import frozen_features
 
 
 def network(scale=1.0, add="u", order=("u", "v"), strides=1, inner=2.0):
@@ -27,7 +27,7 @@ def network(scale=1.0, add="u", order=("u", "v"), strides=1, inner=2.0):
 def kept(model, tmp_path):
     """The prefix's features of eight images, as they are kept in one cache."""
     pool = np.random.default_rng(1).integers(0, 9, (8, 8, 8, 1)).astype(np.uint8)
-    prefix = features.split(model)
+    prefix = frozen_features.split(model)
     found = np.array(prefix.features(pool, np.arange(8), fingerprint="f", cache=tmp_path))
     computed = prefix.model.predict_on_batch(pool).astype(np.float16)
     return prefix.key, found, computed
@@ -56,7 +56,7 @@ def test_other_constants_or_wiring_are_another_prefix(other, tmp_path):
 
 def test_a_network_inside_the_network_is_kept_as_any_layer():
     model = network()
-    prefix = features.split(model)
+    prefix = frozen_features.split(model)
     assert prefix.layer == next(layer.name for layer in model.layers if isinstance(layer, keras.Model))
     pixels = np.random.default_rng(1).integers(0, 9, (8, 8, 8, 1)).astype(np.uint8)
     tail = keras.Model(prefix.model.output, model.output)
@@ -84,4 +84,4 @@ def test_what_nobody_can_tell_from_another_is_not_kept():
     model = keras.Model(start, keras.layers.Dense(2, name="predictions")(x))
     with pytest.raises(NotImplementedError):
         model.get_layer(index=1).get_config()
-    assert features.split(model) is None
+    assert frozen_features.split(model) is None

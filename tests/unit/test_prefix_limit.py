@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from xraytune import prefix_store
 from xraytune.errors import TrialError
-from xraytune.prefix_store import Store
+from xraytune.training.inputs import feature_store
+from xraytune.training.inputs.feature_store import Store
 
 SHAPE = (256, 64, 64)
 ONE = 2 * int(np.prod(SHAPE))
@@ -16,7 +16,7 @@ def opened(folder, name, limit=2.5):
 
 
 def fill(store, blocks):
-    store.fill(np.array(blocks), lambda _: np.ones((prefix_store.BLOCK, *SHAPE[1:]), np.float16), lambda: None)
+    store.fill(np.array(blocks), lambda _: np.ones((feature_store.BLOCK, *SHAPE[1:]), np.float16), lambda: None)
 
 
 def test_two_stores_that_are_still_empty_leave_no_room_for_a_third(tmp_path):
@@ -25,19 +25,19 @@ def test_two_stores_that_are_still_empty_leave_no_room_for_a_third(tmp_path):
         opened(tmp_path, "third")
     for store in (first, second):
         fill(store, range(4))
-    assert prefix_store.used_bytes(tmp_path) <= 2.5 * ONE
+    assert feature_store.used_bytes(tmp_path) <= 2.5 * ONE
 
 
 def test_a_store_that_was_left_partly_filled_makes_room_when_it_is_gone_on_with(tmp_path, monkeypatch):
-    monkeypatch.setattr(prefix_store, "GROUP", 1)
+    monkeypatch.setattr(feature_store, "GROUP", 1)
     for name in ("first", "second", "third"):
         fill(opened(tmp_path, name), [0])  # a quarter of it
-    assert prefix_store.used_bytes(tmp_path) < ONE
+    assert feature_store.used_bytes(tmp_path) < ONE
     first, second = opened(tmp_path, "first", limit=2.1), opened(tmp_path, "second", limit=2.1)
     assert not (tmp_path / "third").exists()
     for store in (first, second):
         fill(store, range(4))
-    assert prefix_store.used_bytes(tmp_path) <= 2.1 * ONE
+    assert feature_store.used_bytes(tmp_path) <= 2.1 * ONE
 
 
 def test_a_store_in_use_is_joined_whatever_the_limit_is_by_now(tmp_path):

@@ -9,8 +9,8 @@ import psutil
 import pytest
 
 from tests.made_networks import config, space, trial_data
-from xraytune import batches
 from xraytune.training import memory
+from xraytune.training.inputs import batches
 from xraytune.training.trainer import Trainer
 
 

@@ -12,11 +12,11 @@ from search.suggest import Narrowing, check_narrowing, declared_parameters
 from spaces import SpaceContext, caching, narrowing, recipes, starts
 from tests.made_networks import config, space
 from xraytune import models
-from xraytune.augmentation import REMEDIES
 from xraytune.data import Audit, Finding
 from xraytune.errors import InputError
 from xraytune.models.cost import Machine, backbone_operations, cost
 from xraytune.training import speed
+from xraytune.training.inputs.augmentation import REMEDIES
 
 WEIGHTS = {"vgg16": "vgg16.h5", "densenet121": "densenet121.h5"}
 CORE = 9e10

@@ -108,7 +108,7 @@ def test_early_stopping_ends_a_trial_that_no_longer_improves(data):
 
 
 def test_an_epoch_of_a_share_cycles_through_all_images(data):
-    from xraytune.batches import epoch_order
+    from xraytune.training.inputs.batches import epoch_order
 
     seen = np.concatenate([epoch_order(10, 4, e, seed=1) for e in range(1, 6)])
     assert sorted(seen) == sorted(list(range(10)) * 2)
@@ -116,7 +116,7 @@ def test_an_epoch_of_a_share_cycles_through_all_images(data):
 
 
 def test_a_few_images_are_gone_through_several_times_an_epoch():
-    from xraytune.batches import LEAST_EPOCH, epoch_order, epoch_size
+    from xraytune.training.inputs.batches import LEAST_EPOCH, epoch_order, epoch_size
 
     assert [epoch_size(10, 0), epoch_size(5000, 0), epoch_size(5000, 300), epoch_size(10, 300)] == [
         LEAST_EPOCH,

@@ -7,7 +7,7 @@ block is trained after the head has been, at a lower rate; `scratch`, which need
 What it costs. DenseNet121 has 8 million weights and a hundred and twenty convolutions: its first step takes half a
 minute to trace on two cores, and an epoch of 5,000 images at 64 px from scratch 90 s on one. `densenet33` is the same
 network with blocks of 3, 4, 4 and 3 layers: a fifth of the tracing and a third of the arithmetic. Frozen prefixes are
-computed once (`xraytune.features`).
+computed once (`xraytune.training.inputs.frozen_features`).
 
 Where it comes from. Huang et al. 2017; CheXNet (Rajpurkar et al. 2017) made DenseNet121 the usual network for chest
 X-rays; Doerrich et al. 2024 report 89.8 % on this data set at 128 px. The recipe `densenet201_mlp5` is a point of it.

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xraytune import batches
 from xraytune.framework import keras
 from xraytune.models.compiling import adjusted, compile_network, jit_compile
 from xraytune.models.fused import fuse
 from xraytune.models.plan import PLATEAU_EPOCHS, TrainingSettings
+from xraytune.training.inputs import batches
 
 
 def one_hot(labels: ArrayLike, classes: int) -> NDArray[np.float32]:

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from xraytune.augmentation import REMEDIES, Augmentation
 from xraytune.records import Value
+from xraytune.training.inputs.augmentation import REMEDIES, Augmentation
 
 MOMENTUM = 0.9
 """SGD's momentum, as in the papers of VGG (Simonyan & Zisserman 2014) and DenseNet (Huang et al. 2017)."""

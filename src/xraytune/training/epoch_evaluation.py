@@ -23,13 +23,14 @@ import filelock
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytune import artifacts, views
-from xraytune.batches import Rows
+from xraytune import artifacts
 from xraytune.evaluation import metrics, robust_score
 from xraytune.evaluation.robust_score import RobustScore
 from xraytune.records import LAYOUT, Objective
-from xraytune.trial_data import TrialData
-from xraytune.views import View
+from xraytune.training.inputs import shifted_views
+from xraytune.training.inputs.batches import Rows
+from xraytune.training.inputs.shifted_views import View
+from xraytune.training.inputs.trial_data import TrialData
 
 PER_CLASS = 100
 """Validation images of each class that views are drawn of: specificity is known to ± 0.04 a view, and the score
@@ -70,7 +71,7 @@ class ViewedImages:
 
     def chosen(self, per_class: int) -> NDArray[np.intp]:
         """Which of the `m` images a look at `per_class` of each class takes; a smaller look is part of a larger one."""
-        return views.subset(self.labels, per_class)
+        return shifted_views.subset(self.labels, per_class)
 
     def predictions(self, predict: Predict, chosen: NDArray[np.intp]) -> dict[str, NDArray[np.float32]]:
         """Probabilities `(len(chosen), k)` of each view."""
@@ -113,7 +114,7 @@ def draw(
         fingerprint: of the pool's data.
         cache: the cache folder.
     """
-    positions = views.subset(labels[validation], per_class)
+    positions = shifted_views.subset(labels[validation], per_class)
     rows = np.asarray(validation)[positions]
     about = [LAYOUT, fingerprint, list(map(int, pool.shape)), [v.to_json() for v in planned], rows.tolist()]
     key = hashlib.sha256(json.dumps(about).encode()).hexdigest()
@@ -122,7 +123,7 @@ def draw(
         path.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(path.with_suffix(".lock")):
             if not path.is_file():
-                drawn = views.draw_all(np.asarray(pool[rows]), planned)
+                drawn = shifted_views.draw_all(np.asarray(pool[rows]), planned)
                 with artifacts.atomic_write(path) as temporary, temporary.open("wb") as file:
                     np.save(file, drawn.reshape(-1, *drawn.shape[2:]))
     return ViewedImages(

@@ -8,7 +8,7 @@ from xraytune.errors import TrialError
 from xraytune.framework import keras
 from xraytune.models.plan import TrainingSettings
 from xraytune.records import FailureCause
-from xraytune.trial_data import TrialData
+from xraytune.training.inputs.trial_data import TrialData
 
 
 def check(model: keras.Model, plan: TrainingSettings, data: TrialData, epoch_size: int) -> None:

@@ -2,7 +2,7 @@
 
 A step is one epoch: batches gathered from the mapped pool, augmented inside the compiled step, and one look at the
 validation images; at rungs also at their shifted views (`judging`). Layers that never train are not run at all: their
-outputs come from `xraytune.features`. Whatever goes wrong becomes a `TrialError` with its cause, so that a trial fails
+outputs come from `xraytune.training.inputs.frozen_features`. Whatever goes wrong becomes a `TrialError` with its cause, so that a trial fails
 and its worker lives.
 """
 
@@ -20,8 +20,7 @@ import keras_tuner
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytune import averaging, batches, errors, features
-from xraytune.batches import Rows
+from xraytune import averaging, errors
 from xraytune.errors import TrialError
 from xraytune.evaluation import metrics
 from xraytune.framework import keras
@@ -34,8 +33,10 @@ from xraytune.training import checkpoints, epoch_evaluation, feasibility, memory
 from xraytune.training.clock import Clock
 from xraytune.training.epoch_evaluation import EpochEvaluator, ViewedImages
 from xraytune.training.history import Course, Weights, is_rung, rung_before
+from xraytune.training.inputs import batches, frozen_features
+from xraytune.training.inputs.batches import Rows
+from xraytune.training.inputs.trial_data import TrialData
 from xraytune.training.machine import device_name, forget_peak_memory, host_name, peak_memory_mb, versions
-from xraytune.trial_data import TrialData
 
 DIVERGED = 1e4
 """A mean training loss above this is called diverged. Chance costs 0.7; a head on VGG's raw features, which reach the
@@ -108,7 +109,7 @@ class Trainer:
             thawed_later = list(self._thaw)
             for layer in thawed_later:  # the prefix ends where the *second* phase begins to train
                 layer.trainable = True
-            self.prefix = features.split(self.model)
+            self.prefix = frozen_features.split(self.model)
             for layer in thawed_later:
                 layer.trainable = False
             self.shell = self._make_shell()

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytune import batches, views
-from xraytune.views import View
+from xraytune.training.inputs import batches, shifted_views
+from xraytune.training.inputs.shifted_views import View
 
 if TYPE_CHECKING:
     from xraytune.data import Dataset
@@ -105,5 +105,5 @@ def with_views(data: TrialData, seed: int) -> TrialData:
     """
     size = min(data.pools, key=lambda size: (abs(size - 64), size))
     pool = batches.mapped(data.pools[size])
-    planned = views.plan_views(pool, data.labels, np.asarray(data.train), classes=data.classes, seed=seed)
+    planned = shifted_views.plan_views(pool, data.labels, np.asarray(data.train), classes=data.classes, seed=seed)
     return dataclasses.replace(data, views=planned)

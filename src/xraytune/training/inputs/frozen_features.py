@@ -27,11 +27,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytune import augmentation
-from xraytune.augmentation import Augmentation
-from xraytune.batches import Rows
 from xraytune.framework import keras
-from xraytune.prefix_store import BLOCK, Store
+from xraytune.training.inputs import augmentation
+from xraytune.training.inputs.augmentation import Augmentation
+from xraytune.training.inputs.batches import Rows
+from xraytune.training.inputs.feature_store import BLOCK, Store
 
 FLOAT16_MAX = 65504.0
 

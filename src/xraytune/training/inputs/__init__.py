@@ -1,0 +1,1 @@
+"""What a training step is fed with: batches, augmentation, shifted views, frozen features."""
