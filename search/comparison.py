@@ -23,7 +23,7 @@ from search.winner import Choice
 from spaces.recipes import RECIPES
 from xraytune.evaluation import evaluate
 from xraytune.evaluation.predictions import Predictions
-from xraytune.models.plan import TrainingSettings
+from xraytune.training.optimization.settings import TrainingSettings
 
 
 def recipes_of(study: StudyView) -> list[tuple[str, TrialRecord]]:

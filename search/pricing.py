@@ -90,8 +90,8 @@ def of_folds(
     """
     from xraytune.inference.classifier import SHIFTS
     from xraytune.models import cost as costs
-    from xraytune.models.plan import TrainingSettings
     from xraytune.training.epoch_evaluation import PER_CLASS, PER_CLASS_PREFIX
+    from xraytune.training.optimization.settings import TrainingSettings
 
     plain = of_search(trial)
     if trial.config is None:
@@ -125,7 +125,7 @@ def refit_seconds(price: CostEstimate, trial: TrialRecord, folds: Sequence[FoldR
         images: that it is trained on, all of them; a fold has all but those that it holds out, which makes its epochs
             shorter only where an epoch takes all there are (`batches.epoch_size`).
     """
-    from xraytune.models.plan import TrainingSettings
+    from xraytune.training.optimization.settings import TrainingSettings
 
     if not folds or trial.config is None:
         return price.refit
@@ -140,7 +140,7 @@ def without(fold: FoldResult, phases: Sequence[str]) -> float:
 
 
 def _seconds(trial: TrialRecord, spared: Sequence[str]) -> float:
-    from xraytune.models.plan import TrainingSettings
+    from xraytune.training.optimization.settings import TrainingSettings
 
     seconds = trial.seconds or 60.0
     if trial.result:

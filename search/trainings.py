@@ -152,7 +152,7 @@ def _train(
 
 def image_size(trial: TrialRecord) -> int:
     """The edge of a trial's images; 224 where its values don't say."""
-    from xraytune.models.plan import TrainingSettings
+    from xraytune.training.optimization.settings import TrainingSettings
 
     assert trial.config is not None
     return TrainingSettings.of(trial.config.values).image_size or 224

@@ -24,12 +24,12 @@ from spaces.context import SpaceContext
 from xraytune import models
 from xraytune.framework import keras
 from xraytune.models import densenet, heads, vgg
-from xraytune.models.compiling import compile_network, computing_in
-from xraytune.models.fitting import fit_plainly
-from xraytune.models.plan import IMBALANCE, TrainingSettings
 from xraytune.models.weight_files import DENSENET_BLOCKS, VGG_CONVOLUTIONS
 from xraytune.records import Value
 from xraytune.training.inputs import augmentation
+from xraytune.training.optimization.compiling import compile_network, computing_in
+from xraytune.training.optimization.fitting import fit_plainly
+from xraytune.training.optimization.settings import IMBALANCE, TrainingSettings
 
 OWN_NORMALIZATIONS = ("unit", "centered", "standardized")
 BACKBONE_NORMALIZATIONS = ("imagenet", "unit", "standardized")

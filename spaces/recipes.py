@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 import keras_tuner
 
 from xraytune.models.cost import Machine, cost, measure_machine
-from xraytune.models.plan import TrainingSettings
 from xraytune.records import Value
 from xraytune.training.inputs.augmentation import CHOICES, REMEDIES
 from xraytune.training.inputs.batches import epoch_size
+from xraytune.training.optimization.settings import TrainingSettings
 
 STUDENT = "a student's comparison of nine models on the Kermany chest X-rays (Kaggle notebook)"
 MLP = "a comparison of a multilayer perceptron alone, after convolutions and on DenseNet201, on the Kermany X-rays"

@@ -12,12 +12,12 @@ import pytest
 
 import spaces
 from xraytune.models import heads
-from xraytune.models.compiling import compile_network
-from xraytune.models.plan import TrainingSettings
 from xraytune.models.weight_files import expected
 from xraytune.records import TrialConfig
 from xraytune.training.inputs import augmentation, batches, frozen_features
 from xraytune.training.inputs.trial_data import TrialData
+from xraytune.training.optimization.compiling import compile_network
+from xraytune.training.optimization.settings import TrainingSettings
 from xraytune.training.trainer import Trainer
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import keras, keras_tuner, numpy as np
 import spaces
 from tests.made_networks import config
-from xraytune.models.compiling import compile_network
-from xraytune.models.plan import Plan
+from xraytune.training.optimization.compiling import compile_network
+from xraytune.training.optimization.settings import Plan
 space = spaces.get("chest_xray", spaces.SpaceContext(families=("cnn",)))
 point = config(space, family="cnn", augmentation="medium", epochs=10, patience=8, **{"cnn/image_size": 64})
 hp = keras_tuner.HyperParameters(); hp.values = dict(point.values)
@@ -50,8 +50,8 @@ print(training.clock.seconds["train"] - before)
 BARE = (
     NETWORK
     + """
-from xraytune.models.fitting import augmented
-from xraytune.models.fused import fuse
+from xraytune.training.optimization.fitting import augmented
+from xraytune.training.optimization.fused_batch_norm import fuse
 network = space.build(hp)
 if sys.argv[2] == "fused":
     fuse(network)

@@ -15,9 +15,9 @@ import keras_tuner, numpy as np
 import spaces
 from tests.made_networks import config
 from xraytune.training.machine import configure_threads
-from xraytune.models.compiling import compile_network
-from xraytune.models.fused import fuse
-from xraytune.models.plan import Plan
+from xraytune.training.optimization.compiling import compile_network
+from xraytune.training.optimization.fused_batch_norm import fuse
+from xraytune.training.optimization.settings import Plan
 configure_threads(1)
 family = sys.argv[1]
 space = spaces.get("chest_xray", spaces.SpaceContext(families=(family,)))

@@ -29,8 +29,8 @@ from xraytune.data import arrays, cache
 from xraytune.evaluation import calibration, metrics, prevalences, thresholds
 from xraytune.evaluation.calibration import Calibration, Folds
 from xraytune.evaluation.metrics import Floats
-from xraytune.models.plan import IMBALANCE
 from xraytune.training.inputs.trial_data import TrialData
+from xraytune.training.optimization.settings import IMBALANCE
 
 FOLDS = 3
 BETA = 2.0

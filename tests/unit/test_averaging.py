@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from xraytune import averaging
+from xraytune.training.optimization import weight_averaging
 
 
 @pytest.fixture
@@ -23,7 +23,9 @@ def trained():
             keras.layers.Dense(2, activation="softmax"),
         ]
     )
-    model.compile(optimizer=averaging.optimizer(keras.optimizers.SGD(0.5), steps=4), loss="categorical_crossentropy")
+    model.compile(
+        optimizer=weight_averaging.optimizer(keras.optimizers.SGD(0.5), steps=4), loss="categorical_crossentropy"
+    )
     history = []
     for start in range(0, 64, 8):
         model.train_on_batch(images[start : start + 8], labels[start : start + 8])
@@ -40,7 +42,7 @@ def test_inside_the_weights_are_the_average_of_the_steps_that_half_an_epoch_back
     expected = history[0]
     for step in history[1:]:
         expected = [0.5 * a + 0.5 * b for a, b in zip(expected, step, strict=True)]  # four steps: half of it is two
-    with averaging.averaged(model, batches(images)):
+    with weight_averaging.averaged(model, batches(images)):
         inside = [v.numpy() for v in model.trainable_variables]
     for found, wanted in zip(inside, expected, strict=True):
         assert np.allclose(found, wanted, atol=1e-5)
@@ -50,7 +52,7 @@ def test_inside_the_weights_are_the_average_of_the_steps_that_half_an_epoch_back
 def test_inside_the_statistics_are_those_of_the_averaged_weights(trained):
     model, images, _ = trained
     convolution, norm = model.layers[0], model.layers[1]
-    with averaging.averaged(model, batches(images)):
+    with weight_averaging.averaged(model, batches(images)):
         wanted = np.mean([convolution(b).numpy().mean((0, 1, 2)) for b in batches(images)], axis=0)
         assert np.allclose(norm.moving_mean.numpy(), wanted, atol=1e-4)
 
@@ -61,7 +63,7 @@ def test_afterwards_all_is_as_it_was_also_after_an_error(trained):
     average = [v.numpy() for v in model.optimizer.variables]
 
     def look():
-        with averaging.averaged(model, batches(images)):
+        with weight_averaging.averaged(model, batches(images)):
             raise ValueError
 
     with pytest.raises(ValueError, match=r"^$"):
@@ -84,11 +86,11 @@ def test_frozen_statistics_stay_and_no_batch_is_read_for_them(trained):
         raise AssertionError
         yield
 
-    with averaging.averaged(model, none_is_asked_for()):
+    with weight_averaging.averaged(model, none_is_asked_for()):
         assert np.array_equal(model.layers[1].moving_mean.numpy(), before)
 
 
 def test_an_optimiser_that_averages_by_itself_keeps_its_own_settings():
     own = keras.optimizers.Adam(1e-4, use_ema=True, ema_momentum=0.7)
-    assert averaging.optimizer(own, steps=100).ema_momentum == 0.7
-    assert averaging.optimizer(keras.optimizers.Adam(1e-4), steps=100).ema_momentum == pytest.approx(0.98)
+    assert weight_averaging.optimizer(own, steps=100).ema_momentum == 0.7
+    assert weight_averaging.optimizer(keras.optimizers.Adam(1e-4), steps=100).ema_momentum == pytest.approx(0.98)

@@ -19,8 +19,8 @@ from tests.made_networks import config, space, trial_data
 from tests.made_studies import result
 from xraytune.errors import TrialError
 from xraytune.inference.classifier import load_network, predict_network, predict_shifted
-from xraytune.models.plan import PLATEAU_FACTOR
 from xraytune.records import FailureCause, TrialConfig, TrialResult
+from xraytune.training.optimization.settings import PLATEAU_FACTOR
 from xraytune.training.trainer import Trainer
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.made_networks import Toy, toy, trial_data
-from xraytune.models.fitting import fit_plainly
-from xraytune.models.plan import PLATEAU_FACTOR, TrainingSettings
+from xraytune.training.optimization.fitting import fit_plainly
+from xraytune.training.optimization.settings import PLATEAU_FACTOR, TrainingSettings
 
 RATE = 0.01
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from xraytune.models.fused import fuse, normalisations
+from xraytune.training.optimization.fused_batch_norm import fuse, normalisations
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX fuses by itself")
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from tests.made_networks import Toy, config, space, toy, trial_data
-from xraytune.models.compiling import LogitAdjusted, adjusted, loss_of
-from xraytune.models.fitting import fit_plainly
-from xraytune.models.plan import IMBALANCE, TrainingSettings
 from xraytune.training.inputs import batches
+from xraytune.training.optimization.compiling import LogitAdjusted, adjusted, loss_of
+from xraytune.training.optimization.fitting import fit_plainly
+from xraytune.training.optimization.settings import IMBALANCE, TrainingSettings
 from xraytune.training.trainer import Trainer
 
 BALANCING = ("class_weights", "balanced_batches", "logit_adjusted")

@@ -8,8 +8,8 @@ import pytest
 from tests.made_networks import config, space, write_weights
 from xraytune.errors import WeightsError
 from xraytune.models import backbones, heads
-from xraytune.models.plan import TrainingSettings
 from xraytune.models.weight_files import check_file, expected, read
+from xraytune.training.optimization.settings import TrainingSettings
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import numpy as np
 
 from xraytune.errors import TrialError
 from xraytune.framework import keras
-from xraytune.models.plan import TrainingSettings
 from xraytune.records import FailureCause
 from xraytune.training.inputs.trial_data import TrialData
+from xraytune.training.optimization.settings import TrainingSettings
 
 
 def check(model: keras.Model, plan: TrainingSettings, data: TrialData, epoch_size: int) -> None:

@@ -112,9 +112,9 @@ def _steps(precisions: list[str]) -> dict[str, float]:
     import numpy as np
 
     from xraytune.models import network
-    from xraytune.models.compiling import compile_network, computing_in
-    from xraytune.models.fused import fuse
-    from xraytune.models.plan import TrainingSettings
+    from xraytune.training.optimization.compiling import compile_network, computing_in
+    from xraytune.training.optimization.fused_batch_norm import fuse
+    from xraytune.training.optimization.settings import TrainingSettings
 
     networks = {}
     images = np.random.default_rng(0).integers(0, 255, (32, SIZE, SIZE, 1)).astype(np.uint8)

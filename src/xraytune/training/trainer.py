@@ -20,14 +20,10 @@ import keras_tuner
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytune import averaging, errors
+from xraytune import errors
 from xraytune.errors import TrialError
 from xraytune.evaluation import metrics
 from xraytune.framework import keras
-from xraytune.models.compiling import adjusted, jit_compile, targets, to_float32
-from xraytune.models.fitting import augmented, class_weights, head_only
-from xraytune.models.fused import fuse
-from xraytune.models.plan import PLATEAU_EPOCHS, TrainingSettings
 from xraytune.records import EpochReport, FailureCause, Objective, TrialConfig, TrialResult
 from xraytune.training import checkpoints, epoch_evaluation, feasibility, memory
 from xraytune.training.clock import Clock
@@ -37,6 +33,11 @@ from xraytune.training.inputs import batches, frozen_features
 from xraytune.training.inputs.batches import Rows
 from xraytune.training.inputs.trial_data import TrialData
 from xraytune.training.machine import device_name, forget_peak_memory, host_name, peak_memory_mb, versions
+from xraytune.training.optimization import weight_averaging
+from xraytune.training.optimization.compiling import adjusted, jit_compile, targets, to_float32
+from xraytune.training.optimization.fitting import augmented, class_weights, head_only
+from xraytune.training.optimization.fused_batch_norm import fuse
+from xraytune.training.optimization.settings import PLATEAU_EPOCHS, TrainingSettings
 
 DIVERGED = 1e4
 """A mean training loss above this is called diverged. Chance costs 0.7; a head on VGG's raw features, which reach the
@@ -146,7 +147,7 @@ class Trainer:
         loss = self._train()
         with ExitStack() as averaged:
             with self.clock.phase("average"):
-                averaged.enter_context(averaging.averaged(self.shell, self._batches_for_statistics()))
+                averaged.enter_context(weight_averaging.averaged(self.shell, self._batches_for_statistics()))
             probabilities = self._validate()
             self.epoch += 1
             value, measured = self._judge.clean(probabilities, loss) if self._judged else (0.0, {"loss": loss})
@@ -385,7 +386,7 @@ class Trainer:
 
     def _compile(self) -> None:
         """(Re)compile the shell with a fresh optimiser, after layers were frozen or thawed."""
-        optimizer = averaging.optimizer(self.model.optimizer, self._epoch_size // self.plan.batch_size)
+        optimizer = weight_averaging.optimizer(self.model.optimizer, self._epoch_size // self.plan.batch_size)
         loss = adjusted(self.model.loss, self.plan, self._labels, len(self.data.classes))
         self.shell.compile(optimizer=optimizer, loss=loss, jit_compile=jit_compile())
 
@@ -420,7 +421,7 @@ class Trainer:
     def _batches_for_statistics(self) -> Iterator[NDArray[Any]]:
         """The first batches of the epoch that was just trained."""
         epoch = self.epoch + 1
-        rows = self._epoch_rows(epoch)[: averaging.STATISTICS_BATCHES * self.plan.batch_size]
+        rows = self._epoch_rows(epoch)[: weight_averaging.STATISTICS_BATCHES * self.plan.batch_size]
         source = self._training_source(epoch, rows)
         for batch in batches.full_batches(rows, self.plan.batch_size):
             self._check_deadline()

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xraytune.framework import keras
-from xraytune.models.compiling import adjusted, compile_network, jit_compile
-from xraytune.models.fused import fuse
-from xraytune.models.plan import PLATEAU_EPOCHS, TrainingSettings
 from xraytune.training.inputs import batches
+from xraytune.training.optimization.compiling import adjusted, compile_network, jit_compile
+from xraytune.training.optimization.fused_batch_norm import fuse
+from xraytune.training.optimization.settings import PLATEAU_EPOCHS, TrainingSettings
 
 
 def one_hot(labels: ArrayLike, classes: int) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytune.framework import keras
-from xraytune.models.plan import FOCAL_GAMMA, IMBALANCE, MOMENTUM, TrainingSettings
+from xraytune.training.optimization.settings import FOCAL_GAMMA, IMBALANCE, MOMENTUM, TrainingSettings
 
 
 def optimizer_of(plan: TrainingSettings) -> keras.optimizers.Optimizer:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytune.framework import keras
-from xraytune.models.fused import normalisations
+from xraytune.training.optimization.fused_batch_norm import normalisations
 
 WINDOW = 0.5
 """Epochs that the average looks back on (its mean age). After the first epoch e⁻² of it, a seventh, is where the
