@@ -146,7 +146,7 @@ def prepare(
     import spaces
     from search import precision, weights
     from search.suggest import Narrowing, check_narrowing, declared_parameters, signature
-    from spaces import caching, starts
+    from spaces import caching, shortcut_countermeasures
     from xraytune import data as data_room
     from xraytune.models import backbones
 
@@ -220,7 +220,7 @@ def prepare(
         cache=cache,
         limit=options.cache_limit,
     )
-    begin_with = starts.against_shortcuts(space, families, audit.remedies) if own else []
+    begin_with = shortcut_countermeasures.against_shortcuts(space, families, audit.remedies) if own else []
     begin_held, _ = _as_held(begin_with, fixed)
     recipes_held, held_notes = _as_held(found, fixed)
     found_out = (*_shortcuts(audit, dataset), *damaged, *precision_notes)

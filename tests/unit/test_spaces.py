@@ -9,7 +9,7 @@ import pytest
 
 import spaces
 from search.suggest import Narrowing, check_narrowing, declared_parameters
-from spaces import SpaceContext, caching, narrowing, recipes, starts
+from spaces import SpaceContext, caching, narrowing, recipes, shortcut_countermeasures
 from tests.made_networks import config, space
 from xraytune import models
 from xraytune.data import Audit, Finding
@@ -381,7 +381,7 @@ def test_a_robust_search_offers_what_hides_a_finding_in_full_or_not_at_all_unles
 def test_a_search_starts_with_each_family_that_can_hide_what_the_audit_found():
     context = spaces.SpaceContext(weights=WEIGHTS, narrowed={"vgg_frozen/augmentation_copies": (0,)})
     full = spaces.get("chest_xray", context)
-    points = starts.against_shortcuts(full, full.families, ("hiding", "shape_jitter"))
+    points = shortcut_countermeasures.against_shortcuts(full, full.families, ("hiding", "shape_jitter"))
     assert [values["family"] for _, values in points] == ["dense", "cnn", "vgg_finetuned", "densenet"]
     assert {(values["hiding"], values["shape_jitter"], values["focus_jitter"]) for _, values in points} == {
         ("strong", "strong", "none")
@@ -390,7 +390,7 @@ def test_a_search_starts_with_each_family_that_can_hide_what_the_audit_found():
         hp = keras_tuner.HyperParameters()
         hp.values = dict(values)
         assert full.active(hp) == values
-    assert starts.against_shortcuts(full, full.families, ()) == []
+    assert shortcut_countermeasures.against_shortcuts(full, full.families, ()) == []
 
 
 WITH_WEIGHTS = {"vgg16": "vgg16.h5", "densenet121": "densenet121.h5"}
