@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import spaces
-from spaces.narrowing import MEASURED_FROM
+from spaces.narrowing.narrow import MEASURED_FROM
 from xraytune import hardware
 from xraytune.data import cache
 from xraytune.errors import InputError

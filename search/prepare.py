@@ -146,7 +146,8 @@ def prepare(
     import spaces
     from search import precision, weights
     from search.suggest import Narrowing, check_narrowing, declared_parameters, signature
-    from spaces import caching, shortcut_countermeasures
+    from spaces import shortcut_countermeasures
+    from spaces.narrowing import cache_size
     from xraytune import data as data_room
     from xraytune.models import backbones
 
@@ -212,7 +213,7 @@ def prepare(
     )
 
     found, recipe_notes = _recipes(costed, space_name, space, context)
-    caches = caching.cache_size(
+    caches = cache_size.cache_size(
         space_name,
         context,
         images=len(dataset.select("train")) + len(dataset.select("val")),
@@ -334,12 +335,12 @@ def _narrow(
     space_name: str, context: Any, options: StudyOptions, stored: StudySpec | None, audit: Audit, spent: float
 ) -> tuple[Any, dict[str, tuple[Value, ...]], tuple[str, ...]]:
     """Take out of the space what nothing speaks for, and what this machine can't afford in the time there is."""
-    from spaces import narrowing
+    from spaces.narrowing import narrow
 
     if stored is not None:
         return dataclasses.replace(context, narrowed=stored.narrowed), dict(stored.narrowed), ()
-    context, remedies = narrowing.to_audit(space_name, context, audit, options.objective, options.fix)
-    narrowed_context, notes = narrowing.narrow(
+    context, remedies = narrow.to_audit(space_name, context, audit, options.objective, options.fix)
+    narrowed_context, notes = narrow.narrow(
         space_name,
         context,
         seconds=options.seconds,
@@ -366,11 +367,12 @@ def _recipes(
 ) -> tuple[tuple[tuple[str, Mapping[str, Value]], ...], tuple[str, ...]]:
     """The published configurations that this space can try, by name, and what was left out or adapted."""
     import spaces
-    from spaces import narrowing, recipes
+    from spaces import recipes
+    from spaces.narrowing import narrow
 
     if space_name not in spaces.SPACES or space_name == "smoke" or options.recipes == "none":
         return (), ()
-    machine = narrowing.this_machine(context, options.seconds)
+    machine = narrow.this_machine(context, options.seconds)
     try:
         found, lines = recipes.select(
             options.recipes, space, seconds=options.seconds, images=context.images, machine=machine

@@ -5,7 +5,7 @@
     python -m search.run --fix cnn/image_size=96    # one value held
 
 On 2 cores in 15 minutes, 5,000 images: some forty trials at 28–64 px, all five families. On a GPU in an hour: hundreds,
-up to 224 px. What is too dear for the time asked is narrowed away beforehand (`spaces.narrowing`) and said so.
+up to 224 px. What is too dear for the time asked is narrowed away beforehand (`spaces.narrowing.narrow`) and said so.
 
 `declare_hyperparameters` only declares (no network is built); `build` makes the network of `xraytune.models`; `fit` is
 KerasTuner's hook, so that KerasTuner's own tuners run this class unchanged. Our own trials (`xraytune.training.trainer`) call
@@ -155,7 +155,7 @@ class ChestXRay(keras_tuner.HyperModel):  # type: ignore[misc]  # KerasTuner has
         choice(hp, "schedule", ("constant", "cosine", "plateau"))
         choice(hp, "batch_size", (16, 32, 64), 32)
         choice(hp, "epochs", (10, 15, 20, 30), 15)
-        # what an epoch may cost; 0 is an epoch of all images (spaces.narrowing sets it where time is short)
+        # what an epoch may cost; 0 is an epoch of all images (spaces.narrowing.narrow sets it where time is short)
         choice(hp, "epoch_gflop", tuple(int(v) for v in self.context.narrowed.get("epoch_gflop", (0,))))
         choice(hp, "patience", (3, 5, 8), 5)
         self._precision(hp)

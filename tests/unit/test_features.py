@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import spaces
-from spaces import narrowing
+from spaces.narrowing import narrow
 from tests.made_networks import Toy, config, kept_and_whole, space, toy, trial_data, write_weights
 from xraytune.errors import FatalError, TrialError
 from xraytune.models.cost import Machine
@@ -255,7 +255,7 @@ def test_augmented_copies_cycle_and_are_shared(weights, tmp_path):
 def test_trials_of_a_narrowed_space_share_the_copies_whatever_is_drawn(weights, tmp_path, monkeypatch):
     asked = spaces.SpaceContext(weights=weights, images=4400)
     machine = Machine(8e10, 2)
-    context, _ = narrowing.narrow("chest_xray", asked, seconds=1800, machine=machine, remedies=("hiding",))
+    context, _ = narrow.narrow("chest_xray", asked, seconds=1800, machine=machine, remedies=("hiding",))
     narrowed = spaces.get("chest_xray", context)
     seen = []
     real = frozen_features.Prefix.features

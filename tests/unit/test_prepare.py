@@ -44,13 +44,13 @@ def test_the_command_knows_what_stood_on_its_line(monkeypatch, arguments, given)
 
 def prepared(tmp_path, monkeypatch, speed=None, **changes):
     """What a search of small made films is, on a slow machine that is the same whoever measures it."""
-    from spaces import narrowing
+    from spaces.narrowing import narrow
     from xraytune.models.cost import Machine
 
     monkeypatch.setenv("XRAYTUNE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.delenv("XRAYTUNE_WEIGHTS", raising=False)
-    monkeypatch.setattr(narrowing, "this_machine", lambda context, seconds: Machine(2e7, 2))
+    monkeypatch.setattr(narrow, "this_machine", lambda context, seconds: Machine(2e7, 2))
     monkeypatch.setattr(measured, "bfloat16_speed", lambda folder: speed)
     if not (films := tmp_path / "films").exists():
         kaggle(films)
@@ -77,11 +77,11 @@ def test_trials_without_time_are_narrowed_as_a_search_of_the_default_time_and_it
 def test_what_reading_the_data_took_is_taken_off_time_for_frozen_prefixes_and_off_nothing_without_time(
     tmp_path, monkeypatch
 ):
-    from spaces import narrowing
+    from spaces.narrowing import narrow
     from xraytune import data
 
-    real, audit, told = narrowing.narrow, data.audit, []
-    monkeypatch.setattr(narrowing, "narrow", lambda *a, **given: told.append(given["spent"]) or real(*a, **given))
+    real, audit, told = narrow.narrow, data.audit, []
+    monkeypatch.setattr(narrow, "narrow", lambda *a, **given: told.append(given["spent"]) or real(*a, **given))
     monkeypatch.setattr(data, "audit", lambda *a, **given: time.sleep(0.3) or audit(*a, **given))
     prepared(tmp_path, monkeypatch, trials=12)
     prepared(tmp_path, monkeypatch, seconds=900.0)

@@ -9,7 +9,8 @@ import pytest
 
 import spaces
 from search.suggest import Narrowing, check_narrowing, declared_parameters
-from spaces import SpaceContext, caching, narrowing, recipes, shortcut_countermeasures
+from spaces import SpaceContext, recipes, shortcut_countermeasures
+from spaces.narrowing import cache_size, narrow
 from tests.made_networks import config, space
 from xraytune import models
 from xraytune.data import Audit, Finding
@@ -123,12 +124,12 @@ def test_a_space_that_is_not_there_is_one_clear_message(name, message):
 class TestNarrowing:
     def narrowed(self, seconds, rate=CORE):
         context = spaces.SpaceContext(weights=WEIGHTS, images=4400)
-        return narrowing.narrow("chest_xray", context, seconds=seconds, machine=Machine(rate, 2))
+        return narrow.narrow("chest_xray", context, seconds=seconds, machine=Machine(rate, 2))
 
     def kept(self, seconds, spent=0.0):
         """The largest size and the most copies of VGG's kept features."""
         context = spaces.SpaceContext(weights=WEIGHTS, images=4400)
-        left, _ = narrowing.narrow("chest_xray", context, seconds=seconds, spent=spent, machine=Machine(CORE, 2))
+        left, _ = narrow.narrow("chest_xray", context, seconds=seconds, spent=spent, machine=Machine(CORE, 2))
         return [max(offered(left, f"vgg_frozen/{name}")) for name in ("image_size", "augmentation_copies")]
 
     def test_no_time_limit_narrows_nothing(self):
@@ -190,7 +191,7 @@ class TestNarrowing:
     def test_kept_copies_hide_what_the_audit_found_and_the_other_families_keep_their_choices(self):
         context = spaces.SpaceContext(weights=WEIGHTS, images=4400)
         asked = {"seconds": 1800, "machine": Machine(CORE, 2), "remedies": ("hiding",)}
-        narrowed, lines = narrowing.narrow("chest_xray", context, **asked)
+        narrowed, lines = narrow.narrow("chest_xray", context, **asked)
         left = spaces.get("chest_xray", narrowed)
         for seed in range(200):
             values = draw(left, seed)
@@ -205,7 +206,7 @@ class TestNarrowing:
     def test_what_the_user_holds_holds_for_kept_copies_too(self):
         context = spaces.SpaceContext(weights=WEIGHTS, images=4400, families=("vgg_frozen",))
         asked = {"seconds": 1800, "machine": Machine(CORE, 2), "remedies": ("hiding",), "fixed": {"hiding": "light"}}
-        narrowed, _ = narrowing.narrow("chest_xray", context, **asked)
+        narrowed, _ = narrow.narrow("chest_xray", context, **asked)
         assert "vgg_frozen/hiding" not in narrowed.narrowed
         assert offered(narrowed, "hiding") == REMEDIES["hiding"]
 
@@ -218,10 +219,10 @@ class TestNarrowing:
             "vgg_frozen/shape_jitter": "strong",
         }
         asked = {"seconds": 1800, "machine": Machine(CORE, 2)}
-        narrowed, _ = narrowing.narrow("chest_xray", context, **asked)
+        narrowed, _ = narrow.narrow("chest_xray", context, **asked)
         assert 160 not in offered(narrowed, "cnn/image_size")
         assert 30 not in offered(narrowed, "epochs")
-        narrowed, _ = narrowing.narrow("chest_xray", context, fixed=held, **asked)
+        narrowed, _ = narrow.narrow("chest_xray", context, fixed=held, **asked)
         assert 160 in offered(narrowed, "cnn/image_size")
         assert "block5_pool" in offered(narrowed, "vgg_frozen/cut")
         check_narrowing(
@@ -247,9 +248,9 @@ class TestNarrowing:
     def test_a_densenet_from_scratch_stays_where_a_pretrained_one_can_not_be_afforded(self):
         weights = dict.fromkeys(("densenet121", "densenet201"), "x")
         context = spaces.SpaceContext(weights=weights, images=4400, families=("densenet",))
-        narrowed, _ = narrowing.narrow("chest_xray", context, seconds=120, machine=Machine(CORE, 2))
+        narrowed, _ = narrow.narrow("chest_xray", context, seconds=120, machine=Machine(CORE, 2))
         assert offered(narrowed, "densenet/mode") == ("scratch",)
-        longer, _ = narrowing.narrow("chest_xray", context, seconds=14400, machine=Machine(CORE, 2))
+        longer, _ = narrow.narrow("chest_xray", context, seconds=14400, machine=Machine(CORE, 2))
         assert "frozen" in offered(longer, "densenet/mode")
         for seed in range(100):
             values = draw(spaces.get("chest_xray", longer), seed)
@@ -259,7 +260,7 @@ class TestNarrowing:
 
     def test_more_time_leaves_more(self):
         def size(seconds):
-            return sum(map(len, narrowing.offered_choices("chest_xray", self.narrowed(seconds)[0]).values()))
+            return sum(map(len, narrow.offered_choices("chest_xray", self.narrowed(seconds)[0]).values()))
 
         assert max(self.narrowed(7200)[0].narrowed["vgg_frozen/image_size"]) > 48
         short, lines = self.narrowed(300)
@@ -357,7 +358,7 @@ def offered(context, name):
 
 
 def test_a_remedy_is_offered_where_the_audit_found_what_it_hides_and_shape_jitter_always():
-    context, lines = narrowing.to_audit("chest_xray", spaces.SpaceContext(), found("hiding"), "clean")
+    context, lines = narrow.to_audit("chest_xray", spaces.SpaceContext(), found("hiding"), "clean")
     assert offered(context, "hiding") == REMEDIES["hiding"]
     assert offered(context, "shape_jitter") == REMEDIES["shape_jitter"]
     assert offered(context, "focus_jitter") == offered(context, "exposure_jitter") == ("none",)
@@ -365,16 +366,16 @@ def test_a_remedy_is_offered_where_the_audit_found_what_it_hides_and_shape_jitte
 
 
 def test_a_robust_search_offers_every_remedy_and_says_nothing_of_an_audit_that_found_nothing():
-    context, lines = narrowing.to_audit("chest_xray", spaces.SpaceContext(), found(), "robust")
+    context, lines = narrow.to_audit("chest_xray", spaces.SpaceContext(), found(), "robust")
     assert {name: offered(context, name) for name in REMEDIES} == REMEDIES
     assert lines == []
 
 
 def test_a_robust_search_offers_what_hides_a_finding_in_full_or_not_at_all_unless_its_user_holds_it():
-    context, _ = narrowing.to_audit("chest_xray", spaces.SpaceContext(), found("hiding"), "robust")
+    context, _ = narrow.to_audit("chest_xray", spaces.SpaceContext(), found("hiding"), "robust")
     assert offered(context, "hiding") == ("none", "strong")
     assert offered(context, "shape_jitter") == REMEDIES["shape_jitter"]
-    held, _ = narrowing.to_audit("chest_xray", spaces.SpaceContext(), found("hiding"), "robust", {"hiding": "light"})
+    held, _ = narrow.to_audit("chest_xray", spaces.SpaceContext(), found("hiding"), "robust", {"hiding": "light"})
     assert offered(held, "hiding") == REMEDIES["hiding"]
 
 
@@ -415,14 +416,14 @@ def test_what_a_prefix_takes_on_disk_is_known_before_it_is_built(values, shape):
 def test_a_search_says_what_its_caches_will_cost_and_refuses_what_the_limit_can_not_hold(tmp_path):
     context = SpaceContext(families=("vgg_frozen",), weights={"vgg16": "vgg16.h5"}, images=5000)
     asked = {"images": 5000, "sizes": (48, 64), "cache": tmp_path}
-    line = caching.cache_size("chest_xray", context, **asked, limit=10**10)
+    line = cache_size.cache_size("chest_xray", context, **asked, limit=10**10)
     assert "decoded images 0.032 GB" in line
     assert "10 GB at most" in line
     assert "of the disk are free" in line
     with pytest.raises(InputError, match=r"vgg16 at 224 px.* takes 2 GB.*--cache-limit"):
-        caching.cache_size("chest_xray", context, **asked, limit=10**9)
-    assert "prefixes" not in caching.cache_size("chest_xray", SpaceContext(families=("cnn",)), **asked)
-    assert caching.cache_size("own.py:Own", context, **asked) is None
+        cache_size.cache_size("chest_xray", context, **asked, limit=10**9)
+    assert "prefixes" not in cache_size.cache_size("chest_xray", SpaceContext(families=("cnn",)), **asked)
+    assert cache_size.cache_size("own.py:Own", context, **asked) is None
 
 
 def test_a_backbones_rate_is_measured_once_a_host_and_prices_its_prefixes(tmp_path, monkeypatch):

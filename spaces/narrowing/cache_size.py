@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 
 import spaces
-from spaces.choices import points
 from spaces.context import SpaceContext
-from spaces.narrowing import offered_choices
-from spaces.prefixes import ARRAY
+from spaces.narrowing.choices import points
+from spaces.narrowing.narrow import offered_choices
+from spaces.narrowing.prefixes import ARRAY
 from xraytune.errors import InputError
 from xraytune.models.cost import cost
 from xraytune.training.inputs import feature_store

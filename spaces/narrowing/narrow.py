@@ -6,7 +6,7 @@ may cost, in operations: `epoch_gflop`. A network whose epoch of all images cost
 epoch, cycling through all in a seeded order, so that the epochs of all families, and with them ASHA's rungs, come in
 comparable time. Choices whose share would be too small to learn from are taken away, the dearest first.
 
-Frozen prefixes are cut to what they may cost by `spaces.prefixes`. What the user holds at one value is not taken away.
+Frozen prefixes are cut to what they may cost by `spaces.narrowing.prefixes`. What the user holds at one value is not taken away.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from collections.abc import Collection, Mapping, Sequence
 import keras_tuner
 
 import spaces
-from spaces import prefixes
-from spaces.choices import Choices, points
 from spaces.context import SpaceContext
+from spaces.narrowing import prefixes
+from spaces.narrowing.choices import Choices, points
 from xraytune import hardware
 from xraytune.data import Audit, cache
 from xraytune.models import FAMILIES, backbones

@@ -17,7 +17,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from spaces.choices import Choices, points
+from spaces.narrowing.choices import Choices, points
 from xraytune.models import cost as costs
 from xraytune.models.cost import Machine
 from xraytune.records import Value

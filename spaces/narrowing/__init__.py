@@ -1,0 +1,1 @@
+"""What the audit, the machine and the time budget leave of a space."""
