@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search import console
+from search.cli import console
 from search.workers import Report, Workers
 from xraytune import artifacts
 from xraytune.data.dataset import Dataset

@@ -14,7 +14,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import typer
 
-from search import console
+from search.cli import console
 from xraytune.errors import InputError, StudyError
 
 EXAMPLES = """

@@ -9,7 +9,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from search import console
+from search.cli import console
 from xraytune.errors import InputError
 
 EXAMPLES = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from search import printing
+from search.cli import progress_bars
 from search.confirm import Confirmed
 from search.planning import ConfirmationPlan
 from search.storage import StudyView
@@ -60,5 +60,5 @@ def confirmation(
 
 def audit(dataset: Dataset) -> dict[str, Any]:
     """The shortcut audit with the test set beside it, class by class: the set is open by now."""
-    with printing.progress() as progress:
+    with progress_bars.progress() as progress:
         return data.audit(dataset, compare_test=True, by_class=True, progress=progress).to_json()

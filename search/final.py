@@ -29,6 +29,7 @@ from search import (
     trainings,
     winner,
 )
+from search.cli import progress_bars
 from search.confirm import Confirmed
 from search.networks import EnsembleMember
 from search.planning import ConfirmationPlan
@@ -117,7 +118,7 @@ class Retraining:
         positive = None if spec.positive is None else spec.classes[spec.positive]
         where = self.options.data or spec.data
         extra: dict[str, Any] = {k: v for k, v in spec.options.items() if k in {"patient_regex", "quarantine"}}
-        with printing.progress() as progress:
+        with progress_bars.progress() as progress:
             dataset = data.load(where, fit=spec.fit, positive=positive, seed=spec.seed, progress=progress, **extra)
         kept = self.study.folder
         changed = difference(dataset, spec.train_fingerprint, kept=kept) or difference(
@@ -158,7 +159,7 @@ class Retraining:
         )
         self._check_space(context)
         sizes = {image_size(t) for t in trained}
-        with printing.progress() as progress:
+        with progress_bars.progress() as progress:
             pools = arrays.pools(dataset, sizes, progress)
         trial_data = TrialData.of(
             dataset, pools,
@@ -177,7 +178,7 @@ class Retraining:
         """
         spec = self.spec
         whole = dataclasses.replace(context, weights=dict.fromkeys(spec.weights, ""))  # at hand or not: it names them
-        with printing.progress() as progress:
+        with progress_bars.progress() as progress:
             space = spaces.to_search(spec.space, whole, progress)
         if signature(declared_parameters(space.declare_hyperparameters)) != spec.space_signature:
             raise StudyError(
@@ -214,7 +215,7 @@ class Retraining:
         wanted = confirm.tasks(plan, recipe, folds, self.cache, keep_models=keep, shifts=self.options.tta)
         begun = time.monotonic()
         left = plan.seconds - plan.after - (begun - self.started)
-        with printing.trainings(len(wanted), "confirming on folds", left) as bar:
+        with progress_bars.trainings(len(wanted), "confirming on folds", left) as bar:
             found = confirm.run(
                 plan, wanted, pool,
                 end=self.started + budget,
@@ -325,7 +326,7 @@ class Retraining:
             },
         )
         begun = time.monotonic()
-        with printing.progress() as progress:
+        with progress_bars.progress() as progress:
             sizes = {m.image_size for m in members} | {r.image_size for r in compared_with}
             squares = {size: arrays.test(dataset, size, progress) for size in sizes}
         outcome = next(pool.run([PredictTask(folder, squares)]))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from search import console
+from search.cli import console
 from xraytune import artifacts
 
 if TYPE_CHECKING:

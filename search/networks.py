@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from search import pricing, printing
+from search.cli import progress_bars
 from search.confirm import Confirmed
 from search.planning import ConfirmationPlan
 from search.storage import TrialRecord
@@ -136,7 +137,7 @@ def train(
             found[i] = kept
     missing = [i for i in range(len(tasks)) if i not in found]
     if missing:
-        with printing.trainings(len(missing), what, each * math.ceil(len(missing) / pool.count)) as bar:
+        with progress_bars.trainings(len(missing), what, each * math.ceil(len(missing) / pool.count)) as bar:
 
             def record(outcome: TaskOutcome) -> None:
                 i = missing[outcome.index]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search import console, tables
-from search.screen import name
+from search.cli import quantities, tables
+from search.cli.screen import name
 
 if TYPE_CHECKING:
     from search.tuner.resources import Resources
@@ -88,7 +88,7 @@ def on_study(
         joined: whether the trials run on a cluster of others.
     """
     went_on = f", goes on after {ended} trials" if ended else ""
-    bounds = [f"time budget {console.clock(seconds)}"] if seconds else []
+    bounds = [f"time budget {quantities.clock(seconds)}"] if seconds else []
     bounds += [f"at most {trials} trials"] if trials else []
     on_gpus = f", {plan.gpus:g} GPU each" if plan.gpus and joined else ""
     return (

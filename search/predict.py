@@ -12,10 +12,10 @@ from typing import Annotated, Any
 
 import typer
 
-from search import console, tables
-from search.bars import bars
-from search.screen import name
-from search.tables import Column
+from search.cli import console, tables
+from search.cli.progress_bars import bars
+from search.cli.screen import name
+from search.cli.tables import Column
 from xraytune.data.sources.image_files import find
 from xraytune.errors import InputError
 from xraytune.inference.predict_files import Answer, Stated, classify

@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import shlex
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search import console, pricing, tables
-from search.bars import Bars, bars
+from search import pricing
+from search.cli import console, quantities, tables
+from search.cli.console import BANNER
+from search.cli.tables import Column
 from search.confirm import Confirmed
 from search.planning import ConfirmationPlan
-from search.screen import styled
 from search.storage import StudyView, TrialRecord
 from search.summary import following, number
-from search.tables import Column
 from xraytune.data.dataset import Dataset
 from xraytune.evaluation import evaluate
 from xraytune.records import Objective
 
 if TYPE_CHECKING:
     from search.retrain import RetrainingOptions
-
-FEW = 4
-"""Trainings done before their own pace is believed."""
-
-BANNER = "DEMONSTRATION, NOT X-RAYS"
 
 
 def announce_plan(
@@ -68,12 +61,12 @@ def announce_plan(
     )
     say(f"  2. {then[0].upper()}{then[1:]}.")
     say("  3. Evaluate on the held-out test set, once.")
-    say(f"About {console.clock(plan.seconds)} (time budget {console.clock(budget)}{own}).")
+    say(f"About {quantities.clock(plan.seconds)} (time budget {quantities.clock(budget)}{own}).")
     for one in plan.passed_over:
         whole = one.trial.result.epochs if one.trial.result else one.epochs
         say(
             f"Skipped: trial {one.trial.number} ({one.trial.family}, {one.trial.value or 0.0:.3f}). Confirming "
-            f"and training it takes about {console.clock(one.seconds)}; in {console.clock(budget)} it gets "
+            f"and training it takes about {quantities.clock(one.seconds)}; in {quantities.clock(budget)} it gets "
             f"{one.epochs} of {whole} epochs, after which its score in the search was {one.value:.3f}."
         )
     left_out = len(wanted) - len(plan.finalists)
@@ -94,7 +87,7 @@ def announce_plan(
         )
     if rivals:
         seconds = sum(pricing.of_search(t).refit for t in rivals) / plan.workers
-        say(f"--compare-recipes: {_count(len(rivals), 'recipe')} more, about {console.clock(seconds)} beyond that.")
+        say(f"--compare-recipes: {_count(len(rivals), 'recipe')} more, about {quantities.clock(seconds)} beyond that.")
 
 
 def _count(n: int, what: str) -> str:
@@ -110,69 +103,6 @@ def refit(name: str, epochs: int, wanted: int, error: str) -> None:
             f"The final model of {name} was stopped after {epochs} of {wanted} epochs: time budget reached.",
             style="yellow",
         )
-
-
-def progress() -> AbstractContextManager[Callable[[int, int, str], None]]:
-    """A bar for the library's `progress(done, total, what)`; silent where there is no terminal."""
-    return bars()
-
-
-class Trainings:
-    """Trainings done and running, with the time left; a plain line each where there is no terminal."""
-
-    def __init__(self, bar: Bars, total: int, what: str, seconds: float) -> None:
-        self._bar = bar
-        self._total = total
-        self._what = what
-        self._done = self._fresh = 0
-        self._begun = time.monotonic()
-        self._expected = seconds
-        self._running: dict[str, str] = {}
-        self._show()
-
-    def event(self, name: str, event: tuple[int, float]) -> None:
-        """An epoch ended: (epoch, value)."""
-        self._running[name] = f"{name}, epoch {event[0]}: {event[1]:.3f}"
-        self._show()
-
-    def done(self, name: str, text: str, *, failed: bool) -> None:
-        """A training ended, or was found finished: then no epoch of it was told."""
-        self._done += 1
-        self._total = max(self._total, self._done)
-        trained = self._running.pop(name, None) is not None
-        self._fresh += trained
-        word = ("failed", "red") if failed else "done" if trained else "kept"
-        if not console.err.is_terminal or failed:
-            line = styled(f"{console.now()}  {self._done}/{self._total}  {name} ", word, f": {text}{self._left(', ')}")
-            console.err.print(line, soft_wrap=True)
-        self._show()
-
-    def left_out(self) -> None:
-        """One of them does not fit the time any more."""
-        self._total = max(self._total - 1, self._done)
-        self._show()
-
-    def _left(self, before: str = "") -> str:
-        if self._done >= self._total:
-            return ""
-        spent = time.monotonic() - self._begun
-        if self._fresh < FEW:  # the first trainings hold the start of the workers: the plan knows better
-            kept = (self._done - self._fresh) / self._total
-            left = max(0.0, (1 - kept) * self._expected - spent)
-        else:
-            left = spent / self._fresh * (self._total - self._done)
-        return f"{before}about {console.clock(left)} left" if left >= 1 else ""
-
-    def _show(self) -> None:
-        running = "; ".join(list(self._running.values())[-2:])
-        self._bar.show(self._done, self._total, self._what, left=self._left(), note=running)
-
-
-@contextmanager
-def trainings(total: int, what: str, seconds: float) -> Iterator[Trainings]:
-    """The live view of so many trainings, expected to take so many seconds."""
-    with bars() as bar:
-        yield Trainings(bar, total, what, seconds)
 
 
 def confirmed(found: Sequence[Confirmed], plan: ConfirmationPlan, study: StudyView) -> None:

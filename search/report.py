@@ -16,8 +16,9 @@ import typer
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from search import bands, cases, console, ledger, printing
+from search import bands, cases, ledger, printing
 from search.charts import Series, bars, chart
+from search.cli import console, quantities
 from search.storage import StudyView, TrialRecord, open_study
 from xraytune import artifacts
 from xraytune.errors import ArtifactError, StudyError
@@ -84,7 +85,7 @@ def write(study: StudyView, folder: Path) -> None:
         undefined=jinja2.StrictUndefined,
     )
     templates.filters.update(
-        number=_number, interval=_interval, signed=_signed, beyond=_beyond, p_value=_p_value, clock=console.clock,
+        number=_number, interval=_interval, signed=_signed, beyond=_beyond, p_value=_p_value, clock=quantities.clock,
         shortest=lambda value: f"{value:g}",
     )  # fmt: skip
     context = _context(study, folder, figures)

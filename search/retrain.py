@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from search import console, finalists
+from search import finalists
+from search.cli import console, quantities
 from search.lock import StudyLock
 from search.storage import StudyView, open_study
 from xraytune.errors import InputError
@@ -95,11 +96,11 @@ def main(
     train + validation; calibration and threshold are fitted out of fold; then the test set is opened, which the
     study's ledger records. Killed at any point and called again, it goes on from the last finished fold.
     """
-    seconds = console.duration(time) if time else None
+    seconds = quantities.duration(time) if time else None
     options = RetrainingOptions(
         which, study, final, threshold, finalists, folds, seeds, refits, seconds, workers, tta,
         compare_recipes, data, weights_dir, results, storage, cache,
-        console.size(cache_limit, "--cache-limit") if cache_limit else 0,
+        quantities.size(cache_limit, "--cache-limit") if cache_limit else 0,
     )  # fmt: skip
     retrain(options)
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search import console
 from search.budget import budget
+from search.cli import console, quantities
 from search.lock import StudyLock, check_name, dated_name
 from search.prepare import PRUNERS, SAMPLERS, Prepared, StudyOptions, prepare
 from search.running import SessionOptions
@@ -24,8 +24,8 @@ from xraytune.errors import FatalError, InputError
 from xraytune.records import Objective, StudySpec, objective_label
 
 if TYPE_CHECKING:
+    from search.cli.live_view import Progress
     from search.first_trials import FirstTrials
-    from search.progress import Progress
     from search.storage import StudyView
     from search.study import Study
     from search.tuner.cluster import Cluster
@@ -106,7 +106,7 @@ def main(
         data=data,
         space=space,
         trials=trials,
-        seconds=console.duration(time_) if time_ else None,
+        seconds=quantities.duration(time_) if time_ else None,
         study=study,
         beta=beta,
         seed=seed,
@@ -126,7 +126,7 @@ def main(
         weights_dir=weights_dir,
         cache=cache,
         precision=precision,
-        cache_limit=console.size(cache_limit, "--cache-limit") if cache_limit else 0,
+        cache_limit=quantities.size(cache_limit, "--cache-limit") if cache_limit else 0,
         given=_given(context),
     )
     running = SessionOptions(
@@ -135,8 +135,8 @@ def main(
         concurrency=concurrency,
         gpus_per_trial=gpus_per_trial,
         cpus_per_trial=cpus_per_trial,
-        trial_timeout=console.duration(trial_timeout, "--trial-timeout") if trial_timeout else None,
-        trial_memory=console.size(trial_memory, "--trial-memory") if trial_memory else 0,
+        trial_timeout=quantities.duration(trial_timeout, "--trial-timeout") if trial_timeout else None,
+        trial_memory=quantities.size(trial_memory, "--trial-memory") if trial_memory else 0,
         deterministic=deterministic,
         address=address,
         ray_dashboard=ray_dashboard,
@@ -223,7 +223,7 @@ def search(options: StudyOptions, running: SessionOptions | None = None) -> Stud
     lock = StudyLock(running.results, name)
     made = False
     try:
-        from search.progress import Progress
+        from search.cli.live_view import Progress
 
         with Progress(begun=running.begun, verbose=running.verbose) as progress:
             progress.step(0, 0, "preparing")

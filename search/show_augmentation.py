@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from search import console
+from search.cli import console
 from xraytune.data.sources.open_source import KINDS
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
-from search import console, tables
-from search.progress import COLOURS, word
+from search.cli import console, quantities, tables
+from search.cli.live_view import COLOURS, word
+from search.cli.screen import Screen, styled
+from search.cli.tables import Cell, Column
 from search.running import PASSWORD_NOTE
-from search.screen import Screen, styled
 from search.storage import StudyView, TrialRecord
-from search.tables import Cell, Column
 from xraytune.evaluation import robust_score
 from xraytune.records import Objective, StudySpec
 
@@ -186,7 +186,7 @@ def leaderboard(trials: Sequence[TrialRecord], spec: StudySpec, *, ranked: bool 
             )
     columns += [
         column("epochs", lambda t: str(t.result.epochs if t.result else len(t.curve)), 3),
-        column("time", lambda t: console.clock(t.seconds) if t.seconds is not None else "–"),
+        column("time", lambda t: quantities.clock(t.seconds) if t.seconds is not None else "–"),
     ]
     if any(t.result and t.result.weakest_view for t in trials):
         columns.append(column("worst view", _worst, 4, words=True))
@@ -240,7 +240,7 @@ def show_families(screen: Screen, trials: Sequence[TrialRecord], label: str) -> 
             Column("trials", [str(len(groups[f])) for f in families]),
             Column("pruned", count("PRUNED"), spare=2),
             Column("failed", count("FAIL"), spare=2),
-            Column("time", [console.clock(spent[f]) for f in families]),
+            Column("time", [quantities.clock(spent[f]) for f in families]),
             Column("share", [f"{100 * spent[f] / whole:.0f} %" for f in families], spare=1),
             Column(f"best {label}", [number(best[f]) for f in families]),
         ],

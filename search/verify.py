@@ -12,9 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
-from search import console, tables
-from search.bars import bars
-from search.tables import Column
+from search.cli import console, tables
+from search.cli.progress_bars import bars
+from search.cli.tables import Column
 from xraytune import artifacts, data
 from xraytune.data.problems import summarised
 from xraytune.data.sources.open_source import KINDS

@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from search import streams
+from search.cli import streams
 from xraytune import hardware
 from xraytune.errors import FatalError, TrialError, classify
 from xraytune.records import FailureCause

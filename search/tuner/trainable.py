@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.tune import Trainable
 
-from search import streams
+from search.cli import streams
 from search.job import Job, RunningTrial
 from search.tuner.checkpoint import Checkpoint
 from xraytune.errors import FatalError, TrialError, classify, full_disk

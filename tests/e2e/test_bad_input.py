@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from search import console
+from search.cli import quantities
 from search.run import Options, Running, search
 from tests import made_films
 from xraytune.errors import InputError
@@ -124,16 +124,16 @@ def test_data_that_cant_be_used_are_refused_with_every_problem_named(tmp_path, m
 @pytest.mark.parametrize("text", ["abc", "0m", "-5m", "", "5x", "m"])
 def test_lengths_of_time_that_are_none(text):
     with pytest.raises(InputError, match="Write it like 90s, 30m or 1h30m"):
-        console.duration(text)
+        quantities.duration(text)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("1h30m", 5400), ("1.5h", 5400), ("45", 45)])
 def test_lengths_of_time(text, seconds):
-    assert console.duration(text) == seconds
+    assert quantities.duration(text) == seconds
 
 
 @pytest.mark.parametrize(
     ("text", "size"), [("4GB", 4 * 10**9), ("512M", 512 * 10**6), ("2GiB", 2 * 2**30), ("1.5 kb", 1500), ("70", 70)]
 )
 def test_sizes(text, size):
-    assert console.size(text, "--cache-limit") == size
+    assert quantities.size(text, "--cache-limit") == size

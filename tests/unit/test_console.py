@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from search import console
+from search.cli import console
 from search.run import REMOVED
 from xraytune.errors import InputError
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from typer import Typer
 
-from search import console, verify
+from search import verify
+from search.cli import console
 from tests.made_films import kaggle, write
 
 

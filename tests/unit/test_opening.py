@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from search import opening
-from search.screen import Screen
+from search.cli.screen import Screen
 
 
 def data_set(classes, **changes):

@@ -6,8 +6,9 @@ import io
 
 import pytest
 
-from search import console, printing
-from search.screen import Screen
+from search import printing
+from search.cli import console, progress_bars
+from search.cli.screen import Screen
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def clock(monkeypatch):
 
 
 def test_trainings_that_are_there_already_are_said_to_be_kept_and_take_no_more_time(capsys, clock):
-    with printing.trainings(20, "folds", seconds=1200.0) as bar:
+    with progress_bars.trainings(20, "folds", seconds=1200.0) as bar:
         for i in range(15):
             bar.done(f"fold {i}", "0.97", failed=False)
         bar.event("fold 15", (1, 0.9))
@@ -39,7 +40,7 @@ def test_trainings_that_are_there_already_are_said_to_be_kept_and_take_no_more_t
 
 
 def test_the_time_left_follows_what_trainings_took_once_a_few_are_done(capsys, clock):
-    with printing.trainings(10, "folds", seconds=10.0) as bar:
+    with progress_bars.trainings(10, "folds", seconds=10.0) as bar:
         for i in range(4):
             bar.event(f"fold {i}", (1, 0.9))
             clock.now += 30
@@ -50,7 +51,7 @@ def test_the_time_left_follows_what_trainings_took_once_a_few_are_done(capsys, c
 
 
 def test_trainings_that_are_left_out_take_no_time_and_do_not_count(capsys, clock):
-    with printing.trainings(7, "folds", seconds=60.0) as bar:
+    with progress_bars.trainings(7, "folds", seconds=60.0) as bar:
         for i in range(4):
             bar.event(f"fold {i}", (1, 0.9))
             clock.now += 30

@@ -9,8 +9,8 @@ from collections import Counter
 import pyte
 import pytest
 
-from search.progress import LOG, Progress
-from search.screen import Screen
+from search.cli.live_view import LOG, Progress
+from search.cli.screen import Screen
 from search.summary import why_none
 from xraytune.records import EpochReport, TrialConfig
 

@@ -12,9 +12,9 @@ from rich.progress import Task
 from rich.table import Table
 from rich.text import Text
 
-from search import bars, console, tables
-from search.screen import Screen, escaped, name, styled
-from search.tables import Column
+from search.cli import console, progress_bars, tables
+from search.cli.screen import Screen, escaped, name, styled
+from search.cli.tables import Column
 
 SEARCH = Path(console.__file__).parent
 DRAWS = {"screen", "console", "bars", "tables", "progress"}
@@ -101,7 +101,7 @@ def test_no_module_of_search_prints_past_the_screen():
 def test_a_bar_is_drawn_with_whatever_fields_its_task_has(monkeypatch):
     screen, stream = on()
     monkeypatch.setattr(console, "err", screen)
-    with bars.bars() as bar:
+    with progress_bars.bars() as bar:
         bar(1, 3, "reading [/]")
         bar.show(2, 3, "reading [/]", left="about 5s left", note="fold \x1b 1")
         progress = bar._shown

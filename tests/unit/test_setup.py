@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from search.console import refuse_removed
+from search.cli.console import refuse_removed
 from search.run import REMOVED
 from xraytune.errors import InputError
 

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 from typer import Typer
 
-from search import console, show_augmentation
+from search import show_augmentation
+from search.cli import console
 from tests.made_films import film, write
 
 

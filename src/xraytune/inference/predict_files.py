@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search import console
+from search.cli import console
 from xraytune.errors import InputError
 
 BATCH = 32

@@ -11,7 +11,14 @@ Importing this module sets the environment variables that quiet TensorFlow, absl
 
 from __future__ import annotations
 
-import datetime
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from search.cli.screen import styled
+
+if TYPE_CHECKING:
+    pass
+
 import errno
 import itertools
 import logging
@@ -20,9 +27,8 @@ import re
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import NoReturn
 
 # A user's own setting wins: whoever debugs TensorFlow wants to hear it.
 for _name, _value in {
@@ -42,8 +48,8 @@ for _name, _value in {
 
 import typer
 
-from search import streams
-from search.screen import Screen, styled
+from search.cli import streams
+from search.cli.screen import Screen
 from xraytune.errors import FatalError, InputError, TrialError
 
 INTERRUPTED = 128 + signal.SIGINT
@@ -176,43 +182,4 @@ def fail(message: str) -> None:
     err.print(styled(("error: ", "bold red"), message), soft_wrap=True)
 
 
-def duration(text: str, option: str = "--time") -> float:
-    """Seconds of a length of time as people type it: `90s`, `30m`, `1h30m`, `1.5h`, or plain seconds.
-
-    Raises:
-        InputError: it is no length of time, or not above zero.
-    """
-    units = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
-    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([dhms]|$)", text.strip().lower())
-    whole = re.fullmatch(r"(?:\d+(?:\.\d+)?\s*[dhms]\s*)+|\d+(?:\.\d+)?", text.strip().lower())
-    seconds = sum(float(number) * units[unit or "s"] for number, unit in parts)
-    if not whole or seconds <= 0:
-        raise InputError(f"{option} {text!r} is no length of time. Write it like 90s, 30m or 1h30m.")
-    return seconds
-
-
-def size(text: str, option: str) -> int:
-    """Bytes of a size as people type it: `4GB`, `512M` (powers of 1000), `2GiB` (of 1024), as it is then shown.
-
-    Raises:
-        InputError: it is no size.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", text.strip().lower())
-    if not match or float(match[1]) <= 0:
-        raise InputError(f"{option} {text!r} is no size. Write it like 512MB or 4GB.")
-    return int(float(match[1]) * (1024 if match[3] else 1000) ** " kmgt".index(match[2] or " "))
-
-
-def clock(seconds: float) -> str:
-    """A length of time for people: `7s`, `4m05s`, `1h30m`."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
-
-
-def now() -> str:
-    """The local time as `14:05:09`, for plain progress lines."""
-    return datetime.datetime.now().strftime("%H:%M:%S")
+BANNER = "DEMONSTRATION, NOT X-RAYS"

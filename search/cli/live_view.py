@@ -15,8 +15,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from search import console
-from search.screen import Screen, escaped, name, styled
+from search.cli import console, quantities
+from search.cli.screen import Screen, escaped, name, styled
 from xraytune.records import EpochReport, TrialConfig
 
 PER_SECOND = 2
@@ -177,7 +177,7 @@ class Progress:
                 self._best = number, row.family, value
         shown = value if value is not None else row.value
         score = "" if shown is None else f"{self.label} {shown:.4f}"
-        spent = console.clock(time.monotonic() - row.began)
+        spent = quantities.clock(time.monotonic() - row.began)
         why = f"{cause}: {message.splitlines()[0] if message else ''}" if cause else ""
         plain = f"trial {number:>3}  {name(row.family):<14} {word(state):<11} {score}  {row.epoch} epochs  {spent}"
         plain += f"{'  best so far' if better else ''}{f'  {why}' if why else ''}"
@@ -217,10 +217,10 @@ class Progress:
         return ", ".join(parts)
 
     def _left(self, before: str = "") -> str:
-        return f"{before}{console.clock(self.end - time.time())} left" if self.end else ""
+        return f"{before}{quantities.clock(self.end - time.time())} left" if self.end else ""
 
     def _say(self, line: str) -> None:
-        self._console.print(styled(f"{console.now()} {line}"), soft_wrap=True)
+        self._console.print(styled(f"{quantities.now()} {line}"), soft_wrap=True)
 
     def _record(self, line: str) -> None:
         """One line of the log; kept until there is a file for it."""
@@ -261,7 +261,7 @@ class Progress:
         room = max(1, self._console.height - 6)
         for number, row in sorted(self._running.items())[:room]:
             value = f"{row.value:.3f}" if row.value is not None else "–"
-            spent = console.clock(time.monotonic() - row.began)
+            spent = quantities.clock(time.monotonic() - row.began)
             table.add_row(str(number), name(row.family), row.share, value, spent)
         return table
 
@@ -278,7 +278,7 @@ class Progress:
         words, shares = [], []
         if self.end and self.end > self.begun:
             shares.append((now - self.begun) / (self.end - self.begun))
-            words.append(f"{console.clock(self.end - now)} of {console.clock(self.end - self.begun)} left")
+            words.append(f"{quantities.clock(self.end - now)} of {quantities.clock(self.end - self.begun)} left")
         if self.trials:
             shares.append(ended / self.trials)
         words.append(f"{ended}/{self.trials} trials" if self.trials else f"{ended} trial{'s' if ended != 1 else ''}")

@@ -14,7 +14,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from search.screen import Screen, name, styled
+from search.cli.screen import Screen, name, styled
 
 GAP = 2
 """Blanks between two columns."""

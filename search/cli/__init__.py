@@ -1,0 +1,1 @@
+"""What all commands share: the terminal, quantities, progress bars."""
