@@ -13,10 +13,10 @@ import optuna
 from optuna.storages import BaseStorage
 
 from search.database import open_database, readable
+from search.hyperparameters.suggestion import Declaration
 from search.lock import StudyLock
 from search.storage import exists, find, is_whole, spec_of, taken
 from search.study import Study
-from search.suggest import Declaration
 from xraytune import artifacts
 from xraytune.data import compare, keep_lists
 from xraytune.errors import FatalError, StudyError

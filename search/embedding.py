@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from search.suggest import Parameter
+from search.hyperparameters.parameter import Parameter
 from xraytune.records import Value
 
 

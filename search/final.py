@@ -31,11 +31,11 @@ from search import (
 )
 from search.cli import progress_bars
 from search.confirm import Confirmed
+from search.hyperparameters.declaration import declared_parameters, signature
 from search.networks import EnsembleMember
 from search.planning import ConfirmationPlan
 from search.rivals import Retrained
 from search.storage import StudyView, TrialRecord
-from search.suggest import declared_parameters, signature
 from search.trainings import FoldTask, PredictTask, RefitTask, TrainingSetup, image_size
 from search.workers import Workers
 from xraytune import artifacts, data, hardware

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from search.hyperparameters.declaration import ambiguous_names, declared_parameters
+from search.hyperparameters.suggestion import Narrowing, RecordedHyperParameters
 from search.storage import open_study
-from search.suggest import Narrowing, RecordedHyperParameters, ambiguous_names, declared_parameters
 from xraytune.errors import StudyError
 from xraytune.records import Value
 

@@ -111,7 +111,8 @@ def check_names(options: StudyOptions) -> None:
     if ":" in space_name or not (options.families or options.fix or options.space):
         return
     import spaces
-    from search.suggest import Narrowing, check_narrowing, declared_parameters
+    from search.hyperparameters.declaration import check_narrowing, declared_parameters
+    from search.hyperparameters.suggestion import Narrowing
     from xraytune.models import backbones
 
     if options.families and space_name in spaces.SPACES:
@@ -145,7 +146,8 @@ def prepare(
         dataset = _load(options, progress)
     import spaces
     from search import precision, weights
-    from search.suggest import Narrowing, check_narrowing, declared_parameters, signature
+    from search.hyperparameters.declaration import check_narrowing, declared_parameters, signature
+    from search.hyperparameters.suggestion import Narrowing
     from spaces import shortcut_countermeasures
     from spaces.narrowing import cache_size
     from xraytune import data as data_room
@@ -276,7 +278,8 @@ def _shortcuts(audit: Audit, dataset: Dataset) -> tuple[str, ...]:
 
 def _without_images(options: StudyOptions, name: str, space_name: str, space: Any) -> Prepared:
     """A space that evaluates its configurations itself: there are no images that could be shifted."""
-    from search.suggest import Narrowing, check_narrowing, declared_parameters, signature
+    from search.hyperparameters.declaration import check_narrowing, declared_parameters, signature
+    from search.hyperparameters.suggestion import Narrowing
 
     space_parameters = declared_parameters(space.declare_hyperparameters)
     fixed: dict[str, Value] = dict(options.fix)
@@ -317,7 +320,7 @@ def _check_families(families: tuple[str, ...]) -> None:
 
 def _typed(fixed: Mapping[str, Value], space_parameters: list[Any]) -> dict[str, Value]:
     """Fixed values in their parameters' own types, as the study stores them."""
-    from search.suggest import convert
+    from search.hyperparameters.suggestion import convert
 
     typed: dict[str, Value] = {}
     for name, value in fixed.items():

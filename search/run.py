@@ -326,7 +326,7 @@ def _make(
 ) -> Study:
     """Make or resume the study, with its queue of first trials."""
     from search import creation, samplers, storage
-    from search.suggest import Narrowing
+    from search.hyperparameters.suggestion import Narrowing
 
     existing = 0
     if options.resume and storage.exists(name, running.results, running.storage):

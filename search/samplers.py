@@ -5,8 +5,9 @@ from __future__ import annotations
 import optuna
 from optuna.samplers import BaseSampler
 
+from search.hyperparameters.parameter import parameters
+from search.hyperparameters.suggestion import Declaration, Narrowing
 from search.prepare import PRUNERS, SAMPLERS
-from search.suggest import Declaration, Narrowing, parameters
 from search.surrogate import BayesianSampler
 from xraytune.errors import InputError
 

@@ -20,16 +20,10 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from search.database import readable
+from search.hyperparameters.declaration import ambiguous_names, declared_parameters
+from search.hyperparameters.suggestion import Declaration, Narrowing, RecordedHyperParameters, SuggestedHyperParameters
 from search.lock import StudyLock
 from search.storage import StudyView, records, trial_folder
-from search.suggest import (
-    Declaration,
-    Narrowing,
-    RecordedHyperParameters,
-    SuggestedHyperParameters,
-    ambiguous_names,
-    declared_parameters,
-)
 from xraytune import artifacts
 from xraytune.errors import FatalError, InputError, TrialError
 from xraytune.records import EpochReport, FailureCause, StudySpec, TrialConfig, TrialResult, Value

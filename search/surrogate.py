@@ -20,8 +20,8 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from search.embedding import Embedding
+from search.hyperparameters.parameter import Parameter
 from search.process import Process
-from search.suggest import Parameter
 from xraytune.records import FailureCause, Value
 
 MOST = 200

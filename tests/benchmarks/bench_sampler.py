@@ -31,7 +31,8 @@ import optuna
 
 from search import samplers
 from search.curves import BRANCHES, branch_value
-from search.suggest import SuggestedHyperParameters, parameters
+from search.hyperparameters.parameter import parameters
+from search.hyperparameters.suggestion import SuggestedHyperParameters
 from search.synthetic import Branches
 from spaces.chest_xray import ChestXRay
 from spaces.context import SpaceContext

@@ -20,8 +20,8 @@ import optuna
 
 from search import samplers
 from search.curves import SyntheticJob, branch_value
+from search.hyperparameters.suggestion import SuggestedHyperParameters
 from search.prepare import SAMPLERS
-from search.suggest import SuggestedHyperParameters
 from search.synthetic import Branches
 from xraytune.records import StudySpec, TrialConfig
 

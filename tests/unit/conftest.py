@@ -6,7 +6,7 @@ import pytest
 
 from search import creation, samplers
 from search import lock as locks
-from search.suggest import Narrowing
+from search.hyperparameters.suggestion import Narrowing
 from tests.made_studies import SPACE, spec
 
 

@@ -7,7 +7,8 @@ import keras_tuner
 import pytest
 
 import spaces
-from search.suggest import declared_parameters, parameters, signature
+from search.hyperparameters.declaration import declared_parameters, signature
+from search.hyperparameters.parameter import parameters
 from spaces import discovery
 from xraytune.errors import InputError
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import spaces
-from search.suggest import Narrowing, check_narrowing, declared_parameters
+from search.hyperparameters.declaration import check_narrowing, declared_parameters
+from search.hyperparameters.suggestion import Narrowing
 from spaces import SpaceContext, recipes, shortcut_countermeasures
 from spaces.narrowing import cache_size, narrow
 from tests.made_networks import config, space

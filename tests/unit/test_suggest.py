@@ -8,15 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.suggest import (
-    Narrowing,
-    RecordedHyperParameters,
-    SuggestedHyperParameters,
-    ambiguous_names,
-    check_narrowing,
-    declared_parameters,
-    signature,
-)
+from search.hyperparameters.declaration import ambiguous_names, check_narrowing, declared_parameters, signature
+from search.hyperparameters.suggestion import Narrowing, RecordedHyperParameters, SuggestedHyperParameters
 from xraytune.errors import InputError
 
 

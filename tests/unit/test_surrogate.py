@@ -10,8 +10,9 @@ import pytest
 
 from search import samplers
 from search.embedding import Embedding
+from search.hyperparameters.parameter import parameters
+from search.hyperparameters.suggestion import Narrowing, SuggestedHyperParameters
 from search.process import Process
-from search.suggest import Narrowing, SuggestedHyperParameters, parameters
 from search.synthetic import Branches
 
 SPACE = Branches()

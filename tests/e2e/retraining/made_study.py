@@ -11,8 +11,8 @@ import numpy as np
 
 import spaces
 from search import creation
+from search.hyperparameters.declaration import declared_parameters, signature
 from search.lock import StudyLock
-from search.suggest import declared_parameters, signature
 from xraytune import data
 from xraytune.records import FailureCause, StudySpec, TrialResult
 
