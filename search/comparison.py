@@ -17,18 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.confirm import Confirmed
-from search.storage import StudyView, TrialRecord
+from search.study.view import StudyView, TrialRecord, recipes_of
 from search.trainings import RefitTask, TrainingSetup, refit_digest
 from search.winner import Choice
 from spaces.recipes import RECIPES
 from xraytune.evaluation import evaluate
 from xraytune.evaluation.predictions import Predictions
 from xraytune.training.optimization.settings import TrainingSettings
-
-
-def recipes_of(study: StudyView) -> list[tuple[str, TrialRecord]]:
-    """The published configurations that the study tried, with their names."""
-    return [(trial.recipe, trial) for trial in study.trials() if trial.recipe and trial.counts]
 
 
 def adapted(name: str, trial: TrialRecord, max_epochs: int = 0) -> str:

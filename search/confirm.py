@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from search import pricing
 from search.planning import ConfirmationPlan
 from search.pricing import AFTER, START
-from search.storage import TrialRecord
+from search.study.view import TrialRecord
 from search.trainings import FoldResult, FoldTask, TrainingSetup, fold_digest, load_fold
 from search.workers import TaskOutcome, Workers
 from xraytune.errors import FatalError, TrialError

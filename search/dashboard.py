@@ -75,7 +75,7 @@ def serve(results: Path, storage: str | None = None, port: int = 8080) -> WSGISe
         StudyError: there is no study yet.
         InputError: the port is taken.
     """
-    from search.database import is_there, open_database
+    from search.study.database import is_there, open_database
 
     if not is_there(results, storage):
         raise StudyError(f"There is no study in {results} yet. Make one: python -m search.run (or: make search)")

@@ -8,7 +8,7 @@ from typing import Any
 from search.cli import progress_bars
 from search.confirm import Confirmed
 from search.planning import ConfirmationPlan
-from search.storage import StudyView
+from search.study.view import StudyView
 from search.winner import Choice
 from xraytune import data
 from xraytune.data.dataset import Dataset

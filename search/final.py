@@ -19,7 +19,6 @@ from search import (
     comparison,
     confirm,
     figures,
-    ledger,
     networks,
     planning,
     pricing,
@@ -35,7 +34,8 @@ from search.hyperparameters.declaration import declared_parameters, signature
 from search.networks import EnsembleMember
 from search.planning import ConfirmationPlan
 from search.rivals import Retrained
-from search.storage import StudyView, TrialRecord
+from search.study import access_log, view
+from search.study.view import StudyView, TrialRecord
 from search.trainings import FoldTask, PredictTask, RefitTask, TrainingSetup, image_size
 from search.workers import Workers
 from xraytune import artifacts, data, hardware
@@ -74,7 +74,7 @@ class Retraining:
 
     def run(self) -> dict[str, Any]:
         """Confirm, train, open the test set, save; the figures of `metrics.json`."""
-        from search.retrain import search_seconds
+        from search.study.view import search_seconds
 
         budget = self.options.time or max(60.0, search_seconds(self.study))
         workers = self.options.workers or min(hardware.MOST_WORKERS, hardware.gpus() or hardware.cores())
@@ -142,7 +142,7 @@ class Retraining:
                     f"{files[name]} is not the file that study {spec.name!r} was searched with (sha256 differs). "
                     "Give the folder of the right one with --weights-dir."
                 )
-        also = [t for _, t in comparison.recipes_of(self.study)] if self._recipes_too else []
+        also = [t for _, t in view.recipes_of(self.study)] if self._recipes_too else []
         trained = [t for t in [*self.finalists, *also] if t.config]
         named = {value for t in trained if t.config for value in t.config.values.values()}
         missing = [name for name in spec.weights if name in named and name not in files]
@@ -313,7 +313,7 @@ class Retraining:
         card = read_card(folder)
         members = [Member.from_json(m) for m in card.members]
         self._try(folder, pool, {m.image_size: recipe.data.pools[m.image_size] for m in members})
-        opened = ledger.append(
+        opened = access_log.append(
             self.study.folder,
             {
                 "what": f"retrain {self.options.which}",
@@ -344,7 +344,7 @@ class Retraining:
             draws=winner.DRAWS_OUT_OF_FOLD,
         )  # fmt: skip
         judged: Mapping[str, Any] = winner.judge(dataset, fitted, tested, raw, pooled, audit)
-        ledger.keep_figures(self.study.folder, opened, judged["test"]["overall"])
+        access_log.keep_figures(self.study.folder, opened, judged["test"]["overall"])
         compared = {
             "out_of_fold": comparison.out_of_fold(pooled, choice, confirmed),
             "recipes": comparison.on_validation(pooled, self.study, choice.winner.trial),
@@ -358,7 +358,7 @@ class Retraining:
             "data": dataset.name,
             "grouped_by": dataset.grouped_by,
             "opened": opened,
-            "openings": ledger.openings(self.study.folder.parent, dataset.test_fingerprint),
+            "openings": access_log.openings(self.study.folder.parent, dataset.test_fingerprint),
             "model": {"policy": card.policy, "threshold": card.threshold, **dict(card.made)},
             **judged,
             "comparisons": compared,

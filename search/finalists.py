@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search.storage import StudyView, TrialRecord
+from search.study.view import StudyView, TrialRecord
 from xraytune.errors import InputError, StudyError
 
 CLOSE = 0.01

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from search.hyperparameters.declaration import ambiguous_names, declared_parameters
 from search.hyperparameters.suggestion import Narrowing, RecordedHyperParameters
-from search.storage import open_study
+from search.study.view import open_study
 from xraytune.errors import StudyError
 from xraytune.records import Value
 

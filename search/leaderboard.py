@@ -12,7 +12,7 @@ from search.cli import console
 from xraytune import artifacts
 
 if TYPE_CHECKING:
-    from search.storage import TrialRecord
+    from search.study.view import TrialRecord
 
 EXAMPLES = """
 python -m search.leaderboard
@@ -31,7 +31,7 @@ def main(
     ] = None,
 ) -> None:
     """List a study's trials, best first: complete ones, then pruned, failed, running."""
-    from search.storage import open_study
+    from search.study.view import open_study
     from search.summary import show_families, show_leaderboard
 
     view = open_study(study, results, storage)

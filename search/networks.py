@@ -14,7 +14,7 @@ from search import pricing, printing
 from search.cli import progress_bars
 from search.confirm import Confirmed
 from search.planning import ConfirmationPlan
-from search.storage import TrialRecord
+from search.study.view import TrialRecord
 from search.trainings import RefitTask, TrainingSetup, refit_digest
 from search.winner import Choice
 from search.workers import KEPT, TaskOutcome, Workers

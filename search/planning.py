@@ -12,7 +12,7 @@ from typing import Any
 
 from search import pricing
 from search.pricing import AFTER, START, CostEstimate
-from search.storage import TrialRecord
+from search.study.view import TrialRecord
 from search.workers import KEPT
 from xraytune import __version__, artifacts
 from xraytune.errors import ArtifactError, FatalError

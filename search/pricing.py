@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import mean
 
-from search.storage import TrialRecord
+from search.study.view import TrialRecord
 from search.trainings import FoldResult
 from xraytune.training.inputs.batches import epoch_size
 

@@ -13,7 +13,7 @@ from search.cli.console import BANNER
 from search.cli.tables import Column
 from search.confirm import Confirmed
 from search.planning import ConfirmationPlan
-from search.storage import StudyView, TrialRecord
+from search.study.view import StudyView, TrialRecord
 from search.summary import following, number
 from xraytune.data.dataset import Dataset
 from xraytune.evaluation import evaluate

@@ -16,10 +16,11 @@ import typer
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from search import bands, cases, ledger, printing
+from search import bands, cases, printing
 from search.charts import Series, bars, chart
 from search.cli import console, quantities
-from search.storage import StudyView, TrialRecord, open_study
+from search.study import access_log
+from search.study.view import StudyView, TrialRecord, open_study
 from xraytune import artifacts
 from xraytune.errors import ArtifactError, StudyError
 from xraytune.evaluation import evaluate, robust_score
@@ -156,9 +157,9 @@ def _context(study: StudyView, folder: Path, figures: Mapping[str, Any]) -> dict
         "trivial_robust": robust_score.trivial(len(figures["test"]["classes"]), positive, figures["test"]["beta"]),
         "cases": _cases(folder, films),
         "heat_method": films[0]["method"] if films else "",
-        "ledger": ledger.read(study.folder),
-        "ledger_names": {name: NAMES[name] for name in ledger.FIGURES},
-        "openings": ledger.openings(study.folder.parent, study.spec.test_fingerprint),
+        "ledger": access_log.read(study.folder),
+        "ledger_names": {name: NAMES[name] for name in access_log.FIGURES},
+        "openings": access_log.openings(study.folder.parent, study.spec.test_fingerprint),
         "made_of": _made_of(figures),
         "partial": _partial(study),
         "data_name": Path(figures["data"]).name,

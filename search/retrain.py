@@ -11,8 +11,8 @@ import typer
 
 from search import finalists
 from search.cli import console, quantities
-from search.lock import StudyLock
-from search.storage import StudyView, open_study
+from search.study.lock import StudyLock
+from search.study.view import open_study
 from xraytune.errors import InputError
 from xraytune.evaluation import thresholds
 
@@ -135,20 +135,6 @@ def _check(options: RetrainingOptions) -> None:
     for name, least in (("finalists", 1), ("folds", 3), ("seeds", 1), ("refits", 1), ("workers", 0)):
         if getattr(options, name) < least:
             raise InputError(f"--{name} must be {least} or more, not {getattr(options, name)}.")
-
-
-def search_seconds(study: StudyView) -> float:
-    """The wall time that the search took."""
-    if study.sessions:
-        return sum(end - start for start, end in study.sessions)
-    spans = sorted((t.started, t.ended) for t in study.trials() if t.started and t.ended)
-    total, until = 0.0, None
-    for start, end in spans:
-        begin = start if until is None or start > until else until
-        if until is None or end > until:
-            total += (end - begin).total_seconds()
-            until = end
-    return total
 
 
 if __name__ == "__main__":

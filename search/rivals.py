@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from search import comparison, networks, pricing
 from search.networks import Trained
-from search.storage import TrialRecord
+from search.study.view import TrialRecord
 from search.trainings import NetworkTask, RefitTask, image_size
 from search.workers import Workers
 from xraytune.errors import FatalError

@@ -16,9 +16,9 @@ import typer
 
 from search.budget import budget
 from search.cli import console, quantities
-from search.lock import StudyLock, check_name, dated_name
 from search.prepare import PRUNERS, SAMPLERS, Prepared, StudyOptions, prepare
 from search.running import SessionOptions
+from search.study.lock import StudyLock, check_name, dated_name
 from xraytune.data.sources.open_source import is_demo
 from xraytune.errors import FatalError, InputError
 from xraytune.records import Objective, StudySpec, objective_label
@@ -26,8 +26,8 @@ from xraytune.records import Objective, StudySpec, objective_label
 if TYPE_CHECKING:
     from search.cli.live_view import Progress
     from search.first_trials import FirstTrials
-    from search.storage import StudyView
-    from search.study import Study
+    from search.study.study import Study
+    from search.study.view import StudyView
     from search.tuner.cluster import Cluster
     from search.tuner.conductor import Orchestrator
     from search.tuner.resources import Resources
@@ -254,7 +254,7 @@ def _completed(
     options: StudyOptions, running: SessionOptions, name: str, progress: Progress
 ) -> tuple[StudyOptions, StudySpec | None, Path]:
     """The options with what a resumed study and the defaults say, that study's specification, and the cache folder."""
-    from search.storage import check_free, request, stored_spec
+    from search.study.view import check_free, request, stored_spec
     from xraytune.data import cache as data_cache
 
     stored = None
@@ -313,7 +313,8 @@ def _ended(
 def _check_study(options: StudyOptions, running: SessionOptions, prepared: Prepared) -> FirstTrials:
     """What is tried first; before Ray is started, a study made with something else and a useless warm start refused."""
     from search import first_trials
-    from search.creation import check_existing, directions
+    from search.study.create import check_existing
+    from search.study.objectives import directions
 
     if options.resume:
         check_existing(prepared.spec, running.results, running.storage, directions(options.objectives))
@@ -325,13 +326,16 @@ def _make(
     options: StudyOptions, running: SessionOptions, prepared: Prepared, name: str, lock: StudyLock, first: FirstTrials
 ) -> Study:
     """Make or resume the study, with its queue of first trials."""
-    from search import creation, samplers, storage
+    from search import samplers
     from search.hyperparameters.suggestion import Narrowing
+    from search.study import create
+    from search.study import objectives as study_objectives
+    from search.study import view as storage
 
     existing = 0
     if options.resume and storage.exists(name, running.results, running.storage):
         existing = storage.count(name, running.results, running.storage)
-    study = creation.create(
+    study = create.create(
         prepared.spec,
         prepared.declaration,
         running.results,
@@ -347,7 +351,7 @@ def _make(
             objectives=len(options.objectives),
         ),
         pruner=samplers.make_pruner(options.pruner),
-        directions=creation.directions(options.objectives),
+        directions=study_objectives.directions(options.objectives),
     )
     for one in first:
         study.enqueue(one.values, one.origin, one.recipe)
@@ -365,7 +369,7 @@ def _run(
 ) -> tuple[Orchestrator, float]:
     """Run the trials; the conductor, which knows why they ended, and the seconds before the first of them."""
     from search import opening
-    from search.study import FAILURE_SHARE
+    from search.study.study import FAILURE_SHARE
     from search.tuner import engine
     from search.tuner.conductor import Budget
 

@@ -50,7 +50,7 @@ class SessionOptions:
 
         A password is shown as `***`: `PASSWORD_NOTE` says what to do.
         """
-        from search.database import shown_url
+        from search.study.database import shown_url
 
         parts = [f" --results {shlex.quote(str(self.results))}"] if self.results != Path("results") else []
         return "".join([*parts, *([f" --storage {shlex.quote(shown_url(self.storage))}"] if self.storage else [])])

@@ -11,7 +11,7 @@ from search.cli.live_view import COLOURS, word
 from search.cli.screen import Screen, styled
 from search.cli.tables import Cell, Column
 from search.running import PASSWORD_NOTE
-from search.storage import StudyView, TrialRecord
+from search.study.view import StudyView, TrialRecord
 from xraytune.evaluation import robust_score
 from xraytune.records import Objective, StudySpec
 

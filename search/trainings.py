@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.storage import TrialRecord
+from search.study.view import TrialRecord
 from search.workers import Report
 from xraytune import __version__, artifacts
 from xraytune.errors import TrialError

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from search.prepare import Prepared
-from search.storage import TrialRecord, open_study
+from search.study.view import TrialRecord, open_study
 from search.synthetic import Branches
 from xraytune.records import EpochReport, StudySpec, TrialConfig, TrialResult
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from search.study import FAILURE_SHARE, Asked, Study
+from search.study.study import FAILURE_SHARE, Asked, Study
 from xraytune.errors import FatalError, TrialError
 from xraytune.records import EpochReport, FailureCause, TrialConfig, TrialResult
 

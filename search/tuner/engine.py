@@ -14,8 +14,8 @@ from typing import Any
 
 from search.job import Job
 from search.running import with_note
-from search.storage import TrialRecord
-from search.study import Study
+from search.study.study import Study
+from search.study.view import TrialRecord
 from search.tuner.cluster import Cluster
 from search.tuner.conductor import Budget, Orchestrator, PruningRule, SearchEnded, View
 from search.tuner.resources import Resources

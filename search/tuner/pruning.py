@@ -12,8 +12,8 @@ from types import SimpleNamespace
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
-from search.storage import TrialRecord
-from search.study import Study
+from search.study.study import Study
+from search.study.view import TrialRecord
 from xraytune.training.history import REDUCTION
 
 GRACE: Mapping[str, int] = {"dense": 2, "cnn": 3, "vgg_frozen": 2, "vgg_finetuned": 2, "densenet": 2}

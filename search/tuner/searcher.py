@@ -9,7 +9,7 @@ from ray.tune.search import Searcher
 from search.tuner.conductor import Orchestrator, past_tune
 
 if TYPE_CHECKING:
-    from search.study import Asked
+    from search.study.study import Asked
     from search.tuner.scheduler import StudyScheduler
 
 

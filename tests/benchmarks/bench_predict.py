@@ -90,7 +90,7 @@ REPORT = """
 import sys, time
 from pathlib import Path
 from search import report
-from search.storage import open_study
+from search.study.view import open_study
 began = time.perf_counter()
 results = Path(sys.argv[1]) / "results"
 report.write(open_study("made", results), results / "made" / "winner")

@@ -121,8 +121,8 @@ class Clock:
 
 def ours(trials: int) -> float:
     """Seconds that `FURTHER` trials took."""
-    from search.lock import StudyLock
-    from search.study import Study
+    from search.study.lock import StudyLock
+    from search.study.study import Study
     from search.tuner import engine, resources
     from search.tuner.cluster import Cluster
     from search.tuner.conductor import Budget
@@ -130,7 +130,7 @@ def ours(trials: int) -> float:
     database = prefilled(trials)
     results = database.parent
     spec = StudySpec("bench", "none", "", "", ("low", "high"), 1, "branches", "", SPACE.families)
-    from search.database import open_database
+    from search.study.database import open_database
 
     suggesting = sampler("tpe")
     storage = open_database(results)

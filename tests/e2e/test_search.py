@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from search.storage import open_study
+from search.study.view import open_study
 from tests import made_films
 from tests.searching import counted
 from xraytune.training.history import is_rung

@@ -69,7 +69,7 @@ def thinned(labels: NDArray[Any], patients: NDArray[Any]) -> NDArray[np.int64]:
 
 def train(name: str, missing: list[Part]) -> None:
     """Train these networks of a set, one after another; what they answer on the test images stands in a ledger."""
-    from search import ledger
+    from search.study import access_log
     from search.trainings import FoldTask, TrainingSetup
     from xraytune.inference.classifier import load_network, predict_network
 
@@ -89,7 +89,7 @@ def train(name: str, missing: list[Part]) -> None:
         task = FoldTask(own, point, 0, part.fold, FOLDS, 0, part.path.with_suffix(".fold"), keep_model=True)
         task(_silent)
         opened = {"what": f"evidence, {part.path.stem}", "test_fingerprint": place.dataset.test_fingerprint}
-        ledger.append(part.path.parent, opened)
+        access_log.append(part.path.parent, opened)
         answers = predict_network(load_network(task.path.with_suffix(".keras")), test)
         with np.load(task.path, allow_pickle=False) as fold:
             kept = {

@@ -60,7 +60,7 @@ def train(name: str, missing: list[Part]) -> None:
     """Train these networks of a set, one after another, and keep what they answer to the test films."""
     from search.confirm import Confirmed
     from search.networks import refit_of
-    from search.storage import TrialRecord
+    from search.study.view import TrialRecord
     from search.trainings import FoldTask, TrainingSetup, load_fold
     from xraytune.inference.classifier import load_network, predict_network
 

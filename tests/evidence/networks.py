@@ -93,7 +93,7 @@ class Workshop:
 
     def network(self, config: TrialConfig, target: Path) -> None:
         """Train one and keep all that it answers; that it answers on the test films stands in the set's ledger."""
-        from search import ledger
+        from search.study import access_log
         from xraytune.errors import TrialError
         from xraytune.training.trainer import Trainer
 
@@ -107,7 +107,7 @@ class Workshop:
                 pass
             training.finish()
             opened = {"what": f"evidence, network {target.stem}", "test_fingerprint": self.dataset.test_fingerprint}
-            ledger.append(target.parent, opened)
+            access_log.append(target.parent, opened)
             test = np.load(arrays.test(self.dataset, training.pool.shape[1]))
             kept |= _answers(training, self.data, self.views, test)
             kept["test_labels"] = np.array([image.label for image in self.dataset.select("test")], np.int32)

@@ -15,7 +15,7 @@ from typing import IO
 import psutil
 import pytest
 
-from search import ledger
+from search.study import access_log
 from tests.searching import can_mount
 from xraytune import artifacts
 from xraytune.inference.model_card import read_card
@@ -97,7 +97,7 @@ def test_killed_it_goes_on_from_the_last_finished_fold_and_no_process_stays(home
     assert again.returncode == 0, err
     assert {name: folds(home)[name] for name in kept} == kept  # not trained again
     assert (home / "results/made/winner/model.json").exists()
-    assert len(ledger.read(home / "results/made")) == 1
+    assert len(access_log.read(home / "results/made")) == 1
 
 
 def test_a_full_disk_is_one_message_and_leaves_nothing_half_written(home: Path) -> None:
@@ -134,7 +134,7 @@ def files(folder: Path) -> dict[str, tuple[str, int]]:
 # was recorded counts, since somebody may have seen what it showed.
 KILLED: dict[str, tuple[Callable[[Path, Path], bool], int, int]] = {
     "in the refit": (lambda made, said: "Confirmed by" in said.read_text(), 0, 1),
-    "right after the opening was recorded": (lambda made, said: bool(ledger.read(made)), 1, 2),
+    "right after the opening was recorded": (lambda made, said: bool(access_log.read(made)), 1, 2),
     "while the winner is written": (lambda made, said: any(made.glob(".winner-*/metrics.json")), 1, 2),
 }
 
@@ -172,8 +172,8 @@ def test_killed_late_it_repeats_no_training_and_the_winner_is_whole_or_not_there
     assert bool(winner) is (made / "winner").exists() is former
     assert len(list(made.glob(".winner-*"))) == (moment != "in the refit")
     assert not list(made.glob(".winner-*/report.html"))
-    assert len(ledger.read(made)) == opened
-    assert ["figures" in entry for entry in ledger.read(made)] == [moment.startswith("while")] * opened
+    assert len(access_log.read(made)) == opened
+    assert ["figures" in entry for entry in access_log.read(made)] == [moment.startswith("while")] * opened
 
     again = start(tmp_path)
     _, err = again.communicate(timeout=PATIENCE)
@@ -185,8 +185,8 @@ def test_killed_late_it_repeats_no_training_and_the_winner_is_whole_or_not_there
     subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=made / "winner", check=True, capture_output=True)
     read_card(made / "winner")
     assert not list(made.glob(".winner*"))
-    assert len(ledger.read(made)) == in_the_end
-    assert list(ledger.read(made)[-1]["figures"]) == list(ledger.FIGURES)
+    assert len(access_log.read(made)) == in_the_end
+    assert list(access_log.read(made)[-1]["figures"]) == list(access_log.FIGURES)
 
 
 # A small disk of its own holds the results. Each row fills it at another moment: with so much room left (kB), or by
@@ -246,7 +246,7 @@ def test_a_disk_that_is_full_when_the_winner_is_written_leaves_it_whole_or_not_t
     assert files(full / "winner") == (files(before / "winner") if former else {})
     assert (full / "winner").exists() is former
     assert not list(full.glob(".winner*"))
-    assert len(ledger.read(full)) == openings
+    assert len(access_log.read(full)) == openings
 
     again = (tmp_path / "said-again").read_text()
     assert (tmp_path / "rc-again").read_text() == "0\n", again
@@ -256,5 +256,5 @@ def test_a_disk_that_is_full_when_the_winner_is_written_leaves_it_whole_or_not_t
         files(after / "winner")[name] != files(before / "winner")[name] for name in ("metrics.json", "report.html")
     )
     subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=after / "winner", check=True, capture_output=True)
-    assert len(ledger.read(after)) == openings + 1
-    assert list(ledger.read(after)[-1]["figures"]) == list(ledger.FIGURES)
+    assert len(access_log.read(after)) == openings + 1
+    assert list(access_log.read(after)[-1]["figures"]) == list(access_log.FIGURES)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from search.database import PATIENCE
+from search.study.database import PATIENCE
 from tests import made_films
 from tests.searching import can_mount, kept, told
 

@@ -9,7 +9,7 @@ from collections import Counter
 import psutil
 import pytest
 
-from search.storage import open_study
+from search.study.view import open_study
 from tests import made_films
 from tests.searching import counted
 

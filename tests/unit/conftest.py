@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from search import creation, samplers
-from search import lock as locks
+from search import samplers
 from search.hyperparameters.suggestion import Narrowing
+from search.study import create
+from search.study import lock as locks
 from tests.made_studies import SPACE, spec
 
 
@@ -18,7 +19,7 @@ def make(tmp_path):
         lock, asked = locks.StudyLock(tmp_path, "mine"), spec(**changes)
         narrowing = Narrowing(asked.fixed, asked.narrowed)
         try:
-            made = creation.create(
+            made = create.create(
                 asked,
                 SPACE.declare_hyperparameters,
                 tmp_path,

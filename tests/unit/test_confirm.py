@@ -12,7 +12,7 @@ from search import confirm, networks, pricing, trainings
 from search.confirm import Confirmed, Schedule
 from search.networks import refit_of
 from search.planning import ConfirmationPlan, make_plan
-from search.storage import TrialRecord
+from search.study.view import TrialRecord
 from search.trainings import FoldResult, FoldTask, TrainingSetup, load_fold
 from search.workers import Workers
 from tests.made_networks import config, space, trial_data

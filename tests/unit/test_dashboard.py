@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 from search.dashboard import serve
-from search.database import open_database
+from search.study.database import open_database
 from xraytune.errors import InputError, StudyError
 
 

@@ -13,12 +13,12 @@ import pytest
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 
-from search import database as databases
 from search import samplers
 from search.prepare import StudyOptions
 from search.run import search
 from search.running import SessionOptions, with_note
-from search.storage import exists, open_study
+from search.study import database as databases
+from search.study.view import exists, open_study
 from search.summary import summarize
 from tests.made_studies import SPACE, result
 from xraytune.errors import FatalError, InputError, StudyError

@@ -8,9 +8,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from search import creation, first_trials, leaderboard
+from search import first_trials, leaderboard
 from search import report as reports
-from search.storage import open_study
+from search.study import objectives
+from search.study.view import open_study
 from search.tuner.conductor import Budget, Orchestrator
 from search.tuner.trainable import TrialOutcome
 from tests.made_studies import Silent, prepared, report, result, trial
@@ -87,10 +88,10 @@ def test_the_report_draws_objectives_below_zero_and_lists_families_without_any_l
 
 
 def test_a_second_objective_is_minimised_or_maximised_by_what_it_is():
-    assert creation.directions(["f_beta"]) == ["maximize"]
-    assert creation.directions(["f_beta", "parameters"]) == ["maximize", "minimize"]
-    assert creation.directions(["f_beta", "val_auc"]) == ["maximize", "maximize"]
-    assert creation.directions(["f_beta", "val_brier"]) == ["maximize", "minimize"]
+    assert objectives.directions(["f_beta"]) == ["maximize"]
+    assert objectives.directions(["f_beta", "parameters"]) == ["maximize", "minimize"]
+    assert objectives.directions(["f_beta", "val_auc"]) == ["maximize", "maximize"]
+    assert objectives.directions(["f_beta", "val_brier"]) == ["maximize", "minimize"]
 
 
 def test_a_result_without_the_second_objective_is_a_failure_that_names_what_there_is(make, tmp_path):

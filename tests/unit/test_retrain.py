@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search import cases, charts, comparison, finalists, ledger, networks, winner
-from search.lock import StudyLock
+from search import cases, charts, comparison, finalists, networks, winner
 from search.retrain import RetrainingOptions, retrain
-from search.storage import StudyView, TrialRecord
+from search.study import access_log
+from search.study.lock import StudyLock
+from search.study.view import StudyView, TrialRecord
 from spaces.recipes import RECIPES
 from tests.made_studies import trial
 from xraytune import artifacts
@@ -133,31 +134,31 @@ def test_no_study_at_all(tmp_path: Path) -> None:
 
 
 def test_every_opening_is_in_the_ledger(tmp_path: Path) -> None:
-    assert ledger.append(tmp_path, {"what": "retrain best"}) == 1
-    assert ledger.append(tmp_path, {"what": "retrain 3"}) == 2
-    entries = ledger.read(tmp_path)
+    assert access_log.append(tmp_path, {"what": "retrain best"}) == 1
+    assert access_log.append(tmp_path, {"what": "retrain 3"}) == 2
+    entries = access_log.read(tmp_path)
     assert [e["what"] for e in entries] == ["retrain best", "retrain 3"]
     assert all(e["when"] for e in entries)
 
 
 def test_a_line_torn_by_a_full_disk_counts_as_an_opening(tmp_path: Path) -> None:
-    ledger.append(tmp_path, {"what": "a"})
-    with (tmp_path / ledger.NAME).open("a") as file:
+    access_log.append(tmp_path, {"what": "a"})
+    with (tmp_path / access_log.NAME).open("a") as file:
         file.write('{"when": "20')
-    assert ledger.append(tmp_path, {"what": "b"}) == 3
-    assert json.loads((tmp_path / ledger.NAME).read_text().splitlines()[-1])["what"] == "b"
+    assert access_log.append(tmp_path, {"what": "b"}) == 3
+    assert json.loads((tmp_path / access_log.NAME).read_text().splitlines()[-1])["what"] == "b"
 
 
 def test_the_figures_of_an_opening_stay_in_the_ledger_and_are_no_opening(tmp_path: Path) -> None:
-    overall = {name: [0.91234567, 0.85, None] for name in (*ledger.FIGURES, "brier")}
-    first = ledger.append(tmp_path, {"what": "retrain best"})
-    ledger.keep_figures(tmp_path, first, overall)
-    assert ledger.append(tmp_path, {"what": "retrain 3"}) == 2
-    with (tmp_path / ledger.NAME).open("a") as file:
+    overall = {name: [0.91234567, 0.85, None] for name in (*access_log.FIGURES, "brier")}
+    first = access_log.append(tmp_path, {"what": "retrain best"})
+    access_log.keep_figures(tmp_path, first, overall)
+    assert access_log.append(tmp_path, {"what": "retrain 3"}) == 2
+    with (tmp_path / access_log.NAME).open("a") as file:
         file.write('{"figures_of": 2, "figu')  # torn by a full disk: the opening itself was recorded before
-    entries = ledger.read(tmp_path)
+    entries = access_log.read(tmp_path)
     assert [e["what"] for e in entries] == ["retrain best", "retrain 3"]
-    assert entries[0]["figures"] == {key: [0.9123, 0.85, None] for key in ledger.FIGURES}
+    assert entries[0]["figures"] == {key: [0.9123, 0.85, None] for key in access_log.FIGURES}
     assert "figures" not in entries[1]
 
 
@@ -165,9 +166,9 @@ def test_openings_of_the_same_test_images_are_counted_across_studies(tmp_path: P
     for study, fingerprints in (("a", "xx"), ("b", "xy"), ("c", "y")):
         (tmp_path / study).mkdir()
         for fingerprint in fingerprints:
-            ledger.append(tmp_path / study, {"test_fingerprint": fingerprint})
-    assert ledger.openings(tmp_path, "x") == {"a": 2, "b": 1}
-    assert ledger.openings(tmp_path, "z") == {}
+            access_log.append(tmp_path / study, {"test_fingerprint": fingerprint})
+    assert access_log.openings(tmp_path, "x") == {"a": 2, "b": 1}
+    assert access_log.openings(tmp_path, "z") == {}
 
 
 def test_an_adapted_recipe_shows_what_it_really_was() -> None:
@@ -278,9 +279,9 @@ def test_ticks_of_a_fortieth_are_printed_as_they_are() -> None:
 
 
 def test_the_set_stays_closed_where_the_ledger_can_not_be_written(tmp_path: Path) -> None:
-    (tmp_path / ledger.NAME).mkdir()
+    (tmp_path / access_log.NAME).mkdir()
     with pytest.raises(FatalError, match="stays closed"):
-        ledger.append(tmp_path, {"what": "a"})
+        access_log.append(tmp_path, {"what": "a"})
 
 
 @pytest.mark.parametrize(("number", "closed"), [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EOPNOTSUPP, False)])
@@ -293,10 +294,10 @@ def test_the_set_stays_closed_where_what_it_shows_could_not_be_kept(
 
     monkeypatch.setattr(os, "posix_fallocate", reserve)
     if not closed:  # a file system that reserves nothing: writing will tell
-        assert ledger.append(tmp_path, {"what": "a"}) == 1
+        assert access_log.append(tmp_path, {"what": "a"}) == 1
         return
     with pytest.raises(FatalError, match=r"has no 8 MB left .* stays closed\. Make room"):
-        ledger.append(tmp_path, {"what": "a"})
+        access_log.append(tmp_path, {"what": "a"})
     assert list(tmp_path.iterdir()) == []
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import optuna
 import pytest
 
-from search import lock as locks
 from search import samplers
-from search.storage import open_study
+from search.study import lock as locks
+from search.study.view import open_study
 from search.summary import leaderboard
 from search.tuner.pruning import OptunaRule
 from tests.made_studies import SPACE, report, result, trials
@@ -269,7 +269,9 @@ def test_a_folder_deleted_in_mid_search_stops_it_with_a_message(make, tmp_path):
 
 def test_a_second_process_is_refused_and_told_who_holds_the_study(make, tmp_path):
     make()
-    code = f"from pathlib import Path; from search.lock import StudyLock; StudyLock(Path({str(tmp_path)!r}), 'mine')"
+    code = (
+        f"from pathlib import Path; from search.study.lock import StudyLock; StudyLock(Path({str(tmp_path)!r}), 'mine')"
+    )
     second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert f"is being searched by process {os.getpid()} on" in second.stderr
 

@@ -12,8 +12,8 @@ import pytest
 import sqlalchemy
 from optuna.trial import TrialState
 
-from search import database
-from search.storage import exists, open_study, request, stored_spec
+from search.study import database
+from search.study.view import exists, open_study, request, stored_spec
 from tests.made_studies import report, result, trials
 from xraytune.errors import FatalError, StudyError
 from xraytune.records import FailureCause

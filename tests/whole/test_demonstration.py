@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search import ledger
-from search.storage import open_study
+from search.study import access_log
+from search.study.view import open_study
 from tests.searching import command
 from xraytune import artifacts
 from xraytune.data.decoding.reading import read_image
@@ -56,7 +56,7 @@ def test_the_demonstration_goes_through_all_of_it_and_says_so_everywhere(home: P
     if final == "refit":
         assert "the mean of 3 networks that differ in their seeds alone" in (winner / "MODEL_CARD.md").read_text()
     assert (figures["demonstration"], figures["opened"], figures["published"]) == (True, opening, [])
-    assert [entry["final"] for entry in ledger.read(winner.parent)] == ["refit", "ensemble"][:opening]
+    assert [entry["final"] for entry in access_log.read(winner.parent)] == ["refit", "ensemble"][:opening]
     assert f"evaluated {opening}×" in done.stdout
     for said in (done.stdout, (winner / "report.html").read_text(), (winner / "MODEL_CARD.md").read_text()):
         assert WARNING in said

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from search import ledger
-from search.storage import open_study
+from search.study import access_log
+from search.study.view import open_study
 from tests.searching import command
 
 CLASSES = ("Covid", "Normal", "Viral")
@@ -52,7 +52,7 @@ def test_three_classes_go_through_every_final_model(
         assert "AUC against the rest" in shown
         value, low, high = (f"{v:.2f}" for v in figures["test"]["by_class"]["Viral"]["auc"])
         assert f"{value} [{low}, {high}]" in shown or f"{value} ({low} – {high})" in shown
-    assert ledger.read(home / "results" / "made")[-1]["final"] == kind
+    assert access_log.read(home / "results" / "made")[-1]["final"] == kind
 
     films = sorted((home / "films" / "test" / "Viral").iterdir())[:3]
     broken = home / "broken.jpeg"
@@ -68,7 +68,7 @@ def test_three_classes_go_through_every_final_model(
 
 
 def test_every_opening_of_both_is_in_the_ledger(home: Path) -> None:
-    entries = ledger.read(home / "results" / "made")
+    entries = access_log.read(home / "results" / "made")
     assert [entry["final"] for entry in entries] == ["ensemble", "folds"]
     assert open_study("made", home / "results").name == "made"
     assert all("figures" in entry for entry in entries)

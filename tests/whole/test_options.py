@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from search.storage import StudyView, TrialRecord, open_study
+from search.study.view import StudyView, TrialRecord, open_study
 from tests.searching import Search, counted
 
 pytestmark = pytest.mark.timeout(900)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 import spaces
-from search import creation
 from search.hyperparameters.declaration import declared_parameters, signature
-from search.lock import StudyLock
+from search.study import create
+from search.study.lock import StudyLock
 from xraytune import data
 from xraytune.records import FailureCause, StudySpec, TrialResult
 
@@ -68,7 +68,7 @@ def make(results: Path, films: Path, name: str = "made", *, complete: bool = Tru
         demonstration=dataset.demonstration,
     )  # fmt: skip
     lock = StudyLock(results, name)
-    study = creation.create(spec, space.declare_hyperparameters, results, lock, resume=False)
+    study = create.create(spec, space.declare_hyperparameters, results, lock, resume=False)
 
     begun = time.time()
     labels = np.array([image.label for image in dataset.select("train") + dataset.select("val")], np.int32)

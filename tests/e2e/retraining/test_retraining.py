@@ -18,11 +18,12 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from search import ledger, predict, report
+from search import predict, report
 from search.final import Retraining
 from search.retrain import RetrainingOptions, retrain
 from search.retrain import main as retrain_main
-from search.storage import open_study
+from search.study import access_log
+from search.study.view import open_study
 from tests.e2e.retraining import made_study
 from tests.made_networks import write_weights
 from tests.searching import command
@@ -94,7 +95,7 @@ def test_the_winner_is_compared_with_the_trivial_answer_the_other_finalist_and_e
     assert len(compared["out_of_fold"]) == 2
     assert compared["out_of_fold"][1]["with"] == "the trivial answer"
     assert "recipe dense" in done.stderr  # trained for it, like the winner
-    assert ledger.read(folder.parent)[0]["compared"] == ["dense", "cnn"]
+    assert access_log.read(folder.parent)[0]["compared"] == ["dense", "cnn"]
     page = (folder / "report.html").read_text()
     assert 'id="comparisons"' in page
     for c in figures["confirmation"]["finalists"]:
@@ -104,13 +105,13 @@ def test_the_winner_is_compared_with_the_trivial_answer_the_other_finalist_and_e
 
 def test_the_opening_is_in_the_ledger_with_the_model_s_sha256(retrained: tuple[Path, Any]) -> None:
     folder, _ = retrained
-    entries = ledger.read(folder.parent)
+    entries = access_log.read(folder.parent)
     assert entries[0]["what"] == "retrain best"
     assert entries[0]["sha256"] == [m["sha256"] for m in read_card(folder).members]
     figures = artifacts.read_json(folder / "metrics.json")
     kept = entries[0]["figures"]
     assert kept["accuracy"] == pytest.approx(figures["test"]["overall"]["accuracy"], abs=1e-4)
-    assert set(kept) == set(ledger.FIGURES)
+    assert set(kept) == set(access_log.FIGURES)
     assert not list(folder.parent.glob(".winner*"))
 
 
@@ -222,11 +223,11 @@ def test_the_report_is_made_again_without_opening_the_test_set(
     retrained: tuple[Path, Any], home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, _ = retrained
-    before = len(ledger.read(folder.parent))
+    before = len(access_log.read(folder.parent))
     (folder / "report.html").unlink()
     report.write(open_study("made", home / "results"), folder)
     assert (folder / "report.html").stat().st_size > 20_000
-    assert len(ledger.read(folder.parent)) == before
+    assert len(access_log.read(folder.parent)) == before
 
 
 def test_the_figure_that_the_study_is_judged_by_has_its_row_in_report_and_card(winner: Path, home: Path) -> None:
@@ -345,8 +346,8 @@ def test_changed_data_are_refused_with_the_file_that_changed(
     shutil.copytree(home / "films", moved)
     victim = sorted((moved / "train" / "NORMAL").iterdir())[0]
     Image.fromarray(np.full((48, 48), 7, np.uint8)).save(victim)
-    before = len(ledger.read(home / "results" / "made"))
+    before = len(access_log.read(home / "results" / "made"))
     done = command("search.retrain", "best", "--results", home / "results", "--data", moved, home=home)
     assert done.returncode == 2
     assert victim.name in done.stderr
-    assert len(ledger.read(home / "results" / "made")) == before
+    assert len(access_log.read(home / "results" / "made")) == before

@@ -1,6 +1,6 @@
 """Studies as they are kept: their trials, read without Optuna's types, and the folder of each.
 
-`search.study` writes; this module names and reads. Everything that looks at a study without owning it (leaderboard,
+`search.study.study` writes; this module names and reads. Everything that looks at a study without owning it (leaderboard,
 report, retrain) comes in through `open_study`.
 """
 
@@ -19,8 +19,8 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.database import ChangedError, is_there, open_database, readable
-from search.lock import check_name
+from search.study.database import ChangedError, is_there, open_database, readable
+from search.study.lock import check_name
 from xraytune.errors import InputError, StudyError
 from xraytune.records import LAYOUT, FailureCause, StudySpec, TrialConfig, TrialResult
 
@@ -385,3 +385,22 @@ def taken(name: str) -> str:
         f"  python -m search.run --study {name} --resume      (or: make search STUDY={name} RESUME=1)\n"
         "or make a new one: give another name with --study, or none for a dated one."
     )
+
+
+def search_seconds(study: StudyView) -> float:
+    """The wall time that the search took."""
+    if study.sessions:
+        return sum(end - start for start, end in study.sessions)
+    spans = sorted((t.started, t.ended) for t in study.trials() if t.started and t.ended)
+    total, until = 0.0, None
+    for start, end in spans:
+        begin = start if until is None or start > until else until
+        if until is None or end > until:
+            total += (end - begin).total_seconds()
+            until = end
+    return total
+
+
+def recipes_of(study: StudyView) -> list[tuple[str, TrialRecord]]:
+    """The published configurations that the study tried, with their names."""
+    return [(trial.recipe, trial) for trial in study.trials() if trial.recipe and trial.counts]

@@ -1,7 +1,7 @@
 """The database of all studies: Optuna's own storage, opened and waited for while it is locked or does not answer.
 
-Whatever it does wrong is one message, and a password in its URL appears in none. `search.study` writes one study,
-`search.storage` reads.
+Whatever it does wrong is one message, and a password in its URL appears in none. `search.study.study` writes one study,
+`search.study.view` reads.
 """
 
 from __future__ import annotations

@@ -19,13 +19,14 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
-from search.database import readable
 from search.hyperparameters.declaration import ambiguous_names, declared_parameters
 from search.hyperparameters.suggestion import Declaration, Narrowing, RecordedHyperParameters, SuggestedHyperParameters
-from search.lock import StudyLock
-from search.storage import StudyView, records, trial_folder
+from search.study.database import readable
+from search.study.lock import StudyLock
+from search.study.objectives import objective_value
+from search.study.view import StudyView, records, trial_folder
 from xraytune import artifacts
-from xraytune.errors import FatalError, InputError, TrialError
+from xraytune.errors import FatalError, InputError
 from xraytune.records import EpochReport, FailureCause, StudySpec, TrialConfig, TrialResult, Value
 
 FAILURE_SHARE, FAILURE_LEAST = 0.5, 5
@@ -45,7 +46,7 @@ class Study:
 
     Args:
         study: Optuna's study.
-        storage: where it is, as `search.database.open_database` gave it.
+        storage: where it is, as `search.study.database.open_database` gave it.
         results: the results folder.
         spec: what was asked.
         declaration: the space's `declare_hyperparameters`.
@@ -361,20 +362,6 @@ class Study:
         self._earlier = Counter(self.counts)
         self.causes.clear()
         return len(left)
-
-
-def objective_value(name: str, result: TrialResult) -> float:
-    """A further objective by name: `parameters`, `inference_ms`, or any other metric a result holds.
-
-    Raises:
-        TrialError: the result does not hold it.
-    """
-    if name == "parameters":
-        return float(result.parameters)
-    if name not in result.metrics:
-        known = ", ".join(["parameters", *result.metrics])
-        raise TrialError(FailureCause.BAD_CONFIG, f"the result has no {name!r}; it has {known}")
-    return float(result.metrics[name])
 
 
 def trial_seed(study_seed: int, number: int) -> int:

@@ -1,6 +1,6 @@
 """A new study, or one that is gone on with: compared with what is asked, refused with every difference named.
 
-`search.study` then asks and tells it; `search.storage` knows where it lies.
+`search.study.study` then asks and tells it; `search.study.view` knows where it lies.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from pathlib import Path
 import optuna
 from optuna.storages import BaseStorage
 
-from search.database import open_database, readable
 from search.hyperparameters.suggestion import Declaration
-from search.lock import StudyLock
-from search.storage import exists, find, is_whole, spec_of, taken
-from search.study import Study
+from search.study.database import open_database, readable
+from search.study.lock import StudyLock
+from search.study.objectives import metric_names
+from search.study.study import Study
+from search.study.view import exists, find, is_whole, spec_of, taken
 from xraytune import artifacts
 from xraytune.data import compare, keep_lists
 from xraytune.errors import FatalError, StudyError
@@ -77,7 +78,7 @@ def create(
             study.set_user_attr("spec", spec.to_json())
             with warnings.catch_warnings():  # Optuna calls the names experimental; the dashboard shows them
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                study.set_metric_names(_metric_names(spec, len(directions)))
+                study.set_metric_names(metric_names(spec, len(directions)))
         owned = Study(study, database, results, spec, declaration, lock)
         owned.recover()
     except OSError as error:
@@ -94,21 +95,6 @@ def _make(database: BaseStorage, name: str, directions: Sequence[str]) -> None:
         )
     except optuna.exceptions.DuplicatedStudyError:
         raise StudyError(taken(name)) from None
-
-
-def _metric_names(spec: StudySpec, count: int) -> list[str]:
-    """What the dashboard calls the objectives."""
-    others = spec.objectives[1:]
-    return [spec.label, *others, *(f"objective {i + 1}" for i in range(len(others) + 1, count))]
-
-
-SMALLER_IS_BETTER = frozenset({"parameters", "inference_ms", "loss", "brier", "calibration_error"})
-"""Objectives that are minimised, by their name without `val_`; every other figure is better where it is larger."""
-
-
-def directions(objectives: Sequence[str]) -> list[str]:
-    """`maximize` or `minimize` for each objective by its name."""
-    return ["minimize" if name.removeprefix("val_") in SMALLER_IS_BETTER else "maximize" for name in objectives]
 
 
 def check_existing(
