@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search import budget
+from search.samplers import SAMPLERS
 from xraytune.errors import InputError
 from xraytune.records import Objective, StudySpec, Value
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from search.job import Job
     from xraytune.data import Audit, Dataset, Progress
 
-SAMPLERS = ("bo", "tpe", "random")
-"""Who suggests (`search.samplers`); the first is the default."""
 PRUNERS = ("asha", "hyperband", "median", "none")
 """Who stops a trial early; the first is the default."""
 

@@ -16,8 +16,9 @@ import typer
 
 from search.budget import budget
 from search.cli import console, quantities
-from search.prepare import PRUNERS, SAMPLERS, Prepared, StudyOptions, prepare
+from search.prepare import PRUNERS, Prepared, StudyOptions, prepare
 from search.running import SessionOptions
+from search.samplers import SAMPLERS
 from search.study.lock import StudyLock, check_name, dated_name
 from xraytune.data.sources.open_source import is_demo
 from xraytune.errors import FatalError, InputError
@@ -326,8 +327,8 @@ def _make(
     options: StudyOptions, running: SessionOptions, prepared: Prepared, name: str, lock: StudyLock, first: FirstTrials
 ) -> Study:
     """Make or resume the study, with its queue of first trials."""
-    from search import samplers
     from search.hyperparameters.suggestion import Narrowing
+    from search.samplers import factory
     from search.study import create
     from search.study import objectives as study_objectives
     from search.study import view as storage
@@ -342,7 +343,7 @@ def _make(
         lock,
         resume=options.resume,
         storage=running.storage,
-        sampler=samplers.make_sampler(
+        sampler=factory.make_sampler(
             prepared.spec.sampler,
             options.seed,
             declaration=prepared.declaration,
@@ -350,7 +351,7 @@ def _make(
             existing=existing,
             objectives=len(options.objectives),
         ),
-        pruner=samplers.make_pruner(options.pruner),
+        pruner=factory.make_pruner(options.pruner),
         directions=study_objectives.directions(options.objectives),
     )
     for one in first:

@@ -29,10 +29,10 @@ import keras_tuner
 import numpy as np
 import optuna
 
-from search import samplers
 from search.curves import BRANCHES, branch_value
 from search.hyperparameters.parameter import parameters
 from search.hyperparameters.suggestion import SuggestedHyperParameters
+from search.samplers import factory
 from search.synthetic import Branches
 from spaces.chest_xray import ChestXRay
 from spaces.context import SpaceContext
@@ -153,7 +153,7 @@ PROBLEMS: Mapping[str, type[Own]] = {"own": Own, "shared": Shared, "chest": Ches
 
 
 def _ours(name: str) -> Callable[[int, Own], optuna.samplers.BaseSampler]:
-    return lambda seed, space: samplers.make_sampler(name, seed, declaration=space.declare_hyperparameters)
+    return lambda seed, space: factory.make_sampler(name, seed, declaration=space.declare_hyperparameters)
 
 
 SAMPLERS: Mapping[str, Callable[[int, Own], optuna.samplers.BaseSampler]] = {

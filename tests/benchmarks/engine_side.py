@@ -18,10 +18,9 @@ from pathlib import Path
 
 import optuna
 
-from search import samplers
 from search.curves import SyntheticJob, branch_value
 from search.hyperparameters.suggestion import SuggestedHyperParameters
-from search.prepare import SAMPLERS
+from search.samplers import SAMPLERS, factory
 from search.synthetic import Branches
 from xraytune.records import StudySpec, TrialConfig
 
@@ -58,7 +57,7 @@ class Thought:
 
 
 def sampler(name: str) -> optuna.samplers.BaseSampler:
-    return samplers.make_sampler(name, 1, declaration=SPACE.declare_hyperparameters)
+    return factory.make_sampler(name, 1, declaration=SPACE.declare_hyperparameters)
 
 
 def suggest(trial: optuna.Trial) -> dict:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from search import samplers
 from search.hyperparameters.suggestion import Narrowing
+from search.samplers import factory
 from search.study import create
 from search.study import lock as locks
 from tests.made_studies import SPACE, spec
@@ -25,10 +25,10 @@ def make(tmp_path):
                 tmp_path,
                 lock,
                 resume=resume,
-                sampler=samplers.make_sampler(
+                sampler=factory.make_sampler(
                     sampler, seed, declaration=SPACE.declare_hyperparameters, narrowing=narrowing
                 ),
-                pruner=samplers.make_pruner(pruner),
+                pruner=factory.make_pruner(pruner),
                 directions=directions,
                 storage=storage,
             )

@@ -13,10 +13,10 @@ import pytest
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 
-from search import samplers
 from search.prepare import StudyOptions
 from search.run import search
 from search.running import SessionOptions, with_note
+from search.samplers import factory
 from search.study import database as databases
 from search.study.view import exists, open_study
 from search.summary import summarize
@@ -41,7 +41,7 @@ def test_a_locked_database_is_waited_for(tmp_path):
 @pytest.mark.filterwarnings("ignore")  # Optuna's own, about options of its sampler; commands silence them
 def test_an_ask_that_the_database_fails_in_the_middle_leaves_no_trial_that_nobody_runs(make):
     study = make(sampler="tpe")
-    for _ in range(samplers.STARTUP + 2):
+    for _ in range(factory.STARTUP + 2):
         asked = study.ask()
         study.complete(asked.number, result(SPACE.value(asked.config.values)))
     made, failed = [], []

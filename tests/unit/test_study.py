@@ -12,7 +12,7 @@ import numpy as np
 import optuna
 import pytest
 
-from search import samplers
+from search.samplers import factory
 from search.study import lock as locks
 from search.study.view import open_study
 from search.summary import leaderboard
@@ -318,7 +318,7 @@ def test_names_that_cant_be_folders_are_refused(name):
 
 def test_a_resumed_sampler_does_not_repeat_itself():
     first, again = (
-        samplers.make_sampler("random", 0, declaration=SPACE.declare_hyperparameters, existing=n) for n in (0, 1)
+        factory.make_sampler("random", 0, declaration=SPACE.declare_hyperparameters, existing=n) for n in (0, 1)
     )
     space = optuna.distributions.FloatDistribution(0, 1)
     draws = [optuna.create_study(sampler=s).ask({"x": space}).params["x"] for s in (first, again)]

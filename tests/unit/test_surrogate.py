@@ -8,11 +8,11 @@ import numpy as np
 import optuna
 import pytest
 
-from search import samplers
-from search.embedding import Embedding
 from search.hyperparameters.parameter import parameters
 from search.hyperparameters.suggestion import Narrowing, SuggestedHyperParameters
-from search.process import Process
+from search.samplers import factory
+from search.samplers.encoding import Embedding
+from search.samplers.gaussian_process import Process
 from search.synthetic import Branches
 
 SPACE = Branches()
@@ -41,7 +41,7 @@ class Search:
 
     def __init__(self, declaration=SPACE.declare_hyperparameters, seed=0, narrowing=None, existing=0, study=None):
         self.declaration, self.narrowing = declaration, narrowing
-        sampler = samplers.make_sampler("bo", seed, declaration=declaration, narrowing=narrowing, existing=existing)
+        sampler = factory.make_sampler("bo", seed, declaration=declaration, narrowing=narrowing, existing=existing)
         self.study = study or optuna.create_study(direction="maximize")
         self.study.sampler = sampler
 

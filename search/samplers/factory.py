@@ -7,8 +7,9 @@ from optuna.samplers import BaseSampler
 
 from search.hyperparameters.parameter import parameters
 from search.hyperparameters.suggestion import Declaration, Narrowing
-from search.prepare import PRUNERS, SAMPLERS
-from search.surrogate import BayesianSampler
+from search.prepare import PRUNERS
+from search.samplers import SAMPLERS
+from search.samplers.bayesian import BayesianSampler
 from xraytune.errors import InputError
 
 STARTUP = 10
