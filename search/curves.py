@@ -159,7 +159,7 @@ def branch_value(values: Mapping[str, Any], seed: int) -> float:
 
 @dataclass(frozen=True)
 class SyntheticJob:
-    """Evaluates configurations of `search.synthetic`'s spaces (a `search.job.Job`).
+    """Evaluates configurations of `search.synthetic`'s spaces (a `search.tuner.job.Job`).
 
     Args:
         seed: of the problem.

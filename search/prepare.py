@@ -15,11 +15,8 @@ from xraytune.errors import InputError
 from xraytune.records import Objective, StudySpec, Value
 
 if TYPE_CHECKING:
-    from search.job import Job
+    from search.tuner.job import Job
     from xraytune.data import Audit, Dataset, Progress
-
-PRUNERS = ("asha", "hyperband", "median", "none")
-"""Who stops a trial early; the first is the default."""
 
 
 @dataclass(frozen=True)
@@ -405,7 +402,7 @@ def _keras_job(
     options: StudyOptions, dataset: Any, space: Any, space_name: str, context: Any, cache: Path, progress: Progress
 ) -> Job:
     import spaces
-    from search.job import KerasJob
+    from search.tuner.job import KerasJob
     from xraytune.data import arrays
     from xraytune.training.inputs.trial_data import TrialData, with_views
 

@@ -16,10 +16,11 @@ import typer
 
 from search.budget import budget
 from search.cli import console, quantities
-from search.prepare import PRUNERS, Prepared, StudyOptions, prepare
+from search.prepare import Prepared, StudyOptions, prepare
 from search.running import SessionOptions
 from search.samplers import SAMPLERS
 from search.study.lock import StudyLock, check_name, dated_name
+from search.tuner import PRUNERS
 from xraytune.data.sources.open_source import is_demo
 from xraytune.errors import FatalError, InputError
 from xraytune.records import Objective, StudySpec, objective_label
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from search.study.study import Study
     from search.study.view import StudyView
     from search.tuner.cluster import Cluster
-    from search.tuner.conductor import Orchestrator
+    from search.tuner.orchestrator import Orchestrator
     from search.tuner.resources import Resources
 
 REMOVED = {
@@ -332,6 +333,7 @@ def _make(
     from search.study import create
     from search.study import objectives as study_objectives
     from search.study import view as storage
+    from search.tuner import pruning
 
     existing = 0
     if options.resume and storage.exists(name, running.results, running.storage):
@@ -351,7 +353,7 @@ def _make(
             existing=existing,
             objectives=len(options.objectives),
         ),
-        pruner=factory.make_pruner(options.pruner),
+        pruner=pruning.make_pruner(options.pruner),
         directions=study_objectives.directions(options.objectives),
     )
     for one in first:
@@ -372,7 +374,7 @@ def _run(
     from search import opening
     from search.study.study import FAILURE_SHARE
     from search.tuner import engine
-    from search.tuner.conductor import Budget
+    from search.tuner.orchestrator import Budget
 
     earlier = study.view().trials()
     best = (study.best[0], study.view().trial(study.best[0]).family, study.best[1]) if study.best else None

@@ -7,7 +7,6 @@ from optuna.samplers import BaseSampler
 
 from search.hyperparameters.parameter import parameters
 from search.hyperparameters.suggestion import Declaration, Narrowing
-from search.prepare import PRUNERS
 from search.samplers import SAMPLERS
 from search.samplers.bayesian import BayesianSampler
 from xraytune.errors import InputError
@@ -54,18 +53,3 @@ def make_sampler(
             warn_independent_sampling=False,
         )
     raise InputError(f"unknown sampler {name!r}: {', '.join(SAMPLERS)}")
-
-
-def make_pruner(name: str) -> optuna.pruners.BasePruner:
-    """Optuna's pruner of that name; one that never prunes where Ray's schedulers do.
-
-    Raises:
-        InputError: an unknown name.
-    """
-    if name not in PRUNERS:
-        raise InputError(f"unknown pruner {name!r}: {', '.join(PRUNERS)}")
-    if name == "hyperband":
-        return optuna.pruners.HyperbandPruner(min_resource=1, reduction_factor=3)
-    if name == "median":
-        return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1)
-    return optuna.pruners.NopPruner()

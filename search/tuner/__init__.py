@@ -4,3 +4,6 @@
 `trainable` lives in the workers and keeps a `checkpoint` of its trial; `cluster` starts Ray and ends it whatever
 happens; `resources` says how many trials fit.
 """
+
+PRUNERS = ("asha", "hyperband", "median", "none")
+"""Who stops a trial early; the first is the default."""

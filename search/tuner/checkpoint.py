@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from search.job import RunningTrial
+from search.tuner.job import RunningTrial
 
 
 class Checkpoint:

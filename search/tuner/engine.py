@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from search.job import Job
 from search.running import with_note
 from search.study.study import Study
 from search.study.view import TrialRecord
 from search.tuner.cluster import Cluster
-from search.tuner.conductor import Budget, Orchestrator, PruningRule, SearchEnded, View
+from search.tuner.job import Job
+from search.tuner.orchestrator import Budget, Orchestrator, PruningRule, SearchEnded, View
 from search.tuner.resources import Resources
 from xraytune.errors import FatalError, full_disk
 
@@ -152,9 +152,10 @@ def _tune(
     import ray
     from ray import tune
 
+    from search.tuner.messages import Assignment
     from search.tuner.scheduler import Heartbeat, StudyScheduler
     from search.tuner.searcher import StudySearcher
-    from search.tuner.trainable import Assignment, TrialTrainable
+    from search.tuner.trainable import TrialTrainable
 
     for name in ("ray", "ray.tune"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from types import SimpleNamespace
 
+import optuna
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
 from search.study.study import Study
 from search.study.view import TrialRecord
+from search.tuner import PRUNERS
+from xraytune.errors import InputError
 from xraytune.training.history import REDUCTION
 
 GRACE: Mapping[str, int] = {"dense": 2, "cnn": 3, "vgg_frozen": 2, "vgg_finetuned": 2, "densenet": 2}
@@ -82,3 +85,18 @@ class OptunaRule:
     def prune(self, number: int, family: str, epoch: int, value: float) -> bool:
         """Ask the pruner, after the grace period."""
         return epoch >= self._grace.get(family, 1) and self._study.should_prune(number)
+
+
+def make_pruner(name: str) -> optuna.pruners.BasePruner:
+    """Optuna's pruner of that name; one that never prunes where Ray's schedulers do.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    if name not in PRUNERS:
+        raise InputError(f"unknown pruner {name!r}: {', '.join(PRUNERS)}")
+    if name == "hyperband":
+        return optuna.pruners.HyperbandPruner(min_resource=1, reduction_factor=3)
+    if name == "median":
+        return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1)
+    return optuna.pruners.NopPruner()

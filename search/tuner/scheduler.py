@@ -14,7 +14,7 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from search.tuner.conductor import Orchestrator, SearchEnded, past_tune
+from search.tuner.orchestrator import Orchestrator, SearchEnded, past_tune
 from xraytune.errors import out_of_memory
 from xraytune.records import FailureCause
 

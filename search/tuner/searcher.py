@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray.tune.search import Searcher
 
-from search.tuner.conductor import Orchestrator, past_tune
+from search.tuner.orchestrator import Orchestrator, past_tune
 
 if TYPE_CHECKING:
     from search.study.study import Asked

@@ -124,7 +124,7 @@ def ours(trials: int) -> float:
     from search.study.study import Study
     from search.tuner import engine, resources
     from search.tuner.cluster import Cluster
-    from search.tuner.conductor import Budget
+    from search.tuner.orchestrator import Budget
 
     database = prefilled(trials)
     results = database.parent

@@ -82,7 +82,7 @@ class Workshop:
     families: tuple[str, ...]
     shortcut: bool
     job: Any
-    """The `search.job.Job` that a search of it would have."""
+    """The `search.tuner.job.Job` that a search of it would have."""
     space: Any
     data: TrialData
     dataset: Dataset

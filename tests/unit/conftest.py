@@ -8,6 +8,7 @@ from search.hyperparameters.suggestion import Narrowing
 from search.samplers import factory
 from search.study import create
 from search.study import lock as locks
+from search.tuner import pruning
 from tests.made_studies import SPACE, spec
 
 
@@ -28,7 +29,7 @@ def make(tmp_path):
                 sampler=factory.make_sampler(
                     sampler, seed, declaration=SPACE.declare_hyperparameters, narrowing=narrowing
                 ),
-                pruner=factory.make_pruner(pruner),
+                pruner=pruning.make_pruner(pruner),
                 directions=directions,
                 storage=storage,
             )

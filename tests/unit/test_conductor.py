@@ -9,11 +9,12 @@ from types import SimpleNamespace
 import pytest
 from ray.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
 
-from search.tuner.conductor import Budget, Orchestrator, SearchEnded
+from search.tuner.messages import TrialOutcome
+from search.tuner.orchestrator import Budget, Orchestrator, SearchEnded
 from search.tuner.pruning import AshaRule
 from search.tuner.resources import count_gpus, share_resources
 from search.tuner.scheduler import why_lost
-from search.tuner.trainable import TrialOutcome, share_gpu
+from search.tuner.worker_process import share_gpu
 from tests.made_conductors import Silent, Told
 from tests.made_studies import result
 from xraytune.errors import FatalError, InputError

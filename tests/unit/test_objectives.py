@@ -12,8 +12,8 @@ from search import first_trials, leaderboard
 from search import report as reports
 from search.study import objectives
 from search.study.view import open_study
-from search.tuner.conductor import Budget, Orchestrator
-from search.tuner.trainable import TrialOutcome
+from search.tuner.messages import TrialOutcome
+from search.tuner.orchestrator import Budget, Orchestrator
 from tests.made_studies import Silent, prepared, report, result, trial
 from xraytune.records import FailureCause, TrialConfig
 

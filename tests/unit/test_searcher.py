@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from search.tuner.conductor import Budget, Orchestrator
+from search.tuner.messages import TrialOutcome
+from search.tuner.orchestrator import Budget, Orchestrator
 from search.tuner.searcher import StudySearcher
-from search.tuner.trainable import TrialOutcome
 from tests.made_conductors import Silent, Told
 from xraytune.records import FailureCause
 

@@ -18,7 +18,7 @@ from xraytune.errors import FatalError, TrialError
 from xraytune.records import EpochReport, FailureCause, TrialConfig, TrialResult
 
 if TYPE_CHECKING:
-    from search.tuner.trainable import TrialOutcome
+    from search.tuner.messages import TrialOutcome
 
 TOUCH = 10.0
 """Seconds between signs of life in the study: what a SIGKILL can cost the study's account of its time."""
