@@ -14,25 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import spaces
-from search import (
-    cases,
-    comparison,
-    confirm,
-    figures,
-    networks,
-    planning,
-    pricing,
-    printing,
-    report,
-    rivals,
-    trainings,
-    winner,
-)
+from search import cases, comparison, confirm, figures, networks, planning, pricing, printing, rivals, trainings, winner
 from search.cli import progress_bars
 from search.confirm import Confirmed
 from search.hyperparameters.declaration import declared_parameters, signature
 from search.networks import EnsembleMember
 from search.planning import ConfirmationPlan
+from search.reporting import final_metrics, html_report
 from search.rivals import Retrained
 from search.study import access_log, view
 from search.study.view import StudyView, TrialRecord
@@ -107,9 +95,9 @@ class Retraining:
                 self._save(folder, choice, fitted, members, recipe, dataset)
                 found = self._judge(folder, pool, choice, fitted, confirmed, plan, dataset, recipe, retrained)
                 begun = time.monotonic()
-                report.write(self.study, folder)
+                html_report.write(self.study, folder)
                 self.phases["report"] = time.monotonic() - begun
-        printing.results(found, target)
+        final_metrics.results(found, target)
         return found
 
     def _data(self) -> Dataset:

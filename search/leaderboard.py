@@ -31,8 +31,8 @@ def main(
     ] = None,
 ) -> None:
     """List a study's trials, best first: complete ones, then pruned, failed, running."""
+    from search.reporting.trial_tables import show_families, show_leaderboard
     from search.study.view import open_study
-    from search.summary import show_families, show_leaderboard
 
     view = open_study(study, results, storage)
     trials = sorted(view.trials(), key=rank)

@@ -298,7 +298,7 @@ def _ended(
     Raises:
         FatalError: too many of its trials failed, or all that there were; none finished.
     """
-    from search.summary import summarize, why_none
+    from search.reporting.search_summary import summarize, why_none
 
     failing = conductor.why_over if conductor.failed else study.failing(1.0, least=1)
     study.note(stopped=conductor.why_over)

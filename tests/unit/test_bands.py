@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from search import bands
+from search.reporting import roc_curves
 
 CLASSES = ("Covid", "Normal", "Viral")
 
@@ -20,18 +20,18 @@ def answers(n: int = 240) -> tuple[np.ndarray, np.ndarray, list[str]]:
 @pytest.mark.parametrize(("positive", "names"), [(None, CLASSES), (1, ("Normal",))])
 def test_every_curve_lies_in_a_band_of_its_own(positive: int | None, names: tuple[str, ...]) -> None:
     labels, p, patients = answers()
-    found = bands.curves(labels, p, patients, CLASSES, positive)
+    found = roc_curves.curves(labels, p, patients, CLASSES, positive)
     assert tuple(c.name for c in found) == names
     for c in found:
         event, score = labels == CLASSES.index(c.name), p[:, CLASSES.index(c.name)]
         fpr, tpr, _ = sk.roc_curve(event, score, drop_intermediate=False)
-        assert c.roc == pytest.approx(np.interp(np.linspace(0, 1, bands.GRID), fpr, tpr))
+        assert c.roc == pytest.approx(np.interp(np.linspace(0, 1, roc_curves.GRID), fpr, tpr))
         assert c.pr.mean() == pytest.approx(sk.average_precision_score(event, score), abs=0.01)
         for line, (low, high) in ((c.roc, c.roc_band), (c.pr, c.pr_band)):
             assert ((low <= line + 1e-9) & (line <= high + 1e-9)).mean() > 0.95
             assert (high - low).max() > 0.05
-        assert [svg.count('<polygon class="band') for svg in bands.charts([c])] == [1, 1]
-    several = bands.charts(found, (0.9, 0.8, 0.7))
+        assert [svg.count('<polygon class="band') for svg in roc_curves.charts([c])] == [1, 1]
+    several = roc_curves.charts(found, (0.9, 0.8, 0.7))
     assert all(name in svg for name in names for svg in several)
     assert all(svg.count("<polygon") == (len(found) == 1) for svg in several)
 
@@ -39,7 +39,7 @@ def test_every_curve_lies_in_a_band_of_its_own(positive: int | None, names: tupl
 def test_a_class_that_no_image_shows_has_no_curve() -> None:
     labels, p, patients = answers()
     labels = np.where(labels == 2, 0, labels)
-    assert [c.name for c in bands.curves(labels, p, patients, CLASSES, None)] == ["Covid", "Normal"]
+    assert [c.name for c in roc_curves.curves(labels, p, patients, CLASSES, None)] == ["Covid", "Normal"]
     alone = np.zeros(6, dtype=np.int64)
-    assert bands.curves(alone, p[:6], patients[:6], CLASSES, None) == []
-    assert all("<svg" in svg for svg in bands.charts([]))
+    assert roc_curves.curves(alone, p[:6], patients[:6], CLASSES, None) == []
+    assert all("<svg" in svg for svg in roc_curves.charts([]))

@@ -14,12 +14,12 @@ import sqlalchemy
 from optuna.exceptions import StorageInternalError
 
 from search.prepare import StudyOptions
+from search.reporting.search_summary import summarize
 from search.run import search
 from search.running import SessionOptions, with_note
 from search.samplers import factory
 from search.study import database as databases
 from search.study.view import exists, open_study
-from search.summary import summarize
 from tests.made_studies import SPACE, result
 from xraytune.errors import FatalError, InputError, StudyError
 

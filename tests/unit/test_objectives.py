@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from search import first_trials, leaderboard
-from search import report as reports
+from search.reporting import figures, html_report
 from search.study import objectives
 from search.study.view import open_study
 from search.tuner.messages import TrialOutcome
@@ -36,7 +36,7 @@ def test_the_report_draws_the_front_of_two_objectives_and_says_which_trial_a_poi
     for value, parameters in ((0.9, 100), (0.8, 10), (0.7, 50)):
         study.complete(study.ask().number, result(value, parameters=parameters))
     view = open_study("mine", tmp_path)
-    page = ElementTree.fromstring(str(f"<page>{reports._front(view, view.trials())}</page>"))
+    page = ElementTree.fromstring(str(f"<page>{figures.pareto_chart(view, view.trials())}</page>"))
     said = {circle.get("class"): [] for circle in page.iter("circle")}
     for circle in page.iter("circle"):
         said[circle.get("class")].append((circle.findtext("title"), float(circle.get("cx")), float(circle.get("cy"))))
@@ -51,7 +51,7 @@ def test_the_report_of_one_objective_has_no_front(make, tmp_path):
     study = make()
     study.complete(study.ask().number, result(0.9))
     view = open_study("mine", tmp_path)
-    assert reports._front(view, view.trials()) == ""
+    assert figures.pareto_chart(view, view.trials()) == ""
 
 
 def test_objectives_below_zero_rank_as_all_others(make, tmp_path, capsys):
@@ -76,7 +76,7 @@ def test_objectives_below_zero_rank_as_all_others(make, tmp_path, capsys):
 
 def test_the_report_draws_objectives_below_zero_and_lists_families_without_any_last():
     trials = [trial(0, -2.5), trial(1, -0.5), trial(2, None, "FAIL"), trial(3, -1.5)]
-    page = ElementTree.fromstring(f"<page>{reports._history(trials)}</page>")
+    page = ElementTree.fromstring(f"<page>{figures.history_chart(trials)}</page>")
     heights = [float(circle.get("cy")) for circle in page.iter("circle")]
     assert heights[1] < heights[2] < heights[0]
     families = {"cnn": -0.5, "dense": None, "vgg": -0.1}
@@ -84,7 +84,7 @@ def test_the_report_draws_objectives_below_zero_and_lists_families_without_any_l
         replace(trial(n, value, "COMPLETE" if value else "FAIL"), config=TrialConfig(family, {}, n))
         for n, (family, value) in enumerate(families.items())
     ]
-    assert [row["family"] for row in reports._families(tried)] == ["vgg", "cnn", "dense"]
+    assert [row["family"] for row in html_report._families(tried)] == ["vgg", "cnn", "dense"]
 
 
 def test_a_second_objective_is_minimised_or_maximised_by_what_it_is():

@@ -9,6 +9,7 @@ import pytest
 from search import printing
 from search.cli import console, progress_bars
 from search.cli.screen import Screen
+from search.reporting import final_metrics
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def judged(value, low, always, better):
     ],
 )
 def test_the_verdict_tells_a_model_that_wins_from_one_that_loses(value, low, always, better, words, colour):
-    sentence, style = printing.verdict(judged(value, low, always, better))
+    sentence, style = final_metrics.verdict(judged(value, low, always, better))
     assert words in sentence
     assert colour in style
 
@@ -110,7 +111,7 @@ def test_a_confusion_matrix_of_many_classes_is_numbered_where_its_names_do_not_f
     names = [f"class number {i}" for i in range(14)]
     stream = io.StringIO()
     monkeypatch.setattr(console, "out", Screen(file=stream, width=width, force_terminal=True, color_system=None))
-    printing.show_confusion({"classes": names, "confusion": [[most] * 14] * 14})
+    final_metrics.show_confusion({"classes": names, "confusion": [[most] * 14] * 14})
     said = stream.getvalue()
     assert header in said
     assert said.count(str(most)) in {0, 14 * 14}

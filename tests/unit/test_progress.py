@@ -11,7 +11,7 @@ import pytest
 
 from search.cli.live_view import LOG, Progress
 from search.cli.screen import Screen
-from search.summary import why_none
+from search.reporting.search_summary import why_none
 from xraytune.records import EpochReport, TrialConfig
 
 COLUMNS, LINES = 80, 24

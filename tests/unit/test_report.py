@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from search import printing, report
+from search.reporting import final_metrics, formats, html_report
 
 
 def network(family: str, size: int) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def network(family: str, size: int) -> dict[str, Any]:
 )  # fmt: skip
 def test_what_the_model_is_in_one_phrase(final: str, configurations: Any, epochs: Any, says: str) -> None:
     model = {"final": final, "configurations": configurations, "epochs": epochs, "trials": [0, 1, 2]}
-    assert report._made_of({"model": model}) == says
+    assert html_report._made_of({"model": model}) == says
 
 
 def test_hyperparameters_that_only_some_trials_have_are_counted() -> None:
@@ -41,27 +41,30 @@ def test_hyperparameters_that_only_some_trials_have_are_counted() -> None:
 
     trials = [trial("rate", "cnn/width"), trial("rate", "cnn/width"), trial("rate"), trial("vgg/cut", state="FAIL")]
     study: Any = SimpleNamespace(trials=lambda: trials)
-    assert report._partial(study) == ["cnn/width (2 of 3)"]
+    assert html_report._partial(study) == ["cnn/width (2 of 3)"]
 
 
 def test_the_final_model_s_images_are_those_of_train_and_validation() -> None:
     counts = {"train": {"a": 3, "b": 4}, "val": {"a": 1, "b": 2}, "test": {"a": 9, "b": 9}}
-    assert report._pool_counts({"data_card": {"counts": counts}, "test": {"classes": ["a", "b"]}}) == {"a": 4, "b": 6}
+    assert html_report._pool_counts({"data_card": {"counts": counts}, "test": {"classes": ["a", "b"]}}) == {
+        "a": 4,
+        "b": 6,
+    }
 
 
 def test_a_difference_on_which_all_draws_agree_is_shown_without_an_interval() -> None:
-    assert printing.difference([0.5, None, None]) == "+0.500"
-    assert printing.difference([-0.0312, -0.1, 0.04]) == "-0.031 [-0.100, +0.040]"
-    assert printing.difference([None, None, None]) == "–"
-    assert report._signed([0.5, None, None]) == "+0.500"
-    assert report._signed([-0.0312, -0.1, 0.04]) == "−0.031 <small>[−0.100, +0.040]</small>"
-    assert report._beyond([0.5, None, None]) == ""
+    assert formats.difference([0.5, None, None]) == "+0.500"
+    assert formats.difference([-0.0312, -0.1, 0.04]) == "-0.031 [-0.100, +0.040]"
+    assert formats.difference([None, None, None]) == "–"
+    assert formats.html_difference([0.5, None, None]) == "+0.500"
+    assert formats.html_difference([-0.0312, -0.1, 0.04]) == "−0.031 <small>[−0.100, +0.040]</small>"
+    assert formats.excludes_zero([0.5, None, None]) == ""
 
 
 def test_a_figure_that_was_kept_without_an_interval_is_shown_alone() -> None:
-    assert report._interval([0.9, 0.85, 0.95], 2) == "0.90 [0.85, 0.95]"
-    assert report._interval([0.9, None, None]) == report._interval(0.9) == "0.900"
-    assert report._interval(None) == "–"
+    assert formats.html_interval([0.9, 0.85, 0.95], 2) == "0.90 [0.85, 0.95]"
+    assert formats.html_interval([0.9, None, None]) == formats.html_interval(0.9) == "0.900"
+    assert formats.html_interval(None) == "–"
 
 
 @pytest.mark.parametrize(
@@ -69,4 +72,4 @@ def test_a_figure_that_was_kept_without_an_interval_is_shown_alone() -> None:
     [({"mine": 2}, "evaluated 2×"), ({"mine": 2, "other": 3}, "evaluated 2×, 5× by 2 studies of this folder")],
 )
 def test_the_terminal_counts_the_openings_of_other_studies_too(openings: dict[str, int], says: str) -> None:
-    assert printing.opened({"opened": 2, "openings": openings}) == says
+    assert final_metrics.opened({"opened": 2, "openings": openings}) == says

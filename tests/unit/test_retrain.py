@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search import cases, charts, comparison, finalists, networks, winner
+from search import cases, comparison, finalists, networks, winner
+from search.reporting import svg
 from search.retrain import RetrainingOptions, retrain
 from search.study import access_log
 from search.study.lock import StudyLock
@@ -272,10 +273,10 @@ def test_the_gap_stands_beside_the_largest_shift_or_says_that_there_is_none() ->
 
 
 def test_ticks_of_a_fortieth_are_printed_as_they_are() -> None:
-    page = charts.chart([], x="x", y="y", title="t", y_range=(0.9, 1.0))
-    for value in charts.ticks(0.9, 1.0):
+    page = svg.chart([], x="x", y="y", title="t", y_range=(0.9, 1.0))
+    for value in svg.ticks(0.9, 1.0):
         assert f">{value:.3f}".rstrip("0").rstrip(".") + "<" in page
-    assert ">0.925<" in charts.chart([], x="x", y="y", title="t", y_range=(0.9, 1.0), x_range=(0.875, 1.0))
+    assert ">0.925<" in svg.chart([], x="x", y="y", title="t", y_range=(0.9, 1.0), x_range=(0.875, 1.0))
 
 
 def test_the_set_stays_closed_where_the_ledger_can_not_be_written(tmp_path: Path) -> None:

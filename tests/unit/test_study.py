@@ -12,10 +12,10 @@ import numpy as np
 import optuna
 import pytest
 
+from search.reporting.trial_tables import leaderboard
 from search.samplers import factory
 from search.study import lock as locks
 from search.study.view import open_study
-from search.summary import leaderboard
 from search.tuner.pruning import OptunaRule
 from tests.made_studies import SPACE, report, result, trials
 from xraytune.errors import FatalError, InputError, StudyError

@@ -18,8 +18,9 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from search import predict, report
+from search import predict
 from search.final import Retraining
+from search.reporting import html_report
 from search.retrain import RetrainingOptions, retrain
 from search.retrain import main as retrain_main
 from search.study import access_log
@@ -60,7 +61,7 @@ def test_the_plan_comes_first_and_the_figures_last(retrained: tuple[Path, Any]) 
 def test_metrics_json_and_predictions_csv_are_the_same_figures(retrained: tuple[Path, Any]) -> None:
     folder, _ = retrained
     figures = artifacts.read_json(folder / "metrics.json")
-    labels, p, patients = report.read_predictions(folder / "predictions.csv", figures["test"]["classes"])
+    labels, p, patients = html_report.read_predictions(folder / "predictions.csv", figures["test"]["classes"])
     again = metrics.summary(labels, p, figures["test"]["positive"], figures["test"]["threshold"])
     for name, (value, low, high) in figures["test"]["overall"].items():
         assert value == pytest.approx(again[name], abs=1e-4)
@@ -225,7 +226,7 @@ def test_the_report_is_made_again_without_opening_the_test_set(
     folder, _ = retrained
     before = len(access_log.read(folder.parent))
     (folder / "report.html").unlink()
-    report.write(open_study("made", home / "results"), folder)
+    html_report.write(open_study("made", home / "results"), folder)
     assert (folder / "report.html").stat().st_size > 20_000
     assert len(access_log.read(folder.parent)) == before
 
@@ -233,12 +234,12 @@ def test_the_report_is_made_again_without_opening_the_test_set(
 def test_the_figure_that_the_study_is_judged_by_has_its_row_in_report_and_card(winner: Path, home: Path) -> None:
     figures = artifacts.read_json(winner / "metrics.json")
     test = figures["test"]
-    labels, p, patients = report.read_predictions(winner / "predictions.csv", test["classes"])
+    labels, p, patients = html_report.read_predictions(winner / "predictions.csv", test["classes"])
     given = Predictions(labels, p, patients, test["classes"], test["positive"], test["threshold"], beta=3.0, draws=100)
     for part in ("test", "validation"):
         figures[part] = evaluate.evaluate(given)
     artifacts.write_json(winner / "metrics.json", figures)
-    report.write(open_study("made", home / "results"), winner)
+    html_report.write(open_study("made", home / "results"), winner)
     value = f"{figures['test']['overall']['f_beta'][0]:.3f}"
     assert f"<tr><td>F3</td><td>{value}" in (winner / "report.html").read_text()
     assert f"| F3 | {value}" in (winner / "MODEL_CARD.md").read_text()
@@ -251,11 +252,11 @@ def test_a_report_of_files_that_are_not_what_was_written_is_refused_in_words(
     study = open_study("made", home / "results")
     (winner / victim).unlink()
     with pytest.raises(ArtifactError, match=r"metrics\.json"):
-        report.again(study, winner)
+        html_report.again(study, winner)
     if victim != "gradcam/00.jpg":
         (winner / victim).write_text("{}")
         with pytest.raises(ArtifactError, match="Retrain"):
-            report.again(study, winner)
+            html_report.again(study, winner)
 
 
 def test_onnx_says_the_same_and_runs_without_keras(winner: Path) -> None:

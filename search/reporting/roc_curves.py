@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.charts import Series, chart
+from search.reporting.svg import Series, chart
 from xraytune.evaluation import intervals
 
 GRID = 101

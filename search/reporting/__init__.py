@@ -1,0 +1,1 @@
+"""What is read afterwards, at the terminal and in HTML."""

@@ -1,0 +1,163 @@
+"""The final metrics as tables at the terminal."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search.cli import console, tables
+from search.cli.console import BANNER
+from search.cli.tables import Column
+from search.reporting.formats import number
+from search.reporting.search_summary import following
+from xraytune.evaluation import evaluate
+
+if TYPE_CHECKING:
+    pass
+from search.reporting.formats import difference, interval, p_value
+
+
+def _rivals(figures: Mapping[str, Any]) -> None:
+    """The final model against the trivial answer, the next finalist and the recipes, a line each."""
+    compared, beta = figures["comparisons"], figures["test"]["beta"]
+    rows = [("on the test set", row) for row in compared["test"]]
+    rows += [("cross-validated (out-of-fold)", row) for row in compared["out_of_fold"][:-1][:1]]
+    for where, row in rows:
+        found = row["difference"]
+        names = {"f_beta": f"F{beta:g}", "balanced_accuracy": "balanced accuracy", "auc": "AUC"}
+        parts = [f"{words} {difference(found[name])}" for name, words in names.items() if found[name][0] is not None]
+        p = "" if row["delong_p"] is None else f" (DeLong's p {p_value(row['delong_p'])})"
+        console.out.say(f"Against {row['with']} {where}: {', '.join(parts)}{p}.")
+
+
+def whose(figures: Mapping[str, Any]) -> str:
+    """Of how many patients the test images are, where that is known."""
+    if figures["grouped_by"] == "patient":
+        return f"of {figures['test']['patients']} patients"
+    return "(no patients known: each image is taken alone)"
+
+
+def opened(figures: Mapping[str, Any]) -> str:
+    """How often the test set was evaluated, by the other studies of the results folder too."""
+    studies = figures["openings"]
+    together = f", {sum(studies.values())}× by {len(studies)} studies of this folder" if len(studies) > 1 else ""
+    return f"evaluated {figures['opened']}×{together}"
+
+
+def _by_class(test: Mapping[str, Any]) -> list[Column]:
+    """Precision, recall and F1 of each class and their averages; of three and more also each one against the rest."""
+    shown = {"precision": "precision", "recall": "recall", "f1": "F1"}
+    if len(test["classes"]) > 2:  # of two classes one's specificity is the other's recall
+        shown |= {"specificity": "specificity", "auc": "AUC against the rest"}
+    names = [*test["by_class"], "macro", "weighted"]
+
+    def cell(row: str, figure: str) -> str:
+        of_class = test["by_class"].get(row)
+        found = of_class[figure] if of_class else test["averages"].get(f"{row}/{figure}")
+        return interval(found, 2) if found else ""
+
+    columns = [Column("class", names, words=True)]
+    for i, (figure, words) in enumerate(shown.items()):
+        spare = (0, 0, 1, 2, 3)[i]
+        columns.append(Column(words, [cell(row, figure) for row in names], spare=spare, short=words.split()[0]))
+    support = [str(row["support"]) for row in test["by_class"].values()] + 2 * [str(test["images"])]
+    return [*columns, Column("support", support, spare=4)]
+
+
+def show_confusion(test: Mapping[str, Any]) -> None:
+    """Print rows of true classes, columns of predicted ones; numbered where the names of many do not fit."""
+    out, names = console.out, test["classes"]
+    cells = [[str(row[i]) for row in test["confusion"]] for i in range(len(names))]
+    whole = [Column("truth", names, words=True), *(Column(f"→ {n}", c) for n, c in zip(names, cells, strict=True))]
+    numbered = [
+        Column("truth", [f"{i + 1} {n}" for i, n in enumerate(names)], words=True),
+        *(Column(str(i + 1), c) for i, c in enumerate(cells)),
+    ]
+    for columns in (whole, numbered):
+        if not out.is_terminal or tables.width(columns) <= out.width:
+            tables.show(out, columns, title="Confusion matrix (truth → predicted)")
+            return
+    out.say(f"The confusion matrix of {len(names)} classes is too wide for this terminal: see the report.")
+
+
+def verdict(figures: Mapping[str, Any]) -> tuple[str, str]:
+    """What the model reaches on the test images beside the trivial answer, in one sentence, and its colour."""
+    test = figures["test"]
+    value, trivial = test["overall"]["f_beta"][0], test["trivial"].get("f_beta")
+    reached = f"F{test['beta']:g} {interval(test['overall']['f_beta'])} on {test['images']} test images"
+    if value is None or trivial is None:
+        return f"{reached}.", "bold"
+    always = f"always predicting {test['trivial']['answer']} ({number(trivial)})"
+    if value <= trivial:
+        return f"{reached} is not above {always}: the model is not usable as it is.", "bold red"
+    paired = figures["comparisons"]["test"][0]["difference"]["f_beta"]  # the trivial answer comes first
+    if paired[1] is not None and paired[1] <= 0:
+        return f"{reached} is above {always}, but not statistically significantly.", "bold yellow"
+    return f"{reached}, above {always}.", "bold green"
+
+
+def results(figures: Mapping[str, Any], folder: Path) -> None:
+    """The verdict and the report; then the final metrics: overall beside the trivial answer, by class, what is next."""
+    test = figures["test"]
+    out = console.out
+    say = out.say
+    out.print()
+    if figures["demonstration"]:
+        say(BANNER, style="bold yellow")
+    sentence, style = verdict(figures)
+    say(sentence, style=style)
+    out.print(f"Report: {folder / 'report.html'}", soft_wrap=True)
+    out.print()
+    trivial = test["trivial"]
+    rows = evaluate.named(test["beta"])
+    tables.show(
+        out,
+        [
+            Column("figure", list(rows.values()), words=True),
+            Column("test [95 % interval]", [interval(test["overall"][row]) for row in rows]),
+            Column(
+                "cross-validated", [number(figures["validation"]["overall"][row][0]) for row in rows], spare=1,
+                short="cross-val.",
+            ),
+            Column(
+                f"always {trivial['answer']}", [(number(trivial.get(row)), "dim") for row in rows], short="baseline"
+            ),
+        ],
+        title=f"Held-out test set: {test['images']} images {whose(figures)}, {opened(figures)}",
+    )  # fmt: skip
+    if words := evaluate.unsure(test["overall"], test["beta"]):
+        say(words, style="dim")
+    if test["positive"] is None:
+        say(
+            "The likeliest class is predicted; all but accuracy, Brier score and calibration error are averages over "
+            "the classes.",
+            style="dim",
+        )
+    out.print()
+    tables.show(out, _by_class(test), title="By class")
+    out.print()
+    show_confusion(test)
+    out.print()
+    if test["threshold"] is not None:
+        positive = test["classes"][test["positive"]]
+        say(
+            f"{positive} is predicted when its calibrated probability is at least {test['threshold']:.3f} (threshold "
+            f"policy {figures['model']['policy']}, fitted on cross-validated predictions)."
+        )
+    for line in figures["gap"]:
+        say(line)
+    if figures["folds_auc"]["warning"]:
+        say(figures["folds_auc"]["warning"], style="yellow")
+    say(figures["worst_subgroup"])
+    _rivals(figures)
+    say("Not a medical device: for research, no diagnosis may rest on it.")
+    say(f"Saved in {folder}: {', '.join(path.name for path in sorted(folder.iterdir()))}")
+    following(
+        out,
+        {
+            f"xdg-open {shlex.quote(str(folder / 'report.html'))}": "look at the report",
+            f"python -m search.predict {shlex.quote(str(folder))} FILE-OR-FOLDER": "classify images",
+        },
+    )
