@@ -9,45 +9,19 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search.confirm import Confirmed
+from search.retraining.records import Choice, Confirmed, Rival, TrainingSetup, adapted
 from search.study.view import StudyView, TrialRecord, recipes_of
-from search.trainings import RefitTask, TrainingSetup, refit_digest
-from search.winner import Choice
-from spaces.recipes import RECIPES
+from search.trainings import RefitTask, refit_digest
 from xraytune.evaluation import evaluate
 from xraytune.evaluation.predictions import Predictions
 from xraytune.training.optimization.settings import TrainingSettings
-
-
-def adapted(name: str, trial: TrialRecord, max_epochs: int = 0) -> str:
-    """What the study changed of a published configuration, `image_size 224 → 64, epochs 30 → 10`; empty if nothing.
-
-    Args:
-        name: the recipe's.
-        trial: that tried it.
-        max_epochs: the study's bound on epochs, 0 for none.
-    """
-    recipe = RECIPES.get(name)
-    if recipe is None or trial.config is None:
-        return ""
-    tried = dict(trial.config.values)
-    if max_epochs and int(tried.get("epochs", 0)) > max_epochs:
-        tried["epochs"] = max_epochs
-    pairs = []
-    for key, value in recipe.values.items():
-        own = f"{recipe.values['family']}/{key}"  # kept copies may have an augmentation of their own
-        if own in tried:
-            pairs.append((key, value, tried[own]))
-        elif key in tried:
-            pairs.append((key.rpartition("/")[2], value, tried[key]))
-    return ", ".join(f"{key} {value} → {type(value)(now)}" for key, value, now in pairs if now != value)
 
 
 def out_of_fold(labelled: Predictions, choice: Choice, confirmed: Sequence[Confirmed]) -> list[dict[str, Any]]:
@@ -126,18 +100,6 @@ def refits(study: StudyView, recipe: TrainingSetup, folder: Path) -> list[tuple[
         task = RefitTask(recipe, trial.config, epochs, (), folder)
         out.append((name, trial, replace(task, path=folder / f"recipe-{trial.number:04d}-{refit_digest(task)}.keras")))
     return out
-
-
-@dataclass(frozen=True)
-class Rival:
-    """A retrained recipe on the test set."""
-
-    name: str
-    trial: int
-    probabilities: NDArray[np.float32]
-    """As the network gives them, `(n, k)`; judged at 0.5."""
-    adapted: str = ""
-    """As `adapted` tells it."""
 
 
 def on_test(tested: Predictions, recipes: Sequence[Rival]) -> list[dict[str, Any]]:

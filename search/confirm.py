@@ -6,11 +6,10 @@ Each fold of each seed of each finalist is one task (`search.trainings`); what i
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,115 +18,12 @@ from numpy.typing import NDArray
 from search import pricing
 from search.planning import ConfirmationPlan
 from search.pricing import AFTER, START
+from search.retraining.records import Confirmed, FoldResult, TrainingSetup
 from search.study.view import TrialRecord
-from search.trainings import FoldResult, FoldTask, TrainingSetup, fold_digest, load_fold
+from search.trainings import FoldTask, fold_digest, load_fold
 from search.workers import TaskOutcome, Workers
 from xraytune.errors import FatalError, TrialError
 from xraytune.records import FailureCause
-
-
-@dataclass(frozen=True)
-class Confirmed:
-    """A finalist after all its folds."""
-
-    trial: TrialRecord
-    results: tuple[FoldResult, ...]
-
-    @property
-    def values(self) -> list[float]:
-        """The objective of each fold and seed."""
-        return [r.result.value for r in self.results]
-
-    @property
-    def mean(self) -> float:
-        """The objective, mean over folds and seeds."""
-        return float(np.mean(self.values))
-
-    @property
-    def ranking(self) -> float:
-        """ROC AUC, mean over folds and seeds: tells finalists apart whose objective is that of the trivial answer."""
-        return self.measured("val_auc") or 0.0
-
-    @property
-    def error(self) -> float:
-        """Its standard error over folds and seeds."""
-        return float(np.std(self.values, ddof=1) / math.sqrt(len(self.values))) if len(self.values) > 1 else 0.0
-
-    @property
-    def epochs(self) -> int:
-        """The epochs that the folds chose: their median."""
-        return max(1, round(float(np.median([r.result.best_epoch for r in self.results]))))
-
-    @property
-    def rate_drops(self) -> tuple[int, ...]:
-        """Epochs after which the plateau schedule lowered the rate, the median of the folds for each time.
-
-        A fold that had not lowered it so often when its best epoch was over counts as never.
-        """
-        falls = [_falls(r) for r in self.results]
-        out = []
-        for i in range(max(map(len, falls), default=0)):
-            at = sorted(epochs[i] if i < len(epochs) else math.inf for epochs in falls)
-            middle = at[len(at) // 2]
-            if middle < self.epochs:
-                out.append(int(middle))
-        return tuple(out)
-
-    @property
-    def cut(self) -> int:
-        """Folds that the time cut short."""
-        return sum(r.cut for r in self.results)
-
-    def measured(self, name: str) -> float | None:
-        """A metric of the folds, their mean; None where no fold has it."""
-        values = [r.result.metrics[name] for r in self.results if name in r.result.metrics]
-        return float(np.mean(values)) if values else None
-
-    def by_view(self) -> dict[str, float]:
-        """F-beta under every view, classes weighted equally, at the threshold that a fold's views share: their mean."""
-        folds = [r.result.by_view for r in self.results]
-        return {n: float(np.mean([f[n] for f in folds])) for n in folds[0] if all(n in f for f in folds)}
-
-    def out_of_fold(self, *, averaged: bool = False) -> NDArray[np.float32]:
-        """Probabilities of every image by networks that had not seen it: `(n, k)`.
-
-        Args:
-            averaged: the mean over seeds, for a final model that averages them; else one network's, the first seed's.
-        """
-        chosen = [r for r in self.results if averaged or r.repeat == 0]
-        n = max(int(r.indices.max()) for r in chosen) + 1
-        k = chosen[0].probabilities.shape[1]
-        total, count = np.zeros((n, k)), np.zeros((n, 1))
-        for r in chosen:
-            total[r.indices] += r.probabilities
-            count[r.indices] += 1
-        return np.asarray(total / np.maximum(count, 1), dtype=np.float32)
-
-    def views(self, *, averaged: bool = False) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
-        """Image indices `(m,)` ascending and, by view, their out-of-fold probabilities `(m, k)`.
-
-        Args:
-            averaged: as in `out_of_fold`.
-        """
-        chosen = [r for r in self.results if averaged or r.repeat == 0]
-        names = [name for name in chosen[0].views if all(name in r.views for r in chosen)]
-        shared = np.unique(np.concatenate([r.view_indices for r in chosen]))
-        out = {}
-        for name in names:
-            total = np.zeros((len(shared), chosen[0].probabilities.shape[1]))
-            count = np.zeros((len(shared), 1))
-            for r in chosen:
-                rows = np.searchsorted(shared, r.view_indices)
-                total[rows] += r.views[name]
-                count[rows] += 1
-            out[name] = np.asarray(total / count, dtype=np.float32)
-        return shared, out
-
-
-def _falls(fold: FoldResult) -> list[int]:
-    """Epochs up to its best one after which a fold's rate fell."""
-    drops = [int(row.get("rate_drops", 0)) for row in fold.result.curve[: fold.result.best_epoch]]
-    return [epoch for epoch, (before, after) in enumerate(itertools.pairwise(drops), 1) if after > before]
 
 
 def tasks(

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from search.cli import progress_bars
-from search.confirm import Confirmed
 from search.planning import ConfirmationPlan
+from search.retraining.records import Choice, Confirmed
 from search.study.view import StudyView
-from search.winner import Choice
 from xraytune import data
 from xraytune.data.dataset import Dataset
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from search import pricing, printing
+from search import pricing
 from search.cli import progress_bars
-from search.confirm import Confirmed
 from search.planning import ConfirmationPlan
+from search.retraining import announce
+from search.retraining.records import Choice, Confirmed, TrainingSetup
 from search.study.view import TrialRecord
-from search.trainings import RefitTask, TrainingSetup, refit_digest
-from search.winner import Choice
+from search.trainings import RefitTask, refit_digest
 from search.workers import KEPT, TaskOutcome, Workers
 from xraytune import artifacts
 from xraytune.errors import ArtifactError, FatalError, TrialError
@@ -96,7 +96,7 @@ def final(
     for i, (member, weight) in enumerate(choice.finalists):
         own = range(i * choice.refits, (i + 1) * choice.refits)
         for n in own:
-            printing.refit(tasks[n][0], found[n].epochs, tasks[n][1].epochs, found[n].error)
+            announce.refit(tasks[n][0], found[n].epochs, tasks[n][1].epochs, found[n].error)
         able = able_of([found[n] for n in own], member.epochs)
         if not able:
             raise FatalError(f"The final network of {tasks[own[0]][0]} could not be trained: {found[own[0]].error}")

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import mean
 
+from search.retraining.records import FoldResult
 from search.study.view import TrialRecord
-from search.trainings import FoldResult
 from xraytune.training.inputs.batches import epoch_size
 
 START = 12.0

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from search import finalists
 from search.cli import console, quantities
-from search.study.lock import StudyLock
-from search.study.view import open_study
-from xraytune.errors import InputError
+from search.retraining.options import RetrainingOptions
+from search.retraining.steps import retrain
 from xraytune.evaluation import thresholds
 
 EXAMPLES = """
@@ -23,35 +19,6 @@ python -m search.retrain top:3 --final ensemble --time 20m
 python -m search.retrain best --threshold sensitivity:0.95 --tta
 python -m search.retrain best --compare-recipes
 """
-
-
-@dataclass(frozen=True)
-class RetrainingOptions:
-    """What a retraining is asked for; `python -m search.retrain --help` explains each."""
-
-    which: str = "best"
-    study: str | None = None
-    final: str = "refit"
-    threshold: str = thresholds.AUTOMATIC
-    finalists: int = 5
-    folds: int = 5
-    seeds: int = 2
-    refits: int = 3
-    """Networks of a refit that differ in their seeds alone, averaged."""
-    time: float | None = None
-    """Seconds; None: what the search itself took."""
-    workers: int = 0
-    """Trainings at once; 0: by the machine."""
-    tta: bool = False
-    compare_recipes: bool = False
-    """Retrain every recipe that the study tried, and judge them on the test set beside the winner."""
-    data: str | None = None
-    weights_dir: Path | None = None
-    results: Path = Path("results")
-    storage: str | None = None
-    cache: Path | None = None
-    cache_limit: int = 0
-    """Bytes that kept prefixes may take on disk; 0 leaves it to the library."""
 
 
 def main(
@@ -103,38 +70,6 @@ def main(
         quantities.size(cache_limit, "--cache-limit") if cache_limit else 0,
     )  # fmt: skip
     retrain(options)
-
-
-def retrain(options: RetrainingOptions) -> dict[str, Any]:
-    """All of it, callable from Python; returns the figures that `metrics.json` holds.
-
-    Raises:
-        InputError: an option, the study, the data or the weights can't be used.
-        FatalError: no finalist could be trained, or the disk is full.
-    """
-    _check(options)
-    if options.cache:
-        os.environ["XRAYTUNE_CACHE"] = str(options.cache.absolute())  # for the workers too
-    study = open_study(options.study, options.results, options.storage)
-    chosen = finalists.choose(study, options.which, options.finalists)
-    lock = StudyLock(study.results, study.name, "retrained")
-    try:
-        from search.final import Retraining
-
-        return Retraining(study, chosen, options).run()
-    finally:
-        lock.release()
-
-
-def _check(options: RetrainingOptions) -> None:
-    from search.winner import KINDS
-
-    thresholds.check(options.threshold)
-    if options.final not in KINDS:
-        raise InputError(f"--final {options.final!r} is none of {', '.join(KINDS)}.")
-    for name, least in (("finalists", 1), ("folds", 3), ("seeds", 1), ("refits", 1), ("workers", 0)):
-        if getattr(options, name) < least:
-            raise InputError(f"--{name} must be {least} or more, not {getattr(options, name)}.")
 
 
 if __name__ == "__main__":

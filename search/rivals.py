@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from search import comparison, networks, pricing
+from search import networks, pricing
 from search.networks import Trained
+from search.retraining import records
+from search.retraining.records import image_size
 from search.study.view import TrialRecord
-from search.trainings import NetworkTask, RefitTask, image_size
+from search.trainings import NetworkTask, RefitTask
 from search.workers import Workers
 from xraytune.errors import FatalError
 
@@ -53,7 +55,7 @@ def train(recipes: Sequence[tuple[str, TrialRecord, RefitTask]], pool: Workers) 
 
 def answers(
     rivals: Sequence[Retrained], pool: Workers, images: Mapping[int, Path], max_epochs: int
-) -> list[comparison.Rival]:
+) -> list[records.Rival]:
     """What they say of decoded images, as their networks give it, at 0.5; those that could not be trained left out.
 
     Args:
@@ -73,6 +75,6 @@ def answers(
             raise FatalError(f"The network of recipe {able[outcome.index].name} could not be used: {outcome.error}")
         found[outcome.index] = outcome.value
     return [
-        comparison.Rival(r.name, r.trial.number, found[i], comparison.adapted(r.name, r.trial, max_epochs))
+        records.Rival(r.name, r.trial.number, found[i], records.adapted(r.name, r.trial, max_epochs))
         for i, r in enumerate(able)
     ]

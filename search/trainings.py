@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.study.view import TrialRecord
+from search.retraining.records import FoldResult, TrainingSetup
 from search.workers import Report
 from xraytune import __version__, artifacts
 from xraytune.errors import TrialError
@@ -27,23 +27,6 @@ from xraytune.training.inputs.trial_data import TrialData, with_views
 
 VIEWS_SEED = 0
 """Of the sample on which a fold's views are planned, whoever is trained on it."""
-
-
-@dataclass(frozen=True)
-class TrainingSetup:
-    """How a network is trained, beside its configuration: the same for all tasks of a retraining."""
-
-    space: str
-    """The space's name."""
-    context: Any
-    """Its `SpaceContext`."""
-    data: TrialData
-    """All of train and validation; each task sets its own `train` and `validation` indices."""
-    objective: str
-    beta: float
-    max_epochs: int
-    space_fingerprint: str = ""
-    """Of the space's source, where it is the user's own: a network of another source is trained again."""
 
 
 @dataclass(frozen=True)
@@ -150,14 +133,6 @@ def _train(
         training.clock.deadline = deadline
 
 
-def image_size(trial: TrialRecord) -> int:
-    """The edge of a trial's images; 224 where its values don't say."""
-    from xraytune.training.optimization.settings import TrainingSettings
-
-    assert trial.config is not None
-    return TrainingSettings.of(trial.config.values).image_size or 224
-
-
 def pool_of(data: TrialData, size: int) -> NDArray[np.uint8]:
     """The decoded images at one size, mapped read-only."""
     pool = data.pools[size]
@@ -233,22 +208,6 @@ class NetworkTask:
 
         artifacts.check_sha256(self.path, self.sha256)
         return predict_network(load_network(self.path), np.load(self.images, mmap_mode="r"))
-
-
-@dataclass(frozen=True)
-class FoldResult:
-    """What one fold left."""
-
-    fold: int
-    repeat: int
-    indices: NDArray[np.int64]
-    probabilities: NDArray[np.float32]
-    view_indices: NDArray[np.int64]
-    views: Mapping[str, NDArray[np.float32]]
-    result: TrialResult
-    path: Path
-    cut: bool
-    """Whether the time was up before it ended by itself."""
 
 
 def load_fold(task: FoldTask, *, cut: bool = False) -> FoldResult | None:

@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.confirm import Confirmed
-from search.trainings import FoldResult
+from search.retraining.records import Choice, Confirmed, OperatingPoint, shared_views
 from xraytune import artifacts
 from xraytune.data import Dataset
 from xraytune.evaluation import (
@@ -40,60 +39,6 @@ from xraytune.records import Objective
 
 DRAWS_OUT_OF_FOLD = 500
 """Bootstrap draws of out-of-fold figures: thousands of images, and an interval's ends are only looked at."""
-
-KINDS = ("refit", "folds", "ensemble")
-"""refit: the winner's network on train and validation; folds: the mean of its folds' networks; ensemble: several
-finalists' refits."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What the final model is made of."""
-
-    kind: str
-    finalists: tuple[tuple[Confirmed, float], ...]
-    """With their weights, the heaviest first; one unless it is an ensemble."""
-    winner: Confirmed
-    """The confirmed best finalist, which need not be the heaviest of an ensemble, nor in it."""
-    refits: int = 1
-    """Networks of each finalist that differ in their seeds alone."""
-
-    @property
-    def averaged(self) -> bool:
-        """Whether the final model averages over seeds, as its out-of-fold answers then do over those of a fold."""
-        return self.kind == "folds" or self.refits > 1
-
-    def out_of_fold(self) -> NDArray[np.float32]:
-        """Probabilities of every image by networks that had not seen it, averaged as the final model averages."""
-        each = [c.out_of_fold(averaged=self.averaged) for c, _ in self.finalists]
-        return ensemble_selection.average(each, [w for _, w in self.finalists])
-
-    def views(self) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
-        """The same under every shifted view, on the images `(m,)` that all members have views of."""
-        shared, each = shared_views([c for c, _ in self.finalists], averaged=self.averaged)
-        weights = [w for _, w in self.finalists]
-        return shared, {name: ensemble_selection.average([views[name] for views in each], weights) for name in each[0]}
-
-    def fold_models(self) -> list[FoldResult]:
-        """The folds' results, of every seed, whose networks are averaged under `folds`."""
-        return list(self.winner.results)
-
-
-def shared_views(
-    confirmed: Sequence[Confirmed], *, averaged: bool = False
-) -> tuple[NDArray[np.int64], list[dict[str, NDArray[np.float32]]]]:
-    """The images `(m,)` that every finalist has views of, and each one's probabilities `(m, k)` by view.
-
-    Args:
-        confirmed: finalists.
-        averaged: as in `Confirmed.out_of_fold`.
-    """
-    each = [c.views(averaged=averaged) for c in confirmed]
-    shared = each[0][0]
-    for indices, _ in each[1:]:
-        shared = np.intersect1d(shared, indices)
-    names = [name for name in each[0][1] if all(name in views for _, views in each)]
-    return shared, [{n: views[n][np.searchsorted(indices, shared)] for n in names} for indices, views in each]
 
 
 def choose(
@@ -131,33 +76,6 @@ def choose(
         weights = ensemble_selection.select(labels, {name: c.out_of_fold() for name, c in by_number.items()})
     ranked = sorted(weights, key=lambda name: -weights[name])
     return Choice(kind, tuple((by_number[name], weights[name]) for name in ranked), confirmed[0])
-
-
-@dataclass(frozen=True)
-class OperatingPoint:
-    """What was fitted on out-of-fold predictions."""
-
-    calibration: Calibration
-    losses: Mapping[str, float]
-    """Cross-validated cross-entropy by calibration."""
-    shifted: bool
-    """Whether it was fitted and chosen over the shifted views."""
-    policies: tuple[Policy, ...]
-    policy: Policy | None
-    """The one in use; None without a positive class."""
-    probabilities: NDArray[np.float64]
-    """Calibrated out-of-fold probabilities `(n, k)`."""
-    crossed: Crossed
-    """Each fold's by calibration and threshold fitted on the others: what these two are judged by."""
-    areas: tuple[float, ...]
-    """ROC AUC within each fold, as the final model averages."""
-    views: tuple[str, ...]
-    """The shifted views behind the evidence."""
-
-    @property
-    def threshold(self) -> float:
-        """The operating threshold."""
-        return self.policy.threshold if self.policy else 0.5
 
 
 def fit(

@@ -147,7 +147,7 @@ def _made_of(figures: Mapping[str, Any]) -> str:
 
 
 def _image_size(values: Mapping[str, Any]) -> int:
-    """Of a configuration, in pixels; 224 where it names none, as `search.final` trains it."""
+    """Of a configuration, in pixels; 224 where it names none, as `search.retraining.steps` trains it."""
     return next((int(value) for key, value in values.items() if key.rpartition("/")[2] == "image_size"), 224)
 
 

@@ -9,11 +9,12 @@ import pytest
 
 import spaces
 from search import confirm, networks, pricing, trainings
-from search.confirm import Confirmed, Schedule
+from search.confirm import Schedule
 from search.networks import refit_of
 from search.planning import ConfirmationPlan, make_plan
+from search.retraining.records import Confirmed, FoldResult, TrainingSetup
 from search.study.view import TrialRecord
-from search.trainings import FoldResult, FoldTask, TrainingSetup, load_fold
+from search.trainings import FoldTask, load_fold
 from search.workers import Workers
 from tests.made_networks import config, space, trial_data
 from tests.made_studies import result

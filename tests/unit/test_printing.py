@@ -6,10 +6,10 @@ import io
 
 import pytest
 
-from search import printing
 from search.cli import console, progress_bars
 from search.cli.screen import Screen
 from search.reporting import final_metrics
+from search.retraining import announce
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def clock(monkeypatch):
             return self.now
 
     clock = Clock()
-    monkeypatch.setattr(printing, "time", clock)
+    monkeypatch.setattr(announce, "time", clock)
     return clock
 
 

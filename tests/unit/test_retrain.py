@@ -13,7 +13,9 @@ import pytest
 
 from search import cases, comparison, finalists, networks, winner
 from search.reporting import svg
-from search.retrain import RetrainingOptions, retrain
+from search.retraining import records
+from search.retraining.options import RetrainingOptions
+from search.retraining.steps import retrain
 from search.study import access_log
 from search.study.lock import StudyLock
 from search.study.view import StudyView, TrialRecord
@@ -177,11 +179,11 @@ def test_an_adapted_recipe_shows_what_it_really_was() -> None:
     tried = dataclasses.replace(
         trial(0), config=TrialConfig("cnn", {**published.values, "cnn/image_size": 64, "epochs": 20}, 0)
     )
-    assert comparison.adapted(published.name, tried) == "epochs 10 → 20, image_size 224 → 64"
-    assert comparison.adapted(published.name, tried, max_epochs=10) == "image_size 224 → 64"
+    assert records.adapted(published.name, tried) == "epochs 10 → 20, image_size 224 → 64"
+    assert records.adapted(published.name, tried, max_epochs=10) == "image_size 224 → 64"
     whole = dataclasses.replace(trial(0), config=TrialConfig("cnn", dict(published.values), 0))
-    assert comparison.adapted(published.name, whole) == ""
-    assert comparison.adapted("somebody's", whole) == ""
+    assert records.adapted(published.name, whole) == ""
+    assert records.adapted("somebody's", whole) == ""
 
 
 @pytest.mark.parametrize(
@@ -193,7 +195,7 @@ def test_an_augmentation_of_kept_copies_that_differs_from_the_recipe_s_is_shown(
     shared = {n: v for n, v in published.values.items() if n not in {"augmentation", "hiding"}}
     tried = trial(0)
     config = TrialConfig("vgg_frozen", {**shared, "vgg_frozen/augmentation_copies": copies, **own}, 1)
-    assert comparison.adapted("vgg16_gap128", dataclasses.replace(tried, config=config)) == says
+    assert records.adapted("vgg16_gap128", dataclasses.replace(tried, config=config)) == says
 
 
 def test_an_ensemble_s_winner_is_the_confirmed_best_whatever_the_weights() -> None:

@@ -19,10 +19,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from search import predict
-from search.final import Retraining
 from search.reporting import html_report
-from search.retrain import RetrainingOptions, retrain
 from search.retrain import main as retrain_main
+from search.retraining.options import RetrainingOptions
+from search.retraining.steps import Retraining, retrain
 from search.study import access_log
 from search.study.view import open_study
 from tests.e2e.retraining import made_study

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
+import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -14,17 +15,32 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import spaces
-from search import cases, comparison, confirm, figures, networks, planning, pricing, printing, rivals, trainings, winner
+from search import (
+    cases,
+    comparison,
+    confirm,
+    figures,
+    finalists,
+    networks,
+    planning,
+    pricing,
+    rivals,
+    trainings,
+    winner,
+)
 from search.cli import progress_bars
-from search.confirm import Confirmed
 from search.hyperparameters.declaration import declared_parameters, signature
 from search.networks import EnsembleMember
 from search.planning import ConfirmationPlan
 from search.reporting import final_metrics, html_report
+from search.retraining import announce, records
+from search.retraining.options import RetrainingOptions, check
+from search.retraining.records import Confirmed, TrainingSetup, image_size
 from search.rivals import Retrained
 from search.study import access_log, view
-from search.study.view import StudyView, TrialRecord
-from search.trainings import FoldTask, PredictTask, RefitTask, TrainingSetup, image_size
+from search.study.lock import StudyLock
+from search.study.view import StudyView, TrialRecord, open_study
+from search.trainings import FoldTask, PredictTask, RefitTask
 from search.workers import Workers
 from xraytune import artifacts, data, hardware
 from xraytune.data import arrays, cache
@@ -39,7 +55,7 @@ from xraytune.records import Objective
 from xraytune.training.inputs.trial_data import TrialData
 
 if TYPE_CHECKING:
-    from search.retrain import RetrainingOptions
+    from search.retraining.options import RetrainingOptions
 
 
 class Retraining:
@@ -71,7 +87,7 @@ class Retraining:
         labels, patients = np.asarray(recipe.data.labels), np.asarray(recipe.data.patients)
         plan = self._plan(recipe, labels, patients, budget, workers)
         recipes = comparison.refits(self.study, networks.everything(recipe), self.cache) if self._recipes_too else []
-        printing.announce_plan(
+        announce.announce_plan(
             self.study, plan, self.finalists, self.options, budget, dataset, [t for _, t, _ in recipes]
         )
         folds = data.folds(labels.tolist(), patients.tolist(), plan.folds, self.spec.seed)
@@ -83,7 +99,7 @@ class Retraining:
                 confirmed, self.options.final, labels,
                 objective=self.spec.objective, positive=dataset.positive, beta=self.spec.beta, refits=plan.refits,
             )  # fmt: skip
-            printing.confirmed(confirmed, plan, self.study)
+            announce.confirmed(confirmed, plan, self.study)
             raw = Predictions(
                 labels, choice.out_of_fold(), patients, dataset.classes, dataset.positive, beta=self.spec.beta
             )
@@ -217,7 +233,7 @@ class Retraining:
         return found
 
     def _networks(
-        self, choice: winner.Choice, plan: ConfirmationPlan, recipe: TrainingSetup, pool: Workers, budget: float
+        self, choice: records.Choice, plan: ConfirmationPlan, recipe: TrainingSetup, pool: Workers, budget: float
     ) -> list[EnsembleMember]:
         """The final model's networks."""
         begun = time.monotonic()
@@ -237,8 +253,8 @@ class Retraining:
     def _save(
         self,
         folder: Path,
-        choice: winner.Choice,
-        fitted: winner.OperatingPoint,
+        choice: records.Choice,
+        fitted: records.OperatingPoint,
         shares: Sequence[EnsembleMember],
         recipe: TrainingSetup,
         dataset: Dataset,
@@ -268,7 +284,7 @@ class Retraining:
         )
         write_card(folder, card)
 
-    def _provenance(self, choice: winner.Choice, epochs: Sequence[int]) -> dict[str, Any]:
+    def _provenance(self, choice: records.Choice, epochs: Sequence[int]) -> dict[str, Any]:
         trials = [c.trial for c, _ in choice.finalists]
         return {
             "study": self.study.name,
@@ -289,8 +305,8 @@ class Retraining:
         self,
         folder: Path,
         pool: Workers,
-        choice: winner.Choice,
-        fitted: winner.OperatingPoint,
+        choice: records.Choice,
+        fitted: records.OperatingPoint,
         confirmed: Sequence[Confirmed],
         plan: ConfirmationPlan,
         dataset: Dataset,
@@ -380,3 +396,24 @@ class Retraining:
 
 def _name(task: FoldTask) -> str:
     return f"trial {task.trial} ({task.config.family}) fold {task.fold + 1}/{task.folds} seed {task.repeat + 1}"
+
+
+def retrain(options: RetrainingOptions) -> dict[str, Any]:
+    """All of it, callable from Python; returns the figures that `metrics.json` holds.
+
+    Raises:
+        InputError: an option, the study, the data or the weights can't be used.
+        FatalError: no finalist could be trained, or the disk is full.
+    """
+    check(options)
+    if options.cache:
+        os.environ["XRAYTUNE_CACHE"] = str(options.cache.absolute())  # for the workers too
+    study = open_study(options.study, options.results, options.storage)
+    chosen = finalists.choose(study, options.which, options.finalists)
+    lock = StudyLock(study.results, study.name, "retrained")
+    try:
+        pass
+
+        return Retraining(study, chosen, options).run()
+    finally:
+        lock.release()

@@ -9,15 +9,15 @@ from search import pricing
 from search.cli import console, quantities, tables
 from search.cli.console import BANNER
 from search.cli.tables import Column
-from search.confirm import Confirmed
 from search.planning import ConfirmationPlan
 from search.reporting.formats import number
+from search.retraining.records import Confirmed
 from search.study.view import StudyView, TrialRecord
 from xraytune.data.dataset import Dataset
 from xraytune.records import Objective
 
 if TYPE_CHECKING:
-    from search.retrain import RetrainingOptions
+    from search.retraining.options import RetrainingOptions
 
 
 def announce_plan(

@@ -1,0 +1,1 @@
+"""From the study's best trials to a final model with test figures."""
