@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from search.cli import progress_bars
-from search.planning import ConfirmationPlan
+from search.retraining.confirmation.plan import ConfirmationPlan
 from search.retraining.records import Choice, Confirmed
 from search.study.view import StudyView
 from xraytune import data

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from search import pricing
 from search.cli import progress_bars
-from search.planning import ConfirmationPlan
 from search.retraining import announce
+from search.retraining.confirmation import cost_estimate
+from search.retraining.confirmation.plan import ConfirmationPlan
 from search.retraining.records import Choice, Confirmed, TrainingSetup
 from search.study.view import TrialRecord
 from search.trainings import RefitTask, refit_digest
@@ -90,7 +90,9 @@ def final(
     repeats = range(choice.refits)
     tasks = [(_called(c, r, choice), refit_of(c, recipe, folder, r)) for c, _ in choice.finalists for r in repeats]
     images = len(recipe.data.labels)
-    each = max(pricing.refit_seconds(plan.price(c.trial), c.trial, c.results, images) for c, _ in choice.finalists)
+    each = max(
+        cost_estimate.refit_seconds(plan.price(c.trial), c.trial, c.results, images) for c, _ in choice.finalists
+    )
     found = train(tasks, pool, "training on train + validation", each=each, deadline=deadline)
     shares = []
     for i, (member, weight) in enumerate(choice.finalists):

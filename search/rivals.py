@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from search import networks, pricing
+from search import networks
 from search.networks import Trained
 from search.retraining import records
+from search.retraining.confirmation import cost_estimate
 from search.retraining.records import image_size
 from search.study.view import TrialRecord
 from search.trainings import NetworkTask, RefitTask
@@ -48,7 +49,7 @@ def train(recipes: Sequence[tuple[str, TrialRecord, RefitTask]], pool: Workers) 
     """
     found = networks.train(
         [(f"recipe {name}", task) for name, _, task in recipes], pool, "training the study's recipes",
-        each=max((pricing.of_search(trial).refit for _, trial, _ in recipes), default=0.0), deadline=None,
+        each=max((cost_estimate.of_search(trial).refit for _, trial, _ in recipes), default=0.0), deadline=None,
     )  # fmt: skip
     return [Retrained(name, trial, network) for (name, trial, _), network in zip(recipes, found, strict=True)]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from search import pricing
 from search.cli import console, quantities, tables
 from search.cli.console import BANNER
 from search.cli.tables import Column
-from search.planning import ConfirmationPlan
 from search.reporting.formats import number
+from search.retraining.confirmation import cost_estimate
+from search.retraining.confirmation.plan import ConfirmationPlan
 from search.retraining.records import Confirmed
 from search.study.view import StudyView, TrialRecord
 from xraytune.data.dataset import Dataset
@@ -83,7 +83,7 @@ def announce_plan(
             style="yellow",
         )
     if rivals:
-        seconds = sum(pricing.of_search(t).refit for t in rivals) / plan.workers
+        seconds = sum(cost_estimate.of_search(t).refit for t in rivals) / plan.workers
         say(f"--compare-recipes: {_count(len(rivals), 'recipe')} more, about {quantities.clock(seconds)} beyond that.")
 
 

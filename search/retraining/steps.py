@@ -15,25 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import spaces
-from search import (
-    cases,
-    comparison,
-    confirm,
-    figures,
-    finalists,
-    networks,
-    planning,
-    pricing,
-    rivals,
-    trainings,
-    winner,
-)
+from search import cases, comparison, figures, networks, rivals, trainings, winner
 from search.cli import progress_bars
 from search.hyperparameters.declaration import declared_parameters, signature
 from search.networks import EnsembleMember
-from search.planning import ConfirmationPlan
 from search.reporting import final_metrics, html_report
 from search.retraining import announce, records
+from search.retraining.confirmation import cost_estimate, cross_validation, finalists
+from search.retraining.confirmation import plan as planning
+from search.retraining.confirmation.plan import ConfirmationPlan
 from search.retraining.options import RetrainingOptions, check
 from search.retraining.records import Confirmed, TrainingSetup, image_size
 from search.rivals import Retrained
@@ -199,7 +189,7 @@ class Retraining:
         if fewest < 3:
             raise InputError(f"Three folds need three patients of each class; the smallest class has {fewest}.")
         price = functools.partial(
-            pricing.of_folds,
+            cost_estimate.of_folds,
             images=len(labels), validation=len(labels) - recipe.context.images, classes=len(self.spec.classes),
             robust=self.spec.objective == Objective.ROBUST, shifts=self.options.tta,
         )  # fmt: skip
@@ -216,11 +206,11 @@ class Retraining:
         self, plan: ConfirmationPlan, recipe: TrainingSetup, folds: Any, pool: Workers, budget: float
     ) -> list[Confirmed]:
         keep = self.options.final == "folds"
-        wanted = confirm.tasks(plan, recipe, folds, self.cache, keep_models=keep, shifts=self.options.tta)
+        wanted = cross_validation.tasks(plan, recipe, folds, self.cache, keep_models=keep, shifts=self.options.tta)
         begun = time.monotonic()
         left = plan.seconds - plan.after - (begun - self.started)
         with progress_bars.trainings(len(wanted), "confirming on folds", left) as bar:
-            found = confirm.run(
+            found = cross_validation.run(
                 plan, wanted, pool,
                 end=self.started + budget,
                 on_event=lambda task, event: bar.event(_name(task), event),
@@ -237,7 +227,7 @@ class Retraining:
     ) -> list[EnsembleMember]:
         """The final model's networks."""
         begun = time.monotonic()
-        found = networks.final(choice, plan, recipe, self.cache, pool, self.started + budget - pricing.AFTER)
+        found = networks.final(choice, plan, recipe, self.cache, pool, self.started + budget - cost_estimate.AFTER)
         if choice.kind != "folds":
             self.phases["final training"] = time.monotonic() - begun
         return found

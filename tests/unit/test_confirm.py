@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 import spaces
-from search import confirm, networks, pricing, trainings
-from search.confirm import Schedule
+from search import networks, trainings
 from search.networks import refit_of
-from search.planning import ConfirmationPlan, make_plan
+from search.retraining.confirmation import cost_estimate, cross_validation
+from search.retraining.confirmation.plan import ConfirmationPlan, make_plan
+from search.retraining.confirmation.schedule import Schedule
 from search.retraining.records import Confirmed, FoldResult, TrainingSetup
 from search.study.view import TrialRecord
 from search.trainings import FoldTask, load_fold
@@ -84,7 +85,7 @@ def test_a_folds_price_is_its_training_not_the_prefix_that_the_search_computed_b
     found = result(0.9, epochs=2, seconds=seconds)
     point = TrialConfig("cnn", {"family": "cnn", "epochs": 4}, 0)
     trial = TrialRecord(0, state, (0.9,), point, found, "", "", {}, None, None, {})
-    price = pricing.of_search(trial)
+    price = cost_estimate.of_search(trial)
     assert price.training == price.fold(5) == expected
     assert price.refit == 0.7 * expected  # the final training is judged on nothing
 
@@ -164,7 +165,7 @@ def record(number, seconds=10.0):
 def priced(family, *, robust=False, shifts=False, **values):
     point = config(space(families=(family,), weights={"vgg16": ""}), family=family, **values)
     trial = dataclasses.replace(record(0), config=point)
-    return pricing.of_folds(trial, images=1000, validation=150, classes=2, robust=robust, shifts=shifts)
+    return cost_estimate.of_folds(trial, images=1000, validation=150, classes=2, robust=robust, shifts=shifts)
 
 
 VGG = {"vgg_frozen__image_size": 64}
@@ -185,8 +186,8 @@ def test_a_folds_price_holds_its_views_through_a_frozen_prefix_and_its_small_shi
 def test_a_family_of_the_user_s_own_with_the_name_of_one_of_ours_is_priced_by_the_search_alone():
     point = TrialConfig("cnn", {"family": "cnn", "blocks": 3}, seed=1)
     trial = dataclasses.replace(record(0), config=point)
-    price = pricing.of_folds(trial, images=1000, validation=150, classes=2, robust=True, shifts=True)
-    assert price == pricing.of_search(trial)
+    price = cost_estimate.of_folds(trial, images=1000, validation=150, classes=2, robust=True, shifts=True)
+    assert price == cost_estimate.of_search(trial)
 
 
 def test_what_a_search_with_augmented_copies_did_not_compute_of_a_prefix_is_priced_once():
@@ -196,7 +197,7 @@ def test_what_a_search_with_augmented_copies_did_not_compute_of_a_prefix_is_pric
     plain, copies = features.values()
     assert plain / copies == pytest.approx(850 / (2 * 150))  # films of train; two copies of those of validation
     other = priced("vgg_frozen", **copied | {"augmentation": "strong"})
-    together = pricing.features_seconds([priced("vgg_frozen", **copied), other, priced("cnn")])
+    together = cost_estimate.features_seconds([priced("vgg_frozen", **copied), other, priced("cnn")])
     assert together == pytest.approx(plain + 2 * copies), "plain films are those of both"
     both = {t: priced("vgg_frozen", **copied) for t in (0, 1)}
     plan = make_plan([record(0), record(1)], 5, 1, budget=10_000, workers=2, price=lambda t: both[t.number])
@@ -207,7 +208,7 @@ def test_what_a_search_with_augmented_copies_did_not_compute_of_a_prefix_is_pric
 
 def test_what_folds_cost_beside_their_training_shrinks_the_plan():
     def price(views):
-        return lambda trial: dataclasses.replace(pricing.of_search(trial), views=views)
+        return lambda trial: dataclasses.replace(cost_estimate.of_search(trial), views=views)
 
     plain, dear = (
         make_plan([record(0), record(1)], 5, 1, budget=200, workers=1, price=price(views)) for views in (0.0, 30.0)
@@ -229,8 +230,10 @@ def test_a_final_training_takes_longer_than_a_fold_where_an_epoch_takes_all_film
     point = config(space(narrowed={name: (v,) for name, v in values.items()}), family="cnn", **values)
     trial = dataclasses.replace(record(0), config=point)
     folds = [finished(seconds=s, held_out=images // 5) for s in (8.0, 12.0)]
-    assert pricing.refit_seconds(pricing.of_search(trial), trial, folds, images) == pytest.approx(10 * longer)
-    assert pricing.refit_seconds(pricing.of_search(trial), trial, [], images) == 10
+    assert cost_estimate.refit_seconds(cost_estimate.of_search(trial), trial, folds, images) == pytest.approx(
+        10 * longer
+    )
+    assert cost_estimate.refit_seconds(cost_estimate.of_search(trial), trial, [], images) == 10
 
 
 def test_refits_of_one_finalist_differ_in_their_seeds_and_the_first_has_the_trial_s_own(fold, tmp_path):
@@ -297,7 +300,7 @@ def test_where_the_best_finalist_can_not_be_trained_the_next_one_is_needed(fold)
 
 
 def test_a_needed_fold_s_time_leaves_room_for_what_it_answers_and_the_first_have_their_prefix_to_compute(fold):
-    price = pricing.CostEstimate(10.0, 10.0, finish=4.0, features={"vgg16": 20.0})
+    price = cost_estimate.CostEstimate(10.0, 10.0, finish=4.0, features={"vgg16": 20.0})
     plan = ConfirmationPlan((record(0),), folds=3, seeds=1, seconds=0.0, workers=1, prices={0: price})
     wanted = [dataclasses.replace(fold, fold=f) for f in range(3)]
     now = time.monotonic()
@@ -310,7 +313,7 @@ def test_a_needed_fold_s_time_leaves_room_for_what_it_answers_and_the_first_have
 
 
 def test_time_is_kept_back_for_no_finalist_that_failed(fold):
-    dear = pricing.CostEstimate(100.0, 100.0)
+    dear = cost_estimate.CostEstimate(100.0, 100.0)
     plan = ConfirmationPlan((record(0), record(1)), folds=3, seeds=1, seconds=0.0, workers=1, prices={1: dear})
     wanted = [dataclasses.replace(fold, trial=t, fold=f) for t in (0, 1) for f in range(3)]
     now = time.monotonic()
@@ -321,7 +324,7 @@ def test_time_is_kept_back_for_no_finalist_that_failed(fold):
 
 
 def test_finalists_left_out_for_the_best_one_s_sake_are_trained_where_it_fails_after_all(fold, tmp_path):
-    dear = pricing.CostEstimate(100.0, 100.0)
+    dear = cost_estimate.CostEstimate(100.0, 100.0)
     plan = ConfirmationPlan((record(0), record(1)), folds=3, seeds=1, seconds=0.0, workers=6, prices={1: dear})
     wanted = [
         dataclasses.replace(fold, trial=t, fold=f, path=tmp_path / f"{t}-{f}.npz") for t in (0, 1) for f in range(3)
@@ -330,7 +333,7 @@ def test_finalists_left_out_for_the_best_one_s_sake_are_trained_where_it_fails_a
     wanted[2] = dataclasses.replace(wanted[2], config=diverges)
     left, said = [], []
     with Workers(6, 1) as pool:  # all six are asked for at once
-        (only,) = confirm.run(
+        (only,) = cross_validation.run(
             plan, wanted, pool, end=time.monotonic() + 25,
             on_event=lambda *_: None, on_done=lambda task, result, error: said.append(error),
             on_left_out=left.append,

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from search import planning, pricing
+from search.retraining.confirmation import cost_estimate
+from search.retraining.confirmation import plan as planning
 from tests.made_studies import trial
 from xraytune.errors import FatalError
 
@@ -53,7 +54,7 @@ def test_a_finalist_that_the_time_would_stop_in_its_first_epochs_is_passed_over(
     assert plan.seconds <= 120
     (passed,) = plan.passed_over
     assert (passed.trial.number, passed.epochs, passed.value) == (4, 3, 0.86)
-    assert passed.seconds == pytest.approx(pricing.START + 135 + 45 + 90 + pricing.AFTER)
+    assert passed.seconds == pytest.approx(cost_estimate.START + 135 + 45 + 90 + cost_estimate.AFTER)
     assert not planning.make_plan([slow, quick, third], 5, 2, budget=400, workers=2).passed_over
     assert planning.make_plan([slow, quick, third], 5, 2, budget=400, workers=2).finalists[0] is slow
 
@@ -84,7 +85,7 @@ def test_one_dear_finalist_does_not_keep_the_cheap_ones_behind_it_from_being_con
 def test_the_plan_says_how_long_it_will_take() -> None:
     plan = planning.make_plan([trial(0, seconds=60.0)], 4, 1, budget=10_000, workers=2)
     # the start, four trainings on two workers, half a training of waiting for the last, the refit, test set and report
-    assert plan.seconds == pytest.approx(pricing.START + 120 + 30 + 60 + pricing.AFTER)
+    assert plan.seconds == pytest.approx(cost_estimate.START + 120 + 30 + 60 + cost_estimate.AFTER)
     folds = planning.make_plan([trial(0, seconds=60.0)], 4, 1, budget=10_000, workers=2, final="folds")
     assert plan.seconds - folds.seconds == 60
     three = [trial(i, seconds=60.0) for i in range(3)]

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search import cases, comparison, finalists, networks, winner
+from search import cases, comparison, networks, winner
 from search.reporting import svg
 from search.retraining import records
+from search.retraining.confirmation import finalists
 from search.retraining.options import RetrainingOptions
 from search.retraining.steps import retrain
 from search.study import access_log

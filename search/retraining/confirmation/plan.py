@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from search import pricing
-from search.pricing import AFTER, START, CostEstimate
+from search.retraining.confirmation import cost_estimate
+from search.retraining.confirmation.cost_estimate import AFTER, START, CostEstimate
 from search.study.view import TrialRecord
 from search.workers import KEPT
 from xraytune import __version__, artifacts
@@ -60,7 +60,7 @@ class ConfirmationPlan:
 
     def price(self, trial: TrialRecord) -> CostEstimate:
         """A finalist's."""
-        return self.prices.get(trial.number) or pricing.of_search(trial)
+        return self.prices.get(trial.number) or cost_estimate.of_search(trial)
 
 
 def make_plan(
@@ -72,7 +72,7 @@ def make_plan(
     workers: int,
     final: str = "refit",
     refits: int = 1,
-    price: Callable[[TrialRecord], CostEstimate] = pricing.of_search,
+    price: Callable[[TrialRecord], CostEstimate] = cost_estimate.of_search,
     gone: float = 0.0,
 ) -> ConfirmationPlan:
     """The largest confirmation that fits: seeds shrink first, then finalists, refits and folds; never below 1 × 3 × 1.
@@ -101,7 +101,7 @@ def make_plan(
         return rounds_after(len(chosen), r) * max(prices[t.number].refit for t in chosen) + AFTER
 
     def before(chosen: Sequence[TrialRecord]) -> float:
-        return gone + START + pricing.features_seconds(prices[t.number] for t in chosen) / workers
+        return gone + START + cost_estimate.features_seconds(prices[t.number] for t in chosen) / workers
 
     def cost(chosen: Sequence[TrialRecord], k: int, s: int, r: int) -> float:
         each = [prices[t.number].fold(k) for t in chosen]

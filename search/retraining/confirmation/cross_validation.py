@@ -6,8 +6,6 @@ Each fold of each seed of each finalist is one task (`search.trainings`); what i
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,15 +13,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from search import pricing
-from search.planning import ConfirmationPlan
-from search.pricing import AFTER, START
+from search.retraining.confirmation.plan import ConfirmationPlan
+from search.retraining.confirmation.schedule import Schedule
 from search.retraining.records import Confirmed, FoldResult, TrainingSetup
-from search.study.view import TrialRecord
 from search.trainings import FoldTask, fold_digest, load_fold
 from search.workers import TaskOutcome, Workers
 from xraytune.errors import FatalError, TrialError
-from xraytune.records import FailureCause
 
 
 def tasks(
@@ -47,95 +42,6 @@ def tasks(
                 path = folder / f"trial-{trial.number:04d}-seed-{repeat}-fold-{fold}-{name}.npz"
                 out.append(FoldTask(own, config, trial.number, fold, len(folds), repeat, path, keep_models, shifts))
     return out
-
-
-class Schedule:
-    """Which task may start, and until when it may run, so that the final training still fits.
-
-    Args:
-        plan: what is compared.
-        wanted: its tasks.
-        end: `time.monotonic()` at which all of the retraining should be over.
-    """
-
-    def __init__(self, plan: ConfirmationPlan, wanted: Sequence[FoldTask], end: float) -> None:
-        self.plan, self.wanted, self.end = plan, wanted, end
-        self.done: dict[int, FoldResult] = {}
-        self.failures: dict[int, str] = {}
-        self._left_out: set[tuple[int, int]] = set()
-        self._warm = False
-
-    def ended(self, index: int, result: FoldResult) -> None:
-        """Record what a task left."""
-        self.done[index] = result
-        self._warm = True
-
-    def end_of_folds(self) -> float:
-        """`time.monotonic()` at which the folds should be over; by what folds took as soon as some are done."""
-        able = [t for t in self.plan.finalists if t.number not in self.failures]
-        return self.end - AFTER - self.plan.final * max(map(self._refit_seconds, able), default=0.0)
-
-    def _of(self, trial: TrialRecord) -> list[FoldResult]:
-        """A finalist's folds that are done."""
-        return [r for i, r in self.done.items() if self.wanted[i].trial == trial.number]
-
-    def _seconds(self, trial: TrialRecord) -> float:
-        """Of one of its folds, without a prefix's outputs that the first ones had to compute."""
-        took = [pricing.without(fold, ("prefix",)) for fold in self._of(trial)]
-        return float(np.mean(took)) if took else self.plan.price(trial).fold(self.plan.folds)
-
-    def _refit_seconds(self, trial: TrialRecord) -> float:
-        images = len(self.wanted[0].recipe.data.labels)
-        return pricing.refit_seconds(self.plan.price(trial), trial, self._of(trial), images)
-
-    def _first_round(self, trial: TrialRecord) -> float:
-        """What a finalist's first folds take beside training: their workers start, a prefix's outputs are missing."""
-        missing = 0.0 if self._of(trial) else pricing.features_seconds([self.plan.price(trial)]) / self.plan.workers
-        return missing + (0.0 if self._warm else START)
-
-    def start(self, index: int) -> FoldTask | None:
-        """The task with its deadline, or None where it must not start any more."""
-        task, now = self.wanted[index], time.monotonic()
-        if task.trial in self.failures:
-            return None
-        finalists = {t.number: t for t in self.plan.finalists if t.number not in self.failures}
-        trial, needed = finalists[task.trial], next(iter(finalists))
-        if task.repeat == 0 and task.trial == needed:
-            ahead = [t for i, t in enumerate(self.wanted) if i >= index and i not in self.done]
-            left = sum(t.repeat == 0 and t.trial == needed for t in ahead)
-            begins = now + self._first_round(trial)
-            each = (self.end_of_folds() - begins) / math.ceil(left / self.plan.workers)
-            # what it answers follows its deadline
-            deadline = min(begins + each, self.end_of_folds()) - self.plan.price(trial).answers(self.plan.folds)
-            return replace(task, deadline=max(now, deadline), needed=True)
-        series = (task.trial, task.repeat)
-        if series in self._left_out or now + 0.8 * self._seconds(trial) > self.end_of_folds():
-            self._left_out.add(series)  # a finalist that lacks a fold is not compared
-            return None
-        return replace(task, deadline=self.end_of_folds())
-
-    def once_more(self) -> bool:
-        """Whether those that were left out for want of time are to be asked for again: there is nothing without them.
-
-        They were while a better finalist was trained, of which the last folds failed.
-        """
-        numbers = {t.number for t in self.plan.finalists} - set(self.failures)
-        folds = [(t.trial, t.repeat) for i, t in enumerate(self.wanted) if i in self.done]
-        if any(folds.count((number, 0)) == self.plan.folds for number in numbers):
-            return False
-        again = {(trial, repeat) for trial, repeat in self._left_out if trial in numbers and repeat == 0}
-        self._left_out -= again
-        return bool(again)
-
-    def failed(self, index: int, error: TrialError) -> str:
-        """Record how a task failed; what to say of it."""
-        task = self.wanted[index]
-        self._warm = True
-        if error.cause is FailureCause.INTERRUPTED:
-            self._left_out.add((task.trial, task.repeat))
-            return error.message
-        self.failures[task.trial] = f"{error.cause}: {error.message}"
-        return self.failures[task.trial]
 
 
 def run(

@@ -1,0 +1,1 @@
+"""Finalists, trained again on held-out folds."""
