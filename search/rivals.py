@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from search import networks
-from search.networks import Trained
 from search.retraining import records
 from search.retraining.confirmation import cost_estimate
+from search.retraining.final_model import refit
+from search.retraining.final_model.refit import Trained
 from search.retraining.records import image_size
 from search.study.view import TrialRecord
 from search.trainings import NetworkTask, RefitTask
@@ -47,7 +47,7 @@ def train(recipes: Sequence[tuple[str, TrialRecord, RefitTask]], pool: Workers) 
     Raises:
         FatalError: as `networks.train`.
     """
-    found = networks.train(
+    found = refit.train(
         [(f"recipe {name}", task) for name, _, task in recipes], pool, "training the study's recipes",
         each=max((cost_estimate.of_search(trial).refit for _, trial, _ in recipes), default=0.0), deadline=None,
     )  # fmt: skip

@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import spaces
-from search import cases, comparison, figures, networks, rivals, trainings, winner
+from search import cases, comparison, figures, rivals, trainings
 from search.cli import progress_bars
 from search.hyperparameters.declaration import declared_parameters, signature
-from search.networks import EnsembleMember
 from search.reporting import final_metrics, html_report
 from search.retraining import announce, records
 from search.retraining.confirmation import cost_estimate, cross_validation, finalists
 from search.retraining.confirmation import plan as planning
 from search.retraining.confirmation.plan import ConfirmationPlan
+from search.retraining.final_model import choice as winner
+from search.retraining.final_model import operating_point, refit
+from search.retraining.final_model.refit import EnsembleMember
 from search.retraining.options import RetrainingOptions, check
 from search.retraining.records import Confirmed, TrainingSetup, image_size
 from search.rivals import Retrained
@@ -76,7 +78,7 @@ class Retraining:
         recipe = self._recipe(dataset)
         labels, patients = np.asarray(recipe.data.labels), np.asarray(recipe.data.patients)
         plan = self._plan(recipe, labels, patients, budget, workers)
-        recipes = comparison.refits(self.study, networks.everything(recipe), self.cache) if self._recipes_too else []
+        recipes = comparison.refits(self.study, refit.everything(recipe), self.cache) if self._recipes_too else []
         announce.announce_plan(
             self.study, plan, self.finalists, self.options, budget, dataset, [t for _, t, _ in recipes]
         )
@@ -94,7 +96,7 @@ class Retraining:
                 labels, choice.out_of_fold(), patients, dataset.classes, dataset.positive, beta=self.spec.beta
             )
             policy = thresholds.check(self.options.threshold)
-            fitted = winner.fit(choice, raw, folds, policy=policy, objective=self.spec.objective)
+            fitted = operating_point.fit(choice, raw, folds, policy=policy, objective=self.spec.objective)
             members = self._networks(choice, plan, recipe, pool, budget)
             retrained = self._rivals(recipes, pool)
             with artifacts.whole(target) as folder:
@@ -227,7 +229,7 @@ class Retraining:
     ) -> list[EnsembleMember]:
         """The final model's networks."""
         begun = time.monotonic()
-        found = networks.final(choice, plan, recipe, self.cache, pool, self.started + budget - cost_estimate.AFTER)
+        found = refit.final(choice, plan, recipe, self.cache, pool, self.started + budget - cost_estimate.AFTER)
         if choice.kind != "folds":
             self.phases["final training"] = time.monotonic() - begun
         return found

@@ -58,7 +58,7 @@ def refits(name: str) -> list[Part]:
 
 def train(name: str, missing: list[Part]) -> None:
     """Train these networks of a set, one after another, and keep what they answer to the test films."""
-    from search.networks import refit_of
+    from search.retraining.final_model.refit import refit_of
     from search.retraining.records import Confirmed, TrainingSetup
     from search.study.view import TrialRecord
     from search.trainings import FoldTask, load_fold

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from search import winner
+from search.retraining.final_model import operating_point
 from tests.made_predictions import predictions, split
 from xraytune.evaluation import calibration, evaluate, prevalences
 from xraytune.evaluation.predictions import Predictions
@@ -74,7 +74,7 @@ def test_a_robust_study_s_model_is_calibrated_over_its_views(objective: str, ove
     part = {name: p[rows] for name, p in views.items()}
     choice: Any = SimpleNamespace(out_of_fold=lambda: views["clean"], views=lambda: (rows, part))
     raw = Predictions(labels, views["clean"], np.arange(len(labels)), ("a", "b"), 1)
-    found = winner.fit(choice, raw, split(labels), policy="0.5", objective=objective)
+    found = operating_point.fit(choice, raw, split(labels), policy="0.5", objective=objective)
     assert found.calibration.prevalence == (0.5, 0.5)
     assert found.shifted is over_views
     assert (found.calibration.bias[1] < 1) is over_views

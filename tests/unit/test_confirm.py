@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 import spaces
-from search import networks, trainings
-from search.networks import refit_of
+from search import trainings
 from search.retraining.confirmation import cost_estimate, cross_validation
 from search.retraining.confirmation.plan import ConfirmationPlan, make_plan
 from search.retraining.confirmation.schedule import Schedule
+from search.retraining.final_model import refit
+from search.retraining.final_model.refit import refit_of
 from search.retraining.records import Confirmed, FoldResult, TrainingSetup
 from search.study.view import TrialRecord
 from search.trainings import FoldTask, load_fold
@@ -349,7 +350,7 @@ def test_no_further_seed_of_a_network_that_is_whole_begins_when_the_time_is_up(f
     tasks = [(f"seed {r}", refit_of(member, fold.recipe, tmp_path, r)) for r in range(3)]
     with Workers(1, 1) as pool:
         late = time.monotonic() - 1
-        whole, *none = networks.train(tasks, pool, "training", each=1.0, deadline=late)
+        whole, *none = refit.train(tasks, pool, "training", each=1.0, deadline=late)
     assert (whole.epochs, whole.error) == (1, "")  # there must be one
     assert [(network.epochs, network.error) for network in none] == [(0, "the time was up before it began")] * 2
 

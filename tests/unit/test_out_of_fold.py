@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search import winner
+from search.retraining.final_model import operating_point
 from xraytune.data import folds
 from xraytune.evaluation import calibration, thresholds
 from xraytune.evaluation.predictions import Predictions
@@ -27,7 +27,7 @@ def test_a_threshold_that_chance_made_is_not_shown_as_worth_anything_out_of_fold
     patients = np.array([str(i) for i in range(90)])
     choice, held = made_choice(labels, views, np.arange(90)), folds(labels.tolist(), patients.tolist(), 3, 0)
     raw = Predictions(labels, views["clean"], patients, ("a", "b"), 1)
-    found = winner.fit(choice, raw, held, policy=policy)
+    found = operating_point.fit(choice, raw, held, policy=policy)
     clean, darker = (found.calibration.apply(p)[:, 1] for p in views.values())
     scores = {"clean": clean, "darker": darker} if policy in thresholds.OVER_VIEWS else {"clean": clean}
     assert found.threshold == thresholds.fit(policy, labels, scores, 2.0)  # the deployed one has seen every fold
@@ -50,6 +50,6 @@ def test_without_a_positive_class_the_likeliest_by_the_other_folds_calibration_i
     p = np.random.default_rng(1).dirichlet([1, 1, 1], 90)
     patients = np.array([str(i) for i in range(90)])
     choice, held = made_choice(labels, {"clean": p}, np.arange(90)), folds(labels.tolist(), patients.tolist(), 3, 0)
-    found = winner.fit(choice, Predictions(labels, p, patients, ("a", "b", "c"), None), held, policy="auto")
+    found = operating_point.fit(choice, Predictions(labels, p, patients, ("a", "b", "c"), None), held, policy="auto")
     assert (found.crossed.decided == found.crossed.probabilities.argmax(axis=1)).all()
     assert found.threshold == 0.5

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search import cases, comparison, networks, winner
+from search import cases, comparison
 from search.reporting import svg
 from search.retraining import records
 from search.retraining.confirmation import finalists
+from search.retraining.final_model import choice as winner
+from search.retraining.final_model import refit
 from search.retraining.options import RetrainingOptions
 from search.retraining.steps import retrain
 from search.study import access_log
@@ -263,8 +265,8 @@ def test_other_finalists_are_compared_by_means_over_seeds_where_the_winner_is(
 def test_of_several_refits_those_that_the_time_stopped_are_left_out_while_one_is_whole(
     epochs: list[int], left: list[int]
 ) -> None:
-    refits = [networks.Trained(Path(f"{i}"), "", n, 1.0, "" if n else "nan") for i, n in enumerate(epochs)]
-    assert [network.epochs for network in networks.able_of(refits, 4)] == left
+    refits = [refit.Trained(Path(f"{i}"), "", n, 1.0, "" if n else "nan") for i, n in enumerate(epochs)]
+    assert [network.epochs for network in refit.able_of(refits, 4)] == left
 
 
 def test_the_gap_stands_beside_the_largest_shift_or_says_that_there_is_none() -> None:

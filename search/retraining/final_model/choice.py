@@ -10,7 +10,7 @@ import csv
 import io
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,8 @@ from xraytune.evaluation import (
     prevalences,
     published,
     subgroups,
-    thresholds,
 )
-from xraytune.evaluation.calibration import Calibration, Folds
-from xraytune.evaluation.evaluate import Crossed
 from xraytune.evaluation.predictions import Predictions
-from xraytune.evaluation.thresholds import Policy
 from xraytune.records import Objective
 
 DRAWS_OUT_OF_FOLD = 500
@@ -76,107 +72,6 @@ def choose(
         weights = ensemble_selection.select(labels, {name: c.out_of_fold() for name, c in by_number.items()})
     ranked = sorted(weights, key=lambda name: -weights[name])
     return Choice(kind, tuple((by_number[name], weights[name]) for name in ranked), confirmed[0])
-
-
-def fit(
-    choice: Choice,
-    raw: Predictions,
-    folds: Folds,
-    *,
-    policy: str,
-    objective: str = Objective.CLEAN,
-) -> OperatingPoint:
-    """Calibration and operating threshold, fitted on out-of-fold predictions alone, at equal prevalence.
-
-    Args:
-        choice: the final model's finalists.
-        raw: their out-of-fold predictions of train and validation images, `choice.out_of_fold()`.
-        folds: patient-grouped (train, validation) indices.
-        policy: a checked threshold policy.
-        objective: under `robust` the calibration is fitted and chosen over all views, as the finalists were.
-    """
-    labels, positive, p = raw.labels, raw.positive, raw.probabilities
-    indices, views = choice.views()
-    if len(views) < 2 or "clean" not in views:
-        indices, views = np.arange(len(labels)), {"clean": p.astype(np.float32)}
-    where = {int(image): row for row, image in enumerate(indices)}
-    viewed = _Viewed(indices, views, [(rows_of(train, where), rows_of(held, where)) for train, held in folds])
-    prevalence = prevalences.equal(labels, len(raw.classes), positive)
-    shifted = objective == Objective.ROBUST and len(views) > 1
-    if shifted:
-        sample = calibration.over_views(labels[indices], views, viewed.folds, prevalence)
-    else:
-        sample = calibration.over_views(labels, {"clean": p}, folds, prevalence)
-    scale, losses, without = calibration.choose(sample)
-    calibrated = scale.apply(p)
-    crossed = calibrated.copy()
-    for other, (_, held) in zip(without, folds, strict=True):
-        crossed[held] = other.apply(p[held])
-    areas = tuple(float(metrics.figures(labels[i], p[i], positive, brief=True)["auc"][0]) for _, i in folds)
-    if positive is None:
-        own = Crossed(crossed, metrics.decide(crossed, None))
-        return OperatingPoint(scale, losses, shifted, (), None, calibrated, own, areas, ())
-    policies, used = _policy(raw, calibrated, viewed, folds, scale, policy)
-    decided = metrics.decide(crossed, positive, used.threshold)
-    for other, fold, rows in zip(without, folds, viewed.folds, strict=True):
-        threshold = _threshold(used.name, other, raw, viewed, fold[0], rows[0])
-        decided[fold[1]] = metrics.decide(crossed[fold[1]], positive, threshold)
-    return OperatingPoint(
-        scale, losses, shifted, policies, used, calibrated, Crossed(crossed, decided), areas, tuple(views)
-    )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Viewed:
-    """The images that all members have shifted views of."""
-
-    images: NDArray[np.int64]
-    """Which of all images, `(m,)`."""
-    views: Mapping[str, NDArray[np.float32]]
-    """Out-of-fold probabilities `(m, k)` by view."""
-    folds: Folds
-    """The folds of all images as rows of these."""
-
-
-def _policy(
-    raw: Predictions, calibrated: NDArray[np.float64], viewed: _Viewed, folds: Folds, scale: Calibration, asked: str
-) -> tuple[tuple[Policy, ...], Policy]:
-    """Every policy that is compared, and the one that is used."""
-    positive = raw.positive
-    assert positive is not None
-    event = raw.labels == positive
-    column = {name: scale.apply(p)[:, positive] for name, p in viewed.views.items()}
-    names = [n for n in dict.fromkeys([*thresholds.COMPARED, asked]) if n != thresholds.AUTOMATIC]
-    everything = thresholds.Everything(event, calibrated[:, positive], folds)
-    policies = thresholds.compare(
-        names, event[viewed.images], column, viewed.folds, raw.beta, everything, raw.patients[viewed.images]
-    )
-    if asked == thresholds.AUTOMATIC:
-        return policies, thresholds.automatic([p for p in policies if p.name in thresholds.CANDIDATES], raw.beta)
-    return policies, next(p for p in policies if p.name == asked)
-
-
-def _threshold(
-    policy: str,
-    scale: Calibration,
-    raw: Predictions,
-    viewed: _Viewed,
-    train: NDArray[np.integer],
-    rows: NDArray[np.integer],
-) -> float:
-    """A policy's threshold fitted on some images alone, as its calibration was: `train`, or the `rows` of `viewed`."""
-    images, views = (
-        (viewed.images[rows], {name: p[rows] for name, p in viewed.views.items()})
-        if policy in thresholds.OVER_VIEWS
-        else (train, {"clean": raw.probabilities[train]})
-    )
-    scores = {name: scale.apply(p)[:, raw.positive] for name, p in views.items()}
-    return thresholds.fit(policy, raw.labels[images] == raw.positive, scores, raw.beta, raw.patients[images])
-
-
-def rows_of(images: NDArray[np.integer], where: Mapping[int, int]) -> NDArray[np.int64]:
-    """Rows `where` says that those of the images are in which it knows."""
-    return np.array([where[int(i)] for i in images if int(i) in where], dtype=np.int64)
 
 
 def judge(
