@@ -15,7 +15,6 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from search import cases
 from search.cli import quantities
 from search.reporting import final_metrics, roc_curves
 from search.reporting.figures import (
@@ -28,6 +27,7 @@ from search.reporting.figures import (
     time_chart,
 )
 from search.reporting.formats import excludes_zero, html_difference, html_interval, html_number, html_p_value
+from search.retraining.test_evaluation import example_images
 from search.study import access_log
 from search.study.view import StudyView, TrialRecord
 from xraytune import artifacts
@@ -225,7 +225,7 @@ def _films(folder: Path) -> list[dict[str, Any]]:
 def _cases(folder: Path, films: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Films with their heat maps as data URIs, by kind."""
     out = []
-    for kind, title in cases.KINDS.items() if films else ():
+    for kind, title in example_images.KINDS.items() if films else ():
         own = [{**row, "src": _data_uri(folder / "gradcam" / row["file"])} for row in films if row["kind"] == kind]
         out.append({"title": title, "films": own})
     return out

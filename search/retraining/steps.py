@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import spaces
-from search import cases, comparison, figures, rivals, trainings
+from search import trainings
 from search.cli import progress_bars
 from search.hyperparameters.declaration import declared_parameters, signature
 from search.reporting import final_metrics, html_report
@@ -28,7 +28,8 @@ from search.retraining.final_model import operating_point, refit
 from search.retraining.final_model.refit import EnsembleMember
 from search.retraining.options import RetrainingOptions, check
 from search.retraining.records import Confirmed, TrainingSetup, image_size
-from search.rivals import Retrained
+from search.retraining.test_evaluation import comparison, evaluation, example_images, published_recipes
+from search.retraining.test_evaluation.published_recipes import Retrained
 from search.study import access_log, view
 from search.study.lock import StudyLock
 from search.study.view import StudyView, TrialRecord, open_study
@@ -78,7 +79,9 @@ class Retraining:
         recipe = self._recipe(dataset)
         labels, patients = np.asarray(recipe.data.labels), np.asarray(recipe.data.patients)
         plan = self._plan(recipe, labels, patients, budget, workers)
-        recipes = comparison.refits(self.study, refit.everything(recipe), self.cache) if self._recipes_too else []
+        recipes = (
+            published_recipes.refits(self.study, refit.everything(recipe), self.cache) if self._recipes_too else []
+        )
         announce.announce_plan(
             self.study, plan, self.finalists, self.options, budget, dataset, [t for _, t, _ in recipes]
         )
@@ -237,7 +240,7 @@ class Retraining:
     def _rivals(self, recipes: Sequence[tuple[str, TrialRecord, RefitTask]], pool: Workers) -> list[Retrained]:
         """The study's recipes, trained as the final model was."""
         begun = time.monotonic()
-        found = rivals.train(recipes, pool)
+        found = published_recipes.train(recipes, pool)
         if recipes:
             self.phases["recipes"] = time.monotonic() - begun
         return found
@@ -331,20 +334,22 @@ class Retraining:
         raw: Any = outcome.value
         probabilities = fitted.calibration.apply(raw).astype(np.float32)
         labels = np.array([i.label for i in dataset.select("test")], dtype=np.int32)
-        audit = figures.audit(dataset)
+        audit = evaluation.audit(dataset)
         about: Any = {"classes": dataset.classes, "positive": dataset.positive, "threshold": fitted.threshold}
         about |= {"beta": self.spec.beta, "prevalence": fitted.calibration.prevalence}
         tested = Predictions(labels, probabilities, np.array([i.patient for i in dataset.select("test")]), **about)
         pooled = Predictions(
             np.asarray(recipe.data.labels), fitted.probabilities, np.asarray(recipe.data.patients), **about,
-            draws=winner.DRAWS_OUT_OF_FOLD,
+            draws=evaluation.DRAWS_OUT_OF_FOLD,
         )  # fmt: skip
-        judged: Mapping[str, Any] = winner.judge(dataset, fitted, tested, raw, pooled, audit)
+        judged: Mapping[str, Any] = evaluation.judge(dataset, fitted, tested, raw, pooled, audit)
         access_log.keep_figures(self.study.folder, opened, judged["test"]["overall"])
         compared = {
             "out_of_fold": comparison.out_of_fold(pooled, choice, confirmed),
             "recipes": comparison.on_validation(pooled, self.study, choice.winner.trial),
-            "test": comparison.on_test(tested, rivals.answers(compared_with, pool, squares, self.spec.max_epochs)),
+            "test": comparison.on_test(
+                tested, published_recipes.answers(compared_with, pool, squares, self.spec.max_epochs)
+            ),
             "untrained": [{"name": r.name, "why": r.network.error} for r in compared_with if r.network.error],
         }
         self.phases["test set"] = time.monotonic() - begun
@@ -364,13 +369,13 @@ class Retraining:
                 "notes": list(dataset.notes),
             },
             "audit": audit,
-            "confirmation": figures.confirmation(confirmed, choice, plan, self.study),
+            "confirmation": evaluation.confirmation(confirmed, choice, plan, self.study),
             "views": list(fitted.views),
             "seconds": {**self.phases, "all": time.monotonic() - self.started},
         }
         artifacts.write_json(folder / "metrics.json", artifacts.finite(full))
-        cases.write(folder, pool, squares, dataset, labels, probabilities)
-        winner.write_predictions(folder / "predictions.csv", dataset, tested)
+        example_images.write(folder, pool, squares, dataset, labels, probabilities)
+        evaluation.write_predictions(folder / "predictions.csv", dataset, tested)
         return full
 
     @staticmethod

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search import cases, comparison
 from search.reporting import svg
 from search.retraining import records
 from search.retraining.confirmation import finalists
@@ -19,6 +18,7 @@ from search.retraining.final_model import choice as winner
 from search.retraining.final_model import refit
 from search.retraining.options import RetrainingOptions
 from search.retraining.steps import retrain
+from search.retraining.test_evaluation import comparison, evaluation, example_images
 from search.study import access_log
 from search.study.lock import StudyLock
 from search.study.view import StudyView, TrialRecord
@@ -272,9 +272,9 @@ def test_of_several_refits_those_that_the_time_stopped_are_left_out_while_one_is
 def test_the_gap_stands_beside_the_largest_shift_or_says_that_there_is_none() -> None:
     small = {"name": "mean", "auc": 0.57, "sentence": "x.", "label": "NORMAL"}
     large = {"name": "width", "auc": 0.71, "sentence": "The film's width is higher on NORMAL test images.", "label": ""}
-    assert winner._largest_shift(None) == ""
-    assert "AUC 0.57 at most" in winner._largest_shift({"shifts": [small]})
-    assert large["sentence"] in winner._largest_shift({"shifts": [small, large]})
+    assert evaluation._largest_shift(None) == ""
+    assert "AUC 0.57 at most" in evaluation._largest_shift({"shifts": [small]})
+    assert large["sentence"] in evaluation._largest_shift({"shifts": [small, large]})
 
 
 def test_ticks_of_a_fortieth_are_printed_as_they_are() -> None:
@@ -368,8 +368,8 @@ def test_films_worth_looking_at() -> None:
     p = np.array([0.99, 0.9, 0.51, 0.45, 0.02, 0.95])
     labels = np.array([1, 1, 1, 0, 0, 0])
     both = np.stack([1 - p, p], axis=1)
-    found = cases.choose(labels, both, (p >= 0.5).astype(int), 1, 0.5)
-    rows = {kind: [c.row for c in found if c.kind == kind] for kind in cases.KINDS}
+    found = example_images.choose(labels, both, (p >= 0.5).astype(int), 1, 0.5)
+    rows = {kind: [c.row for c in found if c.kind == kind] for kind in example_images.KINDS}
     assert rows["wrong"] == [5]
     assert rows["doubtful"][:2] == [2, 3]
     assert set(rows["surest"]) == {0, 1, 3, 4}

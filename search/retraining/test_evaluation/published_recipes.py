@@ -6,7 +6,7 @@ For `--compare-recipes`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +16,12 @@ from search.retraining import records
 from search.retraining.confirmation import cost_estimate
 from search.retraining.final_model import refit
 from search.retraining.final_model.refit import Trained
-from search.retraining.records import image_size
-from search.study.view import TrialRecord
-from search.trainings import NetworkTask, RefitTask
+from search.retraining.records import TrainingSetup, image_size
+from search.study.view import StudyView, TrialRecord, recipes_of
+from search.trainings import NetworkTask, RefitTask, refit_digest
 from search.workers import Workers
 from xraytune.errors import FatalError
+from xraytune.training.optimization.settings import TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -79,3 +80,25 @@ def answers(
         records.Rival(r.name, r.trial.number, found[i], records.adapted(r.name, r.trial, max_epochs))
         for i, r in enumerate(able)
     ]
+
+
+def refits(study: StudyView, recipe: TrainingSetup, folder: Path) -> list[tuple[str, TrialRecord, RefitTask]]:
+    """A training on train + validation for each recipe of the study.
+
+    It lasts as many epochs as were best in the search; where the search stopped it early (pruned), as many as the
+    recipe says.
+
+    Args:
+        study: whose recipes.
+        recipe: all of train and validation.
+        folder: where networks are kept.
+    """
+    out = []
+    for name, trial in recipes_of(study):
+        if trial.config is None or trial.state == "FAIL":
+            continue
+        whole = trial.state == "COMPLETE" and trial.result is not None
+        epochs = trial.result.best_epoch if whole and trial.result else TrainingSettings.of(trial.config.values).epochs
+        task = RefitTask(recipe, trial.config, epochs, (), folder)
+        out.append((name, trial, replace(task, path=folder / f"recipe-{trial.number:04d}-{refit_digest(task)}.keras")))
+    return out

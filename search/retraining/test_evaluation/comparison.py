@@ -9,19 +9,15 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search.retraining.records import Choice, Confirmed, Rival, TrainingSetup, adapted
+from search.retraining.records import Choice, Confirmed, Rival, adapted
 from search.study.view import StudyView, TrialRecord, recipes_of
-from search.trainings import RefitTask, refit_digest
 from xraytune.evaluation import evaluate
 from xraytune.evaluation.predictions import Predictions
-from xraytune.training.optimization.settings import TrainingSettings
 
 
 def out_of_fold(labelled: Predictions, choice: Choice, confirmed: Sequence[Confirmed]) -> list[dict[str, Any]]:
@@ -78,28 +74,6 @@ def _predictions(study: StudyView, trial: TrialRecord) -> tuple[NDArray[np.int64
             return kept["indices"], kept["probabilities"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):  # missing, or damaged
         return None
-
-
-def refits(study: StudyView, recipe: TrainingSetup, folder: Path) -> list[tuple[str, TrialRecord, RefitTask]]:
-    """A training on train + validation for each recipe of the study.
-
-    It lasts as many epochs as were best in the search; where the search stopped it early (pruned), as many as the
-    recipe says.
-
-    Args:
-        study: whose recipes.
-        recipe: all of train and validation.
-        folder: where networks are kept.
-    """
-    out = []
-    for name, trial in recipes_of(study):
-        if trial.config is None or trial.state == "FAIL":
-            continue
-        whole = trial.state == "COMPLETE" and trial.result is not None
-        epochs = trial.result.best_epoch if whole and trial.result else TrainingSettings.of(trial.config.values).epochs
-        task = RefitTask(recipe, trial.config, epochs, (), folder)
-        out.append((name, trial, replace(task, path=folder / f"recipe-{trial.number:04d}-{refit_digest(task)}.keras")))
-    return out
 
 
 def on_test(tested: Predictions, recipes: Sequence[Rival]) -> list[dict[str, Any]]:
