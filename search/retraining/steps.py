@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import spaces
-from search import trainings
 from search.cli import progress_bars
 from search.hyperparameters.declaration import declared_parameters, signature
 from search.reporting import final_metrics, html_report
@@ -30,11 +29,12 @@ from search.retraining.options import RetrainingOptions, check
 from search.retraining.records import Confirmed, TrainingSetup, image_size
 from search.retraining.test_evaluation import comparison, evaluation, example_images, published_recipes
 from search.retraining.test_evaluation.published_recipes import Retrained
+from search.retraining.workers import tasks
+from search.retraining.workers.tasks import FoldTask, PredictTask, RefitTask
+from search.retraining.workers.worker_pool import Workers
 from search.study import access_log, view
 from search.study.lock import StudyLock
 from search.study.view import StudyView, TrialRecord, open_study
-from search.trainings import FoldTask, PredictTask, RefitTask
-from search.workers import Workers
 from xraytune import artifacts, data, hardware
 from xraytune.data import arrays, cache
 from xraytune.data.dataset import Dataset, difference
@@ -262,7 +262,7 @@ class Retraining:
             member = Member(name, artifacts.sha256(folder / name), image_size(share.trial), share.weight)
             members.append(member.to_json())
         artifacts.write_text(folder / "SHA256SUMS", "".join(f"{m['sha256']}  {m['file']}\n" for m in members))
-        first = trainings.pool_of(recipe.data, members[0]["image_size"])
+        first = tasks.pool_of(recipe.data, members[0]["image_size"])
         card = ModelCard(
             classes=dataset.classes,
             positive=dataset.positive,

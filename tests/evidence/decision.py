@@ -70,8 +70,8 @@ def thinned(labels: NDArray[Any], patients: NDArray[Any]) -> NDArray[np.int64]:
 def train(name: str, missing: list[Part]) -> None:
     """Train these networks of a set, one after another; what they answer on the test images stands in a ledger."""
     from search.retraining.records import TrainingSetup
+    from search.retraining.workers.tasks import FoldTask
     from search.study import access_log
-    from search.trainings import FoldTask
     from xraytune.inference.classifier import load_network, predict_network
 
     place = networks.workshop(name)

@@ -60,8 +60,8 @@ def train(name: str, missing: list[Part]) -> None:
     """Train these networks of a set, one after another, and keep what they answer to the test films."""
     from search.retraining.final_model.refit import refit_of
     from search.retraining.records import Confirmed, TrainingSetup
+    from search.retraining.workers.tasks import FoldTask, load_fold
     from search.study.view import TrialRecord
-    from search.trainings import FoldTask, load_fold
     from xraytune.inference.classifier import load_network, predict_network
 
     place = networks.workshop(name)

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 import spaces
-from search import trainings
 from search.retraining.confirmation import cost_estimate, cross_validation
 from search.retraining.confirmation.plan import ConfirmationPlan, make_plan
 from search.retraining.confirmation.schedule import Schedule
 from search.retraining.final_model import refit
 from search.retraining.final_model.refit import refit_of
 from search.retraining.records import Confirmed, FoldResult, TrainingSetup
+from search.retraining.workers import tasks as trainings
+from search.retraining.workers.tasks import FoldTask, load_fold
+from search.retraining.workers.worker_pool import Workers
 from search.study.view import TrialRecord
-from search.trainings import FoldTask, load_fold
-from search.workers import Workers
 from tests.made_networks import config, space, trial_data
 from tests.made_studies import result
 from xraytune.errors import TrialError

@@ -8,7 +8,7 @@ import os
 import numpy as np
 import pytest
 
-from search.workers import Workers
+from search.retraining.workers.worker_pool import Workers
 from xraytune.errors import FatalError, TrialError, classify, named
 from xraytune.records import FailureCause
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from search.workers import Workers
+from search.retraining.workers.worker_pool import Workers
 from xraytune import hardware
 from xraytune.records import FailureCause
 

@@ -1,6 +1,6 @@
 """The finalists trained again on patient-grouped folds, so that the winner is not the luckiest seed.
 
-Each fold of each seed of each finalist is one task (`search.trainings`); what it leaves is kept under
+Each fold of each seed of each finalist is one task (`search.retraining.workers.tasks`); what it leaves is kept under
 `results/<study>/confirmation/`, so that a confirmation killed at any point goes on from its last finished fold.
 """
 
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from search.retraining.confirmation.plan import ConfirmationPlan
 from search.retraining.confirmation.schedule import Schedule
 from search.retraining.records import Confirmed, FoldResult, TrainingSetup
-from search.trainings import FoldTask, fold_digest, load_fold
-from search.workers import TaskOutcome, Workers
+from search.retraining.workers.tasks import FoldTask, fold_digest, load_fold
+from search.retraining.workers.worker_pool import TaskOutcome, Workers
 from xraytune.errors import FatalError, TrialError
 
 

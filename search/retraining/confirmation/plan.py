@@ -12,8 +12,8 @@ from typing import Any
 
 from search.retraining.confirmation import cost_estimate
 from search.retraining.confirmation.cost_estimate import AFTER, START, CostEstimate
+from search.retraining.workers.worker_pool import KEPT
 from search.study.view import TrialRecord
-from search.workers import KEPT
 from xraytune import __version__, artifacts
 from xraytune.errors import ArtifactError, FatalError
 

@@ -13,8 +13,8 @@ from search.retraining.confirmation import cost_estimate
 from search.retraining.confirmation.cost_estimate import AFTER, START
 from search.retraining.confirmation.plan import ConfirmationPlan
 from search.retraining.records import FoldResult
+from search.retraining.workers.tasks import FoldTask
 from search.study.view import TrialRecord
-from search.trainings import FoldTask
 from xraytune.errors import TrialError
 from xraytune.records import FailureCause
 

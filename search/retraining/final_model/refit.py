@@ -15,9 +15,9 @@ from search.retraining import announce
 from search.retraining.confirmation import cost_estimate
 from search.retraining.confirmation.plan import ConfirmationPlan
 from search.retraining.records import Choice, Confirmed, TrainingSetup
+from search.retraining.workers.tasks import RefitTask, refit_digest
+from search.retraining.workers.worker_pool import KEPT, TaskOutcome, Workers
 from search.study.view import TrialRecord
-from search.trainings import RefitTask, refit_digest
-from search.workers import KEPT, TaskOutcome, Workers
 from xraytune import artifacts
 from xraytune.errors import ArtifactError, FatalError, TrialError
 from xraytune.records import TrialResult

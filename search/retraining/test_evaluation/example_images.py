@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.cli import console
-from search.workers import Report, Workers
+from search.retraining.workers.worker_pool import Report, Workers
 from xraytune import artifacts
 from xraytune.data.dataset import Dataset
 from xraytune.evaluation import metrics

@@ -17,9 +17,9 @@ from search.retraining.confirmation import cost_estimate
 from search.retraining.final_model import refit
 from search.retraining.final_model.refit import Trained
 from search.retraining.records import TrainingSetup, image_size
+from search.retraining.workers.tasks import NetworkTask, RefitTask, refit_digest
+from search.retraining.workers.worker_pool import Workers
 from search.study.view import StudyView, TrialRecord, recipes_of
-from search.trainings import NetworkTask, RefitTask, refit_digest
-from search.workers import Workers
 from xraytune.errors import FatalError
 from xraytune.training.optimization.settings import TrainingSettings
 

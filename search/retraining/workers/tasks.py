@@ -1,4 +1,4 @@
-"""The trainings of a retraining, as tasks for `search.workers`: a fold, a refit; and what a saved network says.
+"""The trainings of a retraining, as tasks for `search.retraining.workers.worker_pool`: a fold, a refit; and what a saved network says.
 
 What a fold leaves (out-of-fold predictions, of shifted views too, its curve and result) is a file named by the digest
 of everything that went into it.
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.retraining.records import FoldResult, TrainingSetup
-from search.workers import Report
+from search.retraining.workers.worker_pool import Report
 from xraytune import __version__, artifacts
 from xraytune.errors import TrialError
 from xraytune.records import FailureCause, TrialConfig, TrialResult
