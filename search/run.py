@@ -1,38 +1,22 @@
 """`make search`: Optuna decides, Ray Tune runs the trials, the study keeps what they found.
 
-From Python: `search.run.search(Options(…), …)` does what the command does and returns the study for reading.
+From Python: `search.driver.session.search(Options(…), …)` does what the command does and returns the study for reading.
 """
 
 from __future__ import annotations
 
-import os
-import time
-from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.budget import budget
 from search.cli import console, quantities
-from search.prepare import Prepared, StudyOptions, prepare
-from search.running import SessionOptions
-from search.samplers import SAMPLERS
-from search.study.lock import StudyLock, check_name, dated_name
-from search.tuner import PRUNERS
-from xraytune.data.sources.open_source import is_demo
-from xraytune.errors import FatalError, InputError
-from xraytune.records import Objective, StudySpec, objective_label
+from search.driver.options import SessionOptions, StudyOptions
+from search.driver.session import search
+from xraytune.errors import InputError
 
 if TYPE_CHECKING:
-    from search.cli.live_view import Progress
-    from search.first_trials import FirstTrials
-    from search.study.study import Study
-    from search.study.view import StudyView
-    from search.tuner.cluster import Cluster
-    from search.tuner.orchestrator import Orchestrator
-    from search.tuner.resources import Resources
+    pass
 
 REMOVED = {
     "--sampler gp": "Use --sampler bo: its Gaussian process takes spaces with branches too.",
@@ -170,249 +154,6 @@ def _assignments(pairs: list[str]) -> dict[str, str]:
             raise InputError(f"--fix {pair!r}: write NAME=VALUE, for example --fix batch_size=32.")
         found[name.strip()] = value.strip()
     return found
-
-
-def check(options: StudyOptions, running: SessionOptions) -> None:
-    """Refuse what can be refused before anything slow is imported or read.
-
-    Raises:
-        InputError: with what to change.
-    """
-    for option, number in (("--trials", options.trials), ("--patience", running.patience)):
-        if number is not None and number < 1:
-            raise InputError(f"{option} must be 1 or more, not {number}.")
-    if running.failures is not None and not 0 < running.failures <= 1:
-        raise InputError(f"--failures must be a share above 0 and up to 1, not {running.failures:g}: 0.5 is half.")
-    if not options.beta > 0:
-        raise InputError(f"--beta must be above 0, not {options.beta:g}: 2 counts recall twice, 1 is plain F1.")
-    if options.seed < 0 or options.max_epochs < 0:
-        raise InputError("--seed and --max-epochs can't be negative.")
-    for option, chosen, known in (
-        ("--objective", options.objective, tuple(Objective)),
-        ("--fit", options.fit, ("crop", "pad", "squash")),
-        ("--sampler", options.sampler or SAMPLERS[0], SAMPLERS),
-        ("--precision", options.precision, ("auto", "float32", "bfloat16")),
-        ("--pruner", options.pruner, PRUNERS),
-    ):
-        if chosen not in known:
-            raise InputError(f"{option} {chosen!r} is not known. There are: {', '.join(known)}.")
-    if options.objectives[0] != "f_beta" or len(options.objectives) > 2 or not all(options.objectives):
-        raise InputError("--objectives: f_beta first, and at most one more: f_beta,parameters.")
-    if len(options.objectives) > 1 and options.pruner in {"median", "hyperband"}:
-        raise InputError(
-            f"--pruner {options.pruner} is Optuna's and can't prune with two objectives. Use asha (on f_beta) or none."
-        )
-    if options.resume and options.study is None:
-        raise InputError("--resume needs the study's name: --study NAME. See: python -m search.leaderboard")
-
-
-def search(options: StudyOptions, running: SessionOptions | None = None) -> StudyView:
-    """Search, show it, keep it.
-
-    Args:
-        options: what is searched.
-        running: how.
-
-    Returns:
-        The study as it stands at the end.
-
-    Raises:
-        FatalError: and its kinds; the message is for the user.
-    """
-    running = running or SessionOptions()
-    check(options, running)
-    name = check_name(options.study) if options.study else dated_name(running.results)
-    lock = StudyLock(running.results, name)
-    made = False
-    try:
-        from search.cli.live_view import Progress
-
-        with Progress(begun=running.begun, verbose=running.verbose) as progress:
-            progress.step(0, 0, "preparing")
-            options, stored, cache = _completed(options, running, name, progress)
-            prepared = prepare(options, name, cache, progress.step, stored)
-            progress.label, progress.demonstration = prepared.spec.label, prepared.spec.demonstration
-            for note in prepared.notes:
-                progress.detail(note)
-            for line in prepared.opening:
-                progress.note(line)
-            first = _check_study(options, running, prepared)
-            plan, cluster = _cluster(running, cache)
-            progress.step(0, 0, "starting Ray")
-            with cluster:
-                if cluster.joined:
-                    plan = plan.joined(cluster.machines(), running.gpus_per_trial)
-                study = _make(options, running, prepared, name, lock, first)
-                made = True
-                conductor, preparation = _run(options, running, prepared, study, progress, cluster, plan)
-    except BaseException:
-        if not made:
-            lock.release(remove=True)
-        raise
-    return _ended(study, conductor, running, options, preparation)
-
-
-def _completed(
-    options: StudyOptions, running: SessionOptions, name: str, progress: Progress
-) -> tuple[StudyOptions, StudySpec | None, Path]:
-    """The options with what a resumed study and the defaults say, that study's specification, and the cache folder."""
-    from search.study.view import check_free, request, stored_spec
-    from xraytune.data import cache as data_cache
-
-    stored = None
-    if options.resume:
-        stored = stored_spec(name, running.results, running.storage)
-        options = options.completed(request(name, running.results, running.storage))
-        check(options, running)
-    else:
-        check_free(name, running.results, running.storage)
-    options = replace(options, sampler=options.sampler or (stored.sampler if stored else SAMPLERS[0]))
-    if running.deterministic:
-        os.environ["TF_DETERMINISTIC_OPS"] = "1"
-    if options.cache:
-        os.environ["XRAYTUNE_CACHE"] = str(options.cache.absolute())  # for the workers too
-    demonstration = is_demo(options.data)
-    trials, seconds = budget(options.trials, options.seconds, demonstration=demonstration)
-    progress.label, progress.demonstration = objective_label(options.objective, options.beta), demonstration
-    progress.trials, progress.max_epochs = trials, options.max_epochs
-    progress.end = running.begun + seconds if seconds is not None and not options.resume else None
-    return replace(options, trials=trials, seconds=seconds), stored, data_cache.folder()
-
-
-def _cluster(running: SessionOptions, cache: Path) -> tuple[Resources, Cluster]:
-    """What trials are given, and where they run; not yet started."""
-    from search.tuner import resources
-    from search.tuner.cluster import Cluster
-
-    plan = resources.share_resources(
-        running.concurrency, running.cpus_per_trial, running.gpus_per_trial, joined=running.address is not None
-    )
-    return plan, Cluster(plan, cache, running.address, running.ray_dashboard)
-
-
-def _ended(
-    study: Study, conductor: Orchestrator, running: SessionOptions, options: StudyOptions, preparation: float
-) -> StudyView:
-    """Close the study and sum up.
-
-    Raises:
-        FatalError: too many of its trials failed, or all that there were; none finished.
-    """
-    from search.reporting.search_summary import summarize, why_none
-
-    failing = conductor.why_over if conductor.failed else study.failing(1.0, least=1)
-    study.note(stopped=conductor.why_over)
-    view = study.view()
-    study.close()
-    summarize(view, conductor.why_over, running.where)
-    if failing:
-        raise FatalError(f"Stopped: {failing}\nWhat workers printed: {study.folder / 'logs'}")
-    if not study.counts["COMPLETE"]:
-        raise FatalError(why_none(options.seconds, preparation, f"{view.name}{running.where}"))
-    return view
-
-
-def _check_study(options: StudyOptions, running: SessionOptions, prepared: Prepared) -> FirstTrials:
-    """What is tried first; before Ray is started, a study made with something else and a useless warm start refused."""
-    from search import first_trials
-    from search.study.create import check_existing
-    from search.study.objectives import directions
-
-    if options.resume:
-        check_existing(prepared.spec, running.results, running.storage, directions(options.objectives))
-    warm = first_trials.warm(prepared, running.warm_start, running.results, running.storage)
-    return first_trials.first_trials(prepared, warm)
-
-
-def _make(
-    options: StudyOptions, running: SessionOptions, prepared: Prepared, name: str, lock: StudyLock, first: FirstTrials
-) -> Study:
-    """Make or resume the study, with its queue of first trials."""
-    from search.hyperparameters.suggestion import Narrowing
-    from search.samplers import factory
-    from search.study import create
-    from search.study import objectives as study_objectives
-    from search.study import view as storage
-    from search.tuner import pruning
-
-    existing = 0
-    if options.resume and storage.exists(name, running.results, running.storage):
-        existing = storage.count(name, running.results, running.storage)
-    study = create.create(
-        prepared.spec,
-        prepared.declaration,
-        running.results,
-        lock,
-        resume=options.resume,
-        storage=running.storage,
-        sampler=factory.make_sampler(
-            prepared.spec.sampler,
-            options.seed,
-            declaration=prepared.declaration,
-            narrowing=Narrowing(prepared.spec.fixed, prepared.spec.narrowed),
-            existing=existing,
-            objectives=len(options.objectives),
-        ),
-        pruner=pruning.make_pruner(options.pruner),
-        directions=study_objectives.directions(options.objectives),
-    )
-    for one in first:
-        study.enqueue(one.values, one.origin, one.recipe)
-    return study
-
-
-def _run(
-    options: StudyOptions,
-    running: SessionOptions,
-    prepared: Prepared,
-    study: Study,
-    progress: Progress,
-    cluster: Cluster,
-    plan: Resources,
-) -> tuple[Orchestrator, float]:
-    """Run the trials; the conductor, which knows why they ended, and the seconds before the first of them."""
-    from search import opening
-    from search.study.study import FAILURE_SHARE
-    from search.tuner import engine
-    from search.tuner.orchestrator import Budget
-
-    earlier = study.view().trials()
-    best = (study.best[0], study.view().trial(study.best[0]).family, study.best[1]) if study.best else None
-    families = Counter(trial.family for trial in earlier if trial.counts)
-    progress.start_from(study.counts, families, best)
-    end = running.begun + options.seconds - study.seconds_spent() if options.seconds is not None else None
-    progress.end = end
-    progress.log_to(study.folder)
-    job = prepared.make_job(progress.step)
-    study.note(request={**options.to_request(), "trials": options.trials, "seconds": options.seconds})
-    study.begin(running.begun, **running.settings(plan))
-    progress.note(
-        opening.on_study(study.spec.name, study.ended, plan, options.trials, options.seconds, joined=cluster.joined)
-    )
-    progress.note(opening.on_results(study.folder))
-    preparation = time.time() - running.begun
-    conductor = engine.run(
-        study,
-        job,
-        progress,
-        cluster=cluster,
-        resources=plan,
-        budget=Budget(
-            options.trials,
-            end,
-            running.patience,
-            running.target,
-            running.trial_timeout,
-            FAILURE_SHARE if running.failures is None else running.failures,
-        ),
-        begun=running.begun,
-        pruner=options.pruner,
-        max_epochs=options.max_epochs,
-        earlier=earlier,
-        trial_memory=running.trial_memory,
-        where=running.where,
-    )
-    return conductor, preparation
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from search.prepare import Prepared
+from search.driver.prepared import Prepared
 from search.study.view import TrialRecord, open_study
 from search.synthetic import Branches
 from xraytune.records import EpochReport, StudySpec, TrialConfig, TrialResult

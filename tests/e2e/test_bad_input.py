@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from search.cli import quantities
-from search.run import Options, Running, search
+from search.driver.session import search
+from search.run import Options, Running
 from tests import made_films
 from xraytune.errors import InputError
 

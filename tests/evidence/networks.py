@@ -126,7 +126,8 @@ def workshop(name: str) -> Workshop:
     """A set, made ready in this process."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import spaces
-    from search.prepare import StudyOptions, prepare
+    from search.driver.options import StudyOptions
+    from search.driver.prepare import prepare
     from xraytune import data as data_room
     from xraytune.data import cache
     from xraytune.training.machine import configure_threads

@@ -13,10 +13,9 @@ import pytest
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 
-from search.prepare import StudyOptions
+from search.driver.options import SessionOptions, StudyOptions, with_note
+from search.driver.session import search
 from search.reporting.search_summary import summarize
-from search.run import search
-from search.running import SessionOptions, with_note
 from search.samplers import factory
 from search.study import database as databases
 from search.study.view import exists, open_study

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from search import first_trials
+from search.driver import initial_trials
 from tests.made_studies import SPACE, prepared, result, trials
 from xraytune.errors import StudyError
 from xraytune.records import FailureCause
@@ -23,7 +23,7 @@ def test_first_trials_are_queued_once_over_all_resumes(make):
 
 
 def test_a_recipe_is_told_by_its_trial_also_after_an_interruption(make, tmp_path):
-    found = first_trials.first_trials(replace(prepared(), recipes=(("kermany: small", {"family": "valley"}),)))
+    found = initial_trials.first_trials(replace(prepared(), recipes=(("kermany: small", {"family": "valley"}),)))
     assert {one.values["family"]: one.recipe for one in found} == {
         family: "kermany: small" if family == "valley" else "" for family in SPACE.families
     }
@@ -46,7 +46,7 @@ def test_a_warm_start_tries_the_best_of_an_earlier_study_first(make, tmp_path):
         configs.append((value, asked.config.values))
         earlier.complete(asked.number, result(value))
     earlier.close()
-    warm = first_trials.warm(prepared(), "mine", tmp_path)
+    warm = initial_trials.warm(prepared(), "mine", tmp_path)
     later = make(name="later", train_fingerprint="other data")
     for one in warm:
         later.enqueue(one.values, one.origin)
@@ -57,7 +57,7 @@ def test_a_warm_start_tries_the_best_of_an_earlier_study_first(make, tmp_path):
 def test_a_warm_start_from_nothing_is_refused(make, tmp_path):
     make()
     with pytest.raises(StudyError, match="has no complete trial"):
-        first_trials.warm(prepared(), "mine", tmp_path)
+        initial_trials.warm(prepared(), "mine", tmp_path)
 
 
 def test_a_warm_start_takes_what_fits_a_narrower_space_and_passes_other_families_over(make, tmp_path):
@@ -67,8 +67,8 @@ def test_a_warm_start_takes_what_fits_a_narrower_space_and_passes_other_families
     for n in range(len(SPACE.families)):
         earlier.complete(earlier.ask().number, result(0.5 + n / 100))
     earlier.close()
-    warm = first_trials.warm(prepared(narrowed={"family": ("wide", "steps")}), "mine", tmp_path)
+    warm = initial_trials.warm(prepared(narrowed={"family": ("wide", "steps")}), "mine", tmp_path)
     assert [one.values["family"] for one in warm] == ["steps", "wide"]
     assert [one.origin for one in warm] == ["study mine #3", "study mine #1"]
     with pytest.raises(StudyError, match="none of its configurations fits"):
-        first_trials.warm(replace(prepared(), declaration=lambda hp: hp.Int("units", 1, 9)), "mine", tmp_path)
+        initial_trials.warm(replace(prepared(), declaration=lambda hp: hp.Int("units", 1, 9)), "mine", tmp_path)

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from search.prepare import StudyOptions, prepare
+from search.driver.options import StudyOptions
+from search.driver.prepare import prepare
 from tests.made_films import kaggle
 from xraytune.data import arrays, load
 from xraytune.training import epoch_evaluation

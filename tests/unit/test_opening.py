@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from search import opening
 from search.cli.screen import Screen
+from search.driver import opening
 
 
 def data_set(classes, **changes):

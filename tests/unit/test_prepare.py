@@ -7,8 +7,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from search import run, weights
-from search.prepare import StudyOptions, prepare
+from search import run
+from search.driver import pretrained_weights, session
+from search.driver.options import StudyOptions
+from search.driver.prepare import prepare
 from tests.made_films import kaggle
 from xraytune import hardware
 from xraytune.errors import InputError, WeightsError
@@ -35,7 +37,7 @@ def test_a_new_budget_replaces_the_old_one_whole():
 @pytest.mark.parametrize(("arguments", "given"), [([], set()), (["--beta", "2", "--study", "s"], {"beta", "study"})])
 def test_the_command_knows_what_stood_on_its_line(monkeypatch, arguments, given):
     seen = []
-    monkeypatch.setattr(run, "search", lambda options, running: seen.append(options))
+    monkeypatch.setattr(session, "search", lambda options, running: seen.append(options))
     command = typer.Typer()
     command.command()(run.main)
     assert CliRunner().invoke(command, arguments).exit_code == 0
@@ -176,7 +178,7 @@ def test_a_study_that_is_resumed_without_its_weights_asks_for_their_folder(tmp_p
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.delenv("XRAYTUNE_WEIGHTS", raising=False)
     with pytest.raises(WeightsError, match=r"vgg16_imagenet_notop.* --weights-dir"):
-        weights.found("chest_xray", (), None, {"vgg16": "sha256"})
+        pretrained_weights.found("chest_xray", (), None, {"vgg16": "sha256"})
 
 
 def test_a_damaged_file_that_a_family_needs_stops_the_search(tmp_path, monkeypatch, fetched):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search import budget
+from search.driver import options as driver_options
+from search.driver.initial_trials import _recipes, as_held
+from search.driver.options import StudyOptions
+from search.driver.prepared import Prepared
 from search.samplers import SAMPLERS
 from xraytune.errors import InputError
 from xraytune.records import Objective, StudySpec, Value
@@ -17,81 +19,6 @@ from xraytune.records import Objective, StudySpec, Value
 if TYPE_CHECKING:
     from search.tuner.job import Job
     from xraytune.data import Audit, Dataset, Progress
-
-
-@dataclass(frozen=True)
-class StudyOptions:
-    """What the user asked for; the fields are the options of `python -m search.run`."""
-
-    data: str | None = None
-    space: str | None = None
-    trials: int | None = None
-    seconds: float | None = None
-    study: str | None = None
-    beta: float = 2.0
-    seed: int = 0
-    resume: bool = False
-    families: tuple[str, ...] = ()
-    fix: Mapping[str, str] = field(default_factory=dict)
-    objective: str = "robust"
-    objectives: tuple[str, ...] = ("f_beta",)
-    positive: str | None = None
-    fit: str = "crop"
-    sampler: str | None = None
-    """None: as the study that is resumed has it, else the default."""
-    pruner: str = "asha"
-    recipes: str = "fitting"
-    quarantine: bool = False
-    patient_regex: str | None = None
-    max_epochs: int = 0
-    weights_dir: Path | None = None
-    cache: Path | None = None
-    precision: str = "auto"
-    """What networks compute in: float32, bfloat16, or whichever is faster here."""
-    cache_limit: int = 0
-    """Bytes that kept prefixes may take on disk; 0 leaves it to the library."""
-    given: frozenset[str] = frozenset()
-    """Fields that the user gave by name, a default's own value among them: a resumed study does not fill them in."""
-
-    def to_request(self) -> dict[str, Any]:
-        """What belongs to the study, as plain values: kept with it, so that `--resume` alone asks for it again."""
-        left_out = {"study", "resume", "weights_dir", "cache", "cache_limit", "given"}
-        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in left_out}
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items() if v != _DEFAULTS[k]}
-
-    def completed(self, request: Mapping[str, Any]) -> StudyOptions:
-        """These options; where they were not given and are at their defaults, those of an earlier request."""
-        known: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in request.items() if k in _DEFAULTS
-        }
-        if self.trials is not None or self.seconds is not None:  # a new budget replaces the old one whole
-            known = {k: v for k, v in known.items() if k not in {"trials", "seconds"}}
-        earlier: dict[str, Any] = {
-            k: v for k, v in known.items() if k not in self.given and getattr(self, k) == _DEFAULTS[k]
-        }
-        return dataclasses.replace(self, **earlier)
-
-
-_DEFAULTS = {f.name: getattr(StudyOptions(), f.name) for f in dataclasses.fields(StudyOptions)}
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What `prepare` made of the options."""
-
-    spec: StudySpec
-    declaration: Any
-    families: tuple[str, ...]
-    recipes: tuple[tuple[str, Mapping[str, Value]], ...]
-    """Published configurations: name and values."""
-    starts: tuple[tuple[str, Mapping[str, Value]], ...]
-    """Points that hide what the shortcut audit found: origin and values."""
-    make_job: Callable[[Progress], Job]
-    """Decodes the images and gives what the workers need; called after the study is made."""
-    notes: tuple[str, ...]
-    """Everything that was found out and decided, one sentence each."""
-    opening: tuple[str, ...] = ()
-    """The few of them that everybody should read, in short."""
 
 
 def check_names(options: StudyOptions) -> None:
@@ -141,7 +68,7 @@ def prepare(
     ):  # data first: what is wrong with them is said before slow imports
         dataset = _load(options, progress)
     import spaces
-    from search import precision, weights
+    from search.driver import precision, pretrained_weights
     from search.hyperparameters.declaration import check_narrowing, declared_parameters, signature
     from search.hyperparameters.suggestion import Narrowing
     from spaces import shortcut_countermeasures
@@ -158,7 +85,7 @@ def prepare(
             return _without_images(options, name, space_name, foreign)
     dataset = dataset or _load(options, progress)
     asked = (options.families, options.weights_dir)
-    at_hand, damaged = weights.found(space_name, *asked, stored.weights if stored else None)
+    at_hand, damaged = pretrained_weights.found(space_name, *asked, stored.weights if stored else None)
     computed_in, precision_notes = precision.decide(options.precision, space_name, options.seconds, stored)
     context = spaces.SpaceContext(
         classes=len(dataset.classes),
@@ -170,7 +97,7 @@ def prepare(
         narrowed=computed_in,
     )
     audit = data_room.audit(dataset, progress=progress)
-    seconds, assumed = budget.reckoned(options.seconds, demonstration=dataset.demonstration)
+    seconds, assumed = driver_options.reckoned(options.seconds, demonstration=dataset.demonstration)
     costed = dataclasses.replace(options, seconds=seconds)
     spent = time.monotonic() - begun if options.seconds is not None else 0.0  # without TIME nothing runs out
     context, narrowed, notes = _narrow(space_name, context, costed, stored, audit, spent)
@@ -180,10 +107,10 @@ def prepare(
     fixed: dict[str, Value] = dict(options.fix)
     check_narrowing(space_parameters, Narrowing(fixed))
     fixed = _typed(fixed, space_parameters)
-    used = weights.used(space_parameters, at_hand)
+    used = pretrained_weights.used(space_parameters, at_hand)
     own = space_name in spaces.SPACES and space_name != "smoke"
     if stored is None and own:
-        left_out = weights.left_out(options.families, families, at_hand, options.weights_dir)
+        left_out = pretrained_weights.left_out(options.families, families, at_hand, options.weights_dir)
         notes = (*assumed, *notes, *left_out, *backbones.remarks(used))
     spec = StudySpec(
         name=name,
@@ -220,8 +147,8 @@ def prepare(
         limit=options.cache_limit,
     )
     begin_with = shortcut_countermeasures.against_shortcuts(space, families, audit.remedies) if own else []
-    begin_held, _ = _as_held(begin_with, fixed)
-    recipes_held, held_notes = _as_held(found, fixed)
+    begin_held, _ = as_held(begin_with, fixed)
+    recipes_held, held_notes = as_held(found, fixed)
     found_out = (*_shortcuts(audit, dataset), *damaged, *precision_notes)
     all_notes = (*dataset.notes, *found_out, *notes, *recipe_notes, *held_notes)
 
@@ -244,7 +171,7 @@ def _opening(
     options: StudyOptions, dataset: Dataset, audit: Audit, families: tuple[str, ...], weights: Mapping[str, Path] | None
 ) -> tuple[str, ...]:
     """What everybody should read; `weights` are those available, None for a space that asks for none."""
-    from search import opening
+    from search.driver import opening
     from xraytune.models import FAMILIES, backbones
 
     wanted = options.families or FAMILIES
@@ -359,43 +286,6 @@ def _other_options(options: StudyOptions) -> dict[str, Value]:
     if options.patient_regex:
         kept["patient_regex"] = options.patient_regex
     return kept
-
-
-def _recipes(
-    options: StudyOptions, space_name: str, space: Any, context: Any
-) -> tuple[tuple[tuple[str, Mapping[str, Value]], ...], tuple[str, ...]]:
-    """The published configurations that this space can try, by name, and what was left out or adapted."""
-    import spaces
-    from spaces import recipes
-    from spaces.narrowing import narrow
-
-    if space_name not in spaces.SPACES or space_name == "smoke" or options.recipes == "none":
-        return (), ()
-    machine = narrow.this_machine(context, options.seconds)
-    try:
-        found, lines = recipes.select(
-            options.recipes, space, seconds=options.seconds, images=context.images, machine=machine
-        )
-    except ValueError as error:
-        raise InputError(f"--recipes: {error}") from None
-    return tuple(found), tuple(lines)
-
-
-def _as_held(
-    points: Sequence[tuple[str, Mapping[str, Value]]], fixed: Mapping[str, Value]
-) -> tuple[list[tuple[str, Mapping[str, Value]]], list[str]]:
-    """Points of the space under what the user holds: left out where that is another family, and a line on each."""
-    kept: list[tuple[str, Mapping[str, Value]]] = []
-    lines = []
-    for name, values in points:
-        other = {n: v for n, v in fixed.items() if n in values and values[n] != v}
-        if "family" in other:
-            lines.append(f"recipe {name} skipped: --fix holds the family at {other['family']}")
-            continue
-        if other:
-            lines.append(f"recipe {name} adapted to --fix: {', '.join(f'{n} {values[n]} → {other[n]}' for n in other)}")
-        kept.append((name, {**values, **other}))
-    return kept, lines
 
 
 def _keras_job(

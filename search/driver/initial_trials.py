@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xraytune.errors import InputError
+from xraytune.records import Value
+
+if TYPE_CHECKING:
+    pass
 from typing import TYPE_CHECKING, NamedTuple
 
+from search.driver.options import StudyOptions
 from search.hyperparameters.declaration import ambiguous_names, declared_parameters
 from search.hyperparameters.suggestion import Narrowing, RecordedHyperParameters
 from search.study.view import open_study
 from xraytune.errors import StudyError
-from xraytune.records import Value
 
 if TYPE_CHECKING:
-    from search.prepare import Prepared
+    from search.driver.prepared import Prepared
 
 
 class FirstTrial(NamedTuple):
@@ -84,3 +91,40 @@ def warm(prepared: Prepared, earlier: str | None, results: Path, storage: str | 
     if not found:
         raise StudyError(f"--warm-start {earlier}: none of its configurations fits the space {prepared.spec.space}.")
     return found
+
+
+def _recipes(
+    options: StudyOptions, space_name: str, space: Any, context: Any
+) -> tuple[tuple[tuple[str, Mapping[str, Value]], ...], tuple[str, ...]]:
+    """The published configurations that this space can try, by name, and what was left out or adapted."""
+    import spaces
+    from spaces import recipes
+    from spaces.narrowing import narrow
+
+    if space_name not in spaces.SPACES or space_name == "smoke" or options.recipes == "none":
+        return (), ()
+    machine = narrow.this_machine(context, options.seconds)
+    try:
+        found, lines = recipes.select(
+            options.recipes, space, seconds=options.seconds, images=context.images, machine=machine
+        )
+    except ValueError as error:
+        raise InputError(f"--recipes: {error}") from None
+    return tuple(found), tuple(lines)
+
+
+def as_held(
+    points: Sequence[tuple[str, Mapping[str, Value]]], fixed: Mapping[str, Value]
+) -> tuple[list[tuple[str, Mapping[str, Value]]], list[str]]:
+    """Points of the space under what the user holds: left out where that is another family, and a line on each."""
+    kept: list[tuple[str, Mapping[str, Value]]] = []
+    lines = []
+    for name, values in points:
+        other = {n: v for n, v in fixed.items() if n in values and values[n] != v}
+        if "family" in other:
+            lines.append(f"recipe {name} skipped: --fix holds the family at {other['family']}")
+            continue
+        if other:
+            lines.append(f"recipe {name} adapted to --fix: {', '.join(f'{n} {values[n]} → {other[n]}' for n in other)}")
+        kept.append((name, {**values, **other}))
+    return kept, lines

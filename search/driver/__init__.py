@@ -1,0 +1,1 @@
+"""One session of a search, from options to the last trial."""

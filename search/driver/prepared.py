@@ -1,0 +1,32 @@
+"""What preparation hands to a session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from xraytune.records import StudySpec, Value
+
+if TYPE_CHECKING:
+    from search.tuner.job import Job
+    from xraytune.data import Progress
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` made of the options."""
+
+    spec: StudySpec
+    declaration: Any
+    families: tuple[str, ...]
+    recipes: tuple[tuple[str, Mapping[str, Value]], ...]
+    """Published configurations: name and values."""
+    starts: tuple[tuple[str, Mapping[str, Value]], ...]
+    """Points that hide what the shortcut audit found: origin and values."""
+    make_job: Callable[[Progress], Job]
+    """Decodes the images and gives what the workers need; called after the study is made."""
+    notes: tuple[str, ...]
+    """Everything that was found out and decided, one sentence each."""
+    opening: tuple[str, ...] = ()
+    """The few of them that everybody should read, in short."""
