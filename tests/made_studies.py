@@ -7,7 +7,7 @@ from typing import Any
 
 from search.driver.prepared import Prepared
 from search.study.view import TrialRecord, open_study
-from search.synthetic import Branches
+from search.testing.synthetic_space import Branches
 from xraytune.records import EpochReport, StudySpec, TrialConfig, TrialResult
 
 SPACE = Branches()

@@ -42,11 +42,13 @@ class Search:
         self.process: subprocess.Popen[bytes] | None = None
         self.children: list[psutil.Process] = []
 
-    def command(self, *arguments: str, space: str = "search.synthetic:Faulty") -> list[str]:
+    def command(self, *arguments: str, space: str = "search.testing.synthetic_space:Faulty") -> list[str]:
         options = ["--space", space, "--study", self.study, "--results", str(self.results), "--cache", str(self.cache)]
         return [sys.executable, "-m", "search.run", *options, *arguments]
 
-    def start(self, *arguments: str, space: str = "search.synthetic:Faulty", **environment: str) -> Search:
+    def start(
+        self, *arguments: str, space: str = "search.testing.synthetic_space:Faulty", **environment: str
+    ) -> Search:
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 self.command(*arguments, space=space),

@@ -29,11 +29,11 @@ import keras_tuner
 import numpy as np
 import optuna
 
-from search.curves import BRANCHES, branch_value
 from search.hyperparameters.parameter import parameters
 from search.hyperparameters.suggestion import SuggestedHyperParameters
 from search.samplers import factory
-from search.synthetic import Branches
+from search.testing.synthetic_space import Branches
+from search.testing.synthetic_trial import BRANCHES, branch_value
 from spaces.chest_xray import ChestXRay
 from spaces.context import SpaceContext
 from tests.benchmarks.harness import ROOT, Benchmark
@@ -47,7 +47,7 @@ BEST = max(top for _, top in BRANCHES.values())
 
 
 class Own(Branches):
-    """`search.synthetic:Branches`, the branches' best values dealt out by the seed."""
+    """`search.testing.synthetic_space:Branches`, the branches' best values dealt out by the seed."""
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed)

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import optuna
 
-from search.curves import SyntheticJob, branch_value
 from search.hyperparameters.suggestion import SuggestedHyperParameters
 from search.samplers import SAMPLERS, factory
-from search.synthetic import Branches
+from search.testing.synthetic_space import Branches
+from search.testing.synthetic_trial import SyntheticJob, branch_value
 from xraytune.records import StudySpec, TrialConfig
 
 FURTHER = 50

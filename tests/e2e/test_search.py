@@ -55,7 +55,7 @@ def test_a_search_of_films_keeps_what_it_found_and_goes_on(search, tmp_path):
 
 SLOWLY_SUGGESTED = """
 import time
-from search.synthetic import Faulty
+from search.testing.synthetic_space import Faulty
 
 class Slow(Faulty):
     def declare_hyperparameters(self, hp):

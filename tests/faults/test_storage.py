@@ -123,7 +123,10 @@ def test_a_study_whose_folder_was_deleted_is_refused(search):
     ("arguments", "difference"),
     [
         (("--beta", "1"), "beta: 2.0 in the study, 1.0 now"),
-        (("--space", "search.synthetic:Branches"), "space: search.synthetic:Faulty in the study"),
+        (
+            ("--space", "search.testing.synthetic_space:Branches"),
+            "space: search.testing.synthetic_space:Faulty in the study",
+        ),
         (("--objectives", "f_beta,parameters"), "directions"),
     ],
 )

@@ -50,7 +50,7 @@ def test_an_epoch_that_could_not_be_saved_whole_leaves_the_one_before(tmp_path):
 WORKER = """
 import sys, time
 from pathlib import Path
-from search.curves import SyntheticTrial
+from search.testing.synthetic_trial import SyntheticTrial
 from search.tuner.checkpoint import Checkpoint
 
 class Dear(SyntheticTrial):

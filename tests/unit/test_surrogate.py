@@ -13,7 +13,7 @@ from search.hyperparameters.suggestion import Narrowing, SuggestedHyperParameter
 from search.samplers import factory
 from search.samplers.encoding import Embedding
 from search.samplers.gaussian_process import Process
-from search.synthetic import Branches
+from search.testing.synthetic_space import Branches
 
 SPACE = Branches()
 

@@ -9,9 +9,9 @@ from tests.searching import Search, counted
 
 pytestmark = pytest.mark.timeout(900)
 
-SPACE = "search.synthetic:Branches"
+SPACE = "search.testing.synthetic_space:Branches"
 SMALLER = """
-from search.synthetic import Branches
+from search.testing.synthetic_space import Branches
 
 class Smaller(Branches):
     families = ("valley", "narrow")

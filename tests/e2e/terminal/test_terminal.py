@@ -147,7 +147,7 @@ def test_a_search_goes_on_in_a_large_terminal(searched: Any) -> None:
 
 def test_a_search_in_which_no_trial_finished_ends_with_1_and_says_what_to_do(tmp_path: Path) -> None:
     shown = seen(
-        "search.run", "--space", "search.synthetic:Faulty", "--time", "1s", "--study", "none",
+        "search.run", "--space", "search.testing.synthetic_space:Faulty", "--time", "1s", "--study", "none",
         "--results", tmp_path / "results", home=tmp_path,
     ).check(1)  # fmt: skip
     assert "No trial finished: preparation took" in shown.words

@@ -1,9 +1,9 @@
 """Spaces with known answers that need no images: what the engine and the samplers are measured and broken with.
 
-    python -m search.run --space search.synthetic:Branches --trials 100
+    python -m search.run --space search.testing.synthetic_space:Branches --trials 100
 
 A space may bring its own evaluation with a method `job()`: the same engine, Ray workers, study and pruner as for
-networks, only the epochs are arithmetic (`search.curves`).
+networks, only the epochs are arithmetic (`search.testing.synthetic_trial`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import keras_tuner
 
-from search.curves import BRANCHES, SyntheticJob, branch_value
+from search.testing.synthetic_trial import BRANCHES, SyntheticJob, branch_value
 from xraytune.errors import TrialError
 from xraytune.records import FailureCause
 

@@ -1,6 +1,6 @@
 """Trials that are arithmetic: learning curves with known answers, slowed down and broken at will.
 
-No Keras here: a worker that runs these starts in a second. `search.synthetic` has the spaces they belong to.
+No Keras here: a worker that runs these starts in a second. `search.testing.synthetic_space` has the spaces they belong to.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def branch_value(values: Mapping[str, Any], seed: int) -> float:
 
 @dataclass(frozen=True)
 class SyntheticJob:
-    """Evaluates configurations of `search.synthetic`'s spaces (a `search.tuner.job.Job`).
+    """Evaluates configurations of `search.testing.synthetic_space`'s spaces (a `search.tuner.job.Job`).
 
     Args:
         seed: of the problem.

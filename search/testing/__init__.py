@@ -1,0 +1,1 @@
+"""Spaces without images, with which the engine is measured and broken."""
