@@ -136,7 +136,7 @@ test-whole: $(VENV)/.ready-dev ## whole searches: what each option does, a space
 test-slow: $(VENV)/.ready-dev ## many draws of the space, large networks
 	$(PYTEST) tests/slow
 
-BACKEND_TESTS := $(addprefix tests/unit/test_,models.py features.py training.py session.py course.py spaces.py augmentation.py)
+BACKEND_TESTS := $(addprefix tests/unit/,xraytune/models xraytune/training spaces)
 
 .PHONY: test-jax
 test-jax: $(VENV)/.ready-jax ## networks and training under KERAS_BACKEND=jax

@@ -8,8 +8,8 @@ On 2 cores in 15 minutes, 5,000 images: some forty trials at 28–64 px, all fiv
 up to 224 px. What is too dear for the time asked is narrowed away beforehand (`spaces.narrowing.narrow`) and said so.
 
 `declare_hyperparameters` only declares (no network is built); `build` makes the network of `xraytune.models`; `fit` is
-KerasTuner's hook, so that KerasTuner's own tuners run this class unchanged. Our own trials (`xraytune.training.trainer`) call
-`build` and train by themselves, epoch by epoch, with kept prefixes.
+KerasTuner's hook, so that KerasTuner's own tuners run this class unchanged. Our own trials
+(`xraytune.training.trainer`) call `build` and train by themselves, epoch by epoch, with kept prefixes.
 """
 
 from __future__ import annotations

@@ -42,6 +42,7 @@ def reliability_chart(figures: Mapping[str, Any]) -> str:
 
 
 def counts_of_bins(rows: Sequence[Mapping[str, float]]) -> list[str]:
+    """How many images are in each bin of a reliability diagram."""
     return [f"{row['n']:.0f} images" for row in rows]
 
 
@@ -108,6 +109,7 @@ def importance_chart(study: StudyView) -> str:
 
 
 def time_chart(trials: Sequence[TrialRecord]) -> str:
+    """Seconds of all trials by phase, as bars."""
     total: defaultdict[str, float] = defaultdict(float)
     for t in trials:
         for phase, seconds in (t.result.seconds if t.result else {}).items():

@@ -29,10 +29,12 @@ def difference(triple: Sequence[float | None]) -> str:
 
 
 def p_value(value: float) -> str:
+    """`< 0.001`, or three digits."""
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def html_number(value: float | None, digits: int = 3) -> str:
+    """A figure, or a dash where it is undefined."""
     return "–" if value is None else f"{value:.{digits}f}"
 
 
@@ -60,4 +62,5 @@ def excludes_zero(triple: Sequence[float | None]) -> str:
 
 
 def html_p_value(p: float | None) -> str:
-    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+    """`p_value`, or a dash where it is undefined."""
+    return "–" if p is None else p_value(p)

@@ -71,7 +71,8 @@ def write(study: StudyView, folder: Path) -> None:
         undefined=jinja2.StrictUndefined,
     )
     templates.filters.update(
-        number=html_number, interval=html_interval, signed=html_difference, beyond=excludes_zero, p_value=html_p_value, clock=quantities.clock,
+        number=html_number, interval=html_interval, signed=html_difference, beyond=excludes_zero,
+        p_value=html_p_value, clock=quantities.clock,
         shortest=lambda value: f"{value:g}",
     )  # fmt: skip
     context = _context(study, folder, figures)

@@ -39,6 +39,11 @@ class RetrainingOptions:
 
 
 def check(options: RetrainingOptions) -> None:
+    """Refuse what can be refused before anything slow is imported.
+
+    Raises:
+        InputError: with what to change.
+    """
     from search.retraining.records import KINDS
 
     thresholds.check(options.threshold)

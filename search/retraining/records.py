@@ -266,7 +266,6 @@ class TrainingSetup:
 
 def image_size(trial: TrialRecord) -> int:
     """The edge of a trial's images; 224 where its values don't say."""
-
     assert trial.config is not None
     return TrainingSettings.of(trial.config.values).image_size or 224
 

@@ -1,10 +1,10 @@
 """A Gaussian process over a space with branches: the sampler that asks what is most likely to beat the best so far.
 
-All branches are modelled by one process (`search.samplers.gaussian_process`), each configuration as one point (`search.samplers.encoding`): so
-branches share what they have in common and differ by what they have not (the idea of Hutter & Osborne 2013, "A Kernel
-for Hierarchical Parameter Spaces", in a plain embedding). The next configuration is that of the largest expected
-improvement among random ones, changes to the best ones, and mixtures of these. What is known is kept here, so that
-suggesting reads no database.
+All branches are modelled by one process (`search.samplers.gaussian_process`), each configuration as one point
+(`search.samplers.encoding`): so branches share what they have in common and differ by what they have not (the idea of
+Hutter & Osborne 2013, "A Kernel for Hierarchical Parameter Spaces", in a plain embedding). The next configuration is
+that of the largest expected improvement among random ones, changes to the best ones, and mixtures of these. What is
+known is kept here, so that suggesting reads no database.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Studies as they are kept: their trials, read without Optuna's types, and the folder of each.
 
-`search.study.study` writes; this module names and reads. Everything that looks at a study without owning it (leaderboard,
-report, retrain) comes in through `open_study`.
+`search.study.study` writes; this module names and reads. Everything that looks at a study without owning it
+(leaderboard, report, retrain) comes in through `open_study`.
 """
 
 from __future__ import annotations

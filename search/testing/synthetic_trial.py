@@ -1,6 +1,7 @@
 """Trials that are arithmetic: learning curves with known answers, slowed down and broken at will.
 
-No Keras here: a worker that runs these starts in a second. `search.testing.synthetic_space` has the spaces they belong to.
+No Keras here: a worker that runs these starts in a second. `search.testing.synthetic_space` has the spaces they belong
+to.
 """
 
 from __future__ import annotations

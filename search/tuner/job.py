@@ -1,8 +1,8 @@
 """What a worker does with a trial's configuration: the seam between the search and what is searched.
 
 The engine drives any `RunningTrial` epoch by epoch and knows nothing of images. `KerasJob` trains networks
-(`xraytune.training.trainer`); a space may bring its own evaluation with a method `job()` that returns a `Job`, as the synthetic
-spaces do that the engine is measured with (`search.testing.synthetic_space`).
+(`xraytune.training.trainer`); a space may bring its own evaluation with a method `job()` that returns a `Job`, as the
+synthetic spaces do that the engine is measured with (`search.testing.synthetic_space`).
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ may cost, in operations: `epoch_gflop`. A network whose epoch of all images cost
 epoch, cycling through all in a seeded order, so that the epochs of all families, and with them ASHA's rungs, come in
 comparable time. Choices whose share would be too small to learn from are taken away, the dearest first.
 
-Frozen prefixes are cut to what they may cost by `spaces.narrowing.prefixes`. What the user holds at one value is not taken away.
+Frozen prefixes are cut to what they may cost by `spaces.narrowing.prefixes`. What the user holds at one value is not
+taken away.
 """
 
 from __future__ import annotations

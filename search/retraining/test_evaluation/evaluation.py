@@ -18,7 +18,6 @@ from search.retraining.confirmation.plan import ConfirmationPlan
 from search.retraining.records import Choice, Confirmed, OperatingPoint
 from search.study.view import StudyView
 from xraytune import artifacts, data
-from xraytune.data import Dataset
 from xraytune.data.dataset import Dataset
 from xraytune.evaluation import (
     calibration,

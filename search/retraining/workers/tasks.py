@@ -1,4 +1,4 @@
-"""The trainings of a retraining, as tasks for `search.retraining.workers.worker_pool`: a fold, a refit; and what a saved network says.
+"""Trainings of a retraining as tasks for `worker_pool`: a fold, a final model, and a saved network's predictions.
 
 What a fold leaves (out-of-fold predictions, of shifted views too, its curve and result) is a file named by the digest
 of everything that went into it.

@@ -1,7 +1,7 @@
 """How sure a figure is: patient-level bootstrap intervals, and tests between two models on the same images.
 
 Images of one patient are no independent evidence, so whole patients are drawn (cluster bootstrap, Davison & Hinkley
-1997, ch. 3.8). A draw is a row of weights, how often each image was drawn, and `xraytune.evaluation.metrics` computes a figure
+1997, ch. 3.8). A draw is a row of weights, how often each image was drawn, and `metrics` computes a figure
 for all rows at once.
 """
 

@@ -1,10 +1,10 @@
 """What a point of the space costs: arithmetic per image, and from it seconds on this machine.
 
-Used on the driver, before any network exists, to narrow a space to the time asked (`spaces.narrowing.narrow`) and to leave out
-recipes that can't fit. Operations are counted layer by layer; how near a family comes to the machine's matrix
-multiplication is a factor measured on two cores (VGG's forward pass is at that limit, DenseNet121 at 70 %; a
-step's backward pass and many small layers take more). Estimates are within a factor of two, which is what narrowing
-needs; a prefix's rate is measured on 64 images (`measured`).
+Used on the driver, before any network exists, to narrow a space to the time asked (`spaces.narrowing.narrow`) and to
+leave out recipes that can't fit. Operations are counted layer by layer; how near a family comes to the machine's matrix
+multiplication is a factor measured on two cores (VGG's forward pass is at that limit, DenseNet121 at 70 %; a step's
+backward pass and many small layers take more). Estimates are within a factor of two, which is what narrowing needs; a
+prefix's rate is measured on 64 images (`measured`).
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@ What they are. VGG's 3 × 3 convolutions up to `block3_pool`, `block4_pool` or `
 trains the head alone; `vgg_finetuned` trains the head first and then, at a lower rate, the last one or two blocks too.
 
 What they cost. VGG16 forward takes 23 s a hundred images at 224 px on two cores, 7 s at 128 px, 0.6 s at 48 px. What
-never trains is therefore computed once (`xraytune.training.inputs.frozen_features`) and a trial trains only what is left: a frozen trial then
-costs as little as `dense`; a fine-tuned one pays for the last block, three times (forward and both gradients).
+never trains is therefore computed once (`xraytune.training.inputs.frozen_features`) and a trial trains only what is
+left: a frozen trial then costs as little as `dense`; a fine-tuned one pays for the last block, three times (forward and
+both gradients).
 
 Where they come from. Simonyan & Zisserman 2014; the weights are the Oxford group's (CC BY 4.0). Published on this data
 set: the recipes `vgg19_frozen_cnn`, `vgg19_frozen_new_cnn` and `vgg16_gap128`; Doerrich et al. 2024 report 89.3 % for

@@ -2,8 +2,8 @@
 
 A step is one epoch: batches gathered from the mapped pool, augmented inside the compiled step, and one look at the
 validation images; at rungs also at their shifted views (`judging`). Layers that never train are not run at all: their
-outputs come from `xraytune.training.inputs.frozen_features`. Whatever goes wrong becomes a `TrialError` with its cause, so that a trial fails
-and its worker lives.
+outputs come from `xraytune.training.inputs.frozen_features`. Whatever goes wrong becomes a `TrialError` with its cause,
+so that a trial fails and its worker lives.
 """
 
 from __future__ import annotations

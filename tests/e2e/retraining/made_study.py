@@ -64,7 +64,8 @@ def make(results: Path, films: Path, name: str = "made", *, complete: bool = Tru
     spec = StudySpec(
         name=name, data=str(films), train_fingerprint=dataset.train_fingerprint,
         test_fingerprint=dataset.test_fingerprint, classes=dataset.classes, positive=dataset.positive, space="smoke",
-        space_signature=signature(declared_parameters(space.declare_hyperparameters)), families=("dense", "cnn"), seed=SEED,
+        space_signature=signature(declared_parameters(space.declare_hyperparameters)), families=("dense", "cnn"),
+        seed=SEED,
         demonstration=dataset.demonstration,
     )  # fmt: skip
     lock = StudyLock(results, name)

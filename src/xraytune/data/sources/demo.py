@@ -16,7 +16,7 @@ from xraytune.data.sources import folder, synthetic_images
 from xraytune.data.sources.listing import MARKER, Listing
 
 _TEXT = (
-    "DEMONSTRATION, NOT X-RAYS. These films were drawn by xraytune (xraytune.data.sources.synthetic_images) with known truth.\n"
+    "DEMONSTRATION, NOT X-RAYS. These are synthetic images, drawn by xraytune with known truth.\n"
     "Nothing that is measured on them says anything about patients.\n"
 )
 _EDITION = 3  # raised when the drawing changes, so that an old folder is not taken for a new one

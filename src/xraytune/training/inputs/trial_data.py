@@ -1,6 +1,7 @@
 """What one training sees: decoded pools, labels, who is trained on and who is judged. Picklable, no pixels inside.
 
-Made by the driver (`search.driver.prepare`, `search.retraining.steps`), which has no need of Keras for it; used by `training`.
+Made by the driver (`search.driver.prepare`, `search.retraining.steps`), which has no need of Keras for it; used by
+`training`.
 """
 
 from __future__ import annotations

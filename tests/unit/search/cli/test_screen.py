@@ -16,10 +16,10 @@ from search.cli import console, progress_bars, tables
 from search.cli.screen import Screen, escaped, name, styled
 from search.cli.tables import Column
 
-SEARCH = Path(console.__file__).parent
-DRAWS = {"screen", "console", "bars", "tables", "progress"}
+SEARCH = Path(console.__file__).parents[1]
+DRAWS = {"screen", "console", "progress_bars", "tables", "live_view"}
 """Modules that may use rich; all others print by these."""
-LOGS = {"curves", "trainable"}
+LOGS = {"synthetic_trial", "trainable"}
 """Modules whose prints are a worker's log."""
 
 MARKUP = ["[/job:localhost/replica:0]", "[/]", "[red]A", "X [viral]", "N[/x]", ":smile:", "[bold", "\\[x]"]

@@ -164,7 +164,7 @@ def test_builds_that_never_end_or_end_the_process_are_refused(own, monkeypatch, 
 
 
 def test_the_plain_builder_in_the_documentation_is_searched_as_it_stands(tmp_path):
-    page = (Path(__file__).parents[2] / "docs" / "spaces.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "spaces.md").read_text()
     (tmp_path / "plain.py").write_text(page.split("```python\n")[2].split("```")[0])
     space = spaces.to_search(f"{tmp_path / 'plain.py'}:Plain", spaces.SpaceContext())
     assert set(names(space)) == {"blocks", "filters_0", "filters_1", "filters_2", "learning_rate", "image_size"}

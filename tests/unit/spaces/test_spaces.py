@@ -335,7 +335,7 @@ def test_the_space_in_the_documentation_runs_as_it_stands(tmp_path):
     from tests.made_networks import trial_data
     from xraytune.training.trainer import Trainer
 
-    page = (Path(__file__).parents[2] / "docs" / "spaces.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "spaces.md").read_text()
     (tmp_path / "own.py").write_text(page.split("```python\n")[1].split("```")[0])
     own = spaces.get(f"{tmp_path / 'own.py'}:Own", spaces.SpaceContext())
     assert own.families == ("tiny",)

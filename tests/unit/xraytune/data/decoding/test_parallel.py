@@ -196,7 +196,7 @@ def test_helpers_are_sent_neither_patients_nor_anything_but_names_digests_and_ro
 SCRIPT = """
 import os, sys
 from pathlib import Path
-from tests.unit.test_data_parallel import Slow
+from tests.unit.xraytune.data.decoding.test_parallel import Slow
 from xraytune import hardware
 from xraytune.data import parallel
 hardware.cores = lambda: 2
@@ -211,7 +211,7 @@ parallel.spread(Slow(os.getpid(), 0.05), 2000, "working", told, lambda piece, re
 def test_helpers_of_a_script_without_a_guard_end_when_it_is_killed(tmp_path):
     script, told = tmp_path / "script.py", tmp_path / "told"
     script.write_text(SCRIPT)
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[5]
     employer = subprocess.Popen([sys.executable, script, told], env=os.environ | {"PYTHONPATH": str(root)})
     until = time.monotonic() + 60
     while not (told.exists() and len(told.read_text().split()) > 1):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 HOSTILE = {"image_data_format": "channels_first", "floatx": "float16", "epsilon": 1e-2, "backend": "torch"}
 ASK = (
     "import keras; print(keras.config.backend(), keras.config.image_data_format(), keras.config.floatx(), "

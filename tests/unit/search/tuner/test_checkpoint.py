@@ -11,7 +11,7 @@ import pytest
 
 from search.tuner.checkpoint import Checkpoint
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 
 
 class Running:
