@@ -253,8 +253,7 @@ def spec_of(name: str, attributes: Mapping[str, Any]) -> StudySpec:
         StudyError: its trials were judged on views of another layout.
     """
     plain = attributes["spec"]
-    layout = plain.get("layout", 1) if isinstance(plain, Mapping) else LAYOUT
-    if layout != LAYOUT:
+    if isinstance(plain, Mapping) and "name" in plain and (layout := plain.get("layout", 1)) != LAYOUT:
         raise StudyError(
             f"Study {name!r} has layout {layout} of the shifted views, this version {LAYOUT}; scores of both can't be "
             "compared: make a new study with --study."

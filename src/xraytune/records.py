@@ -89,7 +89,9 @@ def _fits(value: Any, kind: Any) -> bool:
         case builtins.int:
             return isinstance(value, int) and not isinstance(value, bool)
         case simple:
-            return simple is Any or isinstance(value, simple)
+            return simple is Any or isinstance(
+                value, Mapping if isinstance(simple, type) and issubclass(simple, Record) else simple
+            )
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,11 @@ from pathlib import Path
 import numpy as np
 import spaces
 from tests.made_networks import config
-from xraytune import data as data_room, features
+from xraytune import data as data_room
+from xraytune.training.inputs import frozen_features
 from xraytune.data import arrays
 from xraytune.models import backbones
-from xraytune.training.trainer import Training
+from xraytune.training.trainer import Trainer
 from xraytune.training.inputs.trial_data import TrialData
 films, family, keep, epochs, size = sys.argv[1], sys.argv[2], sys.argv[3] == "keep", int(sys.argv[4]), 128
 dataset = data_room.load(films)
@@ -38,11 +39,11 @@ point = config(space, family=family, epochs=10, augmentation="none", shape_jitte
                "block4_pool"}, **({"vgg_finetuned/head_epochs": 0, "vgg_finetuned/trained_blocks": 1} if family ==
                "vgg_finetuned" else {}))
 if keep:  # the first trial of the prefix builds it
-    Training(space, point, data, max_epochs=1).step()
+    Trainer(space, point, data, max_epochs=1).step()
 else:
-    features.split = lambda model: None
+    frozen_features.split = lambda model: None
 began = time.perf_counter()
-training = Training(space, point, data, max_epochs=epochs)
+training = Trainer(space, point, data, max_epochs=epochs)
 if family == "vgg_finetuned":  # an epoch is meant, not the tracing before it
     rows = some[:64]
     source = training._plain_source(rows)[rows]

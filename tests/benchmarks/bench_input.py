@@ -29,7 +29,7 @@ OURS = (
     + """
 from xraytune import data as data_room
 from xraytune.data import arrays
-from xraytune.training.trainer import Training
+from xraytune.training.trainer import Trainer
 from xraytune.training.inputs.trial_data import TrialData
 dataset = data_room.load(sys.argv[1])
 train = dataset.select("train")
@@ -38,7 +38,7 @@ data = TrialData({64: arrays.pool(dataset, 64)}, labels, np.arange(len(labels)).
     np.random.default_rng(0).permutation(len(train))[:2048],
     np.arange(len(train), len(train) + 64), dataset.classes, dataset.positive, dataset.channels, "bench",
     Path(tempfile.mkdtemp()))
-training = Training(space, point, data)
+training = Trainer(space, point, data)
 training.step()
 before = training.clock.seconds["train"]
 training.step()

@@ -19,7 +19,7 @@ import spaces
 from tests.made_networks import config
 from xraytune import data as data_room
 from xraytune.data import arrays
-from xraytune.training.trainer import Training
+from xraytune.training.trainer import Trainer
 from xraytune.training.inputs.trial_data import TrialData
 films, precision, seed, what = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 dataset = data_room.load(films)
@@ -30,7 +30,7 @@ data = TrialData({64: arrays.pool(dataset, 64)}, labels, np.array([i.patient for
     dataset.classes, dataset.positive, dataset.channels, "bench", Path(tempfile.mkdtemp()))
 space = spaces.get("chest_xray", spaces.SpaceContext(families=("cnn",), narrowed={"precision": (precision,)}))
 point = config(space, seed=seed, family="cnn", augmentation="light", epochs=10, patience=8, **{"cnn/image_size": 64})
-training = Training(space, point, data, max_epochs=2 if what == "seconds" else 5)
+training = Trainer(space, point, data, max_epochs=2 if what == "seconds" else 5)
 training.step()
 before = training.clock.seconds["train"]
 while not training.done:

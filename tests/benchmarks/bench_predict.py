@@ -20,11 +20,13 @@ from pathlib import Path
 warnings.simplefilter("ignore")
 import numpy as np
 from PIL import Image
-from search import console, predict
+from search.cli import console
+from xraytune.inference import outliers, predict_files
 import keras
-from xraytune import calibration, makeup
+from xraytune.evaluation import calibration
 from xraytune.artifacts import sha256
-from xraytune.inference.classifier import Member, ModelCard, load_model, predict_network, write_card
+from xraytune.inference.classifier import load_model, predict_network
+from xraytune.inference.model_card import Member, ModelCard, write_card
 kind, films = sys.argv[1], int(sys.argv[2])
 folder = Path(tempfile.mkdtemp())
 keras.utils.set_random_seed(0)
@@ -36,7 +38,7 @@ x = keras.layers.Dense(2, activation="softmax")(keras.layers.GlobalAveragePoolin
 keras.Model(pixels, x).save(folder / "model.keras")
 member = Member("model.keras", sha256(folder / "model.keras"), 128).to_json()
 rng = np.random.default_rng(0)
-known = makeup.fit(rng.integers(0, 256, (300, 128, 128, 1), dtype=np.uint8)).to_json()
+known = outliers.fit(rng.integers(0, 256, (300, 128, 128, 1), dtype=np.uint8)).to_json()
 write_card(folder, ModelCard(("a", "b"), 1, 1, "crop", 0.5, "0.5", calibration.none(2).to_json(), known, (member,)))
 """
 """A model of four convolutions at 128 px, saved and loaded as a winner is."""
@@ -50,9 +52,9 @@ for i in range(films):
     paths.append(folder / f"{i}.jpeg")
     Image.fromarray(coarse).resize((224, 224), Image.Resampling.BICUBIC).save(paths[-1], quality=90)
 model = load_model(folder)
-list(predict.classify(model, paths[:32]))
+list(predict_files.classify(model, paths[:32]))
 began = time.perf_counter()
-answers = list(predict.classify(model, paths))
+answers = list(predict_files.classify(model, paths))
 print(len(answers) / (time.perf_counter() - began))
 """
 )
@@ -119,14 +121,14 @@ def retrained() -> str:
 BOOTSTRAP = """
 import sys, time
 import numpy as np
-from xraytune import evaluation
+from xraytune.evaluation import evaluate
 from xraytune.evaluation.predictions import Predictions
 rng = np.random.default_rng(0)
 labels = (np.arange(624) >= 234).astype(int)
 score = np.clip(rng.normal(0.35 + 0.3 * labels, 0.2), 0, 1)
 p, patients = np.stack([1 - score, score], 1), np.arange(624) // 2
 began = time.perf_counter()
-evaluation.evaluate(Predictions(labels, p, patients, ("a", "b"), 1))
+evaluate.evaluate(Predictions(labels, p, patients, ("a", "b"), 1))
 print(time.perf_counter() - began)
 """
 

@@ -166,7 +166,7 @@ def test_a_deflated_file_is_refused_at_a_limit_of_memory(tmp_path, element):
     assert path.stat().st_size < 1 << 20
     code = (
         "import sys, resource\n"
-        "from xraytune.data import reading\n"
+        "from xraytune.data.decoding import reading\n"
         "import pydicom, pydicom.pixels\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "try:\n    reading.decode(open(sys.argv[1], 'rb').read())\n"

@@ -292,10 +292,11 @@ def test_the_table_says_threshold_and_prevalence_as_they_are_shown(stated, films
     assert predict.main(stated, [films], prevalence=0.2) == 0
     shown = " ".join(capsys.readouterr().out.split())
     at = load_model(stated).restated_threshold(0.2)
-    assert f"Decided at {at:.3f} (0.5). Probabilities are stated for a prevalence of 20 %." in shown
+    assert f"its probability is at least {at:.3f} (0.5). Probabilities are stated for a prevalence of 20 %." in shown
     assert predict.main(stated, [films], threshold=0.7) == 0
-    assert "Decided at 0.700 (asked for). Probabilities are stated for a prevalence of 50 %." in " ".join(
-        capsys.readouterr().out.split()
+    assert (
+        "its probability is at least 0.700 (asked for). Probabilities are stated for a prevalence of 50 %."
+        in " ".join(capsys.readouterr().out.split())
     )
     with pytest.raises(InputError, match="between 0 and 1"):
         predict.main(stated, [films], threshold=1.5)

@@ -14,8 +14,8 @@ from tests.made_films import film, write
 def ended(tmp_path, monkeypatch, capsys):
     """Runs the command; gives its exit code, output and errors."""
     monkeypatch.setenv("XRAYTUNE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(console, "out", console.Console(width=1000))
-    monkeypatch.setattr(console, "err", console.Console(stderr=True, width=1000))
+    monkeypatch.setattr(console, "out", console.Screen(width=1000))
+    monkeypatch.setattr(console, "err", console.Screen(stderr=True, width=1000))
     app = Typer()
     app.command()(show_augmentation.main)
 

@@ -86,8 +86,8 @@ def ended(tmp_path, monkeypatch, capsys):
 
     def run(*arguments):
         with monkeypatch.context() as patch:
-            patch.setattr(console, "err", console.Console(stderr=True, width=1000))
-            patch.setattr(console, "out", console.Console(width=160))
+            patch.setattr(console, "err", console.Screen(stderr=True, width=1000))
+            patch.setattr(console, "out", console.Screen(width=160))
             code = console._exit_code(lambda: app(list(arguments), standalone_mode=False))
         said = capsys.readouterr()
         return code, said.out, said.err

@@ -19,6 +19,7 @@ from xraytune.errors import InputError
 from xraytune.models.cost import Machine, backbone_operations, cost
 from xraytune.training import speed
 from xraytune.training.inputs.augmentation import REMEDIES
+from xraytune.training.optimization.settings import TrainingSettings
 
 WEIGHTS = {"vgg16": "vgg16.h5", "densenet121": "densenet121.h5"}
 CORE = 9e10
@@ -154,7 +155,7 @@ class TestNarrowing:
         machine = Machine(CORE, 2)
         for seed in range(60):
             values = draw(left, seed)
-            images = min(models.plan.Plan.of(values).epoch_images or 4400, 4400)
+            images = min(TrainingSettings.of(values).epoch_images or 4400, 4400)
             found = cost(values)
             assert found.trace + values["epochs"] * found.epoch_seconds(machine, images) < 300, values
 
@@ -179,7 +180,7 @@ class TestNarrowing:
             arrays = {}
             for seed in range(150):
                 values = draw(left, seed)
-                found, plan = cost(values), models.plan.Plan.of(values)
+                found, plan = cost(values), TrainingSettings.of(values)
                 if found.prefix:
                     prefix = (plan.image_size, values[f"{values['family']}/normalization"], found.prefix)
                     copies = range(plan.copies if plan.augmentation else 0)
@@ -196,7 +197,7 @@ class TestNarrowing:
         left = spaces.get("chest_xray", narrowed)
         for seed in range(200):
             values = draw(left, seed)
-            plan = models.plan.Plan.of(values)
+            plan = TrainingSettings.of(values)
             if values["family"].startswith("vgg"):
                 assert plan.augmentation.hiding == ("strong" if plan.copies else "none")
                 assert plan.augmentation.shape_jitter == ("light" if plan.copies else "none")

@@ -19,7 +19,7 @@ from typing import Annotated
 import typer
 from pathlib import Path
 from rich.table import Table
-from search import console
+from search.cli import console
 
 def main() -> None:
     "Print."

@@ -8,7 +8,7 @@ import typer
 from typer.testing import CliRunner
 
 from search import run
-from search.driver import pretrained_weights, session
+from search.driver import pretrained_weights
 from search.driver.options import StudyOptions
 from search.driver.prepare import prepare
 from tests.made_films import kaggle
@@ -37,7 +37,7 @@ def test_a_new_budget_replaces_the_old_one_whole():
 @pytest.mark.parametrize(("arguments", "given"), [([], set()), (["--beta", "2", "--study", "s"], {"beta", "study"})])
 def test_the_command_knows_what_stood_on_its_line(monkeypatch, arguments, given):
     seen = []
-    monkeypatch.setattr(session, "search", lambda options, running: seen.append(options))
+    monkeypatch.setattr(run, "search", lambda options, running: seen.append(options))
     command = typer.Typer()
     command.command()(run.main)
     assert CliRunner().invoke(command, arguments).exit_code == 0

@@ -9,7 +9,6 @@ import pytest
 from search.cli import console, progress_bars
 from search.cli.screen import Screen
 from search.reporting import final_metrics
-from search.retraining import announce
 
 
 @pytest.fixture
@@ -23,7 +22,7 @@ def clock(monkeypatch):
             return self.now
 
     clock = Clock()
-    monkeypatch.setattr(announce, "time", clock)
+    monkeypatch.setattr(progress_bars, "time", clock)
     return clock
 
 

@@ -14,7 +14,8 @@ from xraytune.data.decoding import inspection
 START = """
 import sys, time
 from pathlib import Path
-from xraytune.data import inspection, verify
+from xraytune.data.decoding import inspection
+from xraytune.data.verification import load
 
 inspection._RACY_NS = -1  # files just written are normally read twice
 read = inspection._read
@@ -25,7 +26,7 @@ inspection._read = slowly
 Path(sys.argv[2]).touch()
 while not all(Path(name).exists() for name in sys.argv[3:]):
     time.sleep(0.01)
-found = verify.examine(sys.argv[1])
+found = load.examine(sys.argv[1])
 print(found.inspection.read, found.inspection.thumbnails.shape[0], found.dataset.train_fingerprint)
 """
 
@@ -77,7 +78,7 @@ from PIL import Image  # checks its version against its binary
 decoder = importlib.import_module(sys.argv[2])
 decoder.__version__ = sys.argv[3]
 from xraytune import data
-from xraytune.data import inspection
+from xraytune.data.decoding import inspection
 inspection._RACY_NS = -1
 found = data.examine(sys.argv[1])
 print(found.inspection.read, data.arrays.pool(found.dataset, 16))

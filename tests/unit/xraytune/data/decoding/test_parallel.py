@@ -198,7 +198,7 @@ import os, sys
 from pathlib import Path
 from tests.unit.xraytune.data.decoding.test_parallel import Slow
 from xraytune import hardware
-from xraytune.data import parallel
+from xraytune.data.decoding import parallel
 hardware.cores = lambda: 2
 hands = set()
 def told(done, count, what):

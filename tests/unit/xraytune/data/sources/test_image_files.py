@@ -334,7 +334,18 @@ def test_every_reader_of_named_files_goes_through_the_one_that_asks_what_a_path_
 
     import xraytune.data
 
-    own = {"cache", "decoded_images", "dataset", "synthetic_images", "demo", "parallel", "files", "inspection", "arrays", "medmnist"}
+    own = {
+        "cache",
+        "decoded_images",
+        "dataset",
+        "synthetic_images",
+        "demo",
+        "parallel",
+        "files",
+        "inspection",
+        "arrays",
+        "medmnist",
+    }
     own |= {"identity"}  # the key of the installation, not a data set
     folder = Path(xraytune.data.__file__).parent
     for path in folder.rglob("*.py"):
