@@ -114,10 +114,11 @@ retrain: $(VENV)/.ready ## retrain the winner, open the test set, write the repo
 PYTEST := $(BIN)/python -m pytest
 
 .PHONY: lint
-lint: $(VENV)/.ready-dev ## style and types
+lint: $(VENV)/.ready-dev ## style, types and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 .PHONY: test
 test: lint ## lint, types and the first tier of tests (needs nothing outside the clone)

@@ -26,7 +26,7 @@ def main(
 
     Preprocessing, calibration and threshold stay in model.json: load_model("…/model.onnx") uses them.
     """
-    from xraytune.data.sources.image_files import find
+    from xraytune.data.decoding.image_files import find
     from xraytune.inference.model_card import read_card
     from xraytune.inference.onnx_export import CHECKED, export
 

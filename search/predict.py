@@ -16,7 +16,7 @@ from search.cli import console, tables
 from search.cli.progress_bars import bars
 from search.cli.screen import name
 from search.cli.tables import Column
-from xraytune.data.sources.image_files import find
+from xraytune.data.decoding.image_files import find
 from xraytune.errors import InputError
 from xraytune.inference.predict_files import Answer, Stated, classify
 
@@ -62,7 +62,8 @@ def main(
     paths = find(films)
     loaded = load_model(model)
     stated = Stated(prevalence, threshold)
-    stated.check(loaded)
+    if restated := stated.check(loaded):
+        console.err.say(restated)
     if overlays and not loaded.explainable:
         raise InputError("Overlays need the Keras model (gradients): give the folder, not the .onnx file.")
     if loaded.card.demonstration:

@@ -19,6 +19,7 @@ from xraytune import artifacts, data
 from xraytune.data.problems import summarised
 from xraytune.data.sources.open_source import KINDS
 from xraytune.errors import SourceError
+from xraytune.evaluation import shortcut_audit
 from xraytune.evaluation.shortcut_audit import NOTABLE
 
 EXAMPLES = """
@@ -69,7 +70,7 @@ def main(
                 rehash=rehash,
                 progress=progress,
             )
-            audit = data.audit(found.dataset, compare_test=compare_test) if found.dataset else None
+            audit = shortcut_audit.audit(found.dataset, compare_test=compare_test) if found.dataset else None
     except SourceError as error:
         if as_json:
             _print_json(_unread(source, str(error)))
@@ -94,7 +95,7 @@ def _unread(source: str, what: str) -> dict[str, Any]:
     return {"data": source, "usable": False, "listed": 0, "errors": [error], "warnings": [], "notes": []}
 
 
-def _plain(found: data.Examination, audit: data.Audit | None) -> dict[str, Any]:
+def _plain(found: data.Examination, audit: shortcut_audit.Audit | None) -> dict[str, Any]:
     """Everything, for machines."""
     dataset = found.dataset
     plain: dict[str, Any] = {
@@ -125,7 +126,7 @@ def _problem(problem: data.Problem) -> dict[str, Any]:
     return {"kind": problem.kind, "where": problem.where, "what": problem.what, "files": list(problem.files)}
 
 
-def _show(found: data.Examination, audit: data.Audit | None) -> None:
+def _show(found: data.Examination, audit: shortcut_audit.Audit | None) -> None:
     """Everything, for people."""
     dataset, out = found.dataset, console.out
     if dataset is not None and dataset.demonstration:

@@ -11,7 +11,8 @@ from search.cli.screen import name
 
 if TYPE_CHECKING:
     from search.tuner.resources import Resources
-    from xraytune.data import Audit, Dataset
+    from xraytune.data import Dataset
+    from xraytune.evaluation.shortcut_audit import Audit
 
 FEW_CLASSES = 4
 """Classes that are named with their numbers of images; more are counted."""

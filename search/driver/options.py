@@ -28,15 +28,6 @@ if TYPE_CHECKING:
     pass
 
 
-PASSWORD_NOTE = "Instead of --storage with ***, put the URL with its password into the environment: XRAYTUNE_STORAGE."
-"""Said under printed commands whose `--storage` hides a password."""
-
-
-def with_note(commands: str) -> str:
-    """Commands as they are printed, with the note about a hidden password where they need it."""
-    return f"{commands}\n{PASSWORD_NOTE}" if "***" in commands else commands
-
-
 @dataclass(frozen=True)
 class SessionOptions:
     """How a search is run, beside what is searched; none of it belongs to the study."""

@@ -14,11 +14,13 @@ from search.driver.options import StudyOptions
 from search.driver.prepared import Prepared
 from search.samplers import SAMPLERS
 from xraytune.errors import InputError
+from xraytune.evaluation import shortcut_audit
 from xraytune.records import Objective, StudySpec, Value
 
 if TYPE_CHECKING:
     from search.tuner.job import Job
-    from xraytune.data import Audit, Dataset, Progress
+    from xraytune.data import Dataset, Progress
+    from xraytune.evaluation.shortcut_audit import Audit
 
 
 def check_names(options: StudyOptions) -> None:
@@ -73,7 +75,6 @@ def prepare(
     from search.hyperparameters.suggestion import Narrowing
     from spaces import shortcut_countermeasures
     from spaces.narrowing import cache_size
-    from xraytune import data as data_room
     from xraytune.models import backbones
 
     space_name = options.space or "chest_xray"
@@ -96,7 +97,7 @@ def prepare(
         images=len(dataset.select("train")),
         narrowed=computed_in,
     )
-    audit = data_room.audit(dataset, progress=progress)
+    audit = shortcut_audit.audit(dataset, progress=progress)
     seconds, assumed = driver_options.reckoned(options.seconds, demonstration=dataset.demonstration)
     costed = dataclasses.replace(options, seconds=seconds)
     spent = time.monotonic() - begun if options.seconds is not None else 0.0  # without TIME nothing runs out

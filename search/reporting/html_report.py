@@ -27,7 +27,6 @@ from search.reporting.figures import (
     time_chart,
 )
 from search.reporting.formats import excludes_zero, html_difference, html_interval, html_number, html_p_value
-from search.retraining.test_evaluation import example_images
 from search.study import access_log
 from search.study.view import StudyView, TrialRecord
 from xraytune import artifacts
@@ -226,8 +225,8 @@ def _films(folder: Path) -> list[dict[str, Any]]:
 def _cases(folder: Path, films: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Films with their heat maps as data URIs, by kind."""
     out = []
-    for kind, title in example_images.KINDS.items() if films else ():
-        own = [{**row, "src": _data_uri(folder / "gradcam" / row["file"])} for row in films if row["kind"] == kind]
+    for title in dict.fromkeys(row["title"] for row in films):
+        own = [{**row, "src": _data_uri(folder / "gradcam" / row["file"])} for row in films if row["title"] == title]
         out.append({"title": title, "films": own})
     return out
 

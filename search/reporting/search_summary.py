@@ -8,9 +8,9 @@ from collections.abc import Mapping
 
 from search.cli import console
 from search.cli.screen import Screen, styled
-from search.driver.options import PASSWORD_NOTE
 from search.reporting.formats import number
 from search.reporting.trial_tables import show_families, show_leaderboard
+from search.study.database import PASSWORD_NOTE
 from search.study.view import StudyView
 
 SHOWN = 5

@@ -6,17 +6,32 @@ Whatever it does wrong is one message, and a password in its URL appears in none
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    pass
+from typing import TYPE_CHECKING
+
+from xraytune.errors import InputError
+
+if TYPE_CHECKING:
+    pass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
 import contextlib
 import functools
 import json
 import os
 import re
 import sqlite3
-import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import optuna
 import sqlalchemy
@@ -24,7 +39,7 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from xraytune.errors import FatalError, InputError
+from xraytune.errors import FatalError
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -355,3 +370,12 @@ def _no_driver(url: str, error: ImportError) -> str:
         f".venv/bin/pip install '{package}' (or: make setup EXTRAS={extra}), and write the URL like "
         f"{scheme}://user@host/studies."
     )
+
+
+PASSWORD_NOTE = "Instead of --storage with ***, put the URL with its password into the environment: XRAYTUNE_STORAGE."
+"""Said under printed commands whose `--storage` hides a password."""
+
+
+def with_note(commands: str) -> str:
+    """Commands as they are printed, with the note about a hidden password where they need it."""
+    return f"{commands}\n{PASSWORD_NOTE}" if "***" in commands else commands

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from search.driver.options import with_note
+from search.study.database import with_note
 from search.study.study import Study
 from search.study.view import TrialRecord
 from search.tuner.cluster import Cluster

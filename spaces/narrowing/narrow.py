@@ -23,7 +23,8 @@ from spaces.context import SpaceContext
 from spaces.narrowing import prefixes
 from spaces.narrowing.choices import Choices, points
 from xraytune import hardware
-from xraytune.data import Audit, cache
+from xraytune.data import cache
+from xraytune.evaluation.shortcut_audit import Audit
 from xraytune.models import FAMILIES, backbones
 from xraytune.models import cost as costs
 from xraytune.models.cost import Machine, measure_machine

@@ -27,6 +27,7 @@ import numpy as np
 from tests.evidence.sets import SETS
 from xraytune import artifacts
 from xraytune.data import Dataset, arrays
+from xraytune.evaluation import shortcut_audit
 from xraytune.records import TrialConfig
 from xraytune.training.inputs.trial_data import TrialData
 
@@ -145,7 +146,7 @@ def workshop(name: str) -> Workshop:
     families = tuple(family for family in chosen.families if family in space.families)
     return Workshop(
         chosen.name, families, chosen.shortcut, job, space, job.data,
-        dataset, data_room.audit(dataset).remedies, {reach: _planned(job.data, reach) for reach in REACHES},
+        dataset, shortcut_audit.audit(dataset).remedies, {reach: _planned(job.data, reach) for reach in REACHES},
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from search.cli import progress_bars
 from search.retraining.confirmation.plan import ConfirmationPlan
 from search.retraining.records import Choice, Confirmed, OperatingPoint
 from search.study.view import StudyView
-from xraytune import artifacts, data
+from xraytune import artifacts
 from xraytune.data.dataset import Dataset
 from xraytune.evaluation import (
     calibration,
@@ -26,6 +26,7 @@ from xraytune.evaluation import (
     metrics,
     prevalences,
     published,
+    shortcut_audit,
     subgroups,
 )
 from xraytune.evaluation.predictions import Predictions
@@ -198,4 +199,4 @@ def confirmation(
 def audit(dataset: Dataset) -> dict[str, Any]:
     """The shortcut audit with the test set beside it, class by class: the set is open by now."""
     with progress_bars.progress() as progress:
-        return data.audit(dataset, compare_test=True, by_class=True, progress=progress).to_json()
+        return shortcut_audit.audit(dataset, compare_test=True, by_class=True, progress=progress).to_json()

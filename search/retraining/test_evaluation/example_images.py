@@ -143,7 +143,7 @@ def write(
         answer = int(decided[case.row])
         listing.append(
             {
-                "kind": case.kind,
+                "title": KINDS[case.kind],
                 "file": f"{i:02d}.jpg",
                 "key": images[case.row].key,
                 "truth": dataset.classes[images[case.row].label],

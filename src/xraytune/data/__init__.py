@@ -1,4 +1,4 @@
-"""Data that can be trusted: sources, verification, patients, split, decoded arrays, and the shortcut audit.
+"""Data that can be trusted: sources, verification, patients, split, decoded arrays.
 
 `load` is the one way in; everything behind it works on the `Dataset` that it returns.
 """
@@ -10,20 +10,16 @@ from xraytune.data.images import ImageRecord, Images
 from xraytune.data.problems import Problem, Progress
 from xraytune.data.split import folds
 from xraytune.data.verification.load import Examination, examine, load
-from xraytune.evaluation.shortcut_audit import Audit, Finding, audit
 
 __all__ = [
-    "Audit",
     "Dataset",
     "Examination",
-    "Finding",
     "ImageRecord",
     "Images",
     "Problem",
     "Progress",
     "Unreadable",
     "arrays",
-    "audit",
     "compare",
     "difference",
     "examine",

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search.cli import console
 from xraytune.errors import InputError
 
 BATCH = 32
@@ -43,8 +42,8 @@ class Stated:
     threshold: float | None = None
     """At which probability of these an image is classified as positive."""
 
-    def check(self, model: Any) -> None:
-        """Say on stderr what it does to the answers of a model.
+    def check(self, model: Any) -> str:
+        """What it does to the answers of a model, in one sentence; empty where nothing is restated.
 
         Raises:
             InputError: the model can't do it.
@@ -54,12 +53,12 @@ class Stated:
             raise InputError(f"--threshold {at:g}: a threshold lies between 0 and 1 and needs a positive class.")
         if self.prevalence is not None:
             model.restated_threshold(self.prevalence)  # refuses what can't be had
-            console.err.print(
+            return (
                 f"Probabilities are stated for a prevalence of {100 * self.prevalence:g} % (the model's own: "
                 f"{100 * model.prevalence:.3g} %)."
-                + ("" if at else " The threshold moves with them: no decision changes."),
-                soft_wrap=True,
+                + ("" if at else " The threshold moves with them: no decision changes.")
             )
+        return ""
 
     def at(self, model: Any) -> tuple[float, str]:
         """The threshold among the probabilities as they are stated, and how it was chosen."""

@@ -29,7 +29,7 @@ from tests.e2e.retraining import made_study
 from tests.made_networks import write_weights
 from tests.searching import command
 from xraytune import artifacts
-from xraytune.data.sources import image_files
+from xraytune.data.decoding import image_files
 from xraytune.data.sources.listing import MARKER
 from xraytune.errors import ArtifactError, InputError, StudyError, WeightsError
 from xraytune.evaluation import evaluate, metrics

@@ -12,7 +12,7 @@ from PIL import Image
 
 from search import export, predict
 from xraytune import artifacts
-from xraytune.data.sources import image_files
+from xraytune.data.decoding import image_files
 from xraytune.errors import ArtifactError, InputError
 from xraytune.evaluation import calibration
 from xraytune.inference import outliers, predict_files

@@ -14,8 +14,8 @@ from spaces import SpaceContext, recipes, shortcut_countermeasures
 from spaces.narrowing import cache_size, narrow
 from tests.made_networks import config, space
 from xraytune import models
-from xraytune.data import Audit, Finding
 from xraytune.errors import InputError
+from xraytune.evaluation.shortcut_audit import Audit, Finding
 from xraytune.models.cost import Machine, backbone_operations, cost
 from xraytune.training import speed
 from xraytune.training.inputs.augmentation import REMEDIES

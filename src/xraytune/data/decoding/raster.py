@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from xraytune.data.sources import image_files
+from xraytune.data.decoding import image_files
 
 FORMATS = ("JPEG", "PNG", "PPM")
 """What Pillow may decode here; a JPEG that carries further images (MPO) counts as one."""

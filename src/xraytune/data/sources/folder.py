@@ -11,10 +11,10 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+from xraytune.data.decoding import image_files
+from xraytune.data.decoding.image_files import Sort
 from xraytune.data.files import NotRegularError
 from xraytune.data.problems import Problem, some
-from xraytune.data.sources import image_files
-from xraytune.data.sources.image_files import Sort
 from xraytune.data.sources.listing import MARKER, Item, Listing
 
 SPLITS = {

@@ -80,11 +80,11 @@ def test_what_reading_the_data_took_is_taken_off_time_for_frozen_prefixes_and_of
     tmp_path, monkeypatch
 ):
     from spaces.narrowing import narrow
-    from xraytune import data
+    from xraytune.evaluation import shortcut_audit
 
-    real, audit, told = narrow.narrow, data.audit, []
+    real, audit, told = narrow.narrow, shortcut_audit.audit, []
     monkeypatch.setattr(narrow, "narrow", lambda *a, **given: told.append(given["spent"]) or real(*a, **given))
-    monkeypatch.setattr(data, "audit", lambda *a, **given: time.sleep(0.3) or audit(*a, **given))
+    monkeypatch.setattr(shortcut_audit, "audit", lambda *a, **given: time.sleep(0.3) or audit(*a, **given))
     prepared(tmp_path, monkeypatch, trials=12)
     prepared(tmp_path, monkeypatch, seconds=900.0)
     assert told[0] == 0.0

@@ -13,11 +13,12 @@ import pytest
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 
-from search.driver.options import SessionOptions, StudyOptions, with_note
+from search.driver.options import SessionOptions, StudyOptions
 from search.driver.session import search
 from search.reporting.search_summary import summarize
 from search.samplers import factory
 from search.study import database as databases
+from search.study.database import with_note
 from search.study.view import exists, open_study
 from tests.made_studies import SPACE, result
 from xraytune.errors import FatalError, InputError, StudyError

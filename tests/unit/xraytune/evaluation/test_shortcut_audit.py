@@ -10,6 +10,7 @@ from tests import made_films
 from xraytune import data
 from xraytune.data.image_properties import FRAMING
 from xraytune.data.sources import demo, synthetic_images
+from xraytune.evaluation import shortcut_audit
 from xraytune.evaluation.shortcut_audit import NOTABLE, Audit
 
 
@@ -21,7 +22,7 @@ def _own_cache(tmp_path, monkeypatch):
 def audited(tmp_path, shortcut, strength, **options):
     films = synthetic_images.draw_plan(3, 110, shortcut=shortcut, strength=strength, size=72)
     demo.write(tmp_path / "films", films)
-    return data.audit(data.load(str(tmp_path / "films")), **options)
+    return shortcut_audit.audit(data.load(str(tmp_path / "films")), **options)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_all_that_another_machine_does_to_its_films_is_found(tmp_path):
 
 def test_in_the_demonstration_itself_the_planted_shortcut_is_found_and_said():
     dataset = data.load("demo")
-    found = data.audit(dataset)
+    found = shortcut_audit.audit(dataset)
     [first, *_] = found.findings
     assert dataset.demonstration
     assert first.name == "aspect_ratio"
@@ -91,7 +92,7 @@ def test_a_class_of_one_patient_leaves_the_audit_unmeasured_and_it_says_so(tmp_p
     made_films.kaggle(tmp_path / "films", train=24, test=6)
     dataset = data.load(str(tmp_path / "films"))
     one_each = dataset.images.labels.astype(str).astype(object)
-    found = data.audit(replace(dataset, images=replace(dataset.images, patients=one_each)))
+    found = shortcut_audit.audit(replace(dataset, images=replace(dataset.images, patients=one_each)))
     assert math.isnan(found.auc)
     assert not found.headline
     assert "could not be measured" in found.summary
@@ -114,9 +115,9 @@ def test_test_images_are_compared_only_if_asked_and_without_labels(tmp_path):
             dataclasses.replace(i, label=1 - i.label) if i.split == "test" else i for i in dataset.images
         ),
     )
-    found = data.audit(dataset, compare_test=True)
+    found = shortcut_audit.audit(dataset, compare_test=True)
     assert found.shifts
-    assert found.shifts == data.audit(swapped, compare_test=True).shifts
+    assert found.shifts == shortcut_audit.audit(swapped, compare_test=True).shifts
     assert {s.name for s in found.shifts} - {f.name for f in found.findings} == set(FRAMING)
 
 
@@ -131,8 +132,8 @@ def test_once_the_set_is_open_a_shift_of_one_class_is_found_that_pooling_hides(t
                 path = tmp_path / "d" / split / name / f"{split}{label}{number:02d}.png"
                 write(path, film(1000 * label + 100 * (split == "test") + number, wide + sign * (number % 7), 30))
     dataset = data.load(str(tmp_path / "d"))
-    pooled = next(s for s in data.audit(dataset, compare_test=True).shifts if s.name == "width")
-    split = next(s for s in data.audit(dataset, compare_test=True, by_class=True).shifts if s.name == "width")
+    pooled = next(s for s in shortcut_audit.audit(dataset, compare_test=True).shifts if s.name == "width")
+    split = next(s for s in shortcut_audit.audit(dataset, compare_test=True, by_class=True).shifts if s.name == "width")
     assert pooled.label == ""
     assert split.label == "NORMAL"
     assert split.auc == 1.0 > pooled.auc
@@ -153,7 +154,7 @@ def test_three_classes_are_audited_one_against_the_rest(tmp_path):
     for index, name in enumerate(("a", "b", "c")):
         for number in range(12):
             write(tmp_path / "d" / name / f"{number:02d}.png", film(index * 50 + number, 30 + 20 * (index == 2), 30))
-    found = data.audit(data.load(str(tmp_path / "d")))
+    found = shortcut_audit.audit(data.load(str(tmp_path / "d")))
     widest = next(finding for finding in found.findings if finding.name == "aspect_ratio")
     assert widest.label == "c"
     assert widest.auc == 1.0

@@ -10,6 +10,7 @@ import pytest
 from tests.made_films import encoded, film, kaggle, write
 from xraytune import data
 from xraytune.data.decoding import inspection
+from xraytune.evaluation import shortcut_audit
 
 START = """
 import sys, time
@@ -62,7 +63,7 @@ def test_a_second_start_with_files_left_out_writes_nothing(tmp_path, monkeypatch
     def start():
         dataset = data.load(str(root), quarantine=True)
         assert len(dataset.quarantined) == 2
-        return data.audit(dataset, compare_test=True)
+        return shortcut_audit.audit(dataset, compare_test=True)
 
     first = start()
     before = kept(tmp_path / "cache")
@@ -98,7 +99,7 @@ def test_an_audit_in_another_process_finds_the_same(tmp_path):
     import pickle
 
     dataset = data.load(str(kaggle(tmp_path / "d")))
-    assert data.audit(pickle.loads(pickle.dumps(dataset))) == data.audit(dataset)
+    assert shortcut_audit.audit(pickle.loads(pickle.dumps(dataset))) == shortcut_audit.audit(dataset)
 
 
 def test_a_changed_file_is_named_after_the_cache_was_emptied(tmp_path):

@@ -172,7 +172,7 @@ def counted(kinds: Iterable[str]) -> str:
 def find(films: Sequence[Path]) -> list[Path]:
     """The files named and the images in the folders named, each once, folders sorted.
 
-    What is an image is decided by the same rule as for training data (`xraytune.data.sources.image_files`). Images of
+    What is an image is decided by the same rule as for training data (`xraytune.data.decoding.image_files`). Images of
     formats that are not read are among them, so that whoever reads them can say so.
 
     Raises:

@@ -14,9 +14,8 @@ from PIL import Image
 from tests.made_films import encoded, film, flat, kaggle, write
 from xraytune import data
 from xraytune.data import files
-from xraytune.data.decoding import reading
-from xraytune.data.sources import image_files
-from xraytune.data.sources.image_files import Sort, find, recognise
+from xraytune.data.decoding import image_files, reading
+from xraytune.data.decoding.image_files import Sort, find, recognise
 from xraytune.errors import DataError
 
 
