@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from search.cli import quantities
+from search.driver.options import SessionOptions, StudyOptions
 from search.driver.session import search
-from search.run import Options, Running
 from tests import made_films
 from xraytune.errors import InputError
 
@@ -61,9 +61,9 @@ def test_a_message_and_no_traceback_and_exit_code_2(tmp_path):
 )
 def test_what_cant_be_had_is_said_and_nothing_written(tmp_path, changes, words):
     data = made_films.kaggle(tmp_path / "data", train=12, test=4)
-    options = Options(**{"data": str(data), "cache": tmp_path / "cache", **changes})
+    options = StudyOptions(**{"data": str(data), "cache": tmp_path / "cache", **changes})
     with pytest.raises(InputError) as error:
-        search(options, Running(results=tmp_path / "results"))
+        search(options, SessionOptions(results=tmp_path / "results"))
     assert words in str(error.value)
     assert not (tmp_path / "results").exists()
 
@@ -116,7 +116,7 @@ def damaged_films(data: Path) -> Path:
 def test_data_that_cant_be_used_are_refused_with_every_problem_named(tmp_path, make, words):
     data = make(tmp_path / "data")
     with pytest.raises(InputError) as error:
-        search(Options(data=str(data), cache=tmp_path / "cache"), Running(results=tmp_path / "results"))
+        search(StudyOptions(data=str(data), cache=tmp_path / "cache"), SessionOptions(results=tmp_path / "results"))
     assert not [word for word in words if word.lower() not in str(error.value).lower()], str(error.value)
     assert error.value.exit_code == 2
     assert not (tmp_path / "results").exists()
