@@ -101,7 +101,7 @@ def draw_plan(
         strength: how strongly style goes with class in train: 0 not at all, 1 always. A style alone tells the classes
             of train apart with AUC (1 + strength) / 2.
         size: shorter edge of the films, pixels.
-        depth: how dense pneumonia's opacities are; at 2 they are about as plain to a small CNN as on Kermany's films.
+        depth: how dense pneumonia's opacities are; at 2 they are about as plain to a small CNN as on Kermany's images.
 
     Raises:
         ValueError: the shortcut is unknown, or the strength is not between 0 and 1.
