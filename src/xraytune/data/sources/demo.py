@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -19,7 +20,7 @@ _TEXT = (
     "DEMONSTRATION, NOT X-RAYS. These are synthetic images, drawn by xraytune with known truth.\n"
     "Nothing that is measured on them says anything about patients.\n"
 )
-PLAN = {"patients": 240, "strength": 0.9, "size": 64, "depth": 3.5}
+PLAN: dict[str, Any] = {"patients": 240, "strength": 0.9, "size": 64, "depth": 3.5}
 """Arguments of `synthetic_images.draw_plan`: a small CNN learns the opacities within ten epochs, and a network that learns
 the shortcut instead is nearly as good on validation images, but not on test images."""
 

@@ -75,7 +75,6 @@ def test_in_the_demonstration_itself_the_planted_shortcut_is_found_and_said():
     assert aspect.auc == pytest.approx(0.89, abs=0.06)
     said = f"The aspect ratio (width over height) alone tells the classes apart with AUC {aspect.auc:.2f}"
     assert said in found.summary  # `search.verify` prints it
-    assert found.findings[0].name in {"framing", "aspect_ratio"}  # wider images show the chest wider, too
     assert found.headline  # `search.run` says it before the first trial
     assert "shape_jitter" in found.remedies
 
