@@ -7,7 +7,7 @@ Three decisions make it differ from F-beta on the validation images:
 - one threshold serves all views, as one threshold will serve all hospitals: a network whose scores drift when a film is
   darker can't buy itself a threshold per view;
 - the mean over views and the worst view count half each: the mean tells good networks apart, and eleven good views
-  don't hide one in which the network collapses (docs/robust-validation.md compares this with either alone).
+  don't hide one in which the network collapses (docs/evidence/robust-validation.md compares this with either alone).
 
 `views` makes the images; `training` and `search.retrain` call `score`.
 """

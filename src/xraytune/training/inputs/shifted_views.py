@@ -53,7 +53,7 @@ Property = Callable[[Gray], Values]
 
 REACH = 1.0
 """Within-class standard deviations that a view moves its property by. Of 0.5, 1 and 2 the score over views of 1 ranked
-networks on planted shortcuts as well as that of 0.5 and better than that of 2 (docs/robust-validation.md): views that
+networks on planted shortcuts as well as that of 0.5 and better than that of 2 (docs/evidence/robust-validation.md): views that
 are too strong punish all networks alike. One deviation is what every third film of a class is off by."""
 
 SAMPLE = 256
