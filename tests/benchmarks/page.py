@@ -20,17 +20,17 @@ KEPT = harness.ROOT / "docs" / "bench.jsonl"
 
 HEAD = """# Performance
 
-What to expect on two CPU cores: a search of 30 minutes on 5,232 X-rays ran 30 to 54 trials ([results](results.md)); the
-environment takes about 3.1 GB of disk, a trial 1 to 1.6 GB of memory. Measured times are below; `data.cold_start` is the
-first start of a search, `data.warm_start` every later one, `predict` the use of a saved model.
+What to expect on two CPU cores: a search of 30 minutes on 5,232 X-rays ran 30 to 54 trials ([results](results.md));
+the environment takes about 3.1 GB of disk, a trial 1 to 1.6 GB of memory. Measured times are below; `data.cold_start`
+is the first start of a search, `data.warm_start` every later one, `predict` the use of a saved model.
 
-`make performance` writes this page from the newest line of each benchmark in `docs/bench.jsonl`; do not edit it. `make
-bench` measures again (`make bench ONLY=input` one package), with `XRAYTUNE_DATA` and `XRAYTUNE_WEIGHTS` where real images and
-weights are needed.
+`make performance` writes this page from the newest line of each benchmark in `docs/bench.jsonl`; do not edit it.
+`make bench` measures again (`make bench ONLY=input` one package), with `XRAYTUNE_DATA` and `XRAYTUNE_WEIGHTS` where
+real images and weights are needed.
 
-Both sides of a benchmark run in turn in the same session; each number is the median of its rounds. The ratio is baseline
-over xraytune for times and sizes, xraytune over baseline for rates: above 1, xraytune is better. In brackets: the smallest and
-the largest ratio of a single round. Times depend on the machine named; ratios less.
+Both sides of a benchmark run in turn in the same session; each number is the median of its rounds. The ratio is
+baseline over xraytune for times and sizes, xraytune over baseline for rates: above 1, xraytune is better. In
+brackets: the smallest and the largest ratio of a single round. Times depend on the machine named; ratios less.
 """
 
 NO_GPU = """## On a GPU

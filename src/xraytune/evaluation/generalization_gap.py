@@ -18,7 +18,7 @@ def changes(validation: Mapping[str, Triple], test: Mapping[str, Triple]) -> dic
     """Test minus validation of `FIGURES`, with intervals in which both are in doubt.
 
     Args:
-        validation: [value, low, high] by name, out of fold.
+        validation: [value, low, high] by name, out-of-fold.
         test: the same on the test set, other patients.
 
     A figure that is undefined on one of them is left out.
@@ -43,11 +43,11 @@ def in_words(
     """What changed from out-of-fold validation to the test set, one sentence a figure, then what it means.
 
     Args:
-        validation: [value, low, high] by name, out of fold.
+        validation: [value, low, high] by name, out-of-fold.
         test: the same on the test set.
         normal: what the images without the finding are called.
         positive: whether a positive class is decided by a threshold; else the figures are averages over classes.
-        shift: what the audit says of how the test films differ, put beside a fall.
+        shift: what the audit says of how the test images differ, put beside a fall.
 
     A change counts where the interval of the difference leaves out 0.
     """
@@ -88,7 +88,7 @@ def in_words(
 def alignment(pooled: float, by_fold: Sequence[float]) -> str:
     """A warning where the folds' scores don't mean the same; else empty.
 
-    Within a fold one network ranks the films; pooled, films of different networks are ranked against each other. So a
+    Within a fold one network ranks the images; pooled, images of different networks are ranked against each other. So a
     pooled AUC below the mean of the folds' by more than two standard errors (and a hundredth) says that a score of one
     fold's network is not what the same score is of another's.
 

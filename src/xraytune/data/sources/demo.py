@@ -21,8 +21,8 @@ _TEXT = (
     "Nothing that is measured on them says anything about patients.\n"
 )
 PLAN: dict[str, Any] = {"patients": 240, "strength": 0.9, "size": 64, "depth": 3.5}
-"""Arguments of `synthetic_images.draw_plan`: a small CNN learns the opacities within ten epochs, and a network that learns
-the shortcut instead is nearly as good on validation images, but not on test images."""
+"""Arguments of `synthetic_images.draw_plan`: a small CNN learns the opacities within ten epochs, and a network that
+learns the shortcut instead is nearly as good on validation images, but not on test images."""
 
 _EDITION = 4  # raised when the drawing changes, so that an old folder is not taken for a new one
 

@@ -144,7 +144,7 @@ def leaks(items: Sequence[Item], same: Sequence[NDArray[np.int64]]) -> list[Prob
 
 
 def _patients_across(items: Sequence[Item], known: set[str]) -> list[Problem]:
-    """Patients with films in two splits, beyond those whose files are equal anyway."""
+    """Patients with images in two splits, beyond those whose files are equal anyway."""
     first: dict[str, str] = {}
     across: dict[str, set[str]] = defaultdict(set)
     for item in items:
