@@ -63,15 +63,15 @@ def in_words(
             changed[name] = value, f"{abs(value):.2f} [{min(abs(low), abs(high)):.2f}, {max(abs(low), abs(high)):.2f}]"
     out = ["; ".join(lines) + "."] if lines else []
     fell = {name: words for name, (value, words) in changed.items() if value < 0}
-    films = f"the {normal} films" if normal else "the films without the finding"
+    images = f"the {normal} images" if normal else "the images without the finding"
     if positive and "specificity" in fell:
         out.append(
-            f"Specificity fell by {fell['specificity']}, more than chance: to the model {films} of the test set look "
-            "different from those that it learned from."
+            f"Specificity fell by {fell['specificity']}, statistically significant: to the model {images} of the test "
+            "set look different from those that it learned from."
         )
     if "sensitivity" in fell:
-        which = "films with the finding look different" if positive else "the films of some class look different"
-        out.append(f"Sensitivity fell by {fell['sensitivity']}, more than chance: {which} in the test set.")
+        which = "images with the finding look different" if positive else "the images of some class look different"
+        out.append(f"Sensitivity fell by {fell['sensitivity']}, statistically significant: {which} in the test set.")
     if fell and shift:
         out.append(shift)
     if "auc" in fell:
@@ -79,7 +79,7 @@ def in_words(
     elif positive and changed and "auc" not in changed:
         out.append("The ranking (ROC AUC) held: the gap is one of the operating threshold.")
     if not changed:
-        out.append("No figure changed by more than chance between validation and test.")
+        out.append("No figure changed significantly between validation and test.")
     elif not fell:
         out.append("The test set was easier than validation.")
     return out

@@ -63,6 +63,6 @@ def population(names: Sequence[str], source: str = "") -> str:
         return ""
     by = "By their names these are" if official else "These are"
     return (
-        f"{by} the films of Kermany et al. 2018: children of one to five years, anterior-posterior chest X-rays of "
+        f"{by} the images of Kermany et al. 2018: children of one to five years, anterior-posterior chest X-rays of "
         "routine care at Guangzhou Women and Children's Medical Center. Sex and exact ages are not known."
     )

@@ -6,8 +6,8 @@ stands out; a mirrored one, or an image of another hospital, usually does not. K
 
 Thirteen quantities of each training image; their centre and covariance by scikit-learn's minimum covariance determinant
 (Rousseeuw & Van Driessen 1999), which the odd images among them do not bend. An image is far by its Mahalanobis
-distance, by its most extreme quantity alone, or by looking turned. The limits are quantiles of images that were held out of a fit
-(cross-validation), so that about one in 200 images of the same source is marked.
+distance, by its most extreme quantity alone, or by looking turned. The limits are quantiles of images that were held
+out of a fit (cross-validation), so that about one in 200 images of the same source is marked.
 
 Measured on Kermany's training images, 1,000 fitted and 400 others asked: `tests/real/test_makeup.py` holds that at most
 2 % of the others are marked, and at least 95 % of the same images upside down, turned by 90° or 180°, inverted, or half

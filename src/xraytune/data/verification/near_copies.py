@@ -54,7 +54,7 @@ def across_splits(dataset: Dataset, inspection: Inspection) -> tuple[list[Proble
                     pairs.append((images.keys[x], second, images.keys[y], first))
     cleared = (
         f"{len(alarms)} images look like one of another split to the perceptual hash; "
-        "their pixels say that they are other films."
+        "their pixels say that they are other images."
     )
     problems = [
         Problem("near copy", key, f"in {split}, is {other} of {where}, saved again (by its pixels)", warning=True)
