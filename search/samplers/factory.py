@@ -1,4 +1,4 @@
-"""Who suggests: Optuna's samplers by name, and the one pruner each name means."""
+"""The sampler: Optuna's samplers by name, and the one pruner each name means."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""xraytune: an honest search over chest X-ray classifiers.
+"""xraytune: a search over chest X-ray classifiers.
 
 The library half of the project: data, models, training and judgement. It knows nothing of Optuna or Ray and imports
 neither `spaces` nor `search`; `docs/architecture.md` draws the house.

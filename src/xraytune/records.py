@@ -229,7 +229,7 @@ class StudySpec(Record):
     """sha256 over everything the search may see."""
 
     test_fingerprint: str
-    """sha256 over the sealed test images; nothing of the search derives from it."""
+    """sha256 over the held-out test images; nothing of the search derives from it."""
 
     classes: tuple[str, ...]
     """Class names; labels index them."""
@@ -262,7 +262,7 @@ class StudySpec(Record):
     """F-beta's beta: how many times recall counts against precision."""
 
     fit: str = "crop"
-    """How a film becomes a square: crop, pad or squash."""
+    """How an image becomes a square: crop, pad or squash."""
 
     sampler: str = "bo"
     pruner: str = "asha"
@@ -277,7 +277,7 @@ class StudySpec(Record):
     """Whatever else must not change over a resume (quarantine, the patients' pattern)."""
 
     demonstration: bool = False
-    """Drawn phantoms, no X-rays."""
+    """Drawn synthetic images, no X-rays."""
 
     layout: int = LAYOUT
     """Of the views that its trials are judged on."""

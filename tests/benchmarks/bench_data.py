@@ -79,7 +79,7 @@ def _keras_pass() -> float:
 
 
 def _peak(images: int) -> float:
-    """Peak memory over made films of 32 px."""
+    """Peak memory over made images of 32 px."""
     rng = random.Random(0)
     folder = Path(tempfile.mkdtemp())
     try:
@@ -99,7 +99,7 @@ def benchmarks() -> list[Benchmark]:
     return [
         Benchmark(
             "data.cold_start", "s", "lower", partial(_start, warm=False), _keras_pass,
-            "verify, hash, split, decode and keep 5,545 films at 128 px, against one Keras pass that only decodes; "
+            "verify, hash, split, decode and keep 5,545 images at 128 px, against one Keras pass that only decodes; "
             "imports on neither side",
             target=1 / 3,
         ),
@@ -109,6 +109,6 @@ def benchmarks() -> list[Benchmark]:
         ),
         Benchmark(
             "data.memory", "MiB", "lower", partial(_peak, 50_000), partial(_peak, 5_000),
-            "peak memory of all processes together with 50,000 made films, against 5,000",
+            "peak memory of all processes together with 50,000 made images, against 5,000",
         ),
     ]  # fmt: skip

@@ -73,14 +73,14 @@ def benchmarks() -> list[Benchmark]:
         Benchmark(
             "features.vgg_frozen_trial", "s", "lower",
             partial(_trial, "vgg_frozen", True, 10, 0), partial(_trial, "vgg_frozen", False, 2, 8),
-            "ten epochs of vgg_frozen at 128 px on 2,000 films, second trial of its prefix, against the whole network "
+            "ten epochs of vgg_frozen at 128 px on 2,000 images, second trial of its prefix, against the whole network "
             "(its first epoch, and nine times its second)",
             target=30,
         ),
         Benchmark(
             "features.vgg_finetuned_epoch", "s", "lower",
             partial(_trial, "vgg_finetuned", True, 1, 0), partial(_trial, "vgg_finetuned", False, 1, 0),
-            "an epoch of vgg_finetuned (last block) at 128 px on 2,000 films, prefix kept, against without",
+            "an epoch of vgg_finetuned (last block) at 128 px on 2,000 images, prefix kept, against without",
             target=4,
         ),
     ]  # fmt: skip

@@ -116,7 +116,7 @@ def _from_directory(layers: str) -> float:
 
 
 def _from_originals(layers: str) -> float:
-    """As `_from_directory`, on the 16 films of `val`, which have their original size, each linked 128 times."""
+    """As `_from_directory`, on the 16 images of `val`, which have their original size, each linked 128 times."""
     originals = real_data("chest_xray") / "val"
     with tempfile.TemporaryDirectory() as name:
         for film in originals.glob("*/*.jpeg"):
@@ -133,18 +133,18 @@ def benchmarks() -> list[Benchmark]:
         Benchmark(
             "input.cnn_epoch", "s", "lower", partial(_run, OURS), partial(_run, BARE, "fused"),
             "an epoch of cnn at 64 px with medium augmentation from the mapped array, against the same steps, "
-            "augmentation layers included, on one batch that is at hand",
+            "augmentation layers included, on one batch that is available",
             target=1 / 1.3,
         ),
         Benchmark(
             "input.cnn_against_directory", "s", "lower", partial(_run, OURS), partial(_from_directory, OUR_LAYERS),
-            "the same epoch, against image_dataset_from_directory with our layers, on films of 224 px",
+            "the same epoch, against image_dataset_from_directory with our layers, on images of 224 px",
             target=3,
         ),
         Benchmark(
             "input.cnn_against_originals", "s", "lower", partial(_run, OURS), partial(_from_originals, OUR_LAYERS),
-            "the same, on films of their original size (16 of 592 to 1,776 px, each 128 times); ours reads the mapped "
-            "array whatever size the films had",
+            "the same, on images of their original size (16 of 592 to 1,776 px, each 128 times); ours reads the mapped "
+            "array whatever size the images had",
             target=3,
         ),
         Benchmark(

@@ -105,7 +105,7 @@ WANTED = 20.0
 
 @functools.cache
 def retrained() -> str:
-    """A folder with a retrained study of 624 test films: made once, removed with the process."""
+    """A folder with a retrained study of 624 test images: made once, removed with the process."""
     home = tempfile.TemporaryDirectory(prefix="bench-report-")
     atexit.register(home.cleanup)
     maker = [sys.executable, "-m", "tests.e2e.retraining.made_study", home.name, "NORMAL,PNEUMONIA", "624"]
@@ -160,7 +160,7 @@ def benchmarks() -> list[Benchmark]:
         Benchmark(
             "predict.report", "s", "lower",
             lambda: in_process(REPORT, retrained()), lambda: WANTED,
-            f"report and model card of 624 test films once the figures are there, against the {WANTED:g} s allowed",
+            f"report and model card of 624 test images once the figures are there, against the {WANTED:g} s allowed",
             target=1.0,
         ),
     ]  # fmt: skip

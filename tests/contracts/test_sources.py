@@ -295,7 +295,7 @@ def test_the_demonstration_keeps_the_contract_and_says_what_it_is(monkeypatch):
     from xraytune.data.sources import synthetic_images
 
     films = synthetic_images.draw_plan(0, 30, size=32)
-    monkeypatch.setattr(synthetic_images, "draw_plan", lambda: films)
+    monkeypatch.setattr(synthetic_images, "draw_plan", lambda **_: films)
     dataset = data.load("demo")
     assert dataset.demonstration
     assert data.load(None) == dataset

@@ -1,4 +1,4 @@
-"""The tables of docs/robust-validation.md, made from what `make evidence` left under results/evidence.
+"""The tables of docs/evidence/robust-validation.md, made from what `make evidence` left under results/evidence.
 
 The page's text is written by hand; each table stands between `<!-- NAME -->` and `<!-- end NAME -->` and is replaced.
 """
@@ -20,7 +20,7 @@ from xraytune.evaluation import metrics
 from xraytune.evaluation.intervals import Interval, Statistic, paired
 from xraytune.evaluation.metrics import Floats
 
-PAGE = networks.ROOT / "docs" / "robust-validation.md"
+PAGE = networks.ROOT / "docs" / "evidence" / "robust-validation.md"
 
 
 def write(done: list[Search]) -> dict[str, bool]:

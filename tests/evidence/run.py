@@ -5,7 +5,7 @@
     python -m tests.evidence.run finals                # one refit, several, or the folds' networks as the final model
     python -m tests.evidence.run decision              # calibration, class balance, operating threshold
     python -m tests.evidence.run searches --on marker  # clean and robust searches, three seeds each
-    python -m tests.evidence.run page                  # what there is, into docs/robust-validation.md
+    python -m tests.evidence.run page                  # what there is, into docs/evidence/robust-validation.md
     python -m tests.evidence.run confirm               # 40 networks on the X-rays: opens their test half
 
 Every part goes on where it was stopped and takes under an hour on two cores. `confirm` is run once, after the score's

@@ -37,7 +37,7 @@ class ImageRecord:
 
     width: int
     height: int
-    """Of the whole film, pixels, upright."""
+    """Of the whole image, pixels, upright."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +56,7 @@ class Images(Sequence[ImageRecord]):
     """`(n, 32)`: the sha256 of each file."""
 
     shapes: NDArray[np.int32]
-    """`(n, 2)`: width and height of the whole film, pixels."""
+    """`(n, 2)`: width and height of the whole image, pixels."""
 
     rows: NDArray[np.int32]
     """Where each stands in the inspection that found it, -1 where none did; no part of a comparison."""

@@ -81,7 +81,7 @@ def over_views(
 ) -> Sample:
     """All views of some images as one sample.
 
-    A calibration fitted on the images as they are holds where films look as they did; fitted on shifted ones it gives
+    A calibration fitted on the images as they are holds where images look as they did; fitted on shifted ones it gives
     up a little there and holds better elsewhere (Tomani et al. 2021, "Post-hoc uncertainty calibration for domain drift
     scenarios").
 

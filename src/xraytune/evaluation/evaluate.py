@@ -1,4 +1,4 @@
-"""A model on a sealed set: every figure with its interval, whole and by class; two models; published figures.
+"""A model on a held-out set: every figure with its interval, whole and by class; two models; published figures.
 
 Called once the test set was opened; everything is plain JSON, so that the report and `metrics.json` are the same.
 """
@@ -72,7 +72,7 @@ def patients_of_perfect(
     """
     each = [patients_behind(truth, decided, who, c) for c in averaged if (truth == c).any()]
     least = {name: min((n[name] for n in each), default=0) for name in ("sensitivity", "specificity", "precision")}
-    # a patient with films of both sides can stand on either, so only the number of all limits the pairs besides
+    # a patient with images of both sides can stand on either, so only the number of all limits the pairs besides
     pairs = min(least["sensitivity"], least["specificity"], len(np.unique(who)) // 2)
     f_beta = min(least["sensitivity"], least["precision"])
     return {
@@ -254,7 +254,7 @@ def compare(first: Predictions, second: Predictions) -> dict[str, Any]:
         second: the other's (`first.answered`).
 
     Returns:
-        `difference`: figure → [first - second, low, high], an interval without 0 being a difference beyond chance, and
+        `difference`: figure → [first - second, low, high], an interval without 0 being a difference significantly, and
         low and high None where all draws agree: then how sure it is can't be told;
         `delong_p`: two-sided, None without a positive class, and where both models rank alike or one can't be ranked.
     """

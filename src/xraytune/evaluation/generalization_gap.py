@@ -18,7 +18,7 @@ def changes(validation: Mapping[str, Triple], test: Mapping[str, Triple]) -> dic
     """Test minus validation of `FIGURES`, with intervals in which both are in doubt.
 
     Args:
-        validation: [value, low, high] by name, out of fold.
+        validation: [value, low, high] by name, out-of-fold.
         test: the same on the test set, other patients.
 
     A figure that is undefined on one of them is left out.
@@ -43,11 +43,11 @@ def in_words(
     """What changed from out-of-fold validation to the test set, one sentence a figure, then what it means.
 
     Args:
-        validation: [value, low, high] by name, out of fold.
+        validation: [value, low, high] by name, out-of-fold.
         test: the same on the test set.
         normal: what the images without the finding are called.
         positive: whether a positive class is decided by a threshold; else the figures are averages over classes.
-        shift: what the audit says of how the test films differ, put beside a fall.
+        shift: what the audit says of how the test images differ, put beside a fall.
 
     A change counts where the interval of the difference leaves out 0.
     """
@@ -63,15 +63,15 @@ def in_words(
             changed[name] = value, f"{abs(value):.2f} [{min(abs(low), abs(high)):.2f}, {max(abs(low), abs(high)):.2f}]"
     out = ["; ".join(lines) + "."] if lines else []
     fell = {name: words for name, (value, words) in changed.items() if value < 0}
-    films = f"the {normal} films" if normal else "the films without the finding"
+    images = f"the {normal} images" if normal else "the images without the finding"
     if positive and "specificity" in fell:
         out.append(
-            f"Specificity fell by {fell['specificity']}, more than chance: to the model {films} of the test set look "
-            "different from those that it learned from."
+            f"Specificity fell by {fell['specificity']}, statistically significant: to the model {images} of the test "
+            "set look different from those that it learned from."
         )
     if "sensitivity" in fell:
-        which = "films with the finding look different" if positive else "the films of some class look different"
-        out.append(f"Sensitivity fell by {fell['sensitivity']}, more than chance: {which} in the test set.")
+        which = "images with the finding look different" if positive else "the images of some class look different"
+        out.append(f"Sensitivity fell by {fell['sensitivity']}, statistically significant: {which} in the test set.")
     if fell and shift:
         out.append(shift)
     if "auc" in fell:
@@ -79,7 +79,7 @@ def in_words(
     elif positive and changed and "auc" not in changed:
         out.append("The ranking (ROC AUC) held: the gap is one of the operating threshold.")
     if not changed:
-        out.append("No figure changed by more than chance between validation and test.")
+        out.append("No figure changed significantly between validation and test.")
     elif not fell:
         out.append("The test set was easier than validation.")
     return out
@@ -88,7 +88,7 @@ def in_words(
 def alignment(pooled: float, by_fold: Sequence[float]) -> str:
     """A warning where the folds' scores don't mean the same; else empty.
 
-    Within a fold one network ranks the films; pooled, films of different networks are ranked against each other. So a
+    Within a fold one network ranks the images; pooled, images of different networks are ranked against each other. So a
     pooled AUC below the mean of the folds' by more than two standard errors (and a hundredth) says that a score of one
     fold's network is not what the same score is of another's.
 

@@ -139,7 +139,7 @@ def of_perfect(interval: Interval, patients: int, level: float = 0.95) -> Interv
       of them, all are ranked right with probability AUC^m, whatever the scores' distributions: `patients` is m. It is
       also what the largest variance of an AUC says, AUC (1 - AUC) / m (Birnbaum & Klose 1957).
 
-    As in `of_share`, the films of one patient are taken to be right or wrong together.
+    As in `of_share`, the images of one patient are taken to be right or wrong together.
 
     Args:
         interval: from `bootstrap`.
@@ -213,7 +213,7 @@ def delong(labels01: ArrayLike, first: ArrayLike, second: ArrayLike) -> DeLong:
     """Whether two models' areas under the ROC curve differ, on the same images.
 
     DeLong, DeLong & Clarke-Pearson 1988, by midranks (Sun & Xu 2014). Images count as independent: with several
-    films a patient prefer `paired`.
+    images a patient prefer `paired`.
 
     Args:
         labels01: truth, `(n,)`.

@@ -30,7 +30,7 @@ PNEUMONIAMNIST = "pneumoniamnist"
 
 
 def is_official_test(names: Sequence[str], labels: ArrayLike, classes: Sequence[str], source: str = "") -> bool:
-    """Whether these are the 624 official test images: 234 normal, 242 bacterial, 148 viral films.
+    """Whether these are the 624 official test images: 234 normal, 242 bacterial, 148 viral images.
 
     PneumoniaMNIST holds them without their names: there its own name and the counts of its classes tell.
 
@@ -52,7 +52,7 @@ _KERMANYS = re.compile(r"((NORMAL2-)?IM-\d+-\d+(-\d+)?|person\d+_(bacteria|virus
 
 
 def population(names: Sequence[str], source: str = "") -> str:
-    """Whom the films show, in one sentence, where the official files of Kermany et al. 2018 are recognised; else empty.
+    """Whom the images show, in one sentence, if they are the official files of Kermany et al. 2018; else empty.
 
     Args:
         names: file names of train and validation; all of the official ones' pattern, a thousand at least.
@@ -63,6 +63,6 @@ def population(names: Sequence[str], source: str = "") -> str:
         return ""
     by = "By their names these are" if official else "These are"
     return (
-        f"{by} the films of Kermany et al. 2018: children of one to five years, anterior-posterior chest X-rays of "
+        f"{by} the images of Kermany et al. 2018: children of one to five years, anterior-posterior chest X-rays of "
         "routine care at Guangzhou Women and Children's Medical Center. Sex and exact ages are not known."
     )

@@ -4,10 +4,10 @@ Three decisions make it differ from F-beta on the validation images:
 
 - classes are weighted to equal prevalence, since F2 with 74 % positives forgives a network that calls everybody ill (of
   equally frequent classes the always-positive answer scores (1+β²)/(2+β²), 0.833 at β = 2);
-- one threshold serves all views, as one threshold will serve all hospitals: a network whose scores drift when a film is
-  darker can't buy itself a threshold per view;
+- one threshold serves all views, as one threshold will serve all hospitals: a network whose scores drift when an image
+  is darker can't buy itself a threshold per view;
 - the mean over views and the worst view count half each: the mean tells good networks apart, and eleven good views
-  don't hide one in which the network collapses (docs/robust-validation.md compares this with either alone).
+  don't hide one in which the network collapses (docs/evidence/robust-validation.md compares this with either alone).
 
 `views` makes the images; `training` and `search.retrain` call `score`.
 """

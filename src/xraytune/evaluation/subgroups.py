@@ -58,7 +58,7 @@ def grouped(values: Sequence[str]) -> list[str]:
 
 
 def columns(images: Sequence[ImageRecord], extra: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """What the test images can be grouped by: the source's groups, acquisition series, film size.
+    """What the test images can be grouped by: the source's groups, acquisition series, image size.
 
     Args:
         images: the test images.
@@ -77,7 +77,7 @@ def columns(images: Sequence[ImageRecord], extra: Mapping[str, Sequence[str]]) -
 
 
 def _series(key: str) -> str:
-    """What a file's name starts with before its numbers: `IM`, `NORMAL2-IM` and `person` of the Kermany films."""
+    """What a file's name starts with before its numbers: `IM`, `NORMAL2-IM` and `person` of the Kermany images."""
     found = re.match(r"[A-Za-z]+(\d?-[A-Za-z]+)*", PurePath(key).stem)
     return found.group() if found else ""
 
@@ -175,7 +175,7 @@ def _groups(
 
 
 def _share(hits: NDArray[np.bool_], who: NDArray[Any]) -> Interval:
-    """A share with its exact interval, taking the films of a patient to be right or wrong together."""
+    """A share with its exact interval, taking the images of a patient to be right or wrong together."""
     value = float(hits.mean())
     return intervals.of_share(Interval(value, value, value, 0.0), len(np.unique(who)))
 

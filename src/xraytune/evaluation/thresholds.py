@@ -239,12 +239,12 @@ def _informedness(policy: Policy) -> float:
 
 
 def automatic(policies: Sequence[Policy], beta: float) -> Policy:
-    """The policy that the evidence supports: 0.5, unless another is better beyond chance.
+    """The policy that the evidence supports: 0.5, unless another is better significantly.
 
     Beyond chance is a paired difference over the folds whose 95 % interval lies above zero: folds differ in how hard
     they are by more than policies do, so that standard errors of the policies' own means tell too little. (On
     Kermany's images they kept or gave up 0.5 by the luck of one fold; of eleven finalists, one had a threshold that was
-    better beyond chance.) Evidence that is not above what always answering "positive" scores, (1 + β²) / (2 + β²) of
+    better significantly.) Evidence that is not above what always answering "positive" scores, (1 + β²) / (2 + β²) of
     equally frequent classes, supports nothing: F2 would then choose to call everybody ill. Nor does a policy count that
     gives up more than half of what the best one tells the classes apart by (sensitivity + specificity − 1, held out).
     Where no policy is left, the highest held-out mean of sensitivity and specificity decides.

@@ -1,4 +1,4 @@
-"""Where a network looks: Grad-CAM heat maps, and overlays of them on the film.
+"""Where a network looks: Grad-CAM heat maps, and overlays of them on the image.
 
 Selvaraju et al. 2017, "Grad-CAM": the last spatial feature maps, after normalisation and activation, weighted by the
 mean gradient of what speaks for the class. That is the log odds log p - log(1 - p) of the class, from the logits: the
@@ -25,10 +25,10 @@ SMOOTH = 1 / 24
 """Of the edge: blur of the plain gradient where a network has no feature maps."""
 
 EDGE = 512
-"""Pixels of an overlay: the film itself is drawn, not the few pixels that the network took."""
+"""Pixels of an overlay: the image itself is drawn, not the few pixels that the network took."""
 
 OPACITY = 0.55
-"""Of the hottest place of an overlay; the film must stay readable under it."""
+"""Of the hottest place of an overlay; the image must stay readable under it."""
 
 # Inferno's colours at eight points (Smith & van der Walt, 2015): ordered by lightness, safe for the colour-blind
 _INFERNO = np.array(
@@ -43,7 +43,7 @@ _INFERNO = np.array(
 def heat_maps(
     model: keras.Model, images: NDArray[np.uint8], classes: NDArray[np.integer], edge: int | None = None
 ) -> NDArray[np.float32]:
-    """Where each film moved the log odds of a class.
+    """Where each image moved the log odds of a class.
 
     Args:
         model: a functional network, images in.
@@ -82,7 +82,7 @@ def ensemble_heat_maps(
     Args:
         models: the members.
         weights: one a member.
-        images: the same films as each member takes them, `(n, s, s, c)`.
+        images: the same images as each member takes them, `(n, s, s, c)`.
         classes: which class, `(n,)`.
         edge: of the maps, pixels.
 
@@ -100,7 +100,7 @@ def ensemble_heat_maps(
 
 
 def blank(heat: NDArray[np.float32]) -> bool:
-    """Whether a map `(s, s)` shows nothing: no place of the film speaks for the class."""
+    """Whether a map `(s, s)` shows nothing: no place of the image speaks for the class."""
     return not float(heat.max(initial=0.0)) > 0
 
 
@@ -262,7 +262,7 @@ def captioned(picture: NDArray[np.uint8], lines: Sequence[str]) -> NDArray[np.ui
 
 
 def overlay(image: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The film in gray with its heat map over it; the film as it is where the map is blank.
+    """The image in gray with its heat map over it; the image as it is where the map is blank.
 
     Args:
         image: `(s, s, c)`.

@@ -26,11 +26,11 @@ TOLERANCE = 1e-4
 """Largest difference of a probability between ONNX Runtime and Keras."""
 
 CHECKED = 100
-"""Films that are compared."""
+"""Images that are compared."""
 
 
 def films(size: int, channels: int, seed: int = 0) -> NDArray[np.uint8]:
-    """`CHECKED` smooth random films `(n, size, size, channels)`, for comparing where too few real ones are at hand."""
+    """`CHECKED` smooth random images `(n, size, size, channels)`, for comparing where there are too few real ones."""
     rng = np.random.default_rng(seed)
     out = np.empty((CHECKED, size, size, channels), np.uint8)
     for film in out:
@@ -45,8 +45,8 @@ def export(folder: Path, images: Sequence[NDArray[Any]] | None = None) -> tuple[
 
     Args:
         folder: a model's folder, or a file in it.
-        images: films to compare on, as `Classifier.predict` takes them; where they are fewer than `CHECKED`, drawn ones
-            besides.
+        images: images to compare on, as `Classifier.predict` takes them; where they are fewer than `CHECKED`, random
+            ones as well.
 
     Returns:
         the files, and the largest difference of a probability that was seen.
@@ -83,7 +83,7 @@ def export(folder: Path, images: Sequence[NDArray[Any]] | None = None) -> tuple[
 
 
 def _squares(model: Classifier, images: Sequence[NDArray[Any]] | None, size: int) -> NDArray[np.uint8]:
-    """`CHECKED` films `(n, size, size, channels)`, the given ones first."""
+    """`CHECKED` images `(n, size, size, channels)`, the given ones first."""
     given = [model.prepare(image)[size] for image in images or ()][:CHECKED]
     return np.concatenate([*(film[None] for film in given), films(size, model.card.channels)[len(given) :]])
 

@@ -1,16 +1,16 @@
 """What the training images look like, in a few numbers, so that a model can say "this is not what I was trained on".
 
-Not a test for disease and not proof of fitness: a photograph, a flat or half empty picture, an inverted or turned film
-stands out; a mirrored one, or a film of another hospital, usually does not. Kept inside the saved model; asked by
+Not a test for disease and not proof of fitness: a photograph, a flat or half empty picture, an inverted or turned image
+stands out; a mirrored one, or an image of another hospital, usually does not. Kept inside the saved model; asked by
 `search.predict`.
 
-Thirteen quantities of each training film; their centre and covariance by scikit-learn's minimum covariance determinant
-(Rousseeuw & Van Driessen 1999), which the odd films among them do not bend. A film is far by its Mahalanobis distance,
-by its most extreme quantity alone, or by looking turned. The limits are quantiles of films that were held out of a fit
-(cross-validation), so that about one in 200 films of the same source is marked.
+Thirteen quantities of each training image; their centre and covariance by scikit-learn's minimum covariance determinant
+(Rousseeuw & Van Driessen 1999), which the odd images among them do not bend. An image is far by its Mahalanobis
+distance, by its most extreme quantity alone, or by looking turned. The limits are quantiles of images that were held
+out of a fit (cross-validation), so that about one in 200 images of the same source is marked.
 
-Measured on Kermany's training films, 1,000 fitted and 400 others asked: `tests/real/test_makeup.py` holds that at most
-2 % of the others are marked, and at least 95 % of the same films upside down, turned by 90° or 180°, inverted, or half
+Measured on Kermany's training images, 1,000 fitted and 400 others asked: `tests/real/test_makeup.py` holds that at most
+2 % of the others are marked, and at least 95 % of the same images upside down, turned by 90° or 180°, inverted, or half
 black, and all flat grays, noise and photographs.
 """
 
@@ -48,23 +48,23 @@ QUANTITIES = (
 )
 GRAIN = np.array([2, 0.03, 2, 2, 0.02, 0.02, 0.05, 0.05, 0.05, 0.1, 0.03, 0.03, 0.1])
 """Of each quantity: a difference this small says nothing. Added as noise in a fit, it keeps the spread of a quantity
-that never varies (no film has a black tenth) above 0."""
+that never varies (no image has a black tenth) above 0."""
 
 SAMPLE = 1000
-"""Films that the numbers come from."""
+"""Images that the numbers come from."""
 
 FEWEST = 20
-"""With fewer films nothing is known of their spread, and no image is called far."""
+"""With fewer images nothing is known of their spread, and no image is called far."""
 
 FOLDS = 5
 
 MARKED = 1 / 200
-"""Share of held-out training films that may be marked."""
+"""Share of held-out training images that may be marked."""
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """What is computed of some films once, whatever they are compared with."""
+    """What is computed of some images once, whatever they are compared with."""
 
     plain: Floats
     """`(n, 11)`: the quantities that need no comparison, in the order of `QUANTITIES`."""
@@ -107,7 +107,7 @@ def _fisher(correlation: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class _Fit:
-    """Centre and spread of some films, without limits."""
+    """Centre and spread of some images, without limits."""
 
     location: Floats
     """`(13,)`."""
@@ -121,7 +121,7 @@ class _Fit:
     """Weights `(t²,)` of a thumbnail's log odds of being upright and not upside down."""
 
     def scores(self, seen: _Seen) -> tuple[Floats, Floats]:
-        """How far `n` films are, and each quantity's deviation.
+        """How far `n` images are, and each quantity's deviation.
 
         Returns:
             `(n, 3)`: Mahalanobis distance, largest deviation of one quantity, how turned it looks; and `(n, 13)`:
@@ -199,7 +199,7 @@ def _fit(seen: _Seen, rng: np.random.Generator) -> _Fit:
     small = seen.small
     mean = small.mean(axis=0)
     thumbnail = mean / (np.linalg.norm(mean) + 1e-9)
-    # upright or upside down, mirrored or not; without an intercept, since turning a film turns the sign of its answer
+    # upright or upside down, mirrored or not; without an intercept, since turning an image turns the sign of its answer
     ways = np.concatenate([small, _flipped(small, 2), _flipped(small, 1), _flipped(_flipped(small, 1), 2)])
     up = np.repeat([1, 0], 2 * len(small))
     upright = LogisticRegression(C=10, fit_intercept=False, max_iter=1000).fit(ways, up).coef_[0]
@@ -215,7 +215,7 @@ def _fit(seen: _Seen, rng: np.random.Generator) -> _Fit:
 def fit(images: NDArray[np.uint8], seed: int = 0) -> MakeUp:
     """The make-up of training images `(n, s, s, c)`, as the network sees them; at most `SAMPLE` of them are read.
 
-    The limits come from films that were held out. Each of the three scores gets the quantile that `MARKED` asks for;
+    The limits come from images that were held out. Each of the three scores gets the quantile that `MARKED` asks for;
     all three are then widened alike until no more than that share is over any of them.
     """
     rng = np.random.default_rng(seed)

@@ -20,7 +20,7 @@ AHEAD = 4
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model says of one film."""
+    """What the model says of one image."""
 
     path: str
     probabilities: tuple[float, ...]
@@ -30,7 +30,7 @@ class Answer:
     decision: str
     """The class at the operating threshold."""
     unusual: str
-    """In what the film is unlike the training images; empty where it is like them."""
+    """In what the image is unlike the training images; empty where it is like them."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def classify(
 ) -> Iterator[tuple[Answer | None, Path, str]]:
     """Answers in the order of the paths; None and why for files that can't be read.
 
-    Films are decoded in threads ahead of the network, in batches.
+    Images are decoded in threads ahead of the network, in batches.
 
     Args:
         model: an `xraytune.inference.classifier.Classifier`.
@@ -140,9 +140,9 @@ def _answers(model: Any, paths: Sequence[Path], squares: Any, overlays: Sequence
 
 
 def picture_names(paths: Sequence[Path]) -> list[str]:
-    """A file name for each film's overlay, no two alike even where capitals don't count: `folder-film.png`.
+    """A file name for each image's overlay, no two alike even where capitals don't count: `folder-film.png`.
 
-    Films of equal names get their suffix, and then a number, into it.
+    Images of equal names get their suffix, and then a number, into it.
     """
     taken: set[str] = set()
     out = []
@@ -161,7 +161,7 @@ def picture_names(paths: Sequence[Path]) -> list[str]:
 def _write_overlays(
     model: Any, paths: Sequence[Path], squares: Any, decided: Any, answers: Sequence[Answer], targets: Sequence[Path]
 ) -> None:
-    """Each film in its own resolution with its heat map over it, and under it what the numbers are of."""
+    """Each image in its own resolution with its heat map over it, and under it what the numbers are of."""
     from PIL import Image
 
     from xraytune import artifacts

@@ -9,8 +9,8 @@ about 10 ms on one core; hence its image sizes of 28–96 px. A whole trial on 5
 Where it comes from. Multilayer perceptrons (Rosenblatt 1961; Rumelhart, Hinton & Williams 1986); on this data set the
 `mlp5` and `dense_baseline` recipes. Batch normalisation: Ioffe & Szegedy 2015; dropout: Srivastava et al. 2014.
 
-What to expect. On films that differ in exposure and position it learns silhouettes and brightness, so it is the family
-that shortcuts tempt most: good on validation, worse on films of another machine.
+What to expect. On images that differ in exposure and position it learns silhouettes and brightness, so it is the family
+that shortcuts tempt most: good on validation, worse on images of another machine.
 
 Values: `dense/image_size`, `dense/normalization`, `dense/layers`, `dense/units`, `dense/dropout`, `dense/batch_norm`.
 """

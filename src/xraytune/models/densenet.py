@@ -13,7 +13,7 @@ Where it comes from. Huang et al. 2017; CheXNet (Rajpurkar et al. 2017) made Den
 X-rays; Doerrich et al. 2024 report 89.8 % on this data set at 128 px. The recipe `densenet201_mlp5` is a point of it.
 
 Frozen batch normalisation stays in inference mode, and that of a trained last block of a pretrained network too:
-batches of 16–64 films are too small to re-estimate what ImageNet estimated (Keras's fine-tuning guide says the same).
+batches of 16–64 images are too small to re-estimate what ImageNet estimated (Keras's fine-tuning guide says the same).
 
 Values: `densenet/mode`, `densenet/image_size`, the head's; `densenet/backbone` and `densenet/normalization` where it is
 pretrained, `densenet/cut` (frozen), `densenet/head_epochs` and `densenet/rate_factor` (last_block), `densenet/variant`

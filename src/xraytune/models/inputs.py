@@ -10,7 +10,7 @@ from xraytune.framework import keras
 
 NORMALIZATIONS = ("unit", "centered", "standardized", "imagenet")
 """unit: 0–1; centered: the image's own mean subtracted; standardized: divided by its own deviation too; imagenet: what
-the backbone was trained with. Means are each image's, not the set's: the exposure of a film says nothing about
+the backbone was trained with. Means are each image's, not the set's: the exposure of an image says nothing about
 lungs."""
 
 CAFFE_MEAN_RGB = (123.68, 116.779, 103.939)

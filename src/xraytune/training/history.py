@@ -57,7 +57,7 @@ class Course:
 
         An epoch counts with the mean of its value and its neighbours' (one lucky epoch must not win); among
         equals the higher ROC AUC, then the smaller validation loss. The newest epoch has no successor yet, so both
-        stay at hand.
+        stay available.
         """
         self.curve.append(row)
         newest = len(self.curve)

@@ -92,11 +92,11 @@ def test_the_page_shows_the_newest_line_of_what_there_is_and_names_what_is_missi
     assert "On CPU, 2 cores, load 0.5 (2026-01-01)." in text
     assert "a.gone" not in text
     assert "## Not measured yet\n\n- `b.two`" in text
-    assert "no GPU was at hand" in text
+    assert "no GPU was available" in text
     with results.open("a") as file:
         file.write(json.dumps(new | {"machine": "CPU, 2 cores, 1 GPU, load 0.1"}) + "\n")
     assert page.main() == 0
-    assert "no GPU was at hand" not in (tmp_path / "performance.md").read_text()
+    assert "no GPU was available" not in (tmp_path / "performance.md").read_text()
     results.write_text("torn")
     assert page.main() == 1
     assert "line 1 is no benchmark's" in capsys.readouterr().err

@@ -1,13 +1,13 @@
-"""Drawn chest phantoms with known truth: no X-rays, but films that fail and succeed like them.
+"""Synthetic chest images with known truth: no X-rays, but images that fail and succeed like them.
 
 A phantom is a sum of attenuations (torso, lungs, heart, spine, ribs, collar bones, diaphragm, vessels) drawn from its
-patient's anatomy and its film's exposure, position and grain. Pneumonia adds patchy opacities to the lungs: few and
+patient's anatomy and its image's exposure, position and grain. Pneumonia adds patchy opacities to the lungs: few and
 dense (bacteria) or many and faint (virus), some hardly to be seen; healthy lungs have harmless shadows too, so that
 the mean brightness of a lung does not decide. The classes overlap on purpose: a good network reaches a validation
 AUC of about 0.9, not 1.
 
 There are two acquisition styles. In the training set the style goes with the class (that is the planted shortcut), in
-the test set it does not, as on the real films, whose shape tells the classes of train apart and misleads on test.
+the test set it does not, as on the real images, whose shape tells the classes of train apart and misleads on test.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ below the lungs' middle its centre lies, in halves of the edge."""
 
 _TEST_SHARE = 0.25
 _PNEUMONIA_SHARE = 0.6  # Kermany's training set has 0.74, its test set 0.625
-_FILMS = (1, 2, 3, 4)  # films a patient, equally likely
+_FILMS = (1, 2, 3, 4)  # images per patient, equally likely
 
 Field = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Phantom:
-    """One film to be drawn."""
+    """One image to be drawn."""
 
     name: str
     """File name without suffix, in the manner of Kermany's: `person7_bacteria_2`, `IM-0012-0001`."""
@@ -79,7 +79,7 @@ class Phantom:
         return what in STYLES[self.shortcut]
 
     def shows(self, what: str) -> bool:
-        """Whether this film has it: the second style's."""
+        """Whether this image has it: the second style's."""
         return self.style == 1 and self.told_by(what)
 
 
@@ -96,12 +96,12 @@ def draw_plan(
 
     Args:
         seed: of everything.
-        patients: in train and test together; each has one to four films, a quarter of them are test patients.
+        patients: in train and test together; each has one to four images, a quarter of them are test patients.
         shortcut: one of `SHORTCUTS`.
         strength: how strongly style goes with class in train: 0 not at all, 1 always. A style alone tells the classes
             of train apart with AUC (1 + strength) / 2.
-        size: shorter edge of the films, pixels.
-        depth: how dense pneumonia's opacities are; at 2 they are about as plain to a small CNN as on Kermany's films.
+        size: shorter edge of the images, pixels.
+        depth: how dense pneumonia's opacities are; at 2 they are about as plain to a small CNN as on Kermany's images.
 
     Raises:
         ValueError: the shortcut is unknown, or the strength is not between 0 and 1.
@@ -130,13 +130,13 @@ def draw_plan(
 
 
 def draw(seed: int = 0, patients: int = 320, **options: Any) -> Iterator[tuple[Phantom, NDArray[np.uint8]]]:
-    """The phantoms of `plan`, each with its pixels, uint8 `(height, width)`; the same arguments."""
+    """The synthetic images of `plan`, each with its pixels, uint8 `(height, width)`; the same arguments."""
     for phantom in draw_plan(seed, patients, **options):
         yield phantom, pixels(phantom)
 
 
 def pixels(phantom: Phantom) -> NDArray[np.uint8]:
-    """Draw one film, uint8 `(height, width)`; the same phantom gives the same pixels."""
+    """Draw one image, uint8 `(height, width)`; the same phantom gives the same pixels."""
     body = np.random.default_rng([phantom.patient_seed, 2])
     film = np.random.default_rng([phantom.film_seed, 3])
     wide = phantom.shows("aspect")
@@ -145,7 +145,7 @@ def pixels(phantom: Phantom) -> NDArray[np.uint8]:
     height, width = (phantom.size, round(phantom.size * aspect)) if aspect >= 1 else (
         round(phantom.size / aspect), phantom.size
     )  # fmt: skip
-    # v runs down from -1 to 1; u is in the same unit, but a wide film shows a body that is wider by half as much
+    # v runs down from -1 to 1; u is in the same unit, but a wide image shows a body that is wider by half as much
     tilt = film.normal(0, 0.03)
     zoom, lower = (TIGHTER, LOWER) if phantom.shows("framing") else (1.0, 0.0)
     zoom *= film.normal(1.0, 0.05)
@@ -241,7 +241,7 @@ def _shadows(u: Field, v: Field, phantom: Phantom, body: np.random.Generator, fi
 
 
 def _expose(density: Field, phantom: Phantom, film: np.random.Generator) -> NDArray[np.uint8]:
-    """Film from attenuation: exposure, grain, focus, and what belongs to the style."""
+    """An image from attenuation: exposure, grain, focus, and what belongs to the style."""
     bright = phantom.shows("brightness")
     level = density * film.normal(1.0, 0.05) + film.normal(0.10 if bright else 0.0, 0.03)
     level = np.clip(level, 0, 1.2) ** float(film.normal(1.0, 0.07))

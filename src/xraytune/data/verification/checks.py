@@ -144,7 +144,7 @@ def leaks(items: Sequence[Item], same: Sequence[NDArray[np.int64]]) -> list[Prob
 
 
 def _patients_across(items: Sequence[Item], known: set[str]) -> list[Problem]:
-    """Patients with films in two splits, beyond those whose files are equal anyway."""
+    """Patients with images in two splits, beyond those whose files are equal anyway."""
     first: dict[str, str] = {}
     across: dict[str, set[str]] = defaultdict(set)
     for item in items:
@@ -161,7 +161,7 @@ def _patients_across(items: Sequence[Item], known: set[str]) -> list[Problem]:
         order = _ordered(across[patient])
         mine = sorted(i.key for i in films[patient])
         files = tuple(sorted(i.key for i in films[patient] if i.split != order[-1]))
-        what = f"films of one patient in {' and '.join(order)}: {', '.join(mine[:4])}"
+        what = f"images of one patient in {' and '.join(order)}: {', '.join(mine[:4])}"
         more = f" and {len(mine) - 4} more" if len(mine) > 4 else ""
         problems.append(Problem("patient leak", patient, what + more, files=files))
     return problems
@@ -250,7 +250,7 @@ def advice(dataset: Dataset, inspection: Inspection) -> tuple[list[Problem], lis
     problems, facts = near_copies.across_splits(dataset, inspection)
     if dataset.grouped_by == "image":
         what = (
-            "no patient is known, so the split is by image: films of one patient may lie on both sides, and every "
+            "no patient is known, so the split is by image: images of one patient may be in two splits, and every "
             "figure may then be too good. Name them with --patient-regex or a manifest"
         )
         problems.append(Problem("patients", "all splits", what, warning=True))

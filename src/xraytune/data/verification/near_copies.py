@@ -1,9 +1,9 @@
-"""Near-copies: one film in two splits, saved twice.
+"""Near-copies: one image in two splits, saved twice.
 
 Candidates are pairs whose 64-bit perceptual hashes (pHash; the definition of the ImageHash library, see `phash`)
 differ in few bits; they are confirmed by the correlation of their pixels. Measured on the 313 + 5,232 Kermany films:
 pHash alone flags 158 test images at distance 8, 9 at distance 4 and one at 2, all false alarms: chests look alike.
-The correlation of 32 x 32 thumbnails separates: two different films reach 0.977 at most, a film saved again
+The correlation of 32 x 32 thumbnails separates: two different images reach 0.977 at most, an image saved again
 (JPEG quality 30, half or 1.7 times the size, darkened by a fifth) 0.9995 or more.
 """
 
@@ -17,18 +17,18 @@ from xraytune.data.decoding.inspection import Inspection
 from xraytune.data.problems import Problem
 
 DISTANCE = 8
-"""Bits by which candidates differ at most: a film saved again differed in 4 at most."""
+"""Bits by which candidates differ at most: an image saved again differed in 4 at most."""
 
 CORRELATION = 0.99
-"""Of thumbnails, from which two files are one film."""
+"""Of thumbnails, from which two files are one image."""
 
-_NEAREST = 8  # candidates an image that are looked at: keeps sets of films that all look alike from taking for ever
+_NEAREST = 8  # candidates an image that are looked at: keeps sets of images that all look alike from taking for ever
 _ROWS = 256
 _PAIRS = 1 << 18  # compared at once: 4 MB, however many images there are
 
 
 def across_splits(dataset: Dataset, inspection: Inspection) -> tuple[list[Problem], list[str]]:
-    """Films of one split that are films of another, saved again; byte-identical files are found elsewhere.
+    """Images of one split that are images of another, saved again; byte-identical files are found elsewhere.
 
     Returns:
         A warning a pair, and a sentence on how many candidates were false alarms (none if there were none).
@@ -54,7 +54,7 @@ def across_splits(dataset: Dataset, inspection: Inspection) -> tuple[list[Proble
                     pairs.append((images.keys[x], second, images.keys[y], first))
     cleared = (
         f"{len(alarms)} images look like one of another split to the perceptual hash; "
-        "their pixels say that they are other films."
+        "their pixels say that they are other images."
     )
     problems = [
         Problem("near copy", key, f"in {split}, is {other} of {where}, saved again (by its pixels)", warning=True)

@@ -1,17 +1,17 @@
-"""Shifted views of the validation images: what a film could have looked like with another machine, child or cropping.
+"""Shifted views of the validation images: what an image could have looked like with another machine, child or cropping.
 
-A network that reads the lungs answers alike on all of them; one that reads a film's shape or its brightness does not.
+A network that reads the lungs answers alike on all of them; one that reads an image's shape or its brightness does not.
 Validation images share such shortcuts with the training images, so that only a shift makes them visible: no test image
 is needed for it, and none is used.
 
-How strong a view is comes from the data. Each view moves one measurable property of a film (the ratio of its
+How strong a view is comes from the data. Each view moves one measurable property of an image (the ratio of its
 horizontal to its vertical gradients, how large and how high the chest lies in it, its brightness, its contrast, its
 sharpness, how black its border is) by `REACH` standard
-deviations of that property *within one class* of the training images, so that the shifted film is still one that could
+deviations of that property *within one class* of the training images, so that the shifted image is still one that could
 have been taken; or, where the property tells the classes apart, by the distance between the classes if that is more, so
-that the shortcut leads to the other class. A property in which films don't differ gives no view: where no film has a
+that the shortcut leads to the other class. A property in which images don't differ gives no view: where no image has a
 black border, a network need not know one. Where corners tell the classes apart, one view covers and one marks them;
-where edges do, one covers them. Where several properties tell a class apart, as they do when its films are another
+where edges do, one covers them. Where several properties tell a class apart, as they do when its images are another
 machine's, one view moves them all towards it: a network that goes by three cues is not led astray by one. `plan` finds
 the amounts by bisection on a sample; `draw` makes the images.
 """
@@ -53,8 +53,9 @@ Property = Callable[[Gray], Values]
 
 REACH = 1.0
 """Within-class standard deviations that a view moves its property by. Of 0.5, 1 and 2 the score over views of 1 ranked
-networks on planted shortcuts as well as that of 0.5 and better than that of 2 (docs/robust-validation.md): views that
-are too strong punish all networks alike. One deviation is what every third film of a class is off by."""
+networks on planted shortcuts as well as that of 0.5 and better than that of 2
+(docs/evidence/robust-validation.md): views that
+are too strong punish all networks alike. One deviation is what every third image of a class is off by."""
 
 SAMPLE = 256
 """Training images that the amounts are found on; the median of so many is known to a tenth of a standard deviation."""
@@ -75,13 +76,13 @@ HINT = 0.60
 """ROC AUC from which a number of framing has a part in a joint view where framing as a whole tells classes apart."""
 
 LEAST = 20
-"""Films of a class in the sample below which no joint view is made towards it: five that were drawn like all others are
-told apart by two properties or more in a quarter of all draws."""
+"""Images of a class in the sample below which no joint view is made towards it: five that were drawn like all others
+are told apart by two properties or more in a quarter of all draws."""
 
 
 @dataclass(frozen=True)
 class View(Record):
-    """One way of shifting a film."""
+    """One way of shifting an image."""
 
     name: str
     """What it is called in tables: `clean`, `narrower`, `wider`, `brighter` …"""
@@ -231,7 +232,7 @@ class _Direction:
     high: float
 
 
-# `low` leaves the film as it is; `high` is further than films of one kind differ (aspect: a factor of two).
+# `low` leaves the image as it is; `high` is further than images of one kind differ (aspect: a factor of two).
 _DIRECTIONS = (
     _Direction("wider", "shape", gradient_ratio, -1, 1.0, 2.0),
     _Direction("narrower", "shape", gradient_ratio, +1, 1.0, 0.5),
@@ -306,7 +307,7 @@ def _framing_tells(images: Images, labels: NDArray[np.int32]) -> bool:
 
 
 def _amount(direction: _Direction, images: Images, target: float) -> float:
-    """The amount at which the median film's property has moved by `target`; the far end where it can't be reached."""
+    """The amount at which the median image's property has moved by `target`; the far end where it can't be reached."""
     base = np.median(direction.prop(gray(images)))
 
     def moved(amount: float) -> float:
@@ -352,7 +353,7 @@ def plan_views(
         if np.any(draw(sample[:8], view := View(direction.name, direction.kind, amount)) != sample[:8]):
             views.append(view)
     corners: tuple[View, ...] = ()
-    if _tells(corner_brightness(measured), sample_labels):  # a film without its marker, and one with another class's
+    if _tells(corner_brightness(measured), sample_labels):  # an image without its marker, and one with another class's
         marker = np.quantile(corner_brightness(measured) + brightness(measured), 0.95)
         corners = (_COVERED, View("corners marked", "marker", round(float(marker), 1)))
     edges = (_EDGES,) if any(_tells(side, sample_labels) for side in edge_brightness(measured).T) else ()
@@ -360,9 +361,9 @@ def plan_views(
 
 
 def _joint(images: Images, labels: NDArray[np.int32], classes: Sequence[str]) -> list[View]:
-    """For each class that several properties tell apart, the view that moves them about as far as its films lie away.
+    """For each class that several properties tell apart, the view that moves them about as far as its images lie away.
 
-    What earlier parts have moved of a property counts: brightening flattens a film too. What a later part moves back
+    What earlier parts have moved of a property counts: brightening flattens an image too. What a later part moves back
     does not, and borders are left out, since hiding them changes all else. Where framing tells the classes apart by all
     its numbers together, those of them move that tell a little by themselves (`HINT`).
     """

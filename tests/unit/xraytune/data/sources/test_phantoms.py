@@ -77,7 +77,7 @@ def test_an_interrupted_drawing_leaves_no_folder(tmp_path):
 
 def test_no_data_and_demo_are_the_phantoms_whatever_the_seed(monkeypatch):
     plan = synthetic_images.draw_plan(0, 40, size=32)
-    monkeypatch.setattr(synthetic_images, "draw_plan", lambda: plan)
+    monkeypatch.setattr(synthetic_images, "draw_plan", lambda **_: plan)
     first = data.load(None)
     assert first.name == "demo"
     assert first.demonstration
