@@ -14,12 +14,12 @@ VALUES := DATA:data SPACE:space TRIALS:trials TIME:time STUDY:study BETA:beta SE
   OBJECTIVE:objective OBJECTIVES:objectives POSITIVE:positive FIT:fit SAMPLER:sampler PRUNER:pruner CONCURRENCY:concurrency \
   GPUS_PER_TRIAL:gpus-per-trial CPUS_PER_TRIAL:cpus-per-trial TRIAL_TIMEOUT:trial-timeout TRIAL_MEMORY:trial-memory WEIGHTS_DIR:weights-dir \
   RESULTS:results CACHE:cache CACHE_LIMIT:cache-limit PRECISION:precision STORAGE:storage ADDRESS:address WARM_START:warm-start PATIENCE:patience TARGET:target FAILURES:failures \
-  RECIPES:recipes PATIENT_REGEX:patient-regex MAX_EPOCHS:max-epochs
+  RECIPES:recipes PATIENT_REGEX:patient-regex LABEL:label NEGATIVE:negative UNCERTAIN:uncertain MAX_EPOCHS:max-epochs
 SWITCHES := RESUME:resume RAY_DASHBOARD:ray-dashboard DETERMINISTIC:deterministic QUARANTINE:quarantine VERBOSE:verbose
 # Removed options, passed on because the command says what replaces them.
 REMOVED := XLA:xla
 # What the other commands take of these, and their own.
-VERIFY := POSITIVE:positive FIT:fit SEED:seed PATIENT_REGEX:patient-regex
+VERIFY := LABEL:label NEGATIVE:negative UNCERTAIN:uncertain POSITIVE:positive FIT:fit SEED:seed PATIENT_REGEX:patient-regex
 RETRAIN := STUDY:study FINAL:final THRESHOLD:threshold FINALISTS:finalists FOLDS:folds SEEDS:seeds REFITS:refits TIME:time WORKERS:workers \
   DATA:data WEIGHTS_DIR:weights-dir RESULTS:results STORAGE:storage CACHE:cache CACHE_LIMIT:cache-limit
 KEPT := RESULTS:results STORAGE:storage

@@ -20,6 +20,7 @@ from xraytune.data.decoding.reading import FITS
 from xraytune.data.images import Images, Texts
 from xraytune.data.problems import Problem, Progress, table
 from xraytune.data.sources import open_source
+from xraytune.data.sources.label_tables import Finding
 from xraytune.data.sources.listing import Item, Listing
 from xraytune.data.sources.patient_names import KNOWN_SHARE
 from xraytune.data.verification import checks
@@ -82,6 +83,15 @@ class Options(TypedDict, total=False):
 
     patient_regex: str | None
     """How a path below the root tells its patient."""
+
+    label: str | None
+    """The finding that is taken from a label file of a public data set, by name."""
+
+    negative: str | None
+    """What images without it must have in that file (`No Finding`); by default, not the finding."""
+
+    uncertain: str
+    """What an uncertain label there counts as: ignore (left out, the default), positive or negative."""
 
     quarantine: bool
     """Leave bad files out and record which, instead of refusing the data."""
@@ -153,7 +163,10 @@ def examine(data: str | None, **options: Unpack[Options]) -> Examination:
         raise InputError(f"--fit {fit} is unknown. Take {', '.join(FITS)}.")
     if channels not in {1, 3}:
         raise InputError(f"{channels} channels can't be had: take 1 (gray) or 3 (RGB).")
-    listing = open_source.open_source(data, patient_regex=options.get("patient_regex"), progress=progress)
+    finding = Finding(options.get("label"), options.get("negative"), options.get("uncertain", "ignore"))
+    listing = open_source.open_source(
+        data, patient_regex=options.get("patient_regex"), finding=finding, progress=progress
+    )
     name = open_source.canonical(data)
     if not listing.items and not listing.problems:
         raise DataError(f"{name} holds no images. DATA is {open_source.KINDS}.")
@@ -181,7 +194,7 @@ def examine(data: str | None, **options: Unpack[Options]) -> Examination:
     if named or all(problem.warning for problem in problems):  # else it was said why there are none
         problems += checks.one_class(classes, name, listing.hint)
     problems += checks.written_twice(classes, draft.items)
-    index, complaint = _positive(classes, options.get("positive"), draft.notes)
+    index, complaint = _positive(classes, options.get("positive") or listing.label or None, draft.notes)
     problems += complaint
     dataset: Dataset | None = None
     facts: list[str] = []
