@@ -22,6 +22,7 @@ REMOVED := XLA:xla
 VERIFY := LABEL:label NEGATIVE:negative UNCERTAIN:uncertain POSITIVE:positive FIT:fit SEED:seed PATIENT_REGEX:patient-regex
 RETRAIN := STUDY:study FINAL:final THRESHOLD:threshold FINALISTS:finalists FOLDS:folds SEEDS:seeds REFITS:refits TIME:time WORKERS:workers \
   DATA:data WEIGHTS_DIR:weights-dir RESULTS:results STORAGE:storage CACHE:cache CACHE_LIMIT:cache-limit
+EVALUATE := LABEL:label NEGATIVE:negative UNCERTAIN:uncertain PATIENT_REGEX:patient-regex OUT:out
 KEPT := RESULTS:results STORAGE:storage
 valued = $(if $($(word 1,$(subst :, ,$1))),--$(word 2,$(subst :, ,$1)) '$($(word 1,$(subst :, ,$1)))')
 switched = $(if $(filter-out 0 no false,$($(word 1,$(subst :, ,$1)))),--$(word 2,$(subst :, ,$1)))
@@ -108,6 +109,10 @@ leaderboard: $(VENV)/.ready ## a study's trials, best first (STUDY=mine, else th
 .PHONY: retrain
 retrain: $(VENV)/.ready ## retrain the winner, open the test set, write the report (STUDY=mine, else the latest; FINAL=ensemble …)
 	@exec $(BIN)/python -m search.retrain best $(call passed,$(RETRAIN),TTA:tta COMPARE_RECIPES:compare-recipes)
+
+.PHONY: evaluate
+evaluate: $(VENV)/.ready ## a saved model on labelled data of another hospital (MODEL=results/mine/winner DATA=folder)
+	@exec $(BIN)/python -m search.evaluate $(if $(MODEL),'$(MODEL)') $(if $(DATA),'$(DATA)') $(call passed,$(EVALUATE),INCLUDE_SEEN:include-seen QUARANTINE:quarantine)
 
 # ── tests, in tiers ─────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -5,7 +5,7 @@ Called through `xraytune.data.load` by every command, and by `python -m search.v
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict, Unpack
@@ -68,6 +68,9 @@ class Examination:
 
 class Options(TypedDict, total=False):
     """How data are read; the same for `load` and `examine`."""
+
+    rename: Mapping[str, str]
+    """Other names of classes, by the names that the source has."""
 
     fit: str
     """How a film becomes a square: crop (the default), pad or squash."""
@@ -163,10 +166,7 @@ def examine(data: str | None, **options: Unpack[Options]) -> Examination:
         raise InputError(f"--fit {fit} is unknown. Take {', '.join(FITS)}.")
     if channels not in {1, 3}:
         raise InputError(f"{channels} channels can't be had: take 1 (gray) or 3 (RGB).")
-    finding = Finding(options.get("label"), options.get("negative"), options.get("uncertain", "ignore"))
-    listing = open_source.open_source(
-        data, patient_regex=options.get("patient_regex"), finding=finding, progress=progress
-    )
+    listing = _listed(data, options)
     name = open_source.canonical(data)
     if not listing.items and not listing.problems:
         raise DataError(f"{name} holds no images. DATA is {open_source.KINDS}.")
@@ -194,7 +194,8 @@ def examine(data: str | None, **options: Unpack[Options]) -> Examination:
     if named or all(problem.warning for problem in problems):  # else it was said why there are none
         problems += checks.one_class(classes, name, listing.hint)
     problems += checks.written_twice(classes, draft.items)
-    index, complaint = _positive(classes, options.get("positive") or listing.label or None, draft.notes)
+    wanted = options.get("positive") or listing.label or None
+    index, complaint = _positive(classes, wanted, draft.notes)
     problems += complaint
     dataset: Dataset | None = None
     facts: list[str] = []
@@ -210,6 +211,19 @@ def examine(data: str | None, **options: Unpack[Options]) -> Examination:
     else:
         dataset = None
     return Examination(name, listing.root, tuple(problems), dataset, inspection, len(items), tuple(draft.notes + facts))
+
+
+def _listed(data: str | None, options: Options) -> Listing:
+    """The source's images, with their classes renamed where that is asked for."""
+    finding = Finding(options.get("label"), options.get("negative"), options.get("uncertain", "ignore"))
+    listing = open_source.open_source(
+        data, patient_regex=options.get("patient_regex"), finding=finding, progress=options.get("progress")
+    )
+    if rename := options.get("rename"):
+        listing.items = [replace(item, label=rename.get(item.label, item.label)) for item in listing.items]
+        listing.folders = {s: {rename.get(label, label) for label in labels} for s, labels in listing.folders.items()}
+        listing.label = rename.get(listing.label, listing.label)
+    return listing
 
 
 def _litter(listing: Listing) -> list[Problem]:
@@ -320,6 +334,7 @@ def _build(
         fit=fit,
         demonstration=listing.demonstration,
         grouped_by="patient" if listing.patients_known else "image",
+        has_own_test=any(item.split == "test" for item in items),
         images=images,
         train_fingerprint=fingerprint(classes, fit, channels, images.where(~sealed)),
         test_fingerprint=fingerprint(classes, fit, channels, images.where(sealed)),
