@@ -1,4 +1,4 @@
-"""A saved model that needs no training: the brighter the lower half of an image, the likelier is the positive class."""
+"""A saved model that needs no training: the brighter an image, the likelier is the positive class."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def brightness_model(folder: Path, **made: object) -> Path:
 
 def image(rng: np.random.Generator, label: int, size: int = 48) -> Image.Image:
     """An image that the model classifies right: smooth, brighter where the label is 1."""
-    coarse = Image.fromarray(rng.uniform(-40, 40, (5, 5)).astype(np.float32)).resize((size, size), 3)
+    coarse = Image.fromarray(rng.uniform(-60, 60, (12, 12)).astype(np.float32)).resize((size, size), 3)
     level = rng.normal(110 + 35 * label, 6)
     return Image.fromarray(np.clip(np.asarray(coarse) + level, 0, 255).astype(np.uint8))
 
