@@ -46,11 +46,10 @@ def verdict(here: Mapping[str, Triple], study: Mapping[str, Triple] | None) -> V
     if area is None or low is None or high is None:
         unknown.append("The ROC AUC or its interval is undefined: there are too few images or patients of a class.")
     elif low <= CHANCE:
-        side = "includes" if high >= CHANCE else "lies below"
-        against.append(
-            f"The 95 % interval of the ROC AUC, {area:.2f} [{low:.2f}, {high:.2f}], {side} 0.5: the model does not "
-            "tell the classes apart on these images."
-        )
+        what = "includes 0.5: the model does not tell the classes apart on these images."
+        if high < CHANCE:
+            what = "lies below 0.5: the model ranks the classes of these images the wrong way round."
+        against.append(f"The 95 % interval of the ROC AUC, {area:.2f} [{low:.2f}, {high:.2f}], {what}")
     if study is None:
         unknown.append("The study's own test figures are not known, so sensitivity and specificity can't be compared.")
     else:

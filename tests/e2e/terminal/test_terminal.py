@@ -162,7 +162,6 @@ def test_an_evaluation_begins_with_the_verdict_and_ends_with_the_notice(own: Pat
     verdict, title, report = (shown.words.index(w) for w in ("can't be told", "80 images of 40 patients", "Report: "))
     assert verdict < title < report
     assert shown.row("sensitivity")[0] == "sensitivity"
-    assert ("study's test set" in shown.words) == (size is LARGE)
     assert shown.last.startswith("Not a medical device")
     assert list((model / "evaluations").glob("hospital-*/report.html"))
 
@@ -171,6 +170,5 @@ def test_classes_that_do_not_fit_are_one_message_at_the_terminal(own: Path) -> N
     model = brightness_model(own / "refused")
     images = hospital(own / "named", names=("A", "B"))
     shown = seen("search.evaluate", model, images, home=own).check(2)
-    assert "The classes of" in shown.words
-    assert "(A, B) are not those of the model (NORMAL, PNEUMONIA)" in shown.words
+    assert "(A, B) are not those of the model (NORMAL, PNEUMONIA)" in shown.raw
     assert not (model / "evaluations").exists()
