@@ -14,14 +14,15 @@ VALUES := DATA:data SPACE:space TRIALS:trials TIME:time STUDY:study BETA:beta SE
   OBJECTIVE:objective OBJECTIVES:objectives POSITIVE:positive FIT:fit SAMPLER:sampler PRUNER:pruner CONCURRENCY:concurrency \
   GPUS_PER_TRIAL:gpus-per-trial CPUS_PER_TRIAL:cpus-per-trial TRIAL_TIMEOUT:trial-timeout TRIAL_MEMORY:trial-memory WEIGHTS_DIR:weights-dir \
   RESULTS:results CACHE:cache CACHE_LIMIT:cache-limit PRECISION:precision STORAGE:storage ADDRESS:address WARM_START:warm-start PATIENCE:patience TARGET:target FAILURES:failures \
-  RECIPES:recipes PATIENT_REGEX:patient-regex MAX_EPOCHS:max-epochs
+  RECIPES:recipes PATIENT_REGEX:patient-regex LABEL:label NEGATIVE:negative UNCERTAIN:uncertain MAX_EPOCHS:max-epochs
 SWITCHES := RESUME:resume RAY_DASHBOARD:ray-dashboard DETERMINISTIC:deterministic QUARANTINE:quarantine VERBOSE:verbose
 # Removed options, passed on because the command says what replaces them.
 REMOVED := XLA:xla
 # What the other commands take of these, and their own.
-VERIFY := POSITIVE:positive FIT:fit SEED:seed PATIENT_REGEX:patient-regex
+VERIFY := LABEL:label NEGATIVE:negative UNCERTAIN:uncertain POSITIVE:positive FIT:fit SEED:seed PATIENT_REGEX:patient-regex
 RETRAIN := STUDY:study FINAL:final THRESHOLD:threshold FINALISTS:finalists FOLDS:folds SEEDS:seeds REFITS:refits TIME:time WORKERS:workers \
   DATA:data WEIGHTS_DIR:weights-dir RESULTS:results STORAGE:storage CACHE:cache CACHE_LIMIT:cache-limit
+EVALUATE := LABEL:label NEGATIVE:negative UNCERTAIN:uncertain PATIENT_REGEX:patient-regex OUT:out
 KEPT := RESULTS:results STORAGE:storage
 valued = $(if $($(word 1,$(subst :, ,$1))),--$(word 2,$(subst :, ,$1)) '$($(word 1,$(subst :, ,$1)))')
 switched = $(if $(filter-out 0 no false,$($(word 1,$(subst :, ,$1)))),--$(word 2,$(subst :, ,$1)))
@@ -108,6 +109,10 @@ leaderboard: $(VENV)/.ready ## a study's trials, best first (STUDY=mine, else th
 .PHONY: retrain
 retrain: $(VENV)/.ready ## retrain the winner, open the test set, write the report (STUDY=mine, else the latest; FINAL=ensemble …)
 	@exec $(BIN)/python -m search.retrain best $(call passed,$(RETRAIN),TTA:tta COMPARE_RECIPES:compare-recipes)
+
+.PHONY: evaluate
+evaluate: $(VENV)/.ready ## a saved model on labelled data of another hospital (MODEL=results/mine/winner DATA=folder)
+	@exec $(BIN)/python -m search.evaluate $(if $(MODEL),'$(MODEL)') $(if $(DATA),'$(DATA)') $(call passed,$(EVALUATE),INCLUDE_SEEN:include-seen QUARANTINE:quarantine)
 
 # ── tests, in tiers ─────────────────────────────────────────────────────────────────────────────────────────────────
 

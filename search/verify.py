@@ -27,6 +27,7 @@ python -m search.verify path/to/chest_xray
 python -m search.verify chest_xray.zip --quarantine
 python -m search.verify films.csv --positive tuberculosis --json
 python -m search.verify path/to/films --patient-regex '(?P<patient>P[0-9]+)_'
+python -m search.verify nih/Data_Entry_2017.csv --label Pneumonia --negative "No Finding"
 python -m search.verify path/to/chest_xray --compare-test
 """
 
@@ -47,6 +48,16 @@ def main(
     patient_regex: Annotated[
         str | None, typer.Option(metavar="REGEX", help="How a path below DATA tells its patient.")
     ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(metavar="FINDING", help="Of a public label file (NIH, CheXpert, MIMIC-CXR): this finding."),
+    ] = None,
+    negative: Annotated[
+        str | None, typer.Option(metavar="FINDING", help="The other class there, e.g. 'No Finding' [default: all else]")
+    ] = None,
+    uncertain: Annotated[
+        str, typer.Option(help="What an uncertain finding there counts as: ignore, positive or negative.")
+    ] = "ignore",
     fit: Annotated[str, typer.Option(help="How a film becomes a square: crop, pad or squash.")] = "crop",
     seed: Annotated[int, typer.Option(min=0, help="Deals patients to training and validation.")] = 0,
     rehash: Annotated[
@@ -66,6 +77,9 @@ def main(
                 positive=positive,
                 seed=seed,
                 patient_regex=patient_regex,
+                label=label,
+                negative=negative,
+                uncertain=uncertain,
                 quarantine=quarantine,
                 rehash=rehash,
                 progress=progress,

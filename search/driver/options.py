@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from search.samplers import SAMPLERS
 from search.tuner import PRUNERS
+from xraytune.data.sources.label_tables import UNCERTAIN
 from xraytune.errors import InputError
 from xraytune.records import Objective
 
@@ -122,6 +123,7 @@ def check(options: StudyOptions, running: SessionOptions) -> None:
     for option, chosen, known in (
         ("--objective", options.objective, tuple(Objective)),
         ("--fit", options.fit, ("crop", "pad", "squash")),
+        ("--uncertain", options.uncertain, UNCERTAIN),
         ("--sampler", options.sampler or SAMPLERS[0], SAMPLERS),
         ("--precision", options.precision, ("auto", "float32", "bfloat16")),
         ("--pruner", options.pruner, PRUNERS),
@@ -162,6 +164,10 @@ class StudyOptions:
     recipes: str = "fitting"
     quarantine: bool = False
     patient_regex: str | None = None
+    label: str | None = None
+    """The finding that is taken from a public data set's label file."""
+    negative: str | None = None
+    uncertain: str = "ignore"
     max_epochs: int = 0
     weights_dir: Path | None = None
     cache: Path | None = None

@@ -134,7 +134,7 @@ def prepare(
         seed=options.seed,
         max_epochs=options.max_epochs,
         weights=used,
-        options=_other_options(options),
+        options=kept_options(options),
         demonstration=dataset.demonstration,
     )
 
@@ -190,6 +190,9 @@ def _load(options: StudyOptions, progress: Progress) -> Dataset:
         positive=options.positive,
         seed=options.seed,
         patient_regex=options.patient_regex,
+        label=options.label,
+        negative=options.negative,
+        uncertain=options.uncertain,
         quarantine=options.quarantine,
         progress=progress,
     )
@@ -229,7 +232,7 @@ def _without_images(options: StudyOptions, name: str, space_name: str, space: An
         sampler=options.sampler or SAMPLERS[0],
         pruner=options.pruner,
         seed=options.seed,
-        options=_other_options(options),
+        options=kept_options(options),
     )
     return Prepared(spec, space.declare_hyperparameters, families, (), (), lambda _: space.job(), ())
 
@@ -279,13 +282,19 @@ def _narrow(
     return narrowed_context, dict(narrowed_context.narrowed), (*remedies, *notes)
 
 
-def _other_options(options: StudyOptions) -> dict[str, Value]:
+def kept_options(options: StudyOptions) -> dict[str, Value]:
     """Whatever else must not change over a resume."""
     kept: dict[str, Value] = {}
     if options.quarantine:
         kept["quarantine"] = True
     if options.patient_regex:
         kept["patient_regex"] = options.patient_regex
+    if options.label:
+        kept["label"] = options.label
+    if options.negative:
+        kept["negative"] = options.negative
+    if options.uncertain != "ignore":
+        kept["uncertain"] = options.uncertain
     return kept
 
 

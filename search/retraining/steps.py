@@ -116,7 +116,8 @@ class Retraining:
         spec = self.spec
         positive = None if spec.positive is None else spec.classes[spec.positive]
         where = self.options.data or spec.data
-        extra: dict[str, Any] = {k: v for k, v in spec.options.items() if k in {"patient_regex", "quarantine"}}
+        reading = {"patient_regex", "quarantine", "label", "negative", "uncertain"}
+        extra: dict[str, Any] = {k: v for k, v in spec.options.items() if k in reading}
         with progress_bars.progress() as progress:
             dataset = data.load(where, fit=spec.fit, positive=positive, seed=spec.seed, progress=progress, **extra)
         kept = self.study.folder

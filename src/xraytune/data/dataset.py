@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xraytune import artifacts
 from xraytune.data import cache
@@ -64,6 +65,9 @@ class Dataset:
 
     quarantined: tuple[str, ...] = ()
     """Keys of the files that were left out because something is wrong with them."""
+
+    has_own_test: bool = True
+    """Whether the source has a test set; else one was split off it."""
 
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Further columns of a manifest, one value an image in the order of `images`, empty where there is none.
@@ -119,7 +123,11 @@ def fingerprint(classes: Iterable[str], fit: str, channels: int, images: Iterabl
 
 
 def remember(dataset: Dataset) -> None:
-    """Keep the list behind both fingerprints, so that `difference` can name a file later."""
+    """Keep the list behind both fingerprints, so that `difference` can name a file and `recorded` know a copy later."""
+    hashes: dict[str, str] = {}
+    if dataset.inspection is not None:
+        found = dataset.inspection.rows["phash"][dataset.images.rows]
+        hashes = {key: f"{int(value):016x}" for key, value in zip(dataset.images.keys, found, strict=True)}
     for print_, splits in ((dataset.train_fingerprint, ("train", "val")), (dataset.test_fingerprint, ("test",))):
         path = _list(print_)
         if path.exists():
@@ -129,7 +137,8 @@ def remember(dataset: Dataset) -> None:
             file.write(json.dumps(head) + "\n")
             for image in dataset.images:
                 if image.split in splits:
-                    file.write(json.dumps([image.key, dataset.classes[image.label], image.sha256]) + "\n")
+                    about = [dataset.classes[image.label], image.sha256, hashes.get(image.key, "")]
+                    file.write(json.dumps([image.key, *about]) + "\n")
 
 
 def keep_lists(fingerprints: Iterable[str], folder: Path) -> None:
@@ -155,6 +164,32 @@ def _recall(fingerprint: str, kept: Path | None = None) -> tuple[dict[str, Any],
     with path.open(encoding="utf-8") as file:
         head = json.loads(next(file, ""))
         return head, {key: about for key, *about in map(json.loads, file)}
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The contents of the images behind a fingerprint."""
+
+    digests: frozenset[str]
+    """The sha256 of each file."""
+
+    hashes: NDArray[np.uint64]
+    """Perceptual hashes, `(n,)`."""
+
+
+def recorded(fingerprint: str, kept: Path | None = None) -> Recorded | None:
+    """What images a study was made with, where its list is still known; None where it is not.
+
+    Args:
+        fingerprint: the study's train or test fingerprint.
+        kept: the study's folder, as in `difference`.
+    """
+    try:
+        _, images = _recall(fingerprint, kept)
+    except (OSError, ValueError):
+        return None
+    hashes = [int(more[0], 16) for _, _, *more in images.values() if more and more[0]]
+    return Recorded(frozenset(about[1] for about in images.values()), np.array(hashes, np.uint64))
 
 
 def _list(fingerprint: str) -> Path:

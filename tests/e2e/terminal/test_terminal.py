@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests import made_films
+from tests.made_models import brightness_model, hospital
 from tests.terminals import Seen, seen
 
 SMALL, LARGE = {"columns": 80, "lines": 24}, {"columns": 200, "lines": 50}
@@ -152,3 +153,22 @@ def test_a_search_in_which_no_trial_finished_ends_with_1_and_says_what_to_do(tmp
     ).check(1)  # fmt: skip
     assert "No trial finished: preparation took" in shown.words
     assert "Give at least TIME=" in shown.words
+
+
+@SIZES
+def test_an_evaluation_begins_with_the_verdict_and_ends_with_the_notice(own: Path, size: dict[str, int]) -> None:
+    model, images = brightness_model(own / "alone"), hospital(own / "hospital")
+    shown = seen("search.evaluate", model, images, home=own, **size).check()
+    verdict, title, report = (shown.words.index(w) for w in ("can't be told", "80 images of 40 patients", "Report: "))
+    assert verdict < title < report
+    assert shown.row("sensitivity")[0] == "sensitivity"
+    assert shown.last.startswith("Not a medical device")
+    assert list((model / "evaluations").glob("hospital-*/report.html"))
+
+
+def test_classes_that_do_not_fit_are_one_message_at_the_terminal(own: Path) -> None:
+    model = brightness_model(own / "refused")
+    images = hospital(own / "named", names=("A", "B"))
+    shown = seen("search.evaluate", model, images, home=own).check(2)
+    assert "(A, B) are not those of the model (NORMAL, PNEUMONIA)" in shown.raw
+    assert not (model / "evaluations").exists()

@@ -69,6 +69,15 @@ def read_table(path: Path, needed: Sequence[str]) -> Table:
     return Table(path.name, found, [(line, (row + [""] * width)[:width]) for line, row in rows])
 
 
+def read_columns(path: Path) -> frozenset[str]:
+    """The names of a file's columns, in small letters; empty where its cells are not separated by commas.
+
+    Raises:
+        SourceError: it can't be read or parsed.
+    """
+    return frozenset(name.lower() for name in next(_rows(path, _text(path), ",", 0), (0, []))[1])
+
+
 def _rows(path: Path, text: str, delimiter: str, line: int) -> Iterator[tuple[int, list[str]]]:
     """The rows that are not blank, each with the line that it begins in; spaces around cells don't count."""
     reader = csv.reader(

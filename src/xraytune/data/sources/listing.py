@@ -56,6 +56,9 @@ class Listing:
     patients_known: bool = False
     """Whether the source itself says who the patients are."""
 
+    label: str = ""
+    """The class with the finding that was taken from a public label file by name; empty for every other source."""
+
     demonstration: bool = False
     """Drawn phantoms."""
 

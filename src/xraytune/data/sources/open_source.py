@@ -7,6 +7,7 @@ once, and the phantoms are drawn there. What follows (verification, fingerprint,
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,12 +15,15 @@ from pathlib import Path
 
 from xraytune.data import spelling
 from xraytune.data.problems import Progress
-from xraytune.data.sources import archives, demo, folder, manifest, medmnist, patient_names
+from xraytune.data.sources import archives, demo, folder, label_tables, manifest, medmnist, patient_names
+from xraytune.data.sources.label_tables import Finding
 from xraytune.data.sources.listing import Item, Listing
-from xraytune.errors import DataError
+from xraytune.errors import DataError, InputError
 
 KINDS = "a folder, a .zip or .tar.gz archive, an .npz file, a .csv manifest, pneumoniamnist[:64|128|224], or demo"
 """For messages and help texts."""
+
+_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,6}$")
 
 
 def is_demo(data: str | None) -> bool:
@@ -40,12 +44,19 @@ def _is_built_in(data: str) -> bool:
     return medmnist.is_named(data) and not os.path.lexists(data)
 
 
-def open_source(data: str | None, *, patient_regex: str | None = None, progress: Progress | None = None) -> Listing:
+def open_source(
+    data: str | None,
+    *,
+    patient_regex: str | None = None,
+    finding: Finding | None = None,
+    progress: Progress | None = None,
+) -> Listing:
     """List the images of whatever the user named.
 
     Args:
         data: see `KINDS`; None is the demonstration.
         patient_regex: how a path tells its patient; overrides every other way.
+        finding: what is taken from a label file of a public data set.
         progress: told about downloads and unpacking.
 
     Returns:
@@ -53,12 +64,19 @@ def open_source(data: str | None, *, patient_regex: str | None = None, progress:
 
     Raises:
         DataError: there is nothing of that name, or it is of no kind that is read.
+        InputError: `finding` names one that the label file has not, or the data are no such file.
     """
-    listing = _open(data, progress)
+    finding = finding or Finding()
+    listing = _open(data, finding, progress)
+    if finding.asked and not listing.label:
+        raise InputError(
+            f"{finding.asked} chooses from the label file of a public data set ({label_tables.KNOWN}), and "
+            f"{canonical(data)} is none: leave it out, or name the .csv file as DATA."
+        )
     return _with_patients(listing, patient_regex)
 
 
-def _open(data: str | None, progress: Progress | None) -> Listing:
+def _open(data: str | None, finding: Finding, progress: Progress | None) -> Listing:
     if is_demo(data):
         return demo.open_phantoms(progress)
     assert data is not None
@@ -82,7 +100,7 @@ def _open(data: str | None, progress: Progress | None) -> Listing:
     readers: tuple[tuple[tuple[str, ...], Callable[[Path, Progress | None], Listing]], ...] = (
         ((".zip", ".tar.gz", ".tgz", ".tar"), archives.open_archive),
         ((".npz",), medmnist.open_arrays),
-        ((".csv",), manifest.open_manifest),
+        ((".csv",), lambda path, told: label_tables.open_table(path, finding) or manifest.open_manifest(path, told)),
     )
     for suffixes, reader in readers:
         if name.endswith(suffixes):
@@ -111,10 +129,12 @@ def _with_patients(listing: Listing, patient_regex: str | None) -> Listing:
     elif listing.patients_known or not listing.items:
         return listing
     else:
-        subjects = [patient_names.from_name(item.key.rpartition("/")[2].rpartition(".")[0]) for item in listing.items]
-        known = sum(bool(subject.patient) for subject in subjects)
-        if known < patient_names.KNOWN_SHARE * len(subjects):
+        recognised = patient_names.from_names([_SUFFIX.sub("", item.key) for item in listing.items])
+        if recognised.warning:
+            listing.warn("no patient", listing.items[0].key, recognised.warning)
+        if not recognised.subjects:
             return listing
+        subjects = list(recognised.subjects)
     listing.items = [_with(item, subject) for item, subject in zip(listing.items, subjects, strict=True)]
     listing.patients_known = True
     return listing

@@ -5,7 +5,7 @@ Called through `xraytune.data.load` by every command, and by `python -m search.v
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict, Unpack
@@ -20,6 +20,7 @@ from xraytune.data.decoding.reading import FITS
 from xraytune.data.images import Images, Texts
 from xraytune.data.problems import Problem, Progress, table
 from xraytune.data.sources import open_source
+from xraytune.data.sources.label_tables import Finding
 from xraytune.data.sources.listing import Item, Listing
 from xraytune.data.sources.patient_names import KNOWN_SHARE
 from xraytune.data.verification import checks
@@ -68,6 +69,9 @@ class Examination:
 class Options(TypedDict, total=False):
     """How data are read; the same for `load` and `examine`."""
 
+    rename: Mapping[str, str]
+    """Other names of classes, by the names that the source has."""
+
     fit: str
     """How a film becomes a square: crop (the default), pad or squash."""
 
@@ -82,6 +86,15 @@ class Options(TypedDict, total=False):
 
     patient_regex: str | None
     """How a path below the root tells its patient."""
+
+    label: str | None
+    """The finding that is taken from a label file of a public data set, by name."""
+
+    negative: str | None
+    """What images without it must have in that file (`No Finding`); by default, not the finding."""
+
+    uncertain: str
+    """What an uncertain label there counts as: ignore (left out, the default), positive or negative."""
 
     quarantine: bool
     """Leave bad files out and record which, instead of refusing the data."""
@@ -153,7 +166,7 @@ def examine(data: str | None, **options: Unpack[Options]) -> Examination:
         raise InputError(f"--fit {fit} is unknown. Take {', '.join(FITS)}.")
     if channels not in {1, 3}:
         raise InputError(f"{channels} channels can't be had: take 1 (gray) or 3 (RGB).")
-    listing = open_source.open_source(data, patient_regex=options.get("patient_regex"), progress=progress)
+    listing = _listed(data, options)
     name = open_source.canonical(data)
     if not listing.items and not listing.problems:
         raise DataError(f"{name} holds no images. DATA is {open_source.KINDS}.")
@@ -181,12 +194,13 @@ def examine(data: str | None, **options: Unpack[Options]) -> Examination:
     if named or all(problem.warning for problem in problems):  # else it was said why there are none
         problems += checks.one_class(classes, name, listing.hint)
     problems += checks.written_twice(classes, draft.items)
-    index, complaint = _positive(classes, options.get("positive"), draft.notes)
+    wanted = options.get("positive") or listing.label or None
+    index, complaint = _positive(classes, wanted, draft.notes)
     problems += complaint
     dataset: Dataset | None = None
     facts: list[str] = []
     if all(problem.warning for problem in problems):
-        dataset = _build(draft, listing, inspection, name, classes, index, channels, fit, options.get("seed", 0))
+        dataset = _build(draft, listing, inspection, name, classes, index, options)
         problems += checks.without_images(dataset, draft.items, len(quarantined) if quarantine else 0)
     if dataset is not None and all(problem.warning for problem in problems):
         dataset = replace(dataset, quarantined=quarantined if quarantine else ())
@@ -197,6 +211,19 @@ def examine(data: str | None, **options: Unpack[Options]) -> Examination:
     else:
         dataset = None
     return Examination(name, listing.root, tuple(problems), dataset, inspection, len(items), tuple(draft.notes + facts))
+
+
+def _listed(data: str | None, options: Options) -> Listing:
+    """The source's images, with their classes renamed where that is asked for."""
+    finding = Finding(options.get("label"), options.get("negative"), options.get("uncertain", "ignore"))
+    listing = open_source.open_source(
+        data, patient_regex=options.get("patient_regex"), finding=finding, progress=options.get("progress")
+    )
+    if rename := options.get("rename"):
+        listing.items = [replace(item, label=rename.get(item.label, item.label)) for item in listing.items]
+        listing.folders = {s: {rename.get(label, label) for label in labels} for s, labels in listing.folders.items()}
+        listing.label = rename.get(listing.label, listing.label)
+    return listing
 
 
 def _litter(listing: Listing) -> list[Problem]:
@@ -276,11 +303,10 @@ def _build(
     name: str,
     classes: tuple[str, ...],
     positive: int | None,
-    channels: int,
-    fit: str,
-    seed: int,
+    options: Options,
 ) -> Dataset:
-    """Deal the images that are left and name the result."""
+    """Split the images that are left and name the result."""
+    fit, channels = options.get("fit", "crop"), options.get("channels", 1)
     order = sorted(range(len(draft.items)), key=lambda index: draft.items[index].key)
     items, rows = [draft.items[index] for index in order], draft.rows[order]
     digests = inspection.rows["sha256"][rows]
@@ -290,7 +316,7 @@ def _build(
     images = Images(
         keys=np.array([item.key for item in items], object),
         labels=labels,
-        splits=_deal(items, labels, patients, seed, draft.notes),
+        splits=_deal(items, labels, patients, options.get("seed", 0), draft.notes),
         patients=np.array(patients, object),
         groups=np.array([item.group for item in items], object),
         digests=digests,
@@ -307,6 +333,7 @@ def _build(
         fit=fit,
         demonstration=listing.demonstration,
         grouped_by="patient" if listing.patients_known else "image",
+        has_own_test=any(item.split == "test" for item in items),
         images=images,
         train_fingerprint=fingerprint(classes, fit, channels, images.where(~sealed)),
         test_fingerprint=fingerprint(classes, fit, channels, images.where(sealed)),

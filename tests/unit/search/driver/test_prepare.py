@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from search import run
 from search.driver import pretrained_weights
 from search.driver.options import StudyOptions
-from search.driver.prepare import prepare
+from search.driver.prepare import kept_options, prepare
 from tests.made_films import kaggle
 from xraytune import hardware
 from xraytune.errors import InputError, WeightsError
@@ -193,3 +193,11 @@ def test_for_a_space_of_ones_own_nothing_is_fetched_and_a_damaged_file_is_left_o
     found = prepared(tmp_path, monkeypatch, trials=2, families=(), space=f"{tmp_path / 'own.py'}:Own")
     assert fetched == []
     assert any(note.startswith("weights vgg16 left out: ") for note in found.notes)
+
+
+def test_what_was_taken_from_a_label_file_is_kept_with_the_study_and_asked_for_again():
+    asked = StudyOptions(label="Pneumonia", negative="No Finding", uncertain="positive")
+    again = StudyOptions().completed(asked.to_request())
+    assert (again.label, again.negative, again.uncertain) == ("Pneumonia", "No Finding", "positive")
+    assert kept_options(asked) == {"label": "Pneumonia", "negative": "No Finding", "uncertain": "positive"}
+    assert kept_options(StudyOptions()) == {}

@@ -1,0 +1,174 @@
+"""`python -m search.evaluate MODEL DATA…`: a saved model on labelled images of another hospital."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from search.cli import console, tables
+from search.cli.console import BANNER
+from search.cli.progress_bars import bars
+from search.cli.tables import Column
+from xraytune.errors import InputError
+
+if TYPE_CHECKING:
+    from search.external.evaluation import Evaluated
+
+EXAMPLES = """
+python -m search.evaluate results/mine/winner path/to/hospital
+python -m search.evaluate results/mine/winner hospital-a/ hospital-b.csv --map "No finding=NORMAL"
+python -m search.evaluate results/mine/winner nih.csv --label Pneumonia --negative "No Finding" --map …
+python -m search.evaluate results/mine/winner/model.onnx path/to/hospital --out evaluations
+"""
+
+
+def main(
+    model: Annotated[
+        Path, typer.Argument(help="The folder that search.retrain wrote, or a .keras or .onnx file in it.")
+    ],
+    sources: Annotated[list[str], typer.Argument(metavar="DATA...", help="Labelled data sets, as search.run takes.")],
+    names: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="DATA_CLASS=MODEL_CLASS", help="What a class is called in the model."),
+    ] = None,
+    label: Annotated[str | None, typer.Option(metavar="FINDING", help="Of a public label file: this finding.")] = None,
+    negative: Annotated[str | None, typer.Option(metavar="FINDING", help="The other class there.")] = None,
+    uncertain: Annotated[
+        str, typer.Option(help="An uncertain finding there: ignore, positive or negative.")
+    ] = "ignore",
+    patient_regex: Annotated[
+        str | None, typer.Option(metavar="REGEX", help="How a path below DATA tells its patient.")
+    ] = None,
+    quarantine: Annotated[bool, typer.Option("--quarantine", help="Leave bad files out and name them.")] = False,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="Keep images that the study trained or validated on.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Where evaluations are written [default: evaluations/ of the study]")
+    ] = None,
+) -> None:
+    """Evaluate a saved model on labelled images, and say whether it is usable there.
+
+    Where the data have a test set it is used, else all images. Images that the study trained or validated on are left
+    out. Writes report.html, metrics.json and predictions.csv. Not a medical device.
+    """
+    from search.external import evaluation, labelled_data, saved_model
+
+    how = labelled_data.Reading(
+        _names(names or []), label, negative, uncertain, patient_regex, quarantine, include_seen
+    )
+    loaded = saved_model.load(model)
+    with bars() as bar:
+        ready = [labelled_data.load(source, loaded, how, bar) for source in sources]
+        base, moved = saved_model.place(loaded, out)
+        done = [evaluation.run(loaded, one, base, bar) for one in ready]
+    if moved:
+        console.err.say(moved, style="yellow")
+    for one in done:
+        _show(one)
+    if len(done) > 1:
+        _together(done)
+    console.out.say("Not a medical device: for research, no diagnosis may rest on it.")
+
+
+def _names(pairs: Sequence[str]) -> dict[str, str]:
+    """`--map` as a mapping.
+
+    Raises:
+        InputError: one is not of the form DATA_CLASS=MODEL_CLASS, or names a class twice.
+    """
+    found: dict[str, str] = {}
+    for pair in pairs:
+        theirs, equals, ours = (part.strip() for part in pair.partition("="))
+        if not equals or not theirs or not ours:
+            raise InputError(f"--map {pair!r}: write DATA_CLASS=MODEL_CLASS, for example --map 'No finding=NORMAL'.")
+        if theirs in found:
+            raise InputError(f"--map names the class {theirs!r} twice.")
+        found[theirs] = ours
+    return found
+
+
+def _show(one: Evaluated) -> None:
+    """The verdict, the figures beside the study's, and where the report is."""
+    from search.reporting.final_metrics import show_confusion
+    from search.reporting.formats import interval
+    from xraytune.evaluation import evaluate, external
+
+    found, out = one.found, console.out
+    test, known = found["test"], found["study_test"] or {}
+    if found["demonstration"]:
+        out.say(BANNER, style="bold yellow")
+    style = {external.NOT_USABLE: "bold red", external.UNCLEAR: "bold yellow"}.get(found["verdict"], "bold green")
+    out.say((f"{found['data']}: {found['verdict']}.", style))
+    for line in found["reasons"]:
+        out.say(line)
+    out.print()
+    rows = evaluate.named(test["beta"])
+    tables.show(
+        out,
+        [
+            Column("figure", list(rows.values()), words=True),
+            Column("here [95 % interval]", [interval(test["overall"][row]) for row in rows], short="here"),
+            Column(
+                "study's test set",
+                [interval(known[row]) if row in known else "–" for row in rows],
+                spare=1,
+                short="study",
+            ),
+        ],
+        title=f"{test['images']} images" + (f" of {test['patients']} patients" * (found["grouped_by"] == "patient")),
+    )
+    out.print()
+    show_confusion(test)
+    out.print()
+    for line in (*found["gap"], found["worst_subgroup"], *_left_out(one)):
+        out.say(line)
+    out.print(f"Report: {one.folder / 'report.html'}", soft_wrap=True)
+    out.print()
+
+
+def _left_out(one: Evaluated) -> list[str]:
+    """What was left out, included all the same, or recorded."""
+    found = one.found
+    seen, far, lines = found["seen"], found["far"], []
+    if not seen["known"]:
+        lines.append("Which images the study trained on is not known here: none could be looked for.")
+    elif seen["same_content"] or seen["near_copies"]:
+        what = "INCLUDED (--include-seen)" if seen["included"] else "left out"
+        lines.append(
+            f"{seen['same_content']} images that the study trained or validated on, and {seen['near_copies']} that "
+            f"look like one of those, were {what}."
+        )
+    if found.get("opened"):
+        lines.append(f"This was access {found['opened']} to the study's own test set; it is in the access log.")
+    if far["told"]:
+        lines.append(f"{far['images']} of {found['test']['images']} images are unlike the training images.")
+    return lines
+
+
+def _together(done: Sequence[Evaluated]) -> None:
+    """All data sets in one table."""
+    from search.reporting.formats import interval
+
+    def of(name: str) -> list[str]:
+        return [interval(one.found["test"]["overall"][name], 2) for one in done]
+
+    tables.show(
+        console.out,
+        [
+            Column("data", [Path(one.found["data"]).name for one in done], words=True, path=True),
+            Column("images", [str(one.found["test"]["images"]) for one in done], spare=1),
+            Column("ROC AUC", of("auc")),
+            Column("sensitivity", of("sensitivity"), spare=2, short="sens."),
+            Column("specificity", of("specificity"), spare=2, short="spec."),
+            Column("verdict", [one.found["verdict"] for one in done], words=True),
+        ],
+        title="All data sets",
+    )
+
+
+if __name__ == "__main__":
+    console.run(main, examples=EXAMPLES)
