@@ -143,8 +143,12 @@ def learning_charts(figures: Mapping[str, Any]) -> list[str]:
     high = max((v for s in losses for _, v in s.points), default=1.0) or 1.0
     axis: Any = {"x": "epoch", "whole_x": True, "x_range": (1.0, last)}
     return [
-        chart(losses, y="loss (cross-entropy)", title="Training and validation loss", y_range=(0.0, 1.05 * high), **axis),
-        chart(scores, y="score on the held-out fold", title="Score by epoch", y_range=(max(0.0, low - 0.05), 1.0), **axis),
+        chart(
+            losses, y="loss (cross-entropy)", title="Training and validation loss", y_range=(0.0, 1.05 * high), **axis
+        ),
+        chart(
+            scores, y="score on the held-out fold", title="Score by epoch", y_range=(max(0.0, low - 0.05), 1.0), **axis
+        ),
     ]
 
 
@@ -190,12 +194,16 @@ def flow_chart(card: Mapping[str, Any]) -> str:
         out.append(f'<rect class="box" x="{x}" y="{y}" width="{wide}" height="{12 + 18 * len(lines)}" rx="5"/>')
         for i, line in enumerate(lines):
             style = ' class="strong"' if not i else ""
-            out.append(f'<text{style} x="{x + wide / 2}" y="{y + 19 + 18 * i}" text-anchor="middle">{escape(line)}</text>')
+            out.append(
+                f'<text{style} x="{x + wide / 2}" y="{y + 19 + 18 * i}" text-anchor="middle">{escape(line)}</text>'
+            )
 
     box(20, 4, 170, (f"{read} images", "read"))
     box(250, 4, 170, (f"{card['excluded']} images", "excluded (unusable)"))
     out.append('<polyline class="box" points="190,28 250,28"/><polyline class="box" points="105,52 105,90"/>')
-    out.append('<polyline class="box" points="75,110 75,90 366,90 366,110"/><polyline class="box" points="220,90 220,110"/>')
+    out.append(
+        '<polyline class="box" points="75,110 75,90 366,90 366,110"/><polyline class="box" points="220,90 220,110"/>'
+    )
     for i, (split, n) in enumerate(sums.items()):
         box(10 + 145 * i, 110, 130, (f"{n} images", names[split], f"{card['patients'][split]} patients"))
     return "".join([*out, "</svg>"])

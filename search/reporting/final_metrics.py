@@ -15,7 +15,6 @@ from search.reporting.search_summary import following
 from xraytune.evaluation import evaluate
 
 
-
 def _rivals(figures: Mapping[str, Any]) -> None:
     """The final model against the trivial answer, the next finalist and the recipes, a line each."""
     compared, beta = figures["comparisons"], figures["test"]["beta"]
@@ -110,8 +109,8 @@ def limit(figures: Mapping[str, Any]) -> str:
     if weak:
         row = min(weak, key=lambda one: one["difference"][0])
         return (
-            f"It is significantly weaker for {row['column']} {row['value']}: {row['figure']} {number(row['judged'][0], 2)}, "
-            f"{number(row['everywhere'], 2)} for all images."
+            f"It is significantly weaker for {row['column']} {row['value']}: {row['figure']} "
+            f"{number(row['judged'][0], 2)}, {number(row['everywhere'], 2)} for all images."
         )
     fell = {name: triple for name, triple in figures["changes"].items() if triple[2] is not None and triple[2] < 0}
     if fell:

@@ -50,7 +50,7 @@ def html_cell(kind: str, value: Any, digits: int = 3) -> str:
             return words
         low, high = ends
         mark = {"better": " ▲", "worse": " ▼", "": ""}[significant(value)] if signed else ""
-        return Markup(f"{words}{mark} <small>[{low}, {high}]</small>")  # noqa: S704 - numbers
+        return Markup(f"{words}{mark} <small>[{low}, {high}]</small>")
     if value is None or value == "":
         return "–"
     if kind == "number":

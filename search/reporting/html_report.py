@@ -218,7 +218,9 @@ def _warnings(figures: Mapping[str, Any]) -> list[str]:
         said.append(f"Calibration error {error:.2f}: probabilities are unreliable.")
     with_it, without = (figures["calibration"][f"test_error_{n}"] for n in ("with", "without"))
     if figures["calibration"]["method"] != "none" and with_it > without:
-        said.append(f"Calibration made the probabilities worse on the test images ({without:.3f} before, {with_it:.3f}).")
+        said.append(
+            f"Calibration made the probabilities worse on the test images ({without:.3f} before, {with_it:.3f})."
+        )
     if figures["folds_auc"]["warning"]:
         said.append(figures["folds_auc"]["warning"])
     if figures["opened"] > 1:

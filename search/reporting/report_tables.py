@@ -103,8 +103,10 @@ def by_class(test: Mapping[str, Any]) -> Table:
     if len(test["classes"]) > 2:
         shown |= {"specificity": "specificity", "auc": "AUC against the rest"}
     rows: list[list[Any]] = [[c, row["support"], *(row[n] for n in shown)] for c, row in test["by_class"].items()]
-    for kind in ("macro", "weighted"):
-        rows.append([f"{kind} average", test["images"], *(test["averages"].get(f"{kind}/{n}") for n in shown)])
+    rows += [
+        [f"{kind} average", test["images"], *(test["averages"].get(f"{kind}/{n}") for n in shown)]
+        for kind in ("macro", "weighted")
+    ]
     columns = [Column("class"), Column("images", "count"), *(Column(words, "interval", 2) for words in shown.values())]
     return Table("by_class", "By class", columns, rows)
 
@@ -145,7 +147,7 @@ def predictive(figures: Mapping[str, Any], prevalences: Mapping[str, float]) -> 
 
 def reliability(test: Mapping[str, Any]) -> Table:
     """The bins of the reliability curve."""
-    columns = [Column("images", "count"), Column("mean probability", "number", 2), Column("observed share", "number", 2)]
+    columns = [Column("images", "count"), Column("mean probability", "number"), Column("observed share", "number")]
     rows = [[int(r["n"]), r["predicted"], r["observed"]] for r in test["reliability"]]
     return Table("reliability", "Bins of the reliability curve", columns, rows)
 
@@ -218,7 +220,7 @@ def ordered_subgroups(figures: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def families(rows: Sequence[Mapping[str, Any]], clock: Any) -> Table:
     """Trials by family."""
     cells = [
-        [r["family"], r["best"], r["states"]["COMPLETE"], r["states"]["PRUNED"], r["states"]["FAIL"], clock(r["seconds"])]
+        [r["family"], r["best"], *(r["states"][state] for state in ("COMPLETE", "PRUNED", "FAIL")), clock(r["seconds"])]
         for r in rows
     ]
     columns = [
@@ -251,7 +253,7 @@ def views(figures: Mapping[str, Any]) -> Table:
     """F-beta of each finalist under each view; the last row names its worst view."""
     found = figures["confirmation"]["finalists"]
     rows: list[list[Any]] = [[name, *(c["by_view"].get(name) for c in found)] for name in found[0]["by_view"]]
-    worst = [min(c["by_view"], key=lambda name, c=c: c["by_view"][name] or 0.0, default="") for c in found]
+    worst = [min((value or 0.0, name) for name, value in c["by_view"].items())[1] for c in found if c["by_view"]]
     if rows:
         rows.append(["worst view", *worst])
     columns = [Column("view"), *(Column(f"trial {c['trial']}", "number") for c in found)]
@@ -285,7 +287,8 @@ def compared(figures: Mapping[str, Any], where: str, caption: str) -> Table:
     for row in figures["comparisons"][where]:
         own, found = row["figures"] or {}, row["difference"] or {}
         differences = [found.get(name) for name in named]
-        rows.append([_other(row, figures["test"]["trivial"]["answer"]), *(own.get(name) for name in named), *differences, row["delong_p"]])
+        other = _other(row, figures["test"]["trivial"]["answer"])
+        rows.append([other, *(own.get(name) for name in named), *differences, row["delong_p"]])
     columns = [
         Column("compared with"), *(Column(f"its {words}", "number") for words in named.values()),
         *(Column(f"{words} difference", "difference") for words in named.values()), Column("DeLong p", "p"),

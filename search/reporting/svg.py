@@ -35,7 +35,8 @@ svg.chart text.axis, svg.chart text.legend { fill: var(--ink); }
 svg.chart .grid { stroke: var(--line); stroke-width: 1; }
 svg.chart .line { fill: none; stroke-width: 2; } svg.chart .band.band { fill-opacity: .16; stroke: none; }
 svg.chart .hollow { fill-opacity: .12; stroke-width: 1.6; }
-svg.chart .box { fill: none; stroke: var(--soft); stroke-width: 1.2; } svg.chart .strong { font-weight: 600; fill: var(--ink); }
+svg.chart .box { fill: none; stroke: var(--soft); stroke-width: 1.2; }
+svg.chart .strong { font-weight: 600; fill: var(--ink); }
 svg.chart .faint.line { stroke: var(--faint); stroke-dasharray: 4 4; stroke-width: 1.5; }
 """ + "".join(
     f"svg.chart .c{i} {{ stroke: var(--c{i}); fill: var(--c{i}); }} svg.chart .c{i}.line {{ fill: none; "
