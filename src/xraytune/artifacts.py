@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
 import math
 import numbers
@@ -18,6 +17,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from xraytune.errors import ArtifactError, FatalError
@@ -79,11 +79,11 @@ def write_json(path: str | os.PathLike[str], plain: Any) -> None:
 
 def write_csv(path: str | os.PathLike[str], header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a table to `path` as UTF-8, whole or not at all, with every cell as `safe_cell` gives it; None is empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    lines: list[str] = []
+    writer = csv.writer(SimpleNamespace(write=lines.append), lineterminator="\r\n")  # so that both are quoted in cells
     for row in (header, *rows):
         writer.writerow([safe_cell(cell) for cell in row])
-    write_text(path, text.getvalue())
+    write_text(path, "".join(f"{line[:-2]}\n" for line in lines))
 
 
 def safe_cell(value: Any) -> Any:
