@@ -103,7 +103,7 @@ def _context(study: StudyView, folder: Path, figures: Mapping[str, Any], *, with
         "warnings": _warnings(figures),
         "unsure": evaluate.unsure(test["overall"], test["beta"]),
         "study": study.name,
-        "spec": study.spec.to_json(),
+        "spec": {**study.spec.to_json(), "data": Path(figures["data"]).name},
         "positive": None if positive is None else classes[positive],
         "prevalence": float(np.mean(labels == positive)) if positive is not None else None,
         "ratios": _ratios(figures),

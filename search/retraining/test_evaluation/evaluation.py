@@ -92,18 +92,18 @@ def judge(
 
 
 SHIFTED = 0.6
-"""AUC of a property between training and test films from which it is told as a shift."""
+"""AUC of a property between training and test images from which it is reported as a shift."""
 
 
 def _largest_shift(audit: Mapping[str, Any] | None) -> str:
-    """What the audit found of how the test films differ, for beside the gap; empty where it was not run."""
+    """What the audit found of how the test images differ, for beside the gap; empty where it was not run."""
     if not audit or not audit["shifts"]:
         return ""
     largest = max(audit["shifts"], key=lambda shift: shift["auc"])
     if largest["auc"] >= SHIFTED:
         return f"The audit sees the largest shift here: {largest['sentence']}"
     return (
-        f"The files' make-up does not explain it: no property tells a class's test films from its training films "
+        f"Image properties do not explain it: none tells test images from training images of the same class "
         f"(AUC {largest['auc']:.2f} at most)."
     )
 
