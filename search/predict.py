@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -109,16 +107,19 @@ def write_csv(path: Path, answers: Sequence[Answer], classes: Sequence[str]) -> 
     from xraytune import artifacts
 
     several = len(classes) > 2
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["path", "probability", "decision", *([f"probability_{c}" for c in classes] if several else []), "flag"]
-    )
-    for answer in answers:
-        more = [f"{p:.6f}" for p in answer.probabilities] if several else []
-        writer.writerow([answer.path, f"{answer.probability:.6f}", answer.decision, *more, answer.unusual])
+    header = ["path", "probability", "decision", *([f"probability_{c}" for c in classes] if several else []), "flag"]
+    rows = [
+        [
+            answer.path,
+            f"{answer.probability:.6f}",
+            answer.decision,
+            *([f"{p:.6f}" for p in answer.probabilities] if several else []),
+            answer.unusual,
+        ]
+        for answer in answers
+    ]
     try:
-        artifacts.write_text(path, text.getvalue())
+        artifacts.write_csv(path, header, rows)
     except OSError as error:
         raise InputError(f"{path} can't be written: {error.strerror}.") from None
 

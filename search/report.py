@@ -15,6 +15,7 @@ from xraytune.errors import StudyError
 EXAMPLES = """
 python -m search.report
 python -m search.report mine
+python -m search.report mine --with-names
 """
 
 
@@ -24,13 +25,16 @@ def main(
     storage: Annotated[
         str | None, typer.Option(help="Database URL [default: $XRAYTUNE_STORAGE, else SQLite in results]")
     ] = None,
+    with_names: Annotated[
+        bool, typer.Option("--with-names", help="Caption example images with their paths (not for sharing).")
+    ] = False,
 ) -> None:
-    """Make the winner's report.html and MODEL_CARD.md again. The test set is not opened for it."""
+    """Make the winner's report.html, its tables and figures and MODEL_CARD.md again, without the test set."""
     view = open_study(study, results, storage)
     folder = view.folder / "winner"
     if not (folder / "metrics.json").exists():
         raise StudyError(f"Study {view.name!r} has no winner yet: python -m search.retrain best --study {view.name}")
-    again(view, folder)
+    again(view, folder, with_names=with_names)
     console.out.print(f"{folder / 'report.html'}\n{folder / 'MODEL_CARD.md'}", soft_wrap=True)
 
 

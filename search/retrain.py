@@ -56,6 +56,10 @@ def main(
     ] = None,
     cache: Annotated[Path | None, typer.Option(help="Where decoded images are kept")] = None,
     cache_limit: Annotated[str | None, typer.Option(help="What kept prefixes may take on disk: 20GB")] = None,
+    with_names: Annotated[
+        bool,
+        typer.Option("--with-names", help="Name test images and patients in report and predictions (not for sharing)."),
+    ] = False,
 ) -> None:
     """Retrain a study's winner, open its sealed test set, print and save the final metrics.
 
@@ -67,7 +71,7 @@ def main(
     options = RetrainingOptions(
         which, study, final, threshold, finalists, folds, seeds, refits, seconds, workers, tta,
         compare_recipes, data, weights_dir, results, storage, cache,
-        quantities.size(cache_limit, "--cache-limit") if cache_limit else 0,
+        quantities.size(cache_limit, "--cache-limit") if cache_limit else 0, with_names,
     )  # fmt: skip
     retrain(options)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
 import numpy as np
 
-from search.reporting.svg import Series, bars, chart
+from search.reporting.svg import WIDTH, Series, bars, chart, marker, opened, ticks
 from search.study.view import StudyView, TrialRecord
 
 ENOUGH = 8
@@ -33,12 +34,12 @@ def reliability_chart(figures: Mapping[str, Any]) -> str:
     without = line(figures["calibration"]["reliability_without"])
     series = [
         Series([(0, 0), (1, 1)], style="faint"),
-        Series(without, "as the network gives it", "c1"),
+        Series(without, "not calibrated", "c1"),
         Series(without, style="c1", kind="dots", notes=counts_of_bins(figures["calibration"]["reliability_without"])),
         Series(with_it, "calibrated", "c0"),
         Series(with_it, style="c0", kind="dots", notes=counts_of_bins(figures["test"]["reliability"])),
     ]
-    return chart(series, x="probability", y="share that had it", title="Reliability curve")
+    return chart(series, x="mean predicted probability", y="observed share", title="Reliability curve")
 
 
 def counts_of_bins(rows: Sequence[Mapping[str, float]]) -> list[str]:
@@ -46,8 +47,13 @@ def counts_of_bins(rows: Sequence[Mapping[str, float]]) -> list[str]:
     return [f"{row['n']:.0f} images" for row in rows]
 
 
-def history_chart(trials: Sequence[TrialRecord]) -> str:
-    """Objective of each trial by number, families in colours, the best so far as a line."""
+def history_chart(trials: Sequence[TrialRecord], objective: str) -> str:
+    """Objective of each trial by number; families by colour and shape, pruned ones hollow; the best so far as a line.
+
+    Args:
+        trials: of the study.
+        objective: its name, for the axis.
+    """
     valued = [(t, t.value) for t in trials if t.value is not None]
     if not valued:
         return ""
@@ -61,15 +67,20 @@ def history_chart(trials: Sequence[TrialRecord]) -> str:
             line.append((float(t.number), float(best)))
     series.append(Series(line, "best so far", "faint", "steps"))
     for i, family in enumerate(families):
-        points = [(float(t.number), value) for t, value in valued if t.family == family]
-        series.append(Series(points, family, f"c{i % 8}", "dots"))
+        for complete in (True, False):
+            own = [(t, v) for t, v in valued if t.family == family and (t.state == "COMPLETE") == complete]
+            if own:
+                name, kind = (family, "dots") if complete else (f"{family}, pruned", "hollow")
+                notes = [f"trial {t.number}: {value:.3f}" for t, value in own]
+                series.append(Series([(float(t.number), v) for t, v in own], name, f"c{i % 8}", kind, notes))
     values = [value for _, value in valued]
     low, high = float(np.quantile(values, 0.05)) - 0.02, max(values) + 0.02
     if min(values) >= 0 and max(values) <= 1:  # as every objective of ours
         low, high = max(0.0, low), min(1.0, high)
+    last = max(t.number for t, _ in valued)
     return chart(
-        series, x="trial", y="objective", title="Objective by trial", whole_x=True,
-        x_range=(0, max(t.number for t, _ in valued)), y_range=(low, high),
+        series, x="trial", y=objective, title=f"{objective} by trial", whole_x=True,
+        x_range=(-0.02 * last, 1.02 * last), y_range=(low, high),
     )  # fmt: skip
 
 
@@ -105,7 +116,7 @@ def importance_chart(study: StudyView) -> str:
         found = study.importances()
     except (ValueError, RuntimeError):  # all values alike
         return ""
-    return bars(dict(list(found.items())[:8]))
+    return bars(dict(list(found.items())[:8]), title="Hyperparameter importance")
 
 
 def time_chart(trials: Sequence[TrialRecord]) -> str:
@@ -114,20 +125,85 @@ def time_chart(trials: Sequence[TrialRecord]) -> str:
     for t in trials:
         for phase, seconds in (t.result.seconds if t.result else {}).items():
             total[phase] += seconds
-    return bars(dict(total), unit=" s", digits=0) if total else ""
+    return bars(dict(total), title="Time by phase", unit=" s", digits=0) if total else ""
 
 
-def learning_chart(figures: Mapping[str, Any]) -> str:
-    """What the winner's epochs were chosen by on its folds, epoch by epoch."""
+def learning_charts(figures: Mapping[str, Any]) -> list[str]:
+    """The winner's loss on training and held-out images of each fold, and the score that chose the epoch."""
     winner = next(c for c in figures["confirmation"]["finalists"] if c["trial"] == figures["confirmation"]["winner"])
-    series, values, last = [], [0.0], 1.0
-    for i, curve in enumerate(winner["curves"]):
-        points = [(float(row["epoch"]), float(row["value"])) for row in curve]
-        values += [v for _, v in points]
-        last = max(last, points[-1][0]) if points else last
-        series.append(Series(points, f"fold {i + 1}", f"c{i % 8}"))
-    low = min(values[1:], default=0.0)
-    return chart(
-        series, x="epoch", y="score on the held-out fold", title="Learning curves", whole_x=True,
-        x_range=(1, last), y_range=(max(0.0, low - 0.05), 1.0),
-    )  # fmt: skip
+    curves = [curve for curve in winner["curves"] if curve]
+    last = max((float(curve[-1]["epoch"]) for curve in curves), default=1.0)
+    losses, scores = [], []
+    for i, curve in enumerate(curves):
+        for name, style, words in (("loss", "c1", "training"), ("val_loss", "c0", "held-out fold")):
+            points = [(float(row["epoch"]), float(row[name])) for row in curve if row.get(name) is not None]
+            losses.append(Series(points, "" if i else words, style))
+        scores.append(Series([(float(r["epoch"]), float(r["value"])) for r in curve], f"fold {i + 1}", f"c{i % 8}"))
+    low = min((v for s in scores for _, v in s.points), default=0.0)
+    high = max((v for s in losses for _, v in s.points), default=1.0) or 1.0
+    axis: Any = {"x": "epoch", "whole_x": True, "x_range": (1.0, last)}
+    return [
+        chart(
+            losses, y="loss (cross-entropy)", title="Training and validation loss", y_range=(0.0, 1.05 * high), **axis
+        ),
+        chart(
+            scores, y="score on the held-out fold", title="Score by epoch", y_range=(max(0.0, low - 0.05), 1.0), **axis
+        ),
+    ]
+
+
+def subgroup_chart(rows: Sequence[tuple[str, Sequence[float | None]]]) -> str:
+    """A forest plot: each subgroup's figure with its interval, all images first.
+
+    Args:
+        rows: name and value, low, high; those without an interval are left out.
+    """
+    shown = [(name, [float(v) for v in triple]) for name, triple in rows if None not in triple]  # type: ignore[arg-type]
+    if len(shown) < 2:
+        return ""
+    left, wide, step = 190, WIDTH - 190 - 14, 24
+    height = 12 + step * len(shown) + 34
+    everywhere = left + wide * shown[0][1][0]
+    out = [opened("Subgroups with 95 % intervals", height)]
+    for value in ticks(0.0, 1.0):
+        x = left + wide * value
+        out.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="6" y2="{height - 34}"/>')
+        out.append(f'<text x="{x:.1f}" y="{height - 14}" text-anchor="middle">{value:g}</text>')
+    out.append(f'<polyline class="line faint" points="{everywhere:.1f},6 {everywhere:.1f},{height - 34}"/>')
+    for i, (name, (value, low, high)) in enumerate(shown):
+        y = 18 + step * i
+        words = name if len(name) <= 27 else f"{name[:13]}…{name[-13:]}"
+        out.append(f'<text x="0" y="{y + 4}">{escape(words)}<title>{escape(name)}</title></text>')
+        out.append(f'<polyline class="line c0" points="{left + wide * low:.1f},{y} {left + wide * high:.1f},{y}"/>')
+        out.append(marker(left + wide * value, y, "c0", note=f"{name}: {value:.2f} [{low:.2f}, {high:.2f}]"))
+    return "".join([*out, "</svg>"])
+
+
+def flow_chart(card: Mapping[str, Any]) -> str:
+    """How many images (and patients) were read, left out, and went to training, validation and test.
+
+    Args:
+        card: `data_card` of `metrics.json`.
+    """
+    sums = {split: sum(counts.values()) for split, counts in card["counts"].items()}
+    names = {"train": "training", "val": "validation", "test": "test"}
+    read = sum(sums.values()) + card["excluded"]
+    out = [opened("Flow of images", 190)]
+
+    def box(x: float, y: float, wide: float, lines: Sequence[str]) -> None:
+        out.append(f'<rect class="box" x="{x}" y="{y}" width="{wide}" height="{12 + 18 * len(lines)}" rx="5"/>')
+        for i, line in enumerate(lines):
+            style = ' class="strong"' if not i else ""
+            out.append(
+                f'<text{style} x="{x + wide / 2}" y="{y + 19 + 18 * i}" text-anchor="middle">{escape(line)}</text>'
+            )
+
+    box(20, 4, 170, (f"{read} images", "read"))
+    box(250, 4, 170, (f"{card['excluded']} images", "excluded (unusable)"))
+    out.append('<polyline class="box" points="190,28 250,28"/><polyline class="box" points="105,52 105,90"/>')
+    out.append(
+        '<polyline class="box" points="75,110 75,90 366,90 366,110"/><polyline class="box" points="220,90 220,110"/>'
+    )
+    for i, (split, n) in enumerate(sums.items()):
+        box(10 + 145 * i, 110, 130, (f"{n} images", names[split], f"{card['patients'][split]} patients"))
+    return "".join([*out, "</svg>"])

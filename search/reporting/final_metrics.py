@@ -5,18 +5,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from search.cli import console, tables
 from search.cli.console import BANNER
 from search.cli.tables import Column
-from search.reporting.formats import number
+from search.reporting.formats import difference, interval, number, p_value
 from search.reporting.search_summary import following
 from xraytune.evaluation import evaluate
-
-if TYPE_CHECKING:
-    pass
-from search.reporting.formats import difference, interval, p_value
 
 
 def _rivals(figures: Mapping[str, Any]) -> None:
@@ -111,6 +107,42 @@ def _overall(figures: Mapping[str, Any]) -> list[Column]:
     ]
 
 
+UNRELIABLE = 0.1
+"""Calibration error from which probabilities are called unreliable."""
+
+WIDE = 0.2
+"""Width of an interval from which a test set is called small."""
+
+
+def limit(figures: Mapping[str, Any]) -> str:
+    """What limits the model most, in one sentence: a subgroup, new patients, its probabilities, or too few images."""
+    overall = figures["test"]["overall"]
+    weak = [row for row in figures["subgroups"] if (row.get("difference") or [None] * 3)[2] is not None]
+    weak = [row for row in weak if row["difference"][2] < 0]
+    if weak:
+        row = min(weak, key=lambda one: one["difference"][0])
+        return (
+            f"It is significantly weaker for {row['column']} {row['value']}: {row['figure']} "
+            f"{number(row['judged'][0], 2)}, {number(row['everywhere'], 2)} for all images."
+        )
+    fell = {name: triple for name, triple in figures["changes"].items() if triple[2] is not None and triple[2] < 0}
+    if fell:
+        name = min(fell, key=lambda one: fell[one][0])
+        before = figures["validation"]["overall"][name][0]
+        return (
+            f"{evaluate.NAMES[name]} is significantly lower on the test images ({number(overall[name][0], 2)}) than in "
+            f"cross-validation ({number(before, 2)})."
+        )
+    error = overall["calibration_error"][0]
+    if error is not None and error >= UNRELIABLE:
+        return f"Its probabilities are unreliable: calibration error {error:.2f}."
+    for name in ("sensitivity", "specificity"):
+        _, low, high = overall[name]
+        if low is not None and high is not None and high - low >= WIDE:
+            return f"The test set is small: the 95 % interval of {name} is {low:.2f} to {high:.2f}."
+    return "It was tested on images of the training data's source only: how it does elsewhere is not known."
+
+
 def results(figures: Mapping[str, Any], folder: Path) -> None:
     """The verdict and the report; then the final metrics: overall beside the trivial answer, by class, what is next."""
     test = figures["test"]
@@ -121,6 +153,7 @@ def results(figures: Mapping[str, Any], folder: Path) -> None:
         say(BANNER, style="bold yellow")
     sentence, style = verdict(figures)
     say(sentence, style=style)
+    say(limit(figures))
     out.print(f"Report: {folder / 'report.html'}", soft_wrap=True)
     out.print()
     title = f"Held-out test set: {test['images']} images {whose(figures)}, {opened(figures)}"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import Any
 
-if TYPE_CHECKING:
-    pass
 from markupsafe import Markup
 
 
@@ -33,34 +33,46 @@ def p_value(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def html_number(value: float | None, digits: int = 3) -> str:
-    """A figure, or a dash where it is undefined."""
-    return "–" if value is None else f"{value:.{digits}f}"
+def html_cell(kind: str, value: Any, digits: int = 3) -> str:
+    """A cell of a table of the report; what is written is escaped unless it is ours.
+
+    Args:
+        kind: of the column: text, count, number, interval, difference or p.
+        value: the cell's.
+        digits: of its numbers.
+    """
+    if kind in {"interval", "difference"}:
+        if value is None or value[0] is None:
+            return "–"
+        signed = kind == "difference"
+        words, *ends = ("–" if v is None else f"{v:{'+' if signed else ''}.{digits}f}".replace("-", "−") for v in value)
+        if value[1] is None:
+            return words
+        low, high = ends
+        mark = {"better": " ▲", "worse": " ▼", "": ""}[significant(value)] if signed else ""
+        return Markup(f"{words}{mark} <small>[{low}, {high}]</small>")
+    if value is None or value == "":
+        return "–"
+    if kind == "number":
+        return str(value) if isinstance(value, str) else number(value, digits)
+    return p_value(value) if kind == "p" else str(value)
 
 
-def html_interval(figure: Sequence[float | None] | float | None, digits: int = 3) -> str:
-    """`0.913 [0.880, 0.941]`; the value alone where there is no interval, as of policies that were kept without one."""
-    value, low, high = figure if isinstance(figure, Sequence) else (figure, None, None)
-    return (
-        html_number(value, digits)
-        if low is None
-        else f"{html_number(value, digits)} [{html_number(low, digits)}, {html_number(high, digits)}]"
-    )
+def significant(triple: Sequence[float | None] | None) -> str:
+    """`better` or `worse` where the 95 % interval of a difference excludes 0, else empty."""
+    if triple is None or triple[1] is None or triple[2] is None:
+        return ""
+    return "better" if triple[1] > 0 else "worse" if triple[2] < 0 else ""
 
 
-def html_difference(triple: Sequence[float | None]) -> Markup:
-    """`+0.031` over `[-0.004, +0.066]`, the value alone where there is no interval."""
-    value, _, interval = difference(triple).partition(" ")
-    plain = f"{value} <small>{interval}</small>" if interval else value
-    return Markup(plain.replace("-", "−"))
+def when(stamp: str) -> str:
+    """`30 Nov 2026, 08:19 UTC` of an ISO time."""
+    return datetime.fromisoformat(stamp).astimezone(UTC).strftime("%d %b %Y, %H:%M UTC").lstrip("0")
 
 
-def excludes_zero(triple: Sequence[float | None]) -> str:
-    """The style of a difference: `hit` above chance, `miss` below it."""
-    _, low, high = triple
-    return "" if low is None or high is None else "hit" if low > 0 else "miss" if high < 0 else ""
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
-def html_p_value(p: float | None) -> str:
-    """`p_value`, or a dash where it is undefined."""
-    return "–" if p is None else p_value(p)
+def markdown(text: Any) -> str:
+    """Text of somebody else in Markdown: every character that means something is escaped, line breaks are spaces."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(str(text).split()))

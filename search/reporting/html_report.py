@@ -1,4 +1,4 @@
-"""`report.html`: one file, without anything from outside."""
+"""`report.html`: one file, without anything from outside; its tables as CSV and figures as SVG beside it."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from search.cli import quantities
-from search.reporting import final_metrics, roc_curves
-from search.reporting.figures import (
-    history_chart,
-    importance_chart,
-    learning_chart,
-    operating_point,
-    pareto_chart,
-    reliability_chart,
-    time_chart,
-)
-from search.reporting.formats import excludes_zero, html_difference, html_interval, html_number, html_p_value
-from search.study import access_log
+from search.reporting import figures as charts
+from search.reporting import final_metrics, formats, report_tables, roc_curves, svg
+from search.reporting.report_tables import Table
+from search.study import access_log, image_names
 from search.study.view import StudyView, TrialRecord
 from xraytune import artifacts
 from xraytune.errors import ArtifactError
-from xraytune.evaluation import evaluate, robust_score
-from xraytune.evaluation.evaluate import NAMES
+from xraytune.evaluation import evaluate, predictive_values, robust_score
+
+RARE = 0.1
+"""The prevalence at which predictive values are shown beside the model's own."""
+
+HUGE = 1e12
+"""A likelihood ratio beyond all that is shown."""
+
+LOOKS = {"bold red": "bad", "bold yellow": "doubt", "bold green": "good", "bold": "plain"}
+"""How the page shows a verdict of each style of the terminal."""
 
 
-def again(study: StudyView, folder: Path) -> None:
+def again(study: StudyView, folder: Path, *, with_names: bool = False) -> None:
     """`write`, of files that may not be what the retraining left.
 
     Raises:
         ArtifactError: they are not.
     """
     try:
-        write(study, folder)
+        write(study, folder, with_names=with_names)
     except (KeyError, ValueError, TypeError, FileNotFoundError, jinja2.UndefinedError) as error:
         raise ArtifactError(
             f"The report of {folder} can't be made: metrics.json, predictions.csv or gradcam/ are not what the "
@@ -51,12 +51,13 @@ def again(study: StudyView, folder: Path) -> None:
         ) from None
 
 
-def write(study: StudyView, folder: Path) -> None:
-    """Write `report.html` and `MODEL_CARD.md` into the winner's folder.
+def write(study: StudyView, folder: Path, *, with_names: bool = False) -> None:
+    """Write `report.html`, `MODEL_CARD.md`, `tables/` and `figures/` into the winner's folder.
 
     Args:
         study: the study it comes from.
         folder: holds `metrics.json`, `predictions.csv`, `model.json` and perhaps `gradcam/`.
+        with_names: caption example images with their paths, not only with their numbers.
 
     Raises:
         ArtifactError: one of them is missing or was changed.
@@ -70,66 +71,167 @@ def write(study: StudyView, folder: Path) -> None:
         undefined=jinja2.StrictUndefined,
     )
     templates.filters.update(
-        number=html_number, interval=html_interval, signed=html_difference, beyond=excludes_zero,
-        p_value=html_p_value, clock=quantities.clock,
+        number=formats.number, interval=formats.interval, cell=formats.html_cell, significant=formats.significant,
+        p_value=formats.p_value, clock=quantities.clock, when=formats.when, md=formats.markdown,
         shortest=lambda value: f"{value:g}",
     )  # fmt: skip
-    context = _context(study, folder, figures)
+    context = _context(study, folder, figures, with_names=with_names)
+    for table in context["tables"].values():
+        table.write(folder / "tables")
+    for name, chart in context["charts"].items():
+        artifacts.write_text(folder / "figures" / f"{name}.svg", svg.document(chart))
     for name, template in (("report.html", "report.html"), ("MODEL_CARD.md", "model_card.md")):
         artifacts.write_text(folder / name, templates.get_template(template).render(context))
 
 
-def _context(study: StudyView, folder: Path, figures: Mapping[str, Any]) -> dict[str, Any]:
+def _context(study: StudyView, folder: Path, figures: Mapping[str, Any], *, with_names: bool) -> dict[str, Any]:
     """Everything that the templates show."""
-    labels, p, patients = read_predictions(folder / "predictions.csv", figures["test"]["classes"])
-    films = _films(folder)
+    test = figures["test"]
+    classes, positive = test["classes"], test["positive"]
+    labels, p, patients = read_predictions(folder / "predictions.csv", classes)
+    paths = image_names.read(study.folder) if with_names else {}
     trials = [t for t in study.trials() if t.counts]
-    positive = figures["test"]["positive"]
-    shown = positive if positive is not None else None
-    curves = roc_curves.curves(labels, p, patients, figures["test"]["classes"], positive)
+    curves = roc_curves.curves(labels, p, patients, classes, positive)
+    sentence, style = final_metrics.verdict(figures)
     return {
         "f": figures,
-        "test": figures["test"],
-        "names": evaluate.named(figures["test"]["beta"]),
-        "by_class": evaluate.BY_CLASS,
-        "judged_by": {1: "f1", 2: "f2"}.get(figures["test"]["beta"], "f_beta"),
-        "unsure": evaluate.unsure(figures["test"]["overall"], figures["test"]["beta"]),
+        "test": test,
+        "names": evaluate.named(test["beta"]),
+        "verdict": sentence,
+        "limit": final_metrics.limit(figures),
+        "look": LOOKS[style],
+        "warnings": _warnings(figures),
+        "unsure": evaluate.unsure(test["overall"], test["beta"]),
         "study": study.name,
-        "spec": study.spec.to_json(),
-        "positive": None if shown is None else figures["test"]["classes"][shown],
-        "curves": [Markup(c) for c in roc_curves.charts(curves, operating_point(figures))],
-        "each_curve": [Markup(c) for one in curves for c in roc_curves.charts([one])] if positive is None else [],
+        "spec": {**study.spec.to_json(), "data": Path(figures["data"]).name},
+        "positive": None if positive is None else classes[positive],
+        "prevalence": float(np.mean(labels == positive)) if positive is not None else None,
+        "ratios": _ratios(figures),
+        "rare": RARE,
+        "stated": _stated(figures),
+        "tables": {t.name: t for t in _tables(study, figures, trials, float(np.mean(labels == positive)))},
+        "charts": {name: Markup(chart) for name, chart in _charts(study, figures, trials, curves).items() if chart},
+        "style": Markup(svg.STYLE),
+        "colours": svg.COLOURS,
         "band_draws": roc_curves.DRAWS,
-        "reliability": Markup(reliability_chart(figures)),
-        "history": Markup(history_chart(trials)),
-        "families": _families(trials),
-        "front": Markup(pareto_chart(study, trials)),
-        "importance": Markup(importance_chart(study)),
-        "seconds": Markup(time_chart(trials)),
-        "learning": Markup(learning_chart(figures)),
-        "views": _views(figures),
-        "trivial_robust": robust_score.trivial(len(figures["test"]["classes"]), positive, figures["test"]["beta"]),
-        "cases": _cases(folder, films),
-        "heat_method": films[0]["method"] if films else "",
-        "ledger": access_log.read(study.folder),
-        "ledger_names": {name: NAMES[name] for name in access_log.FIGURES},
+        "trivial_robust": robust_score.trivial(len(classes), positive, test["beta"]),
+        "cases": _cases(folder, paths),
         "openings": access_log.openings(study.folder.parent, study.spec.test_fingerprint),
+        "evaluated": len(access_log.read(study.folder)),
         "made_of": _made_of(figures),
         "partial": _partial(study),
         "data_name": Path(figures["data"]).name,
         "pool": _pool_counts(figures),
         "explorer": None if positive is None else _explorer(labels == positive, p[:, positive]),
-        "prevalence": float(np.mean(labels == positive)) if positive is not None else None,
-        "elsewhere": _precision_elsewhere(figures),
         "whose": final_metrics.whose(figures),
-        "unit": (
-            "patients"
-            if figures["grouped_by"] == "patient" and figures["test"]["images"] == figures["test"]["patients"]
-            else "films"
-        ),
         "states": Counter(t.state for t in trials),
-        "colours": [f"c{i}" for i in range(8)],
+        "with_names": with_names,
     }
+
+
+def _tables(
+    study: StudyView, figures: Mapping[str, Any], trials: Sequence[TrialRecord], prevalence: float
+) -> list[Table]:
+    """All tables of the report."""
+    test, compared = figures["test"], figures["comparisons"]
+    populations = {"as in the test set": prevalence, f"where {100 * RARE:g} % have it": RARE}
+    if (stated := _stated(figures)) is not None:
+        populations = {"as stated by the model": stated, **populations}
+    beyond = "macro/pr_auc" in test["averages"]
+    several = test["positive"] is None
+    found = [
+        report_tables.images(figures["data_card"], test["classes"]),
+        report_tables.families(_families(trials), quantities.clock),
+        report_tables.finalists(figures),
+        report_tables.views(figures),
+        report_tables.hyperparameters(figures["model"]),
+        report_tables.metrics(figures),
+        report_tables.confusion(test),
+        report_tables.by_class(test),
+        report_tables.each_class(test) if beyond else None,
+        None if several else report_tables.predictive(figures, populations),
+        report_tables.reliability(test),
+        None if several else report_tables.policies(figures),
+        report_tables.subgroups(figures) if figures["subgroups"] else None,
+        report_tables.compared(figures, "test", "On the test images"),
+        report_tables.compared(figures, "out_of_fold", "Cross-validated (out-of-fold): the other finalists"),
+        report_tables.compared(figures, "recipes", "Published recipes in the search, on its validation images")
+        if compared["recipes"]
+        else None,
+        report_tables.published(figures) if figures["published"] else None,
+        report_tables.evaluations(access_log.read(study.folder)),
+    ]
+    return [table for table in found if table is not None]
+
+
+def _charts(
+    study: StudyView, figures: Mapping[str, Any], trials: Sequence[TrialRecord], curves: Sequence[roc_curves.Curve]
+) -> dict[str, str]:
+    """All figures of the report by name; empty where there is nothing to draw."""
+    roc, pr = roc_curves.charts(curves, charts.operating_point(figures))
+    loss, score = charts.learning_charts(figures)
+    objective = f"{'robust ' if study.spec.objective == 'robust' else ''}F{study.spec.beta:g}"
+    found = {
+        "flow": charts.flow_chart(figures["data_card"]), "roc": roc, "precision_recall": pr,
+        "reliability": charts.reliability_chart(figures), "history": charts.history_chart(trials, objective),
+        "importance": charts.importance_chart(study), "time": charts.time_chart(trials), "loss": loss, "score": score,
+        "pareto": charts.pareto_chart(study, trials), "subgroups": charts.subgroup_chart(_forest(figures)),
+    }  # fmt: skip
+    if figures["test"]["positive"] is None:
+        for i, one in enumerate(curves, start=1):
+            found[f"roc_class_{i}"], found[f"precision_recall_class_{i}"] = roc_curves.charts([one])
+    return found
+
+
+def _forest(figures: Mapping[str, Any]) -> list[tuple[str, Sequence[float | None]]]:
+    """Each subgroup's ROC AUC, or the accuracy where no subgroup has one, all images first."""
+    rows = report_tables.ordered_subgroups(figures)
+    name = "auc" if any(row["auc"][1] is not None for row in rows) else "accuracy"
+    words = evaluate.NAMES[name]
+    first = (f"all images ({words})", figures["test"]["overall"][name])
+    return [first, *((f"{row['column']}: {row['value']}", row[name]) for row in rows)]
+
+
+def _stated(figures: Mapping[str, Any]) -> float | None:
+    """The prevalence that the model's probabilities are stated for."""
+    prevalence, positive = figures["calibration"]["prevalence"], figures["test"]["positive"]
+    return float(prevalence[positive]) if prevalence and positive is not None else None
+
+
+def _ratios(figures: Mapping[str, Any]) -> dict[str, list[float | None]] | None:
+    """Both likelihood ratios for the page: None where undefined, `HUGE` where infinite, since JSON knows neither."""
+    overall = figures["test"]["overall"]
+    found = predictive_values.likelihood_ratios(overall["sensitivity"], overall["specificity"])
+    if figures["test"]["positive"] is None or found is None:
+        return None
+    return {
+        name: [None if math.isnan(v) else min(v, HUGE) for v in triple]
+        for name, triple in (("positive", found.positive), ("negative", found.negative))
+    }
+
+
+def _warnings(figures: Mapping[str, Any]) -> list[str]:
+    """What a reader must know before the figures are used, beyond the verdict."""
+    test, said = figures["test"], []
+    error = test["overall"]["calibration_error"][0]
+    if error is not None and error >= final_metrics.UNRELIABLE:
+        said.append(f"Calibration error {error:.2f}: probabilities are unreliable.")
+    with_it, without = (figures["calibration"][f"test_error_{n}"] for n in ("with", "without"))
+    if figures["calibration"]["method"] != "none" and with_it > without:
+        said.append(
+            f"Calibration made the probabilities worse on the test images ({without:.3f} before, {with_it:.3f})."
+        )
+    if figures["folds_auc"]["warning"]:
+        said.append(figures["folds_auc"]["warning"])
+    if figures["opened"] > 1:
+        said.append(f"The test set was evaluated {figures['opened']} times in this study: choosing by it flatters.")
+    if figures["confirmation"]["cut"]:
+        said.append(f"{figures['confirmation']['cut']} of the winner's folds stopped early: time budget reached.")
+    audit = figures["audit"]
+    strongest = max((audit or {}).get("shifts", ()), key=lambda shift: shift["auc"], default=None)
+    if strongest and strongest["auc"] >= 0.6:
+        said.append(strongest["sentence"])
+    return said
 
 
 def _made_of(figures: Mapping[str, Any]) -> str:
@@ -157,20 +259,12 @@ def _pool_counts(figures: Mapping[str, Any]) -> dict[str, int]:
     return {name: counts["train"][name] + counts["val"][name] for name in figures["test"]["classes"]}
 
 
-def _precision_elsewhere(figures: Mapping[str, Any], prevalence: float = 0.1) -> float | None:
-    """The precision at the same sensitivity and specificity where fewer have the finding (Bayes)."""
-    sensitivity, specificity = (figures["test"]["overall"][name][0] for name in ("sensitivity", "specificity"))
-    if figures["test"]["positive"] is None or sensitivity is None or specificity is None:
-        return None
-    right, wrong = prevalence * sensitivity, (1 - prevalence) * (1 - specificity)
-    return float(right / (right + wrong)) if right + wrong else None
-
-
 def read_predictions(path: Path, classes: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.float64], list[str]]:
     """Labels `(n,)`, calibrated probabilities `(n, k)` and patients of `predictions.csv`."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    labels = np.array([list(classes).index(row["truth"]) for row in rows], dtype=np.int64)
+    index = {artifacts.safe_cell(name): i for i, name in enumerate(classes)}
+    labels = np.array([index[row["truth"]] for row in rows], dtype=np.int64)
     p = np.array([[float(row[f"probability_{c}"]) for c in classes] for row in rows])
     return labels, p, [row["patient"] for row in rows]
 
@@ -199,36 +293,26 @@ def _families(trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: -math.inf if row["best"] is None else row["best"], reverse=True)
 
 
-def _views(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """F-beta of each finalist under each view, and which is its worst: half of the robust score is of it."""
-    finalists = figures["confirmation"]["finalists"]
-    values = [{name: float(value or 0.0) for name, value in c["by_view"].items()} for c in finalists]
-    worst = [min(found, key=found.__getitem__, default="") for found in values]
-    return [
-        {
-            "name": name,
-            "cells": [
-                {"value": c["by_view"].get(name), "worst": name == fallen}
-                for c, fallen in zip(finalists, worst, strict=True)
-            ],
-        }
-        for name in finalists[0]["by_view"]
-    ]
+def _cases(folder: Path, paths: Mapping[int, str]) -> list[dict[str, Any]]:
+    """Example images and their overlays as data URIs, by kind; none where the retraining made no heat maps.
 
-
-def _films(folder: Path) -> list[dict[str, Any]]:
-    """What `cases` listed of the films that are shown; nothing where there are no maps."""
+    Args:
+        folder: the winner's.
+        paths: of the test images by number, where they are to be named.
+    """
     listing = folder / "gradcam" / "cases.json"
-    return list(artifacts.read_json(listing)) if listing.exists() else []
-
-
-def _cases(folder: Path, films: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Films with their heat maps as data URIs, by kind."""
-    out = []
-    for title in dict.fromkeys(row["title"] for row in films):
-        own = [{**row, "src": _data_uri(folder / "gradcam" / row["file"])} for row in films if row["title"] == title]
-        out.append({"title": title, "films": own})
-    return out
+    rows = artifacts.read_json(listing) if listing.exists() else []
+    shown = [
+        {
+            **row,
+            "src": _data_uri(folder / "gradcam" / row["file"]),
+            "overlay_src": _data_uri(folder / "gradcam" / row["overlay"]),
+            "name": paths.get(row["image"], f"image {row['image']}"),
+        }
+        for row in rows
+    ]
+    titles = dict.fromkeys(row["title"] for row in shown)
+    return [{"title": title, "images": [row for row in shown if row["title"] == title]} for title in titles]
 
 
 def _data_uri(path: Path) -> str:

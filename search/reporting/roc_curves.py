@@ -104,10 +104,10 @@ def charts(found: Sequence[Curve], operating: tuple[float, float, float] | None 
             series.append(Series(list(zip(grid, line, strict=True)), c.name, c.style))
     if operating:
         sensitivity, specificity, precision = operating
-        roc_series.append(Series([(1 - specificity, sensitivity)], "operating threshold", "c1", "dots"))
-        pr_series.append(Series([(sensitivity, precision)], "operating threshold", "c1", "dots"))
+        roc_series.append(Series([(1 - specificity, sensitivity)], "operating point", "c1", "dots"))
+        pr_series.append(Series([(sensitivity, precision)], "operating point", "c1", "dots"))
     whose = f" of {found[0].name}" if len(found) == 1 else ""
     return [
-        chart(roc_series, x="1 - specificity", y="sensitivity", title=f"ROC curve{whose}"),
+        chart(roc_series, x="1 − specificity", y="sensitivity", title=f"ROC curve{whose}"),
         chart(pr_series, x="recall (sensitivity)", y="precision", title=f"Precision-recall curve{whose}"),
     ]

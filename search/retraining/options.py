@@ -36,6 +36,8 @@ class RetrainingOptions:
     cache: Path | None = None
     cache_limit: int = 0
     """Bytes that kept prefixes may take on disk; 0 leaves it to the library."""
+    with_names: bool = False
+    """Name test images and patients in report and predictions, instead of numbering them."""
 
 
 def check(options: RetrainingOptions) -> None:

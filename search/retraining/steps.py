@@ -32,7 +32,7 @@ from search.retraining.test_evaluation.published_recipes import Retrained
 from search.retraining.workers import tasks
 from search.retraining.workers.tasks import FoldTask, PredictTask, RefitTask
 from search.retraining.workers.worker_pool import Workers
-from search.study import access_log, view
+from search.study import access_log, image_names, view
 from search.study.lock import StudyLock
 from search.study.view import StudyView, TrialRecord, open_study
 from xraytune import artifacts, data, hardware
@@ -106,7 +106,7 @@ class Retraining:
                 self._save(folder, choice, fitted, members, recipe, dataset)
                 found = self._judge(folder, pool, choice, fitted, confirmed, plan, dataset, recipe, retrained)
                 begun = time.monotonic()
-                html_report.write(self.study, folder)
+                html_report.write(self.study, folder, with_names=self.options.with_names)
                 self.phases["report"] = time.monotonic() - begun
         final_metrics.results(found, target)
         return found
@@ -364,11 +364,7 @@ class Retraining:
             "model": {"policy": card.policy, "threshold": card.threshold, **dict(card.made)},
             **judged,
             "comparisons": compared,
-            "data_card": {
-                "counts": {split: dataset.counts(split) for split in ("train", "val", "test")},
-                "fit": dataset.fit,
-                "notes": list(dataset.notes),
-            },
+            "data_card": evaluation.data_card(dataset, with_names=self.options.with_names),
             "audit": audit,
             "confirmation": evaluation.confirmation(confirmed, choice, plan, self.study),
             "views": list(fitted.views),
@@ -376,7 +372,10 @@ class Retraining:
         }
         artifacts.write_json(folder / "metrics.json", artifacts.finite(full))
         example_images.write(folder, pool, squares, dataset, labels, probabilities)
-        evaluation.write_predictions(folder / "predictions.csv", dataset, tested)
+        names = self.options.with_names
+        evaluation.write_predictions(folder / "predictions.csv", dataset, tested, with_names=names)
+        images = dataset.select("test")
+        image_names.write(self.study.folder, [i.key for i in images], [i.patient for i in images])
         return full
 
     @staticmethod

@@ -6,6 +6,7 @@ temporary file beside the target, is flushed to the disk, and is renamed over th
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import math
@@ -13,9 +14,10 @@ import numbers
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from xraytune.errors import ArtifactError, FatalError
@@ -45,7 +47,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         yield temporary
         _flush(temporary)
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that nobody else may read; results are to be shared
+        temporary.chmod(0o666 & ~umask())  # mkstemp makes files that nobody else may read; results are to be shared
         temporary.replace(target)
     except BaseException:
         with suppress(OSError):
@@ -73,6 +75,30 @@ def write_json(path: str | os.PathLike[str], plain: Any) -> None:
         TypeError: a value is no plain JSON value; nothing is written then.
     """
     write_text(path, json.dumps(plain, indent=2, ensure_ascii=False, default=_plain) + "\n")
+
+
+def write_csv(path: str | os.PathLike[str], header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table to `path` as UTF-8, whole or not at all, with every cell as `safe_cell` gives it; None is empty."""
+    lines: list[str] = []
+    writer = csv.writer(SimpleNamespace(write=lines.append), lineterminator="\r\n")  # so that both are quoted in cells
+    for row in (header, *rows):
+        writer.writerow([safe_cell(cell) for cell in row])
+    write_text(path, "".join(f"{line[:-2]}\n" for line in lines))
+
+
+def safe_cell(value: Any) -> Any:
+    """The value as a cell of a CSV that no spreadsheet takes for a formula.
+
+    A text that begins with `=`, `+`, `-`, `@`, a tab or a line break gets an apostrophe in front, unless it is a number
+    (OWASP, "CSV Injection").
+    """
+    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 def finite(value: Any) -> Any:
@@ -150,7 +176,7 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
-def _umask() -> int:
+def umask() -> int:
     """The process's umask. Linux shows it without setting it, which would race with other threads."""
     with suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()

@@ -1,8 +1,9 @@
-"""The report in a real Chromium: wide and narrow, offline, the slider, and on paper."""
+"""The report in a real Chromium: at three widths, light and dark, offline, by keyboard, and on paper."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,40 @@ from xraytune import artifacts
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+CHAPTERS = (
+    "Summary", "Data", "Search", "Test results", "Threshold", "Subgroups", "Example images",
+    "Comparison with baselines", "Methods", "Reproducibility",
+)  # fmt: skip
+
+CUT = """[...document.querySelectorAll('main *')].filter(e => !e.closest('svg') && e.clientWidth
+    && e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display != 'inline').map(e => e.outerHTML)"""
+"""What is wider inside than outside."""
+
+CONTRASTS = """
+() => {
+  const parts = text => text.match(/[\\d.]+/g).map(Number);
+  const over = (front, back) => front.slice(0, 3).map((v, i) => v * (front[3] ?? 1) + back[i] * (1 - (front[3] ?? 1)));
+  const linear = v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+  const light = c => { const [r, g, b] = c.map(v => linear(v / 255));
+    return .2126 * r + .7152 * g + .0722 * b; };
+  const ratio = (a, b) => { const [x, y] = [light(a), light(b)];
+    return (Math.max(x, y) + .05) / (Math.min(x, y) + .05); };
+  const back = e => { const up = [];
+    for (; e; e = e.parentElement) up.unshift(parts(getComputedStyle(e).backgroundColor));
+    return up.reduce((below, c) => over(c.length == 3 ? [...c, 1] : c, below), [255, 255, 255]); };
+  const found = [];
+  for (const e of document.querySelectorAll('body *')) {
+    if (!e.checkVisibility() || e.closest('script')) continue;
+    const style = getComputedStyle(e), svg = e.closest('svg');
+    const text = [...e.childNodes].some(n => n.nodeType == 3 && n.data.trim()) && e.tagName != 'title';
+    const say = (colour, least) => { const r = ratio(over(parts(colour), back(e)), back(e));
+      if (r < least) found.push([e.outerHTML.slice(0, 80), colour, r.toFixed(2)]); };
+    if (text) say(svg ? style.fill : style.color, 4.5);
+    else if (svg && e.matches('.line, circle, rect:not(.box), polygon:not(.band)')) say(style.stroke, 3);
+  }
+  return found;
+}
+"""
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -47,8 +82,8 @@ def browser() -> Iterator[Any]:
         launched.close()
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-def test_the_page_fits_its_width_asks_for_nothing_and_has_no_error(browser: Any, report: Path, width: int) -> None:
+@pytest.mark.parametrize("width", [1400, 800, 390])
+def test_nothing_is_cut_at_any_width_and_the_page_asks_for_nothing(browser: Any, report: Path, width: int) -> None:
     page = browser.new_page(viewport={"width": width, "height": 900})
     asked: list[str] = []
     errors: list[str] = []
@@ -58,21 +93,94 @@ def test_the_page_fits_its_width_asks_for_nothing_and_has_no_error(browser: Any,
     page.goto(report.as_uri())
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
     assert errors == []
+    page.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    for heading in ("In short", "The test set", "Operating threshold", "Calibration", "Ledger"):
-        assert page.get_by_role("heading", name=heading).first.is_visible()
-    assert page.locator("svg.chart").count() >= 5
-    broken = "Array.from(document.images).filter(i => !i.naturalWidth).length"
-    assert page.locator("figure img").count() >= 4
-    assert page.evaluate(broken) == 0
-    hints = page.locator(".hint:not(details *)")
-    assert hints.count() >= 4
-    assert hints.first.is_visible() == (width < 640)
-    assert not page.locator("details").first.evaluate("e => e.open")
-    page.locator("#each summary").click()
-    assert page.locator("#each tbody tr").count() == 11
-    assert page.locator("#each td").first.is_visible()
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert page.evaluate(CUT) == []
+    assert page.locator("svg.chart").count() >= 8
+    assert page.locator(".picture img").count() >= 8
+    assert page.evaluate("Array.from(document.images).filter(i => i.src && !i.naturalWidth).length") == 0
+    assert page.locator(".picture").first.bounding_box()["width"] >= 300
+    page.close()
+
+
+def test_the_contents_lead_to_every_chapter_and_each_note_to_its_text(browser: Any, report: Path) -> None:
+    page = browser.new_page()
+    page.goto(report.as_uri())
+    assert tuple(page.locator("nav a").all_inner_texts()) == CHAPTERS
+    links = page.evaluate("[...document.querySelectorAll('a[href^=\"#\"]')].map(a => a.getAttribute('href'))")
+    assert len([link for link in links if link.startswith("#note-")]) >= 8
+    assert [link for link in links if page.locator(link).count() != 1] == []
+    numbers = page.evaluate(
+        "[...document.querySelectorAll('sup a')].map(a => [+a.textContent, "
+        "1 + [...document.querySelectorAll('.notes li')].indexOf(document.querySelector(a.getAttribute('href')))])"
+    )
+    assert all(shown == found for shown, found in numbers)
+    page.close()
+
+
+def test_the_first_screen_has_verdict_figures_picture_and_matrix(browser: Any, report: Path) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(report.as_uri())
+    assert page.locator("h1").inner_text() == "NORMAL / PNEUMONIA · study made"
+    assert re.search(r"\d{1,2} [A-Z][a-z]{2} \d{4}, \d\d:\d\d", page.locator("header p").inner_text())
+    for where in (".verdict", "#summary .tiles", "#figure-roc svg", "#table-confusion"):
+        box = page.locator(where).bounding_box()
+        assert box["y"] + box["height"] <= 900, where
+    assert page.locator("#summary .tile").count() == 4
+    assert page.locator("#summary .base").count() == 4
+    matrix = page.locator("#table-confusion").inner_text()
+    assert all(f"({name})" in matrix for name in ("TP", "FP", "FN", "TN"))
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_and_lines_have_contrast(browser: Any, report: Path, scheme: Any) -> None:
+    page = browser.new_page(color_scheme=scheme)
+    page.goto(report.as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
+    paper = page.evaluate("getComputedStyle(document.querySelector('section')).backgroundColor")
+    assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
+    assert page.evaluate(CONTRASTS) == []
+    page.close()
+
+
+def test_every_table_has_a_caption_scopes_and_its_csv_and_every_figure_its_svg(browser: Any, report: Path) -> None:
+    page = browser.new_page()
+    page.goto(report.as_uri())
+    tables = page.locator("table")
+    assert tables.count() >= 12
+    assert page.locator("table > caption").count() == tables.count()
+    assert page.locator("th:not([scope])").count() == 0
+    assert page.locator("tbody tr > :first-child:not(th)").count() == 0
+    links = page.evaluate("[...document.querySelectorAll('a.download')].map(a => a.getAttribute('href'))")
+    assert {(report.parent / link).suffix for link in links} == {".csv", ".svg"}
+    assert len(links) == tables.count() + page.locator("figure.chart").count()
+    for link in links:
+        assert (report.parent / link).stat().st_size > 20
+    for drawing in (report.parent / "figures").iterdir():
+        page.goto(drawing.as_uri())  # Chromium shows a broken SVG as an error
+        assert page.locator("parsererror").count() == 0
+        assert page.locator("svg > style").count() == 1
+    page.close()
+
+
+def test_an_image_is_enlarged_and_closed_by_keyboard(browser: Any, report: Path) -> None:
+    page = browser.new_page()
+    page.goto(report.as_uri())
+    picture = page.locator(".picture").first
+    picture.focus()
+    page.keyboard.press("Enter")
+    dialog = page.locator("#viewer")
+    assert dialog.is_visible()
+    assert re.search(r"image \d+: true class \w+\. P\(PNEUMONIA\) = 0\.\d\d, threshold 0\.\d\d → ", dialog.inner_text())
+    assert dialog.locator("img").first.evaluate("e => e.naturalWidth") >= 512
+    page.keyboard.press("Escape")
+    assert not dialog.is_visible()
+    assert picture.evaluate("e => e === document.activeElement")
+    heat = page.locator(".picture .heat").first
+    assert heat.is_visible()
+    page.locator("#heat").press("Space")
+    assert not heat.is_visible()
     page.close()
 
 
@@ -81,7 +189,7 @@ def test_the_slider_counts_as_the_confusion_matrix_does(browser: Any, report: Pa
     page.goto(report.as_uri())
 
     def at(value: float) -> dict[str, float]:
-        page.locator("#threshold").evaluate("(e, v) => { e.value = v; e.dispatchEvent(new Event('input')) }", value)
+        page.locator("#cut").evaluate("(e, v) => { e.value = v; e.dispatchEvent(new Event('input')) }", value)
         return {
             name: float(page.locator(f"#{name}").inner_text()) for name in ("sens", "spec", "f2", "missed", "alarms")
         }
@@ -91,27 +199,45 @@ def test_the_slider_counts_as_the_confusion_matrix_does(browser: Any, report: Pa
     nobody = at(1)
     assert nobody["sens"] <= everyone["sens"]
     assert nobody["spec"] >= everyone["spec"]
-    rows = page.locator("#figures tbody").nth(1).locator("tr")
-    matrix = [[int(cell) for cell in rows.nth(i).locator("td").all_inner_texts()[1:]] for i in range(2)]
-    threshold = page.locator("#threshold").get_attribute("value")
+    rows = page.locator("#table-confusion tbody tr")
+    matrix = [[int(cell.split()[0]) for cell in rows.nth(i).locator("td").all_inner_texts()] for i in range(2)]
+    threshold = page.locator("#cut").get_attribute("value")
     page.reload()
     kept = artifacts.read_json(report.parent / "metrics.json")["test"]["threshold"]
-    assert float(page.locator("#threshold").input_value()) == pytest.approx(kept, abs=1e-9)  # not snapped to a step
+    assert float(page.locator("#cut").input_value()) == pytest.approx(kept, abs=1e-9)  # not snapped to a step
     used = at(float(threshold))
     assert used["sens"] == pytest.approx(matrix[1][1] / sum(matrix[1]), abs=0.001)
     assert used["spec"] == pytest.approx(matrix[0][0] / sum(matrix[0]), abs=0.001)
+    assert "sensitivity" in page.locator("#cut").get_attribute("aria-valuetext")
     page.close()
 
 
-def test_it_prints_without_the_slider(browser: Any, report: Path, tmp_path: Path) -> None:
+def test_predictive_values_follow_the_prevalence_that_is_typed(browser: Any, report: Path) -> None:
     page = browser.new_page()
     page.goto(report.as_uri())
+    rows = page.locator("#table-predictive_values tbody tr")
+    assert rows.last.locator("td").first.inner_text() == "10 %"
+    page.locator("#prevalence").fill("10")
+    shown = [float(v) for v in re.findall(r"\d\.\d+", page.locator("#predicted").inner_text())]
+    table = [float(v) for v in re.findall(r"\d\.\d+", " ".join(rows.last.locator("td").all_inner_texts()[1:]))]
+    assert shown == pytest.approx(table, abs=0.006)
+    page.locator("#prevalence").fill("0")
+    assert "between" in page.locator("#predicted").inner_text()
+    page.close()
+
+
+def test_it_prints_on_at_most_eight_pages_without_what_needs_a_screen(
+    browser: Any, report: Path, tmp_path: Path
+) -> None:
+    page = browser.new_page(viewport={"width": 1400, "height": 900}, color_scheme="dark")
+    page.goto(report.as_uri())
     page.emulate_media(media="print")
-    assert not page.locator("#threshold").is_visible()
+    for hidden in ("#cut", "nav", "a.download", "#configuration"):
+        assert not page.locator(hidden).first.is_visible(), hidden
     assert page.get_by_text("Not a medical device").first.is_visible()
-    assert page.locator("details .mono").first.is_visible()
-    colours = page.locator("ul.bars b").first.evaluate("e => getComputedStyle(e).printColorAdjust")
-    assert colours == "exact"
-    page.pdf(path=tmp_path / "report.pdf", format="A4")
-    assert (tmp_path / "report.pdf").stat().st_size > 20_000
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    first = page.locator(".images").first
+    assert len(first.evaluate("e => getComputedStyle(e).gridTemplateColumns").split()) == 4
+    pdf = page.pdf(path=tmp_path / "report.pdf", prefer_css_page_size=True)
+    assert 2 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 8
     page.close()

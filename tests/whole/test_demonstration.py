@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search.study import access_log
+from search.study import access_log, image_names
 from search.study.view import open_study
 from tests.searching import command
 from xraytune import artifacts
@@ -40,8 +40,10 @@ def answers(path: Path) -> dict[str, tuple[str, float]]:
     """Decision and probability by file name."""
     with path.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    of = "probability" if "probability" in rows[0] else "probability_PNEUMONIA"
-    return {Path(row["path"]).name: (row["decision"], float(row[of])) for row in rows}
+    if "path" in rows[0]:
+        return {Path(row["path"]).name: (row["decision"], float(row["probability"])) for row in rows}
+    paths = image_names.read(path.parents[1])
+    return {Path(paths[int(row["image"])]).name: (row["decision"], float(row["probability_PNEUMONIA"])) for row in rows}
 
 
 @pytest.mark.parametrize(("final", "opening"), [("refit", 1), ("ensemble", 2)])

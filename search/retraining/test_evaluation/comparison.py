@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from search.reporting.report_tables import TRIVIAL
 from search.retraining.records import Choice, Confirmed, Rival, adapted
 from search.study.view import StudyView, TrialRecord, recipes_of
 from xraytune.evaluation import evaluate
@@ -34,7 +35,7 @@ def out_of_fold(labelled: Predictions, choice: Choice, confirmed: Sequence[Confi
         for c in confirmed
         if len(choice.finalists) > 1 or c is not choice.winner
     ]
-    others.append(("the trivial answer", labelled.trivial()))
+    others.append((TRIVIAL, labelled.trivial()))
     return [{"with": name, "figures": evaluate.own(a), **evaluate.compare(winner, a)} for name, a in others]
 
 
@@ -83,7 +84,7 @@ def on_test(tested: Predictions, recipes: Sequence[Rival]) -> list[dict[str, Any
         tested: the final model's predictions.
         recipes: the study's, retrained.
     """
-    others: list[tuple[str, int | None, Predictions, str]] = [("the trivial answer", None, tested.trivial(), "")]
+    others: list[tuple[str, int | None, Predictions, str]] = [(TRIVIAL, None, tested.trivial(), "")]
     others += [(f"recipe {r.name}", r.trial, tested.answered(r.probabilities), r.adapted) for r in recipes]
     return [
         {"with": name, "trial": n, "adapted": changed, "figures": evaluate.own(a), **evaluate.compare(tested, a)}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 from search.cli import progress_bars
 from search.retraining.confirmation.plan import ConfirmationPlan
 from search.retraining.records import Choice, Confirmed, OperatingPoint
+from search.study import image_names
 from search.study.view import StudyView
 from xraytune import artifacts
 from xraytune.data.dataset import Dataset
@@ -93,18 +92,18 @@ def judge(
 
 
 SHIFTED = 0.6
-"""AUC of a property between training and test films from which it is told as a shift."""
+"""AUC of a property between training and test images from which it is reported as a shift."""
 
 
 def _largest_shift(audit: Mapping[str, Any] | None) -> str:
-    """What the audit found of how the test films differ, for beside the gap; empty where it was not run."""
+    """What the audit found of how the test images differ, for beside the gap; empty where it was not run."""
     if not audit or not audit["shifts"]:
         return ""
     largest = max(audit["shifts"], key=lambda shift: shift["auc"])
     if largest["auc"] >= SHIFTED:
         return f"The audit sees the largest shift here: {largest['sentence']}"
     return (
-        f"The files' make-up does not explain it: no property tells a class's test films from its training films "
+        f"Image properties do not explain it: none tells test images from training images of the same class "
         f"(AUC {largest['auc']:.2f} at most)."
     )
 
@@ -140,16 +139,41 @@ def _policies(fitted: OperatingPoint, tested: Predictions) -> list[dict[str, Any
     return rows
 
 
-def write_predictions(path: Path, dataset: Dataset, tested: Predictions) -> None:
-    """`predictions.csv`: path, patient, truth, decision and one calibrated probability a class."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "patient", "truth", "decision", *(f"probability_{c}" for c in dataset.classes)])
-    columns = (tested.labels, tested.probabilities, tested.decided)
-    for image, label, row, answer in zip(dataset.select("test"), *columns, strict=True):
-        numbers = [f"{v:.6f}" for v in row]
-        writer.writerow([image.key, image.patient, dataset.classes[label], dataset.classes[int(answer)], *numbers])
-    artifacts.write_text(path, text.getvalue())
+def write_predictions(path: Path, dataset: Dataset, tested: Predictions, *, with_names: bool = False) -> None:
+    """`predictions.csv`: image and patient by number, truth, decision and one calibrated probability a class.
+
+    Args:
+        path: the file.
+        dataset: the data set; its `test` images are those predicted.
+        tested: the predictions.
+        with_names: add the columns `path` and `patient_name`.
+    """
+    images = dataset.select("test")
+    header = ["image", "patient", "truth", "decision", *(f"probability_{c}" for c in dataset.classes)]
+    patients = image_names.numbers([image.patient for image in images])
+    rows = [
+        [i, patient, dataset.classes[label], dataset.classes[int(answer)], *(f"{v:.6f}" for v in row)]
+        for i, (patient, label, row, answer) in enumerate(
+            zip(patients, tested.labels, tested.probabilities, tested.decided, strict=True), start=1
+        )
+    ]
+    if with_names:
+        header += ["path", "patient_name"]
+        rows = [[*row, image.key, image.patient] for row, image in zip(rows, images, strict=True)]
+    artifacts.write_csv(path, header, rows)
+
+
+def data_card(dataset: Dataset, *, with_names: bool = False) -> dict[str, Any]:
+    """How many images and patients there are in each split, what was left out and noted; names only where asked."""
+    splits = {split: dataset.select(split) for split in ("train", "val", "test")}
+    names = [*dataset.quarantined, *(image.key for chosen in splits.values() for image in chosen)]
+    return {
+        "counts": {split: dataset.counts(split) for split in splits},
+        "patients": {split: len({image.patient for image in chosen}) for split, chosen in splits.items()},
+        "excluded": len(dataset.quarantined),
+        "fit": dataset.fit,
+        "notes": [note if with_names else image_names.without_names(note, names) for note in dataset.notes],
+    }
 
 
 def confirmation(

@@ -1,4 +1,4 @@
-"""The films worth looking at: the surest, the most doubtful and the wrong ones, each with its Grad-CAM."""
+"""The test images worth looking at: the most certain, the least certain and the wrong ones, with their Grad-CAM."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from xraytune.evaluation import metrics
 from xraytune.inference.model_card import read_card
 
 EACH = 4
-"""Films a row of the report."""
+"""Images of each kind."""
 
-EDGE = 300
-"""Pixels of a film in the report: enough to see where the heat lies, small enough for one file."""
+EDGE = 512
+"""Pixels of an image in the report: enough to judge a radiograph's large findings, small enough for one file."""
 
 KINDS = {
-    "surest": "The surest right answers",
-    "doubtful": "The most doubtful, nearest to another answer",
-    "wrong": "The wrong answers, the surest first",
+    "surest": "Most certain correct decisions",
+    "doubtful": "Least certain decisions",
+    "wrong": "Wrong decisions, the most certain first",
 }
 
 
 @dataclass(frozen=True)
 class Case:
-    """One film of the test set, and why it is shown."""
+    """One image of the test set, and why it is shown."""
 
     kind: str
     row: int
@@ -43,7 +43,7 @@ class Case:
 def choose(
     labels: NDArray[Any], p: NDArray[Any], decided: NDArray[Any], positive: int | None, threshold: float
 ) -> list[Case]:
-    """Up to `EACH` films of each kind, every class among the surest, however many there are.
+    """Up to `EACH` images of each kind, every class among the surest, however many there are.
 
     Args:
         labels: `(n,)`.
@@ -71,22 +71,20 @@ def choose(
 
 @dataclass(frozen=True)
 class HeatTask:
-    """Film and Grad-CAM side by side, as JPEG."""
+    """Test images and their Grad-CAM overlays, as JPEG."""
 
     folder: Path
     """The model's."""
     arrays: Mapping[int, Path]
     """Decoded test images by edge, for the networks."""
-    films: Sequence[Path]
+    images: Sequence[Path]
     """The files themselves, for the eye."""
     rows: Sequence[int]
     classes: Sequence[int]
     """Which class is explained, by row."""
 
-    def __call__(self, report: Report) -> tuple[str, list[tuple[bytes, bool]]]:
-        """What the maps are called; one JPEG a row, and whether its map is blank. Runs in a worker."""
-        from PIL import Image
-
+    def __call__(self, report: Report) -> tuple[str, list[tuple[bytes, bytes, bool]]]:
+        """What the maps are called; by row the image, its overlay, and whether the map is blank. Runs in a worker."""
         from xraytune.data.decoding.reading import read_image
         from xraytune.inference import grad_cam
         from xraytune.inference.classifier import load_model
@@ -96,16 +94,18 @@ class HeatTask:
         squares = {size: np.asarray(np.load(self.arrays[size], mmap_mode="r")[rows]) for size in model.sizes}
         out = []
         heats = model.heat_maps(squares, np.asarray(self.classes), EDGE)
-        for path, heat, answer in zip(self.films, heats, self.classes, strict=True):
-            film = read_image(path, EDGE, fit=model.card.fit)
-            pair = np.concatenate([film.repeat(3, axis=-1), grad_cam.overlay(film, heat)], axis=1)
-            empty = grad_cam.blank(heat)
-            if empty:
-                pair = grad_cam.captioned(pair, [grad_cam.caption(heat, model.card.classes[answer], model.heat_method)])
-            stream = io.BytesIO()
-            Image.fromarray(pair).save(stream, "JPEG", quality=82)
-            out.append((stream.getvalue(), empty))
+        for path, heat in zip(self.images, heats, strict=True):
+            image = read_image(path, EDGE, fit=model.card.fit)
+            out.append((_jpeg(image[..., 0]), _jpeg(grad_cam.overlay(image, heat)), grad_cam.blank(heat)))
         return model.heat_method, out
+
+
+def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG", quality=82)
+    return stream.getvalue()
 
 
 def write(
@@ -116,7 +116,7 @@ def write(
     labels: NDArray[Any],
     p: NDArray[Any],
 ) -> None:
-    """Choose the films and write them with their heat maps, as JPEGs beside the model.
+    """Choose the images and write them and their overlays, as JPEGs beside the model.
 
     Args:
         folder: the model's.
@@ -131,26 +131,26 @@ def write(
     chosen = choose(labels, p, decided, card.positive, card.threshold)
     rows = [c.row for c in chosen]
     images = dataset.select("test")
-    films = [dataset.path(images[row]) for row in rows]
-    outcome = next(pool.run([HeatTask(folder, arrays, films, rows, [int(decided[r]) for r in rows])]))
+    files = [dataset.path(images[row]) for row in rows]
+    outcome = next(pool.run([HeatTask(folder, arrays, files, rows, [int(decided[r]) for r in rows])]))
     if outcome.error:
         console.err.say(f"No Grad-CAM in the report: {outcome.error}", style="yellow")
         return
     method, pictures = outcome.value
     listing = []
-    for i, (case, (jpeg, empty)) in enumerate(zip(chosen, pictures, strict=True)):
-        artifacts.write_bytes(folder / "gradcam" / f"{i:02d}.jpg", jpeg)
-        answer = int(decided[case.row])
+    for i, (case, (image, overlay, blank)) in enumerate(zip(chosen, pictures, strict=True)):
+        artifacts.write_bytes(folder / "gradcam" / f"{i:02d}.jpg", image)
+        artifacts.write_bytes(folder / "gradcam" / f"{i:02d}-overlay.jpg", overlay)
         listing.append(
             {
                 "title": KINDS[case.kind],
                 "file": f"{i:02d}.jpg",
-                "key": images[case.row].key,
+                "overlay": f"{i:02d}-overlay.jpg",
+                "image": case.row + 1,
                 "truth": dataset.classes[images[case.row].label],
-                "decision": dataset.classes[answer],
-                "probability": float(p[case.row, answer]),
-                "probability_of": dataset.classes[answer],
-                "blank": empty,
+                "decision": dataset.classes[int(decided[case.row])],
+                "probabilities": [float(v) for v in p[case.row]],
+                "blank": blank,
                 "method": method,
             }
         )

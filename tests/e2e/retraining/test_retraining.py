@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,12 +24,13 @@ from search.reporting import html_report
 from search.retrain import main as retrain_main
 from search.retraining.options import RetrainingOptions
 from search.retraining.steps import Retraining, retrain
-from search.study import access_log
+from search.retraining.test_evaluation import evaluation
+from search.study import access_log, image_names
 from search.study.view import open_study
 from tests.e2e.retraining import made_study
 from tests.made_networks import write_weights
 from tests.searching import command
-from xraytune import artifacts
+from xraytune import artifacts, data
 from xraytune.data.decoding import image_files
 from xraytune.data.sources.listing import MARKER
 from xraytune.errors import ArtifactError, InputError, StudyError, WeightsError
@@ -123,7 +125,8 @@ def test_numpy_in_numpy_out_and_the_same_answers_as_the_evaluation(
     model = load_model(folder)
     with (folder / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
-    films = [np.asarray(Image.open(home / "films" / row["path"])) for row in rows]
+    paths = image_names.read(folder.parent)
+    films = [np.asarray(Image.open(home / "films" / paths[int(row["image"])])) for row in rows]
     p = model.predict(np.stack(films))
     assert p.dtype == np.float32
     assert p[:, 1] == pytest.approx([float(row["probability_PNEUMONIA"]) for row in rows], abs=1e-4)
@@ -195,7 +198,7 @@ def test_the_report_stands_alone_and_tells_the_figures(retrained: tuple[Path, An
     page = (folder / "report.html").read_text()
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "https://" not in page
-    for section in ("summary", "figures", "explorer", "calibration", "subgroups", "cases", "data", "search", "ledger"):
+    for section in ("summary", "data", "search", "results", "threshold", "subgroups", "examples", "reproducibility"):
         assert f'id="{section}"' in page
     assert "Not a medical device" in page
     card = (folder / "MODEL_CARD.md").read_text()
@@ -212,12 +215,10 @@ def test_the_report_stands_alone_and_tells_the_figures(retrained: tuple[Path, An
     assert f"{figures['test']['overall']['auc'][0]:.3f}" in page
     each = page.partition('<details id="each">')[2].partition("</details>")[0]
     for name, words in evaluate.BY_CLASS.items():
-        row = each.partition(f"<tr><td>{words}</td>")[2].partition("</tr>")[0]
+        row = each.partition(f">{words}</th>")[2].partition("</tr>")[0]
         shown = [figures["test"]["by_class"][c][name][0] for c in figures["test"]["classes"]]
         shown += [figures["test"]["averages"][f"{kind}/{name}"][0] for kind in ("macro", "weighted")]
-        assert [cell.partition(" ")[0].partition("<")[0] for cell in row.split("<td>")[1:]] == [
-            f"{v:.3f}" for v in shown
-        ]
+        assert re.findall(r"<span>([^ <]+)", row) == [f"{v:.3f}" for v in shown]
 
 
 def test_the_report_is_made_again_without_opening_the_test_set(
@@ -228,6 +229,8 @@ def test_the_report_is_made_again_without_opening_the_test_set(
     (folder / "report.html").unlink()
     html_report.write(open_study("made", home / "results"), folder)
     assert (folder / "report.html").stat().st_size > 20_000
+    assert len(list((folder / "tables").glob("*.csv"))) >= 14
+    assert len(list((folder / "figures").glob("*.svg"))) >= 8
     assert len(access_log.read(folder.parent)) == before
 
 
@@ -241,8 +244,40 @@ def test_the_figure_that_the_study_is_judged_by_has_its_row_in_report_and_card(w
     artifacts.write_json(winner / "metrics.json", figures)
     html_report.write(open_study("made", home / "results"), winner)
     value = f"{figures['test']['overall']['f_beta'][0]:.3f}"
-    assert f"<tr><td>F3</td><td>{value}" in (winner / "report.html").read_text()
+    assert re.search(rf">F3</th><td[^>]*><span>{value}", (winner / "report.html").read_text())
     assert f"| F3 | {value}" in (winner / "MODEL_CARD.md").read_text()
+
+
+def test_what_is_shared_names_no_file_and_no_patient_unless_that_was_asked_for(winner: Path, home: Path) -> None:
+    study = open_study("made", home / "results")
+    paths = image_names.read(study.folder)
+    assert sorted(paths) == list(range(1, 25))
+    names = {path for p in paths.values() for path in (p, Path(p).name, Path(p).stem)}
+    shared = [p for p in winner.rglob("*") if p.suffix in {".html", ".csv", ".json", ".md", ".svg"}]
+    assert len(shared) > 20
+    for file in shared:
+        text = file.read_text(encoding="utf-8")
+        assert [name for name in names if name in text] == [], file
+    html_report.write(study, winner, with_names=True)
+    page = (winner / "report.html").read_text(encoding="utf-8")
+    assert "do not share it" in page
+    assert sum(Path(p).stem in page.replace("\u200b", "") for p in paths.values()) >= 4
+
+
+def test_predictions_with_names_have_them_in_columns_of_their_own(home: Path, tmp_path: Path) -> None:
+    dataset = data.load(str(home / "films"), seed=0)
+    images = dataset.select("test")
+    labels = np.array([image.label for image in images])
+    p = np.eye(2)[labels] * 0.8 + 0.1
+    given = Predictions(labels, p, [image.patient for image in images], dataset.classes, dataset.positive)
+    for with_names in (False, True):
+        evaluation.write_predictions(tmp_path / "p.csv", dataset, given, with_names=with_names)
+        with (tmp_path / "p.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert ("path" in rows[0]) == ("patient_name" in rows[0]) == with_names
+        assert [int(row["image"]) for row in rows] == list(range(1, 25))
+        assert len({row["patient"] for row in rows}) == 12
+    assert [row["path"] for row in rows] == [image.key for image in images]
 
 
 @pytest.mark.parametrize("victim", ["predictions.csv", "metrics.json", "gradcam/00.jpg"])

@@ -1,5 +1,7 @@
 """Kept files are whole or not there."""
 
+import csv
+
 import numpy as np
 import pytest
 
@@ -61,3 +63,18 @@ def test_a_changed_file_is_refused(tmp_path):
         artifacts.check_sha256(path, recorded)
     with pytest.raises(ArtifactError, match="missing"):
         artifacts.sha256(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "=1+1.png"])
+def test_a_text_that_a_spreadsheet_takes_for_a_formula_begins_with_an_apostrophe(tmp_path, text):
+    artifacts.write_csv(tmp_path / "t.csv", ["name", text], [[text, text]])
+    with (tmp_path / "t.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows == [["name", f"'{text}"], [f"'{text}", f"'{text}"]]
+
+
+@pytest.mark.parametrize("value", [-0.5, "-0.5", "+0.031", "1e-3", "-1e-3", "a=b", "", "IM-0001.png", "'quoted'"])
+def test_numbers_and_other_texts_are_written_as_they_are(tmp_path, value):
+    artifacts.write_csv(tmp_path / "t.csv", ["value", "none"], [[value, None]])
+    with (tmp_path / "t.csv").open(encoding="utf-8", newline="") as file:
+        assert list(csv.reader(file))[1] == [str(value), ""]

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from xraytune import artifacts
 from xraytune.data import cache, files
 from xraytune.data.problems import Progress
 from xraytune.data.sources import folder
@@ -91,7 +92,7 @@ def making(root: Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(prefix=".making-", dir=root.parent))
     try:
         yield temporary
-        temporary.chmod(0o755)
+        temporary.chmod(0o777 & ~artifacts.umask())  # mkdtemp makes folders that nobody else may read
         temporary.rename(root)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL import Image
 
+from xraytune import artifacts
 from xraytune.data import cache
 from xraytune.data.decoding import parallel
 from xraytune.data.problems import Progress
@@ -67,7 +68,7 @@ def write(root: Path, films: tuple[synthetic_images.Phantom, ...], progress: Pro
 
         parallel.spread(_Drawer(making, films), len(films), "drawing images", progress)
         (making / MARKER).write_text(_TEXT, encoding="utf-8")
-        making.chmod(0o755)
+        making.chmod(0o777 & ~artifacts.umask())
         if root.exists():
             shutil.rmtree(root)
         making.rename(root)

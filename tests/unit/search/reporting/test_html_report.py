@@ -1,11 +1,14 @@
 """What the report says of a model in words, from figures alone; the page itself is looked at in tests/browser."""
 
+import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from search.reporting import final_metrics, formats, html_report
+from search.reporting import final_metrics, formats, html_report, report_tables
+from search.reporting.report_tables import Column, Table
 
 
 def network(family: str, size: int) -> dict[str, Any]:
@@ -56,15 +59,87 @@ def test_a_difference_on_which_all_draws_agree_is_shown_without_an_interval() ->
     assert formats.difference([0.5, None, None]) == "+0.500"
     assert formats.difference([-0.0312, -0.1, 0.04]) == "-0.031 [-0.100, +0.040]"
     assert formats.difference([None, None, None]) == "–"
-    assert formats.html_difference([0.5, None, None]) == "+0.500"
-    assert formats.html_difference([-0.0312, -0.1, 0.04]) == "−0.031 <small>[−0.100, +0.040]</small>"
-    assert formats.excludes_zero([0.5, None, None]) == ""
+    assert formats.html_cell("difference", [0.5, None, None]) == "+0.500"
+    assert formats.html_cell("difference", [-0.0312, -0.1, 0.04]) == "−0.031 <small>[−0.100, +0.040]</small>"
+    assert formats.significant([0.5, None, None]) == ""
 
 
-def test_a_figure_that_was_kept_without_an_interval_is_shown_alone() -> None:
-    assert formats.html_interval([0.9, 0.85, 0.95], 2) == "0.90 [0.85, 0.95]"
-    assert formats.html_interval([0.9, None, None]) == formats.html_interval(0.9) == "0.900"
-    assert formats.html_interval(None) == "–"
+@pytest.mark.parametrize(
+    ("triple", "mark", "name"), [([0.2, 0.1, 0.3], "▲", "better"), ([-0.2, -0.3, -0.1], "▼", "worse")]
+)
+def test_a_significant_difference_is_marked_by_a_sign_beside_its_colour(
+    triple: list[float], mark: str, name: str
+) -> None:
+    assert f" {mark} " in formats.html_cell("difference", triple)
+    assert formats.significant(triple) == name
+
+
+def test_a_cell_is_shown_by_its_kind_and_a_missing_one_is_a_dash() -> None:
+    assert formats.html_cell("interval", [0.9, 0.85, 0.95], 2) == "0.90 <small>[0.85, 0.95]</small>"
+    assert formats.html_cell("interval", [0.9, None, None]) == formats.html_cell("number", 0.9) == "0.900"
+    assert formats.html_cell("p", 0.0001) == "< 0.001"
+    assert formats.html_cell("count", 0) == "0"
+    for kind in ("interval", "difference", "number", "count", "text", "p"):
+        assert formats.html_cell(kind, None) == "–"
+    assert not hasattr(formats.html_cell("text", "<b>"), "__html__")  # the template escapes it
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["<img src=x onerror=alert(1)>", "[x](javascript:alert(1))", "a\n# H1", "a|b", "`x`", "*b*", "~~x~~", "a_b_"],
+)
+def test_a_name_in_markdown_is_text(name: str) -> None:
+    shown = formats.markdown(name)
+    assert "\n" not in shown
+    plain = re.sub(r"\\(.)", "", shown)
+    assert not set(plain) & set("<>[]|`*_#~")
+    assert re.sub(r"\\(.)", r"\1", shown) == " ".join(name.split())
+
+
+def test_a_time_is_written_as_a_date() -> None:
+    assert formats.when("2026-11-30T08:19:40+00:00") == "30 Nov 2026, 08:19 UTC"
+    assert formats.when("2026-03-01T23:30:00-02:00") == "2 Mar 2026, 01:30 UTC"
+
+
+def test_a_table_is_written_with_every_digit_and_three_columns_an_interval(tmp_path: Path) -> None:
+    columns = [Column("name"), Column("AUC", "interval", 2), Column("p", "p")]
+    Table("t", "T", columns, [["=a", [0.123456, 0.1, 0.2], 0.00001], ["b", None, None]]).write(tmp_path)
+    assert (tmp_path / "t.csv").read_text() == "name,AUC,AUC low,AUC high,p\n'=a,0.123456,0.1,0.2,1e-05\nb,,,,\n"
+
+
+def test_subgroups_of_a_variable_stand_together_in_the_order_of_their_values() -> None:
+    values = ["over 131 px", "to 131 px", "up to 121 px"]
+    rows = [{"column": "size", "value": v} for v in values] + [{"column": "age", "value": "old"}]
+    ordered = report_tables.ordered_subgroups({"subgroups": rows})
+    assert [row["value"] for row in ordered] == ["old", "up to 121 px", "to 131 px", "over 131 px"]
+
+
+def made_figures(**changes: Any) -> dict[str, Any]:
+    overall = {name: [0.9, 0.85, 0.95] for name in ("sensitivity", "specificity", "auc")}
+    overall["calibration_error"] = [0.02, 0.01, 0.04]
+    found = {
+        "test": {"overall": overall}, "validation": {"overall": {"auc": [0.97, 0.9, 1.0]}}, "subgroups": [],
+        "changes": {},
+    }  # fmt: skip
+    return found | changes
+
+
+def test_the_limit_is_the_gravest_thing_that_was_found() -> None:
+    assert "is not known" in final_metrics.limit(made_figures())
+    small = made_figures()
+    small["test"]["overall"]["specificity"] = [0.8, 0.6, 0.95]
+    assert final_metrics.limit(small) == "The test set is small: the 95 % interval of specificity is 0.60 to 0.95."
+    small["test"]["overall"]["calibration_error"] = [0.173, 0.1, 0.2]
+    assert final_metrics.limit(small) == "Its probabilities are unreliable: calibration error 0.17."
+    small["changes"] = {"auc": [-0.07, -0.1, -0.02], "sensitivity": [-0.2, -0.5, 0.1]}
+    assert "ROC AUC is significantly lower on the test images (0.90) than in cross-validation (0.97)" in (
+        final_metrics.limit(small)
+    )
+    group = {"column": "sex", "value": "F", "figure": "sensitivity", "judged": [0.7, 0.6, 0.8], "everywhere": 0.9}
+    small["subgroups"] = [group | {"difference": [-0.3, -0.4, 0.1]}, group | {"difference": [-0.2, -0.3, -0.1]}]
+    assert final_metrics.limit(small) == (
+        "It is significantly weaker for sex F: sensitivity 0.70, 0.90 for all images."
+    )
 
 
 @pytest.mark.parametrize(

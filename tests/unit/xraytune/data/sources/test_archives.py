@@ -1,6 +1,7 @@
 """Archives and arrays that are damaged, or made to do harm: refused in words, and nothing of them is unpacked."""
 
 import io
+import os
 import tarfile
 import zipfile
 
@@ -9,6 +10,7 @@ import pytest
 
 from tests.made_films import encoded, film, kaggle
 from xraytune import data
+from xraytune.data.sources import archives
 from xraytune.errors import DataError
 
 
@@ -159,3 +161,14 @@ def test_a_compressed_npz_with_a_changed_byte_is_refused_in_words(tmp_path):
     (tmp_path / "made.npz").write_bytes(content)
     with pytest.raises(DataError, match=r"no \.npz file of images"):
         data.load(str(tmp_path / "made.npz"))
+
+
+@pytest.mark.parametrize("mask", [0o077, 0o022, 0o007])
+def test_an_unpacked_folder_follows_the_umask(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        with archives.making(tmp_path / "unpacked") as root:
+            (root / "a").touch()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "unpacked").stat().st_mode & 0o777 == 0o777 & ~mask
