@@ -45,6 +45,7 @@ from xraytune.inference import outliers
 from xraytune.inference.model_card import Member, ModelCard, read_card, write_card
 from xraytune.models import backbones
 from xraytune.records import Objective
+from xraytune.training.inputs import random_crops
 from xraytune.training.inputs.trial_data import TrialData
 
 if TYPE_CHECKING:
@@ -158,12 +159,16 @@ class Retraining:
         )
         self._check_space(context)
         sizes = {image_size(t) for t in trained}
+        drawn = [item for t in trained if t.config for item in t.config.values.items()]
+        cropping = any(name.rpartition("/")[2] == "crop" and value != "none" for name, value in drawn)
+        crop_size = random_crops.source_edge(dataset.select("train").shapes) if cropping else 0
+        sizes |= {crop_size} - {0}
         with progress_bars.progress() as progress:
             pools = arrays.pools(dataset, sizes, progress)
         trial_data = TrialData.of(
             dataset, pools,
             refit=True, cache=cache.folder(), cache_limit=self.options.cache_limit,
-            weights_dir=self.options.weights_dir,
+            weights_dir=self.options.weights_dir, crop_size=crop_size,
         )  # fmt: skip
         return TrainingSetup(
             spec.space, context, trial_data, spec.objective, spec.beta, spec.max_epochs, spaces.fingerprint(spec.space)
