@@ -107,7 +107,7 @@ leaderboard: $(VENV)/.ready ## a study's trials, best first (STUDY=mine, else th
 
 .PHONY: retrain
 retrain: $(VENV)/.ready ## retrain the winner, open the test set, write the report (STUDY=mine, else the latest; FINAL=ensemble …)
-	@exec $(BIN)/python -m search.retrain best $(call passed,$(RETRAIN),TTA:tta COMPARE_RECIPES:compare-recipes)
+	@exec $(BIN)/python -m search.retrain best $(call passed,$(RETRAIN),COMPARE_RECIPES:compare-recipes TTA:tta) $(filter-out 0 1 no yes false true,$(TTA))
 
 # ── tests, in tiers ─────────────────────────────────────────────────────────────────────────────────────────────────
 

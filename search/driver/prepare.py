@@ -292,7 +292,6 @@ def _other_options(options: StudyOptions) -> dict[str, Value]:
 def _keras_job(
     options: StudyOptions, dataset: Any, space: Any, space_name: str, context: Any, cache: Path, progress: Progress
 ) -> Job:
-    import spaces
     from search.tuner.job import KerasJob
     from xraytune.data import arrays
     from xraytune.training.inputs.trial_data import TrialData, with_views

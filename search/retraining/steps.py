@@ -201,7 +201,7 @@ class Retraining:
         price = functools.partial(
             cost_estimate.of_folds,
             images=len(labels), validation=len(labels) - recipe.context.images, classes=len(self.spec.classes),
-            robust=self.spec.objective == Objective.ROBUST, shifts=self.options.tta,
+            robust=self.spec.objective == Objective.ROBUST, tta=self.options.tta,
         )  # fmt: skip
         options, gone = self.options, time.monotonic() - self.started
         asked: dict[str, Any] = {
@@ -216,7 +216,7 @@ class Retraining:
         self, plan: ConfirmationPlan, recipe: TrainingSetup, folds: Any, pool: Workers, budget: float
     ) -> list[Confirmed]:
         keep = self.options.final == "folds"
-        wanted = cross_validation.tasks(plan, recipe, folds, self.cache, keep_models=keep, shifts=self.options.tta)
+        wanted = cross_validation.tasks(plan, recipe, folds, self.cache, keep_models=keep, tta=self.options.tta)
         begun = time.monotonic()
         left = plan.seconds - plan.after - (begun - self.started)
         with progress_bars.trainings(len(wanted), "confirming on folds", left) as bar:
@@ -278,7 +278,7 @@ class Retraining:
             calibration=fitted.calibration.to_json(),
             makeup=outliers.fit(first).to_json(),
             members=tuple(members),
-            shifts=self.options.tta,
+            tta=self.options.tta,
             demonstration=dataset.demonstration,
             made=self._provenance(choice, [share.epochs for share in shares]),
         )

@@ -30,9 +30,9 @@ and not in the next. The shortcut audit decides which of them a search offers (`
 
 In Kermany's data a film's aspect ratio alone separates the classes of the training set with AUC 0.88.
 
-Crops are cut from a larger array before the batch reaches the network (`random_crops`), shape jitter with them in one
-resampling. Without crops all geometry is one matrix and one bilinear resampling an image: a tenth of the cost of a chain of Keras's layers, and
-blurred once instead of five times.
+Crops are cut from a larger array before the batch reaches the network, shape jitter with them in one resampling
+(`random_crops`). All other geometry is one matrix and one bilinear resampling an image: a tenth of the cost of a chain
+of Keras's layers, and blurred once instead of five times.
 """
 
 from __future__ import annotations

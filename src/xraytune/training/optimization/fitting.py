@@ -76,8 +76,8 @@ def fit_plainly(
         model: compiled by `compile_network`.
         plan: batch size, epochs, rate and its schedule, augmentation, class weights, early stopping, head's warm-up.
         classes: how many there are.
-        x: images `(n, h, w, c)` of pixels 0–255; resized to the model's input if need be. Random crops are cut from them
-            as they are: larger images show more detail.
+        x: images `(n, h, w, c)` of pixels 0–255; resized to the model's input if need be. Random crops are cut from
+            them as they are: larger images show more detail.
         y: integer labels `(n,)` or one-hot `(n, classes)`.
         validation_data: the same pair, for early stopping and a tuner's objective.
         options: for `model.fit`; `epochs`, `batch_size`, `callbacks` and `class_weight` win over the plan.

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from xraytune.data.cropping import cut
 from xraytune.training.inputs import augmentation, random_crops
 from xraytune.training.inputs.augmentation import CROPS, Augmentation
-from xraytune.training.inputs.random_crops import cut, draw_boxes
+from xraytune.training.inputs.random_crops import draw_boxes
 
 MANY = 20_000
 
@@ -23,7 +24,9 @@ def test_a_crop_has_the_area_and_the_aspect_ratio_that_it_may_have(least):
     assert 0.99 < area.max() <= 1.0
     assert abs(ratio).max() <= np.log(4 / 3) + 1e-9
     small = area < (least + 0.6) / 2  # the largest ones have room for few shapes
-    assert np.quantile(ratio[small], [0.05, 0.5, 0.95]) == pytest.approx(np.log(4 / 3) * np.array([-0.9, 0, 0.9]), abs=0.02)
+    assert np.quantile(ratio[small], [0.05, 0.5, 0.95]) == pytest.approx(
+        np.log(4 / 3) * np.array([-0.9, 0, 0.9]), abs=0.02
+    )
     assert np.quantile(area[small], 0.5) == pytest.approx((least + area[small].max()) / 2, abs=0.01)
 
 
