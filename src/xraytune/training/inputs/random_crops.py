@@ -55,9 +55,9 @@ def draw_boxes(rng: np.random.Generator, n: int, least: float, jitter: float = 0
     area = rng.uniform(least, 1.0, (n, ATTEMPTS))
     ratio = np.exp(rng.uniform(-math.log(RATIO), math.log(RATIO), (n, ATTEMPTS)))
     edges = np.sqrt(np.stack([area * ratio, area / ratio], axis=-1))
-    inside = (edges <= 1.0).all(axis=-1)
+    inside: NDArray[np.bool_] = np.all(edges <= 1.0, axis=-1)
     edges = np.take_along_axis(edges, inside.argmax(axis=1)[:, None, None], axis=1)[:, 0]
-    edges[~inside.any(axis=1)] = 1.0
+    edges[~np.any(inside, axis=1)] = 1.0
     corner = rng.uniform(0.0, 1.0, (n, 2)) * (1.0 - edges)
     half = edges / 2 * np.exp(rng.uniform(-jitter, jitter, (n, 2)))
     middle = corner + edges / 2
