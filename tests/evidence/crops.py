@@ -199,8 +199,8 @@ def page() -> str:
     """What there is, as a page."""
     intro = (
         "# Random resized crops and shape jitter against framing\n\n"
-        "A convolutional network (four blocks, 64 px, ten epochs, light augmentation) is trained with each augmentation "
-        "and head, three seeds, each of which holds out another patient-grouped fold. Framing views are "
+        "A convolutional network (four blocks, 64 px, ten epochs, light augmentation) is trained with each "
+        "augmentation and head, three seeds, each of which holds out another patient-grouped fold. Framing views are "
         f"{', '.join(FRAMING)}; joint views move all properties that tell the classes apart. In `framing` and `clinic` "
         "the shortcut is planted and misleads on the test images. Of the chest X-rays (`xray`) only training and "
         "validation images are used. Values are means of the seeds ± their standard deviation; columns without another "

@@ -82,9 +82,9 @@ class CroppedPool:
 
     def __getitem__(self, rows: Rows) -> NDArray[np.uint8]:
         """Crops of these images, uint8 `(len(rows), size, size, c)`."""
-        rng = np.random.default_rng([*self._seed, *map(int, rows)])
+        rng = np.random.default_rng([*self._seed, *rows.tolist()])
         boxes = draw_boxes(rng, len(rows), self._least, self._jitter)
         out = np.empty((len(rows), self._size, self._size, self._pool.shape[-1]), np.uint8)
-        for i, (row, box) in enumerate(zip(rows, boxes, strict=True)):
+        for i, (row, box) in enumerate(zip(rows.tolist(), boxes.tolist(), strict=True)):
             out[i] = cut(self._pool[row], box, self._size)
         return out
