@@ -189,7 +189,11 @@ def test_the_page_on_crops_shows_what_framing_costs_and_no_test_figure_of_a_set_
         kept_of_crops(part.path, 0.8 if "crop" in part.arm else 0.1)
     kept_of_crops(crops.parts("xray")[0].path, 0.8, tested=False)
     text = crops.page()
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if "±" in line]
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in text.splitlines()
+        if line.startswith("|") and "±" in line
+    ]
     assert len(rows) == len(crops.ARMS) * len(crops.HEADS) + 1
     for arm, _, seeds, _, framed, worst, joint, *_ in rows[:-1]:
         assert seeds == "3"
