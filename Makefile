@@ -108,7 +108,7 @@ leaderboard: $(VENV)/.ready ## a study's trials, best first (STUDY=mine, else th
 
 .PHONY: retrain
 retrain: $(VENV)/.ready ## retrain the winner, open the test set, write the report (STUDY=mine, else the latest; FINAL=ensemble …)
-	@exec $(BIN)/python -m search.retrain best $(call passed,$(RETRAIN),TTA:tta COMPARE_RECIPES:compare-recipes)
+	@exec $(BIN)/python -m search.retrain best $(call passed,$(RETRAIN),COMPARE_RECIPES:compare-recipes TTA:tta) $(filter-out 0 1 no yes false true,$(TTA))
 
 .PHONY: evaluate
 evaluate: $(VENV)/.ready ## a saved model on labelled data of another hospital (MODEL=results/mine/winner DATA=folder)
@@ -165,7 +165,7 @@ performance: $(VENV)/.ready-dev ## write docs/performance.md from results/bench.
 	@exec $(BIN)/python -m tests.benchmarks.page
 
 .PHONY: evidence
-evidence: $(VENV)/.ready-dev ## which score picks what generalises: one PART of networks, doses, finals, decision, searches, page, confirm (resumable)
+evidence: $(VENV)/.ready-dev ## which score picks what generalises: one PART of networks, doses, finals, decision, crops, searches, page, confirm (resumable)
 	@exec $(BIN)/python -m tests.evidence.run $(or $(PART),networks)
 
 .PHONY: clean

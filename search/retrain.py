@@ -11,12 +11,13 @@ from search.cli import console, quantities
 from search.retraining.options import RetrainingOptions
 from search.retraining.steps import retrain
 from xraytune.evaluation import thresholds
+from xraytune.inference import test_time_augmentation
 
 EXAMPLES = """
 python -m search.retrain best
 python -m search.retrain 17 --study mine
 python -m search.retrain top:3 --final ensemble --time 20m
-python -m search.retrain best --threshold sensitivity:0.95 --tta
+python -m search.retrain best --threshold sensitivity:0.95 --tta crops
 python -m search.retrain best --compare-recipes
 """
 
@@ -40,8 +41,12 @@ def main(
     time: Annotated[str | None, typer.Option(help="Bound, like 20m; the search's own time unless given.")] = None,
     workers: Annotated[int, typer.Option(help="Trainings at once; 0: one a core or GPU, at most 8.")] = 0,
     tta: Annotated[
-        bool, typer.Option("--tta", help="Average over small shifts of each film (test-time augmentation).")
-    ] = False,
+        str,
+        typer.Option(
+            metavar="[shifts|crops]",
+            help="Test-time augmentation: mean over small shifts (--tta alone) or over crops of each image.",
+        ),
+    ] = "",
     compare_recipes: Annotated[
         bool,
         typer.Option("--compare-recipes", help="Retrain the study's published recipes too; judge all on the test set."),
@@ -77,4 +82,4 @@ def main(
 
 
 if __name__ == "__main__":
-    console.run(main, examples=EXAMPLES)
+    console.run(main, examples=EXAMPLES, alone={"--tta": test_time_augmentation.KINDS})

@@ -42,6 +42,9 @@ ROWS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("exposure jitter, strong", {"exposure_jitter": "strong"}),
     ("focus jitter, strong", {"focus_jitter": "strong"}),
     ("hiding, strong", {"hiding": "strong"}),
+    ("crops from 50 %", {"crop": "0.5"}),
+    ("crops from 30 %", {"crop": "0.3"}),
+    ("crops from 8 %", {"crop": "0.08"}),
     ("strong, flip, shape jitter", {"strength": "strong", "flip": True, "shape_jitter": "strong"}),
 )
 
@@ -79,17 +82,19 @@ def draw(dataset: Dataset, out: Path, images: int, size: int, seed: int) -> int:
 
     from xraytune.artifacts import atomic_write
     from xraytune.data import arrays
-    from xraytune.training.inputs import augmentation
+    from xraytune.training.inputs import augmentation, random_crops
     from xraytune.training.inputs.augmentation import Augmentation
 
-    pool = np.load(arrays.pool(dataset, size), mmap_mode="r")
-    train = len(dataset.select("train"))
-    chosen = np.sort(np.random.default_rng(seed).choice(train, min(images, train), replace=False))
-    originals = np.asarray(pool[chosen])
-    rows = {
-        name: np.rint(augmentation.apply(Augmentation(**amounts), originals, seed)).clip(0, 255).astype(np.uint8)
-        for name, amounts in ROWS
-    }
+    train = dataset.select("train")
+    chosen = np.sort(np.random.default_rng(seed).choice(len(train), min(images, len(train)), replace=False))
+    large = max(size, random_crops.source_edge(train.shapes))
+    pools = arrays.pools(dataset, {size, large})
+    plain, source = (np.asarray(np.load(pools[edge], mmap_mode="r")[chosen]) for edge in (size, large))
+    rows = {}
+    for name, amounts in ROWS:
+        asked = Augmentation(**amounts)
+        drawn = augmentation.apply(asked, source if asked.cropping else plain, seed, size)
+        rows[name] = np.rint(drawn).clip(0, 255).astype(np.uint8)
     picture = grid(rows, "DEMONSTRATION, NOT X-RAYS" if dataset.demonstration else "")
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(out) as file:

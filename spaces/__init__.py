@@ -17,7 +17,7 @@ import xraytune  # isort: skip  # noqa: F401  before Keras and with it TensorFlo
 import keras_tuner
 
 from spaces import discovery
-from spaces.chest_xray import ChestXRay, image_sizes
+from spaces.chest_xray import ChestXRay, image_sizes, offers_crops
 from spaces.context import SpaceContext
 from spaces.smoke import Smoke
 from xraytune import artifacts
@@ -27,7 +27,7 @@ from xraytune.models import FAMILIES
 
 SPACES: dict[str, type[ChestXRay]] = {space.name: space for space in (ChestXRay, Smoke)}
 
-__all__ = ["SPACES", "SpaceContext", "fingerprint", "get", "image_sizes", "to_search"]
+__all__ = ["SPACES", "SpaceContext", "fingerprint", "get", "image_sizes", "offers_crops", "to_search"]
 
 
 def get(name: str, context: SpaceContext) -> keras_tuner.HyperModel:

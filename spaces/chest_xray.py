@@ -230,3 +230,11 @@ def image_sizes(space: keras_tuner.HyperModel) -> tuple[int, ...]:
     space.declare_hyperparameters(hp)
     declared = [p for p in hp.space if p.name.rsplit("/", 1)[-1] == "image_size"]
     return tuple(sorted({int(v) for p in declared for v in np.atleast_1d(getattr(p, "values", p.default))}))
+
+
+def offers_crops(space: keras_tuner.HyperModel) -> bool:
+    """Whether a space may draw random resized crops, which are cut from a larger array than networks take."""
+    hp = keras_tuner.HyperParameters()
+    space.declare_hyperparameters(hp)
+    declared = [p for p in hp.space if p.name.rsplit("/", 1)[-1] == "crop"]
+    return any(str(value) != "none" for p in declared for value in getattr(p, "values", (p.default,)))

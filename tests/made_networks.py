@@ -127,8 +127,8 @@ def kept_and_whole(space: keras_tuner.HyperModel, point: TrialConfig, data: Tria
     real = augmentation.apply
     (pool,) = data.pools.values()
 
-    def noted(augment, images, seed):
-        made = real(augment, images, seed)
+    def noted(augment, images, seed, size):
+        made = real(augment, images, seed, size)
         if np.array_equal(images, pool[:64]):  # others of its group are computed with it
             copies.append(made)
         return made

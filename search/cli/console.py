@@ -67,13 +67,20 @@ err = Screen(stderr=True)
 """Progress and errors."""
 
 
-def run(command: Callable[..., Any], *, examples: str = "", removed: Mapping[str, str] | None = None) -> NoReturn:
+def run(
+    command: Callable[..., Any],
+    *,
+    examples: str = "",
+    removed: Mapping[str, str] | None = None,
+    alone: Mapping[str, Sequence[str]] | None = None,
+) -> NoReturn:
     """Run one command function as the program and exit.
 
     Args:
         command: a function with `Annotated[…, typer.Option(…)]` parameters; its docstring's first part is the help.
         examples: command lines, one a line, shown under the help.
         removed: what replaces each option, or option and value, that no longer exists: `{"--old": "Use --new."}`.
+        alone: the values of each option that may stand without one, which then has its first.
 
     A `FatalError` becomes its message on standard error and its exit code, a wrong option exit code 2, Ctrl-C 130;
     none shows a traceback. Anything else is our mistake and shows one.
@@ -91,7 +98,7 @@ def run(command: Callable[..., Any], *, examples: str = "", removed: Mapping[str
 
     def program() -> Any:
         refuse_removed(sys.argv[1:], removed or {})
-        return app(standalone_mode=False, prog_name=name)
+        return app(with_values(sys.argv[1:], alone or {}), standalone_mode=False, prog_name=name)
 
     code = _exit_code(program)
     if code > 128:  # everything is recorded and ended; native threads cut off in mid-work may abort a slow farewell
@@ -130,6 +137,21 @@ def _exit_code(program: Callable[[], Any]) -> int:
         fail(f"{where}: {error.strerror}. Make room or choose another place, and call the same command again.")
         code = 1
     return code if isinstance(code, int) else 0
+
+
+def with_values(arguments: Sequence[str], alone: Mapping[str, Sequence[str]]) -> list[str]:
+    """The command line with a value for each option that stands without one.
+
+    Args:
+        arguments: of the command line.
+        alone: the values of each option that may stand without one, which then has its first.
+    """
+    out: list[str] = []
+    for word, after in itertools.zip_longest(arguments, arguments[1:]):
+        out.append(word)
+        if word in alone and after not in alone[word]:
+            out.append(alone[word][0])
+    return out
 
 
 def refuse_removed(arguments: Sequence[str], removed: Mapping[str, str]) -> None:

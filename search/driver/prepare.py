@@ -143,7 +143,7 @@ def prepare(
         space_name,
         context,
         images=len(dataset.select("train")) + len(dataset.select("val")),
-        sizes=spaces.image_sizes(space),
+        sizes=_sizes(space, dataset)[0],
         cache=cache,
         limit=options.cache_limit,
     )
@@ -301,15 +301,29 @@ def kept_options(options: StudyOptions) -> dict[str, Value]:
 def _keras_job(
     options: StudyOptions, dataset: Any, space: Any, space_name: str, context: Any, cache: Path, progress: Progress
 ) -> Job:
-    import spaces
     from search.tuner.job import KerasJob
     from xraytune.data import arrays
     from xraytune.training.inputs.trial_data import TrialData, with_views
 
-    sizes = spaces.image_sizes(space)
+    sizes, crop_size = _sizes(space, dataset)
     pools = arrays.pools(dataset, sizes, progress)
-    data = TrialData.of(dataset, pools, cache=cache, cache_limit=options.cache_limit, weights_dir=options.weights_dir)
+    data = TrialData.of(
+        dataset, pools,
+        cache=cache, cache_limit=options.cache_limit, weights_dir=options.weights_dir, crop_size=crop_size,
+    )  # fmt: skip
     progress(0, 1, "planning shifted views")
     data = with_views(data, options.seed)
     timed = "inference_ms" in options.objectives
     return KerasJob(space_name, context, data, options.objective, options.beta, options.max_epochs, timed)
+
+
+def _sizes(space: Any, dataset: Dataset) -> tuple[tuple[int, ...], int]:
+    """The edges that images are decoded at, and of them the one that random crops are cut from, 0 without crops."""
+    import spaces
+    from xraytune.training.inputs import random_crops
+
+    sizes = spaces.image_sizes(space)
+    if not spaces.offers_crops(space):
+        return sizes, 0
+    edge = random_crops.source_edge(dataset.select("train").shapes)
+    return tuple(sorted({*sizes, edge})), edge

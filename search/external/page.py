@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from search.reporting import roc_curves
 from search.reporting.figures import counts_of_bins, operating_point
-from search.reporting.formats import excludes_zero, html_difference, html_interval, html_number
+from search.reporting.formats import html_cell, significant
 from search.reporting.svg import Series, chart
 from xraytune import artifacts
 from xraytune.evaluation import evaluate
@@ -34,7 +34,12 @@ def write(path: Path, found: Mapping[str, Any], tested: Predictions) -> None:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    templates.filters.update(number=html_number, interval=html_interval, signed=html_difference, beyond=excludes_zero)
+    templates.filters.update(
+        number=lambda value, digits=3: html_cell("number", value, digits),
+        interval=lambda value, digits=3: html_cell("interval", value, digits),
+        signed=lambda value: html_cell("difference", value),
+        beyond=significant,
+    )
     patients = [str(patient) for patient in tested.patients]
     labels, p = tested.labels.astype(np.int64), tested.probabilities.astype(np.float64)
     curves = roc_curves.curves(labels, p, patients, tested.classes, tested.positive)

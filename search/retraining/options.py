@@ -7,6 +7,7 @@ from pathlib import Path
 
 from xraytune.errors import InputError
 from xraytune.evaluation import thresholds
+from xraytune.inference import test_time_augmentation
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class RetrainingOptions:
     """Seconds; None: what the search itself took."""
     workers: int = 0
     """Trainings at once; 0: by the machine."""
-    tta: bool = False
+    tta: str = ""
+    """Test-time augmentation: shifts or crops; empty: none."""
     compare_recipes: bool = False
     """Retrain every recipe that the study tried, and judge them on the test set beside the winner."""
     data: str | None = None
@@ -49,6 +51,8 @@ def check(options: RetrainingOptions) -> None:
     from search.retraining.records import KINDS
 
     thresholds.check(options.threshold)
+    if options.tta and options.tta not in test_time_augmentation.KINDS:
+        raise InputError(f"--tta {options.tta!r} is none of {', '.join(test_time_augmentation.KINDS)}.")
     if options.final not in KINDS:
         raise InputError(f"--final {options.final!r} is none of {', '.join(KINDS)}.")
     for name, least in (("finalists", 1), ("folds", 3), ("seeds", 1), ("refits", 1), ("workers", 0)):

@@ -45,6 +45,7 @@ from xraytune.inference import outliers
 from xraytune.inference.model_card import Member, ModelCard, read_card, write_card
 from xraytune.models import backbones
 from xraytune.records import Objective
+from xraytune.training.inputs import random_crops
 from xraytune.training.inputs.trial_data import TrialData
 
 if TYPE_CHECKING:
@@ -159,12 +160,16 @@ class Retraining:
         )
         self._check_space(context)
         sizes = {image_size(t) for t in trained}
+        drawn = [item for t in trained if t.config for item in t.config.values.items()]
+        cropping = any(name.rpartition("/")[2] == "crop" and value != "none" for name, value in drawn)
+        crop_size = random_crops.source_edge(dataset.select("train").shapes) if cropping else 0
+        sizes |= {crop_size} - {0}
         with progress_bars.progress() as progress:
             pools = arrays.pools(dataset, sizes, progress)
         trial_data = TrialData.of(
             dataset, pools,
             refit=True, cache=cache.folder(), cache_limit=self.options.cache_limit,
-            weights_dir=self.options.weights_dir,
+            weights_dir=self.options.weights_dir, crop_size=crop_size,
         )  # fmt: skip
         return TrainingSetup(
             spec.space, context, trial_data, spec.objective, spec.beta, spec.max_epochs, spaces.fingerprint(spec.space)
@@ -197,7 +202,7 @@ class Retraining:
         price = functools.partial(
             cost_estimate.of_folds,
             images=len(labels), validation=len(labels) - recipe.context.images, classes=len(self.spec.classes),
-            robust=self.spec.objective == Objective.ROBUST, shifts=self.options.tta,
+            robust=self.spec.objective == Objective.ROBUST, tta=self.options.tta,
         )  # fmt: skip
         options, gone = self.options, time.monotonic() - self.started
         asked: dict[str, Any] = {
@@ -212,7 +217,7 @@ class Retraining:
         self, plan: ConfirmationPlan, recipe: TrainingSetup, folds: Any, pool: Workers, budget: float
     ) -> list[Confirmed]:
         keep = self.options.final == "folds"
-        wanted = cross_validation.tasks(plan, recipe, folds, self.cache, keep_models=keep, shifts=self.options.tta)
+        wanted = cross_validation.tasks(plan, recipe, folds, self.cache, keep_models=keep, tta=self.options.tta)
         begun = time.monotonic()
         left = plan.seconds - plan.after - (begun - self.started)
         with progress_bars.trainings(len(wanted), "confirming on folds", left) as bar:
@@ -274,7 +279,7 @@ class Retraining:
             calibration=fitted.calibration.to_json(),
             makeup=outliers.fit(first).to_json(),
             members=tuple(members),
-            shifts=self.options.tta,
+            tta=self.options.tta,
             demonstration=dataset.demonstration,
             made=self._provenance(choice, [share.epochs for share in shares]),
         )

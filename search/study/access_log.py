@@ -25,8 +25,8 @@ FIGURES = ("accuracy", "sensitivity", "specificity", "f2", "auc")
 """What is kept of each opening, with intervals."""
 
 ROOM = 8 << 20
-"""Bytes that must be free before the set is opened. Report, figures and example images take about 4 MB, and 200 bytes more
-for each test image."""
+"""Bytes that must be free before the set is evaluated. Report, figures and example images take about 4 MB, and 200 bytes
+more for each test image."""
 
 _FIGURES_OF = '{"figures_of"'
 

@@ -34,6 +34,7 @@ ALIKE = {
     "exposure_jitter": "none",
     "focus_jitter": "none",
     "hiding": "none",
+    "crop": "none",
     "augmentation": "medium",
     "shape_jitter": "light",
 }

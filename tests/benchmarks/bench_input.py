@@ -18,7 +18,7 @@ import keras, keras_tuner, numpy as np
 import spaces
 from tests.made_networks import config
 from xraytune.training.optimization.compiling import compile_network
-from xraytune.training.optimization.settings import Plan
+from xraytune.training.optimization.settings import TrainingSettings
 space = spaces.get("chest_xray", spaces.SpaceContext(families=("cnn",)))
 point = config(space, family="cnn", augmentation="medium", epochs=10, patience=8, **{"cnn/image_size": 64})
 hp = keras_tuner.HyperParameters(); hp.values = dict(point.values)
@@ -55,7 +55,7 @@ from xraytune.training.optimization.fused_batch_norm import fuse
 network = space.build(hp)
 if sys.argv[2] == "fused":
     fuse(network)
-plan = Plan.of(point.values)
+plan = TrainingSettings.of(point.values)
 shell = augmented(network, plan.augmentation.layers(0))
 shell.compile(optimizer=network.optimizer, loss=network.loss, jit_compile=False)
 x = np.random.default_rng(0).integers(0, 255, (32, 64, 64, 1)).astype(np.uint8)
@@ -69,6 +69,36 @@ print(time.perf_counter() - began)
 )
 """The same 64 steps, augmentation layers included, on one batch that is at hand: no input at all. Batch normalisations
 fused, as a trial trains them, or as Keras has them."""
+
+CROPPED = (
+    NETWORK
+    + """
+import dataclasses
+from xraytune import data as data_room
+from xraytune.data import arrays
+from xraytune.training.trainer import Trainer
+from xraytune.training.inputs.trial_data import TrialData
+dataset = data_room.load(sys.argv[1])
+train = dataset.select("train")
+labels = np.array([i.label for i in (*train, *dataset.select("val"))], np.int32)
+data = TrialData(arrays.pools(dataset, [64, 224]), labels, np.arange(len(labels)).astype(str),
+    np.random.default_rng(0).permutation(len(train))[:2048],
+    np.arange(len(train), len(train) + 64), dataset.classes, dataset.positive, dataset.channels, "bench",
+    Path(tempfile.mkdtemp()), crop_size=224)
+chosen = dict(augmentation="light", shape_jitter="strong")
+both = [Trainer(space, dataclasses.replace(point, values=point.values | chosen | {"crop": crop}), data)
+    for crop in ("none", sys.argv[2])]
+for training in both:
+    training.step()
+before = [training.clock.seconds["train"] for training in both]
+for _ in range(3):
+    for training in both:
+        training.step()
+plain, cropped = (t.clock.seconds["train"] - b for t, b in zip(both, before))
+print(cropped / plain)
+"""
+)
+"""How much longer training steps take with random resized crops than without, three epochs of each in turns."""
 
 OUR_LAYERS = "layers = plan.augmentation.layers(0)"
 KERAS_LAYERS = """
@@ -87,7 +117,7 @@ DIRECTORY = (
     + """
 import tensorflow as tf
 network = space.build(hp)
-plan = Plan.of(point.values)
+plan = TrainingSettings.of(point.values)
 films = keras.utils.image_dataset_from_directory(
     sys.argv[1], image_size=(64, 64), color_mode="grayscale", label_mode="categorical", batch_size=32,
     verbose=False)
@@ -151,6 +181,12 @@ def benchmarks() -> list[Benchmark]:
             "input.cnn_against_keras", "s", "lower", partial(_run, OURS), partial(_from_directory, KERAS_LAYERS),
             "the same epoch, against image_dataset_from_directory with Keras's own layers of the same amounts",
             target=3,
+        ),
+        Benchmark(
+            "input.crops", "of the time without", "lower", partial(_run, CROPPED, "0.08"), lambda: 1.0,
+            "training steps of cnn at 64 px with random resized crops cut from 224 px, light augmentation and shape "
+            "jitter, against the same steps without crops, epochs in turns in one process",
+            target=1 / 1.1,
         ),
         Benchmark(
             "input.fused_norm", "s", "lower", partial(_run, BARE, "fused"), partial(_run, BARE, "as Keras has them"),

@@ -17,7 +17,7 @@ from tests.made_networks import config
 from xraytune.training.machine import configure_threads
 from xraytune.training.optimization.compiling import compile_network
 from xraytune.training.optimization.fused_batch_norm import fuse
-from xraytune.training.optimization.settings import Plan
+from xraytune.training.optimization.settings import TrainingSettings
 configure_threads(1)
 family = sys.argv[1]
 space = spaces.get("chest_xray", spaces.SpaceContext(families=(family,)))
@@ -25,7 +25,7 @@ point = config(space, family=family, **{f"{family}/image_size": 64})
 hp = keras_tuner.HyperParameters(); hp.values = dict(point.values)
 network = space.build(hp)
 fuse(network)
-compile_network(network, Plan.of(point.values))
+compile_network(network, TrainingSettings.of(point.values))
 x = np.random.default_rng(0).integers(0, 255, (32, 64, 64, 1)).astype(np.uint8)
 y = np.eye(2, dtype=np.float32)[np.arange(32) % 2]
 network.train_on_batch(x, y)

@@ -4,6 +4,7 @@
     python -m tests.evidence.run doses                 # one network on each shortcut, three doses of its remedy
     python -m tests.evidence.run finals                # one refit, several, or the folds' networks as the final model
     python -m tests.evidence.run decision              # calibration, class balance, operating threshold
+    python -m tests.evidence.run crops                 # random resized crops and shape jitter against framing
     python -m tests.evidence.run searches --on marker  # clean and robust searches, three seeds each
     python -m tests.evidence.run page                  # what there is, into docs/evidence/robust-validation.md
     python -m tests.evidence.run confirm               # 40 networks on the X-rays: opens their test half
@@ -19,7 +20,7 @@ from typing import Annotated
 
 import typer
 
-from tests.evidence import decision, doses, finals, networks, page, searches
+from tests.evidence import crops, decision, doses, finals, networks, page, searches
 from tests.evidence.searches import Search
 from tests.evidence.sets import PLANTED, SETS
 
@@ -66,6 +67,16 @@ def make_decision(
 ) -> None:
     """Train folds on each planted shortcut by class balance; compare calibrations and threshold policies."""
     decision.make(workers, (on,) if on else PLANTED)
+
+
+@app.command("crops")
+def make_crops(
+    workers: Workers = 2,
+    on: Annotated[str, typer.Option(help="One set instead of all.")] = "",
+    limit: Annotated[int, typer.Option(min=0, help="Networks of each set at most; 0: all.")] = 0,
+) -> None:
+    """Train shape jitter and random resized crops under two heads, out of fold by patient; judge framing views."""
+    crops.make(workers, (on,) if on else crops.ON, limit)
 
 
 @app.command("searches")

@@ -3,7 +3,8 @@
 `aspect`, `brightness`, `marker`, `blur`: the demonstration's phantoms, in which an acquisition style goes with the
 class in nineteen of twenty films of the training set (it alone tells the classes apart with AUC 0.95) and not at all in
 the test set. `aspect_always`: the same where it goes with the class in every training film. `machine`: shape, exposure
-and focus at once, in every training film: each class from a machine of its own. `covid19`: three classes, no shortcut
+and focus at once, in every training film: each class from a machine of its own. `framing`: where the chest lies;
+`clinic`: shape, sharpness and framing at once. `covid19`: three classes, no shortcut
 planted, a third of its films held out as a test set by seed. `xray`: the chest X-rays; its test half is read by the
 part that confirms, and by nothing else.
 """
@@ -85,6 +86,8 @@ PLANTED = ("aspect", "brightness", "marker", "blur")
 SETS = {kind: _planted(kind, kind) for kind in PLANTED} | {
     "aspect_always": _planted("aspect", "aspect_always", ALWAYS),
     "machine": _planted("machine", "machine", ALWAYS),
+    "framing": _planted("framing", "framing"),
+    "clinic": _planted("clinic", "clinic"),
     "covid19": EvidenceSet("covid19", _covid, ("cnn", "dense", "cnn", "densenet"), False),
     "xray": EvidenceSet(
         "xray", lambda _: real_data("chest_xray"), ("cnn", "dense", "cnn", "vgg_frozen", "densenet"), True

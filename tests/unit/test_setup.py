@@ -65,6 +65,8 @@ def test_make_passes_a_removed_switch_on_so_that_the_command_refuses_it():
     [
         ("leaderboard", ("STUDY=mine", "RESULTS=other"), "leaderboard mine --results other"),
         ("retrain", ("STUDY=mine", "FINAL=ensemble", "TTA=1"), "retrain best --study mine --final ensemble --tta"),
+        ("retrain", ("TTA=crops", "COMPARE_RECIPES=1"), "retrain best --compare-recipes --tta crops"),
+        ("retrain", ("TTA=0",), "retrain best"),
         ("verify", ("DATA=my films", "POSITIVE=ill", "QUARANTINE=1"), "verify 'my films' --positive ill --quarantine"),
         ("dashboard", ("RESULTS=other", "STORAGE=sqlite:///x"), "dashboard --results other --storage sqlite:///x"),
     ],

@@ -19,7 +19,7 @@ AFTER = 15.0
 VIEWS = 17
 """About how many shifted views there are, the clean one included."""
 
-SPARED = ("prefix", "validate", "views", "shifts")
+SPARED = ("prefix", "validate", "views", "tta")
 """The phases that a final training is spared: its frozen prefix is kept, and it has no held-out images to look at."""
 
 
@@ -38,7 +38,7 @@ class CostEstimate:
 
     finish: float = 0.0
     """Of each fold after its last epoch, beyond what the search's trial did then: views under the clean objective,
-    small shifts of them (`--tta`)."""
+    test-time augmentation (`--tta`)."""
 
     held_out: float = 0.0
     """The same of the held-out images of all folds together."""
@@ -71,14 +71,14 @@ def of_search(trial: TrialRecord) -> CostEstimate:
 
 
 def of_folds(
-    trial: TrialRecord, *, images: int, validation: int, classes: int, robust: bool, shifts: bool
+    trial: TrialRecord, *, images: int, validation: int, classes: int, robust: bool, tta: str = ""
 ) -> CostEstimate:
     """A finalist's price on folds; the same as `of_search` where it is none of the families.
 
     Views are drawn for each fold anew, so that those of a kept prefix go through it. Where a prefix's outputs are of
     augmented copies, the search has the plain ones of its validation images alone and the copies of its training images
-    alone; folds hold out every image once and train on every image. Small shifts of each film, and of each view of it,
-    go through the whole network.
+    alone; folds hold out every image once and train on every image. Variants of each image and view (`--tta`) go
+    through the whole network.
 
     Args:
         trial: a finalist.
@@ -86,9 +86,9 @@ def of_folds(
         validation: of them, how many were the search's validation images.
         classes: how many.
         robust: whether the first epoch looks at the views already, or the last one alone.
-        shifts: whether answers are means over small shifts (`--tta`).
+        tta: the test-time augmentation of the answers (`--tta`); empty: none.
     """
-    from xraytune.inference.classifier import SHIFTS
+    from xraytune.inference import test_time_augmentation
     from xraytune.models import cost as costs
     from xraytune.training.epoch_evaluation import PER_CLASS, PER_CLASS_PREFIX
     from xraytune.training.optimization.settings import TrainingSettings
@@ -109,9 +109,10 @@ def of_folds(
         features[f"{name}, {plan.augmentation}"] = cost.prefix_seconds(machine, plan.copies * validation)
     if not robust:
         views, finish = 0.0, views
-    if shifts:
-        finish += len(SHIFTS) * cost.answer_seconds(machine, viewed)
-        held_out = len(SHIFTS) * cost.answer_seconds(machine, images)
+    if tta:
+        variants = test_time_augmentation.variants(tta)
+        finish += variants * cost.answer_seconds(machine, viewed)
+        held_out = variants * cost.answer_seconds(machine, images)
     return CostEstimate(plain.training, plain.refit, views, finish, held_out, features)
 
 

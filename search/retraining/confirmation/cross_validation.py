@@ -28,7 +28,7 @@ def tasks(
     folder: Path,
     *,
     keep_models: bool = False,
-    shifts: bool = False,
+    tta: str = "",
 ) -> list[FoldTask]:
     """All trainings of a plan, first seed first, best finalist first, so that what is cut off is what matters least."""
     out = []
@@ -38,9 +38,9 @@ def tasks(
             config = replace(trial.config, seed=(trial.config.seed + 1_000_003 * (repeat + 1)) % 2**31)
             for fold, (train, validation) in enumerate(folds):
                 own = replace(recipe, data=replace(recipe.data, train=train, validation=validation))
-                name = fold_digest(own, config, fold, len(folds), shifts)
+                name = fold_digest(own, config, fold, len(folds), tta)
                 path = folder / f"trial-{trial.number:04d}-seed-{repeat}-fold-{fold}-{name}.npz"
-                out.append(FoldTask(own, config, trial.number, fold, len(folds), repeat, path, keep_models, shifts))
+                out.append(FoldTask(own, config, trial.number, fold, len(folds), repeat, path, keep_models, tta))
     return out
 
 

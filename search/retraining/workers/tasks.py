@@ -44,8 +44,8 @@ class FoldTask:
     """The `.npz` that it leaves."""
     keep_model: bool
     """Whether the fold's network is kept too, beside it as `.keras`."""
-    shifts: bool = False
-    """Whether its answers are means over small shifts of each film, as the final model's will be (`--tta`)."""
+    tta: str = ""
+    """Test-time augmentation of its answers, as the final model's will have it (`--tta`); empty: none."""
     deadline: float | None = None
     """`time.monotonic()` value (one clock for all processes of a machine) after which no batch is begun."""
     needed: bool = False
@@ -58,9 +58,9 @@ class FoldTask:
         result = training.finish()
         validation = np.asarray(self.recipe.data.validation)
         probabilities, views = training.validation_predictions(), training.view_predictions
-        if self.shifts:
-            with training.clock.phase("shifts"):
-                probabilities, views = _shifted_answers(training, validation)
+        if self.tta:
+            with training.clock.phase("tta"):
+                probabilities, views = _augmented_answers(training, validation, self.tta)
             result = replace(result, seconds=dict(training.clock.seconds))
         if self.keep_model:
             save_network(training.model, self.path.with_suffix(".keras"))
@@ -78,17 +78,17 @@ class FoldTask:
         return self.path
 
 
-def _shifted_answers(
-    training: Any, validation: NDArray[np.int64]
+def _augmented_answers(
+    training: Any, validation: NDArray[np.int64], kind: str
 ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
-    """Probabilities of the validation images, and of each view's, by the whole network over small shifts."""
-    from xraytune.inference.classifier import predict_shifted
+    """Probabilities of the validation images, and of each view's, by the whole network with this augmentation."""
+    from xraytune.inference.classifier import predict_with
 
     viewed = training.viewed
-    answers = predict_shifted(training.model, np.asarray(training.pool[validation]))
+    answers = predict_with(training.model, np.asarray(training.pool[validation]), kind)
     if viewed is None:
         return answers, {}
-    each = np.split(predict_shifted(training.model, np.asarray(viewed.pool)), len(viewed.names))
+    each = np.split(predict_with(training.model, np.asarray(viewed.pool), kind), len(viewed.names))
     return answers, dict(zip(viewed.names, each, strict=True))
 
 
@@ -232,12 +232,12 @@ def load_fold(task: FoldTask, *, cut: bool = False) -> FoldResult | None:
     return None if found.cut and not cut else found
 
 
-def fold_digest(recipe: TrainingSetup, config: TrialConfig, fold: int, folds: int, shifts: bool) -> str:
+def fold_digest(recipe: TrainingSetup, config: TrialConfig, fold: int, folds: int, tta: str) -> str:
     """Names a fold's training by everything that went into it."""
     data = recipe.data
     return _digest(
         [
-            config.to_json(), fold, folds, shifts, recipe.space, recipe.space_fingerprint, recipe.objective,
+            config.to_json(), fold, folds, tta, recipe.space, recipe.space_fingerprint, recipe.objective,
             recipe.beta, recipe.max_epochs, data.fingerprint, list(data.classes), data.positive, data.channels,
             __version__,
             hashlib.sha256(np.ascontiguousarray(data.validation, dtype=np.int64).tobytes()).hexdigest(),

@@ -60,6 +60,7 @@ class _Property:
 
 _SHAPE = "Shape jitter in the augmentation hides it.", "shape_jitter"
 _LIGHT = "Exposure jitter in the augmentation hides it.", "exposure_jitter"
+_FRAME = "Random resized crops in the augmentation remove it.", "crop"
 _PROPERTIES = {
     p.name: p
     for p in (
@@ -88,7 +89,7 @@ _PROPERTIES = {
             "Focus jitter in the augmentation hides it.", "focus_jitter",
         ),
         *(
-            _Property(name, title, "it follows how an image is framed", "Zoom and shift in the augmentation weaken it.")
+            _Property(name, title, "it follows how an image is framed", *_FRAME)
             for name, title in (
                 (FRAMING, "where the chest lies in the image"),
                 ("chest_middle", "how low the chest lies in the image"),

@@ -26,14 +26,9 @@ from xraytune.errors import ArtifactError, InputError
 from xraytune.evaluation import metrics, prevalences
 from xraytune.evaluation.calibration import Calibration
 from xraytune.evaluation.ensemble_selection import average
+from xraytune.inference import test_time_augmentation
 from xraytune.inference.model_card import CARD, Member, ModelCard, read_card
 from xraytune.inference.outliers import MakeUp
-
-SHIFTS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0))
-"""Test-time augmentation: the film as it is and moved by `SHIFT` to each side. No mirror: the heart is on the left."""
-
-SHIFT = 0.03
-"""Of the edge; within what a film's positioning varies by."""
 
 
 class Network(Protocol):
@@ -200,8 +195,8 @@ class Classifier:
         return average(parts, [m.weight for m in self.members])
 
     def network(self, index: int, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Uncalibrated probabilities of one network, over the shifts if the model has them."""
-        return over_shifts(self.networks[index], images) if self.card.shifts else self.networks[index](images)
+        """Uncalibrated probabilities of one network, with the model's test-time augmentation."""
+        return test_time_augmentation.answers(self.networks[index], images, self.card.tta)
 
     def predict(self, images: Iterable[NDArray[Any]]) -> NDArray[np.float32]:
         """Calibrated probabilities of films of any size.
@@ -262,24 +257,9 @@ class Classifier:
         return ensemble_heat_maps(models, [m.weight for m in self.members], images, classes, edge)
 
 
-def over_shifts(network: Network, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The mean of a network's probabilities `(n, k)` over `SHIFTS` of the images."""
-    return average([network(shifted(images, dy, dx)) for dy, dx in SHIFTS])
-
-
-def predict_shifted(model: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The same for a Keras network."""
-    return over_shifts(_Keras(model), images)
-
-
-def shifted(images: NDArray[np.uint8], dy: int, dx: int) -> NDArray[np.uint8]:
-    """Images `(n, s, s, c)` moved by `SHIFT` down and right times dy and dx; the edge is repeated."""
-    if not dy and not dx:
-        return images
-    step = max(1, round(SHIFT * images.shape[1]))
-    padded = np.pad(images, ((0, 0), (step, step), (step, step), (0, 0)), mode="edge")
-    top, left = step - dy * step, step - dx * step
-    return padded[:, top : top + images.shape[1], left : left + images.shape[2]]
+def predict_with(model: Any, images: NDArray[np.uint8], kind: str) -> NDArray[np.float32]:
+    """Probabilities `(n, k)` of a Keras network with this test-time augmentation, empty for none."""
+    return test_time_augmentation.answers(_Keras(model), images, kind)
 
 
 def load_model(path: str | Path) -> Classifier:

@@ -60,8 +60,8 @@ class ModelCard(Record):
     """`Member`s as JSON."""
     onnx: tuple[Mapping[str, Any], ...] = ()
     """The same networks exported, in the same order."""
-    shifts: bool = False
-    """Test-time augmentation: probabilities are the mean over `SHIFTS`."""
+    tta: str = ""
+    """Test-time augmentation, one of `test_time_augmentation.KINDS`; empty: none."""
     demonstration: bool = False
     """Trained on drawn phantoms, not on X-rays."""
     made: Mapping[str, Any] = field(default_factory=dict)

@@ -31,6 +31,7 @@ from xraytune.training.epoch_evaluation import EpochEvaluator, ViewedImages
 from xraytune.training.history import Course, Weights, is_rung, rung_before
 from xraytune.training.inputs import batches, frozen_features
 from xraytune.training.inputs.batches import Rows
+from xraytune.training.inputs.random_crops import CroppedPool
 from xraytune.training.inputs.trial_data import TrialData
 from xraytune.training.machine import device_name, forget_peak_memory, host_name, peak_memory_mb, versions
 from xraytune.training.optimization import weight_averaging
@@ -104,6 +105,7 @@ class Trainer:
             feasibility.check(self.model, self.plan, self.data, self._epoch_size)
             size = int(self.model.input_shape[1])
             self.pool = batches.mapped(data.pools[size])
+            self._crops_from = data.crops_from(size)
             self._one_hot = np.eye(len(data.classes), dtype=np.float32)
             self._sample_weights = self._weights_of_classes()
             self._thaw = head_only(self.model) if self.plan.head_epochs else []
@@ -427,9 +429,11 @@ class Trainer:
             self._check_deadline()
             yield source[batch]
 
-    def _training_source(self, epoch: int, rows: Rows) -> NDArray[Any]:
-        """What `rows` are gathered from in this epoch: pixels, or an augmented copy of the prefix's outputs."""
+    def _training_source(self, epoch: int, rows: Rows) -> NDArray[Any] | CroppedPool:
+        """What `rows` are gathered from in this epoch: pixels, crops, or an augmented copy of the prefix's outputs."""
         copies = self.plan.copies if self.plan.augmentation else 0
+        if self.prefix is None and self.plan.augmentation.cropping:
+            return self.plan.augmentation.crops_of(self._crops_from, self.pool.shape[1], self.config.seed, epoch)
         if self.prefix is None or not copies:
             return self._plain_source(rows)
         return self._features(rows, (epoch - 1) % copies)
@@ -450,6 +454,7 @@ class Trainer:
                 cache=self.data.cache,
                 augment=None if copy is None else self.plan.augmentation,
                 copy=copy or 0,
+                crop_from=self._crops_from,
                 limit=self.data.cache_limit,
                 check=self._check_deadline,
             )

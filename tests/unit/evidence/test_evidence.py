@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from tests.evidence import decision, networks, page, run, scores, searches
+from tests.evidence import crops, decision, networks, page, run, scores, searches
 from tests.evidence.scores import Network
+from xraytune.training.optimization.settings import TrainingSettings
 
 REACHES = (0.5, 1.0, 2.0)
 
@@ -164,3 +165,47 @@ def test_three_in_four_images_are_positive_and_no_patient_is_cut_in_half():
     assert labels[rows].mean() == 0.75
     for patient in np.unique(patients[rows]):
         assert (patients[rows] == patient).sum() == 2
+
+
+def kept_of_crops(path, framing, tested=True):
+    """A file as `crops.train` leaves it, of a network that answers so well under the framing views."""
+    rng = np.random.default_rng(len(path.name))
+    labels = rng.integers(0, 2, 300)
+    names = {"clean": 0.9, **dict.fromkeys(crops.FRAMING, framing), "like NORMAL": framing}
+    kept = {f"view:{name}": answers(labels, quality, rng) for name, quality in names.items()}
+    kept |= {"probabilities": kept["view:clean"], "labels": labels, "view_labels": labels, "positive": np.array(1)}
+    if tested:
+        kept |= {"test": answers(labels, framing, rng), "test_labels": labels}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, **kept)
+
+
+def test_the_page_on_crops_shows_what_framing_costs_and_no_test_figure_of_a_set_whose_test_images_are_closed(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(networks, "RESULTS", tmp_path)
+    assert "## framing" not in crops.page()
+    for part in crops.parts("framing"):
+        kept_of_crops(part.path, 0.8 if "crop" in part.arm else 0.1)
+    kept_of_crops(crops.parts("xray")[0].path, 0.8, tested=False)
+    text = crops.page()
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in text.splitlines()
+        if line.startswith("|") and "±" in line
+    ]
+    assert len(rows) == len(crops.ARMS) * len(crops.HEADS) + 1
+    for arm, _, seeds, _, framed, worst, joint, *_ in rows[:-1]:
+        assert seeds == "3"
+        low = arm == "shape jitter"
+        assert all((float(cell.split()[0]) < 0.8) == low for cell in (framed, worst, joint))
+    assert rows[-1][0] == "shape jitter"
+    assert rows[-1][-1] == "–"
+
+
+def test_every_configuration_of_the_evidence_on_crops_is_one_of_the_space():
+    for part in crops.parts("framing"):
+        plan = TrainingSettings.of(part.values)
+        assert plan.augmentation.crop == crops.ARMS[part.arm].get("crop", "none")
+        assert plan.augmentation.shape_jitter == crops.ARMS[part.arm].get("shape_jitter", "none")
+    assert len({part.path for part in crops.parts("framing")}) == len(crops.ARMS) * len(crops.HEADS) * crops.SEEDS

@@ -41,7 +41,7 @@ def test_the_picture_is_written_of_data_that_need_every_option(tmp_path, ended):
     assert not picture.exists()
     code, out, err = ended(tmp_path / "d", *small, *options)
     assert (code, err) == (0, "")
-    assert f"11 rows of 2 training images: {picture}" in out
+    assert f"14 rows of 2 training images: {picture}" in out
     with Image.open(picture) as opened:
         pixels = np.asarray(opened.convert("L"))
     assert min(pixels.shape) > 200

@@ -348,7 +348,13 @@ def test_the_space_in_the_documentation_runs_as_it_stands(tmp_path):
 
 def found(*remedies):
     """An audit that found what these hyperparameters hide."""
-    property_of = {"exposure_jitter": "mean", "focus_jitter": "sharpness", "hiding": "corner", "shape_jitter": "width"}
+    property_of = {
+        "exposure_jitter": "mean",
+        "focus_jitter": "sharpness",
+        "hiding": "corner",
+        "shape_jitter": "width",
+        "crop": "framing",
+    }
     findings = tuple(Finding(property_of[name], 0.9, "PNEUMONIA", True, "") for name in remedies)
     return Audit(0.9, 100, findings, "")
 
@@ -394,6 +400,35 @@ def test_a_search_starts_with_each_family_that_can_hide_what_the_audit_found():
         hp.values = dict(values)
         assert full.active(hp) == values
     assert shortcut_countermeasures.against_shortcuts(full, full.families, ()) == []
+
+
+def test_where_framing_was_found_crops_are_in_the_space_and_in_the_first_trials():
+    context, lines = narrow.to_audit("chest_xray", spaces.SpaceContext(), found("crop"), "robust")
+    assert offered(context, "crop") == ("none", "0.08")
+    assert "crop" in lines[0]
+    full = spaces.get("chest_xray", context)
+    points = shortcut_countermeasures.against_shortcuts(full, full.families, found("crop").remedies)
+    assert {values["crop"] for _, values in points} == {"0.08"}
+    assert {TrainingSettings.of(values).augmentation.crop for _, values in points} == {"0.08"}
+    clean, _ = narrow.to_audit("chest_xray", spaces.SpaceContext(), found("crop"), "clean")
+    assert offered(clean, "crop") == ("none", "0.5", "0.3", "0.08")
+
+
+def test_kept_copies_are_cropped_where_framing_was_found_and_time_leaves_them_alike():
+    context = spaces.SpaceContext(weights=WEIGHTS, images=4400, families=("vgg_frozen",))
+    machine = Machine(CORE, 2)
+    narrowed, lines = narrow.narrow("chest_xray", context, seconds=1800, machine=machine, remedies=("crop",))
+    assert narrowed.narrowed["vgg_frozen/crop"] == ("0.08",)
+    assert any("crop 0.08" in line for line in lines)
+
+
+def test_the_larger_array_is_made_only_where_a_space_may_crop():
+    assert spaces.offers_crops(spaces.get("chest_xray", spaces.SpaceContext()))
+    without, _ = narrow.to_audit("chest_xray", spaces.SpaceContext(), found(), "clean")
+    assert not spaces.offers_crops(spaces.get("chest_xray", without))
+    assert not spaces.offers_crops(spaces.get("smoke", spaces.SpaceContext()))
+    kept_copies = spaces.SpaceContext(weights=WEIGHTS, narrowed={"crop": ("none",), "vgg_frozen/crop": ("0.08",)})
+    assert spaces.offers_crops(spaces.get("chest_xray", kept_copies))
 
 
 WITH_WEIGHTS = {"vgg16": "vgg16.h5", "densenet121": "densenet121.h5"}

@@ -72,6 +72,7 @@ class Prefix:
         cache: Path,
         augment: Augmentation | None = None,
         copy: int = 0,
+        crop_from: NDArray[Any] | None = None,
         limit: int = 0,
         check: Callable[[], None] = lambda: None,
     ) -> NDArray[np.float16]:
@@ -84,6 +85,7 @@ class Prefix:
             cache: the cache folder.
             augment: what is done to the images first; None keeps them plain.
             copy: which seeded copy of the augmentation.
+            crop_from: the same images at the size that crops are cut from, where the augmentation crops; None: `pool`.
             limit: bytes that kept prefixes may take on disk together; 0 leaves it to `prefix_store.limit_bytes`.
             check: called between blocks; raises to stop (a deadline).
 
@@ -95,19 +97,25 @@ class Prefix:
             "pool": [fingerprint, *map(int, pool.shape)],
             "augmentation": [*dataclasses.astuple(augment), copy] if augment else None,
         }
+        size, images = pool.shape[1], pool
+        if augment and augment.cropping and crop_from is not None:
+            images, about["crops"] = crop_from, list(crop_from.shape)
         name = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
         if name not in self.stores:
             folder, shape = cache / "prefixes" / name, (len(pool), *self.shape)
             self.stores[name] = Store.open(folder, shape, about | {"layer": self.layer}, limit)
         store = self.stores[name]
         seed = int(name[:7], 16)
-        store.fill(np.unique(rows // BLOCK), lambda block: self._compute(pool, block, augment, seed), check)
+
+        def compute(block: int) -> NDArray[np.float16]:
+            part = np.asarray(images[block * BLOCK : (block + 1) * BLOCK])
+            return self._compute(augmentation.apply(augment, part, seed + 4 * block, size) if augment else part)
+
+        store.fill(np.unique(rows // BLOCK), compute, check)
         return store.array
 
-    def _compute(self, pool: NDArray[Any], block: int, augment: Augmentation | None, seed: int) -> NDArray[np.float16]:
-        images = np.asarray(pool[block * BLOCK : (block + 1) * BLOCK])
-        n = len(images)
-        x = augmentation.apply(augment, images, seed + 4 * block) if augment else images
+    def _compute(self, x: NDArray[Any]) -> NDArray[np.float16]:
+        n = len(x)
         outputs: NDArray[np.float32] = _runner(self).predict_on_batch(np.resize(x, (BLOCK, *x.shape[1:])))[:n]
         return np.clip(outputs, -FLOAT16_MAX, FLOAT16_MAX).astype(np.float16)
 

@@ -54,6 +54,9 @@ class TrialData:
 
     weights_dir: Path | None = None
 
+    crop_size: int = 0
+    """Which of `pools` random crops are cut from; where it is not larger than a network's input, that one's own."""
+
     views: tuple[View, ...] = ()
     """Shifted views of validation images, from `with_views`; none leaves robustness unmeasured."""
 
@@ -67,6 +70,7 @@ class TrialData:
         cache: Path,
         cache_limit: int = 0,
         weights_dir: Path | None = None,
+        crop_size: int = 0,
     ) -> TrialData:
         """What `xraytune.data` loaded: trained on train, judged on val.
 
@@ -77,6 +81,7 @@ class TrialData:
             cache: the cache folder.
             cache_limit: bytes that kept prefixes may take on disk together.
             weights_dir: where backbones' weights lie.
+            crop_size: which of the pools random crops are cut from.
         """
         train = dataset.select("train")
         images = train + dataset.select("val")
@@ -96,7 +101,12 @@ class TrialData:
             cache=cache,
             cache_limit=cache_limit,
             weights_dir=weights_dir,
+            crop_size=crop_size,
         )
+
+    def crops_from(self, size: int) -> NDArray[np.uint8]:
+        """The images that random crops for a network of this input size are cut from."""
+        return batches.mapped(self.pools[max(size, self.crop_size)])
 
 
 def with_views(data: TrialData, seed: int) -> TrialData:

@@ -76,7 +76,8 @@ def fit_plainly(
         model: compiled by `compile_network`.
         plan: batch size, epochs, rate and its schedule, augmentation, class weights, early stopping, head's warm-up.
         classes: how many there are.
-        x: images `(n, h, w, c)` of pixels 0–255; resized to the model's input if need be.
+        x: images `(n, h, w, c)` of pixels 0–255; resized to the model's input if need be. Random crops are cut from
+            them as they are: larger images show more detail.
         y: integer labels `(n,)` or one-hot `(n, classes)`.
         validation_data: the same pair, for early stopping and a tuner's objective.
         options: for `model.fit`; `epochs`, `batch_size`, `callbacks` and `class_weight` win over the plan.
@@ -85,7 +86,9 @@ def fit_plainly(
         Keras's history of all epochs.
     """
     fuse(model)
-    images, labels = resized(x, model), one_hot(y, classes)
+    cropping = plan.augmentation.cropping
+    images = np.clip(np.rint(x), 0, 255).astype(np.uint8) if cropping else resized(x, model)
+    labels = one_hot(y, classes)
     if validation_data is not None:
         options["validation_data"] = (resized(validation_data[0], model), one_hot(validation_data[1], classes))
     first, epochs = int(options.pop("initial_epoch", 0)), int(options.pop("epochs", plan.epochs))
@@ -94,7 +97,7 @@ def fit_plainly(
         weights: Mapping[int, float] = dict(enumerate(map(float, class_weights(labels.argmax(1), classes))))
         options["class_weight"] = weights
     size = int(options.pop("batch_size", None) or plan.batch_size)
-    options |= _batches(images, labels, plan, size)
+    options |= _batches(model, images, labels, plan, size)
 
     def train(begin: int, end: int, patience: int) -> keras.callbacks.History:
         stopping = keras.callbacks.EarlyStopping("val_loss", patience=patience, restore_best_weights=True)
@@ -123,11 +126,13 @@ def fit_plainly(
     return history
 
 
-def _batches(images: NDArray[Any], labels: NDArray[np.float32], plan: TrainingSettings, size: int) -> dict[str, Any]:
+def _batches(
+    model: keras.Model, images: NDArray[Any], labels: NDArray[np.float32], plan: TrainingSettings, size: int
+) -> dict[str, Any]:
     """The training images for `model.fit`: arrays, or batches that are augmented or balanced as they are taken."""
     layers = plan.augmentation.layers(seed=0)
-    if layers or plan.imbalance == "balanced_batches":
-        return {"x": _AugmentedBatches(images, labels, plan, size, layers)}
+    if layers or plan.augmentation.cropping or plan.imbalance == "balanced_batches":
+        return {"x": _AugmentedBatches(images, labels, plan, size, layers, int(model.input_shape[1]))}
     return {"x": images, "y": labels, "batch_size": size}
 
 
@@ -170,8 +175,10 @@ class _AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras h
         plan: TrainingSettings,
         size: int,
         layers: list[keras.layers.Layer],
+        edge: int,
     ) -> None:
         super().__init__()
+        self._augmentation, self._edge = plan.augmentation, edge
         self._images, self._labels, self._size, self._layers = images, labels, size, layers
         self._balanced, self._epoch = plan.imbalance == "balanced_batches", 0
         self.on_epoch_end()
@@ -181,7 +188,9 @@ class _AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras h
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         rows = self._order[index * self._size : (index + 1) * self._size]
-        x = keras.ops.cast(self._images[rows], "float32")
+        cropping = self._augmentation.cropping
+        source = self._augmentation.crops_of(self._images, self._edge, 0, self._epoch) if cropping else self._images
+        x = keras.ops.cast(source[rows], "float32")
         for layer in self._layers:
             x = layer(x, training=True)
         return np.asarray(keras.ops.convert_to_numpy(x)), self._labels[rows]

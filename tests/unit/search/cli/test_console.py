@@ -47,3 +47,19 @@ def test_an_option_that_no_longer_exists_is_refused_with_what_replaces_it(argume
 @pytest.mark.parametrize("arguments", [["--sampler", "tpe"], ["--study", "gp"], ["--fix", "sampler=gp"], []])
 def test_options_that_exist_are_not_taken_for_removed_ones(arguments):
     console.refuse_removed(arguments, REMOVED)
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("best --tta", "best --tta shifts"),
+        ("--tta best", "--tta shifts best"),
+        ("--tta --final folds", "--tta shifts --final folds"),
+        ("--tta crops best", "--tta crops best"),
+        ("--tta=crops best", "--tta=crops best"),
+        ("best", "best"),
+        ("", ""),
+    ],
+)
+def test_an_option_that_may_stand_alone_has_its_first_value_then(given, read):
+    assert console.with_values(given.split(), {"--tta": ("shifts", "crops")}) == read.split()

@@ -1,5 +1,7 @@
 """The export of a model of two networks: on which films it is compared, and that it is whole or not there."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from xraytune import artifacts
 from xraytune.errors import FatalError
 from xraytune.evaluation import calibration
-from xraytune.inference import onnx_export
+from xraytune.inference import onnx_export, test_time_augmentation
 from xraytune.inference.classifier import load_model
 from xraytune.inference.model_card import Member, ModelCard, read_card, write_card
 from xraytune.models import inputs
@@ -47,6 +49,21 @@ def test_two_networks_are_exported_and_compared_on_a_hundred_films_the_given_one
     assert len({s[i].tobytes() for s in seen for i in range(100)}) == 200  # the others are drawn, each another
     exported = load_model(files[0])
     assert np.abs(exported.predict([film]) - model.predict([film])).max() <= onnx_export.TOLERANCE
+
+
+@pytest.mark.parametrize("kind", test_time_augmentation.KINDS)
+def test_a_model_with_test_time_augmentation_applies_it_as_keras_and_as_onnx(tmp_path, kind):
+    folder = saved(tmp_path)
+    plain, films = load_model(folder), np.random.default_rng(1).integers(0, 256, (3, 70, 70), dtype=np.uint8)
+    write_card(folder, replace(read_card(folder), tta=kind))
+    (exported, _), _ = onnx_export.export(folder)
+    one, other = load_model(folder), load_model(exported)
+    assert one.card.tta == other.card.tta == kind
+    squares = {size: np.stack([one.prepare(film)[size] for film in films]) for size in one.sizes}
+    each = [test_time_augmentation.answers(plain.networks[i], squares[s], kind) for i, s in enumerate((28, 32))]
+    np.testing.assert_allclose(one.predict(films), np.mean(each, axis=0), atol=1e-6)
+    np.testing.assert_allclose(other.predict(films), one.predict(films), atol=onnx_export.TOLERANCE)
+    assert not np.allclose(one.predict(films), plain.predict(films), atol=1e-5)
 
 
 @pytest.mark.parametrize(

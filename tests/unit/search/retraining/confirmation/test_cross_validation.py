@@ -21,7 +21,7 @@ from search.study.view import TrialRecord
 from tests.made_networks import config, space, trial_data
 from tests.made_studies import result
 from xraytune.errors import TrialError
-from xraytune.inference.classifier import load_network, predict_network, predict_shifted
+from xraytune.inference.classifier import load_network, predict_network, predict_with
 from xraytune.records import FailureCause, TrialConfig, TrialResult
 from xraytune.training.optimization.settings import PLATEAU_FACTOR
 from xraytune.training.trainer import Trainer
@@ -131,14 +131,15 @@ def test_a_damaged_fold_runs_again(fold):
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras 3.15 when it saves
-def test_with_shifts_a_fold_s_answers_are_those_that_the_saved_model_will_give(fold):
-    task = dataclasses.replace(fold, keep_model=True, shifts=True)
+@pytest.mark.parametrize("tta", ["shifts", "crops"])
+def test_with_test_time_augmentation_a_fold_s_answers_are_those_that_the_saved_model_will_give(fold, tta):
+    task = dataclasses.replace(fold, keep_model=True, tta=tta)
     task(lambda event: None)
     kept = load_fold(task)
     data = task.recipe.data
     network = load_network(fold.path.with_suffix(".keras"))
     films = data.pools[network.input_shape[1]][data.validation]
-    assert kept.probabilities == pytest.approx(predict_shifted(network, films), abs=1e-5)
+    assert kept.probabilities == pytest.approx(predict_with(network, films, tta), abs=1e-5)
     assert not np.array_equal(kept.probabilities, predict_network(network, films))  # so sure is this network of all
     rows = np.searchsorted(kept.indices, kept.view_indices)
     assert kept.views["clean"] == pytest.approx(kept.probabilities[rows], abs=1e-5)
@@ -163,10 +164,10 @@ def record(number, seconds=10.0):
     return TrialRecord(number, "COMPLETE", (0.9,), point, result, "", "", {}, None, None, {})
 
 
-def priced(family, *, robust=False, shifts=False, **values):
+def priced(family, *, robust=False, tta="", **values):
     point = config(space(families=(family,), weights={"vgg16": ""}), family=family, **values)
     trial = dataclasses.replace(record(0), config=point)
-    return cost_estimate.of_folds(trial, images=1000, validation=150, classes=2, robust=robust, shifts=shifts)
+    return cost_estimate.of_folds(trial, images=1000, validation=150, classes=2, robust=robust, tta=tta)
 
 
 VGG = {"vgg_frozen__image_size": 64}
@@ -174,10 +175,10 @@ VGG = {"vgg_frozen__image_size": 64}
 
 def test_a_folds_price_holds_its_views_through_a_frozen_prefix_and_its_small_shifts():
     assert priced("cnn").answers(5) == 0
-    views, shifted = priced("vgg_frozen", **VGG).answers(5), priced("vgg_frozen", shifts=True, **VGG)
+    views, shifted = priced("vgg_frozen", **VGG).answers(5), priced("vgg_frozen", tta="shifts", **VGG)
     assert views > 0
     assert shifted.answers(5) > 2 * views, "views are shifted too"
-    assert 0 < priced("cnn", shifts=True).answers(5) < shifted.answers(5) - views
+    assert 0 < priced("cnn", tta="shifts").answers(5) < shifted.answers(5) - views
     assert shifted.answers(3) > shifted.answers(5), "fewer folds hold out more"
     early = priced("vgg_frozen", robust=True, **VGG)
     assert priced("vgg_frozen", **VGG).fold(5) == early.fold(5) == 10 + views
@@ -187,7 +188,7 @@ def test_a_folds_price_holds_its_views_through_a_frozen_prefix_and_its_small_shi
 def test_a_family_of_the_user_s_own_with_the_name_of_one_of_ours_is_priced_by_the_search_alone():
     point = TrialConfig("cnn", {"family": "cnn", "blocks": 3}, seed=1)
     trial = dataclasses.replace(record(0), config=point)
-    price = cost_estimate.of_folds(trial, images=1000, validation=150, classes=2, robust=True, shifts=True)
+    price = cost_estimate.of_folds(trial, images=1000, validation=150, classes=2, robust=True, tta="shifts")
     assert price == cost_estimate.of_search(trial)
 
 

@@ -19,7 +19,7 @@ from xraytune.errors import FatalError, TrialError
 from xraytune.models.cost import Machine
 from xraytune.records import FailureCause
 from xraytune.training import memory
-from xraytune.training.inputs import feature_store, frozen_features
+from xraytune.training.inputs import augmentation, feature_store, frozen_features
 from xraytune.training.inputs.augmentation import Augmentation
 from xraytune.training.trainer import Trainer
 
@@ -281,3 +281,27 @@ def test_time_that_is_up_while_a_prefix_is_built_is_an_interruption(weights, tmp
     training = Trainer(full, config(full, **POINTS[0]), trial_data(tmp_path, n=64, sizes=(48,)), deadline=0.0)
     with pytest.raises(TrialError, match="time was up"):
         training.step()
+
+
+def test_each_kept_copy_holds_one_crop_of_every_image_cut_from_the_larger_array(weights, tmp_path, monkeypatch):
+    full = space(weights=weights)
+    data = dataclasses.replace(trial_data(tmp_path, n=64, sizes=(48, 96)), crop_size=96)
+    seen = []
+    real = augmentation.apply
+
+    def noted(augment, images, seed, size):
+        seen.append((images.shape[1:3], size, made := real(augment, images, seed, size)))
+        return made
+
+    monkeypatch.setattr(augmentation, "apply", noted)
+    values = {"vgg_frozen__augmentation_copies": 2, "augmentation": "none", "shape_jitter": "none", "crop": "0.3"}
+    point = config(full, **POINTS[0], **values, batch_size=16)
+    training = Trainer(full, point, data, max_epochs=3)
+    for _ in range(3):
+        training.step()
+    assert [(shape, size) for shape, size, _ in seen] == [((96, 96), 48)] * 2  # the third epoch takes the first copy
+    assert seen[0][2].shape == (64, 48, 48, 1)
+    assert not np.array_equal(seen[0][2], seen[1][2])
+    assert len([path for path in (tmp_path / "prefixes").iterdir() if path.is_dir()]) == 3
+    Trainer(full, point, dataclasses.replace(data, crop_size=48), max_epochs=1).step()
+    assert seen[2][:2] == ((48, 48), 48)  # of another source it is another copy

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.made_networks import Toy, toy, trial_data
+from xraytune.training.inputs import random_crops
 from xraytune.training.optimization.fitting import fit_plainly
 from xraytune.training.optimization.settings import PLATEAU_FACTOR, TrainingSettings
 
@@ -94,3 +95,22 @@ def test_hyperbands_score_is_what_its_best_network_reaches(films, tmp_path):
     network = tuner.get_best_models(1)[0]
     accuracy = np.mean(network.predict(films[0], verbose=0).argmax(1) == films[1])
     assert accuracy == pytest.approx(tuner.oracle.get_best_trials()[0].score)
+
+
+def test_crops_are_cut_from_the_images_as_they_are_given_anew_in_every_epoch(tmp_path, monkeypatch):
+    data = trial_data(tmp_path, n=32, sizes=(56,))
+    seen = []
+    real = random_crops.CroppedPool.__getitem__
+
+    def noted(self, rows):
+        seen.append((self._pool.shape[1:], made := real(self, rows)))
+        return made
+
+    monkeypatch.setattr(random_crops.CroppedPool, "__getitem__", noted)
+    for images in (data.pools[56], data.pools[56].astype(np.float32)):
+        _, _, model = fitted((images, data.labels), {"epochs": 2}, crop="0.3", shape_jitter="strong")
+        assert model.input_shape[1:] == (28, 28, 1)
+    assert {shape for shape, _ in seen} == {(56, 56, 1)}
+    assert {made.shape for _, made in seen} == {(16, 28, 28, 1)}
+    first = np.concatenate([made for _, made in seen])
+    assert len(np.unique(first.reshape(len(first), -1), axis=0)) == len(first) // 2  # bytes and floats alike

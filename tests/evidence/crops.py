@@ -1,0 +1,210 @@
+"""Which countermeasure removes framing: shape jitter, random resized crops, or both; under which head?
+
+A small convolutional network is trained with each of `ARMS` under each of `HEADS`, three seeds, each of which holds
+out another patient-grouped fold. It is judged on the held-out images over the views that move framing, over all views,
+and, where the shortcut was planted, on the test images, on which it misleads. Of the X-rays only training and
+validation images are read. One file a network, `results/evidence/crops/SET/`; the table is written to
+docs/evidence/crops.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.evidence import networks
+from tests.evidence.doses import EDGE
+from tests.made_networks import config
+from xraytune import artifacts, data
+from xraytune.data import arrays, cache
+from xraytune.evaluation import metrics, robust_score
+from xraytune.training.inputs.augmentation import REMEDIES
+from xraytune.training.inputs.shifted_views import LIKE
+from xraytune.training.inputs.trial_data import TrialData
+
+SEEDS = 3
+"""Of each arm and head; as many folds."""
+BETA = 2.0
+ARMS: Mapping[str, Mapping[str, str]] = {
+    "shape jitter": {"shape_jitter": "strong"},
+    "crops from 50 %": {"crop": "0.5"},
+    "crops from 30 %": {"crop": "0.3"},
+    "crops from 8 %": {"crop": "0.08"},
+    "shape jitter, crops from 8 %": {"shape_jitter": "strong", "crop": "0.08"},
+}
+HEADS = {"global pooling": "avg", "flatten": "flatten"}
+ON = ("framing", "clinic", "xray")
+WITHOUT_TEST = "xray"
+"""The set whose test images are not read here."""
+FRAMING = ("tighter", "looser", "higher", "lower")
+"""The views that move framing alone; joint views (`LIKE`) move it with what else tells the classes apart."""
+PAGE = networks.ROOT / "docs" / "evidence" / "crops.md"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One network."""
+
+    set: str
+    arm: str
+    head: str
+    seed: int
+
+    @property
+    def path(self) -> Path:
+        """Where its answers are kept."""
+        name = f"{self.arm}-{self.head}-{self.seed}".replace(" ", "_").replace(",", "").replace("%", "percent")
+        return networks.RESULTS / "crops" / self.set / f"{name}.npz"
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Its point of the space."""
+        return {
+            "family": "cnn", "cnn/image_size": EDGE, "cnn/blocks": 4, "cnn/width": 16, "cnn/batch_norm": True,
+            "head/pool": HEADS[self.head], "head/layers": 0, "batch_size": 32, "learning_rate": 2e-3, "epochs": 10,
+            "augmentation": "light", **dict.fromkeys(REMEDIES, "none"), **ARMS[self.arm],
+        }  # fmt: skip
+
+
+def parts(name: str) -> list[Part]:
+    """All networks of a set."""
+    return [Part(name, arm, head, seed) for seed in range(SEEDS) for arm in ARMS for head in HEADS]
+
+
+def train(name: str, missing: list[Part]) -> None:
+    """Train these networks of a set, one after another; opened test images stand in the set's access log."""
+    from search.retraining.records import TrainingSetup
+    from search.retraining.workers.tasks import FoldTask
+
+    place = networks.workshop(name)
+    whole = TrialData.of(
+        place.dataset, place.data.pools, refit=True, cache=cache.folder(), crop_size=place.data.crop_size
+    )
+    labels = np.asarray(whole.labels)
+    dealt = data.folds(labels.tolist(), np.asarray(whole.patients).tolist(), SEEDS, 0)
+    for part in missing:
+        part.path.parent.mkdir(parents=True, exist_ok=True)
+        fitted, held = dealt[part.seed]
+        own = dataclasses.replace(whole, train=np.asarray(fitted), validation=np.asarray(held))
+        recipe = TrainingSetup(place.job.space, place.job.context, own, "robust", BETA, part.values["epochs"])
+        point = config(place.space, seed=100 + part.seed, **part.values)
+        task = FoldTask(recipe, point, 0, part.seed, SEEDS, 0, part.path.with_suffix(".fold"), keep_model=True)
+        task(_silent)
+        with np.load(task.path, allow_pickle=False) as fold:
+            kept = {k: fold[k] for k in fold.files if k.startswith("view:") or k == "probabilities"}
+            kept |= {"labels": labels[fold["indices"]], "view_labels": labels[fold["view_indices"]]}
+        kept["positive"] = np.array(1 if whole.positive is None else whole.positive)
+        if name != WITHOUT_TEST:
+            kept |= _on_test(place, part, task.path.with_suffix(".keras"))
+        with artifacts.atomic_write(part.path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, **kept)
+        for used in (task.path, task.path.with_suffix(".keras")):
+            used.unlink(missing_ok=True)
+        print(f"{name}: {part.path.stem}", flush=True)
+
+
+def _on_test(place: networks.Workshop, part: Part, network: Path) -> dict[str, NDArray[Any]]:
+    """What a network answers on a planted set's test images, and their labels."""
+    from search.study import access_log
+    from xraytune.inference.classifier import load_network, predict_network
+
+    opened = {"what": f"evidence, {part.path.stem}", "test_fingerprint": place.dataset.test_fingerprint}
+    access_log.append(part.path.parent, opened)
+    images = np.load(arrays.test(place.dataset, EDGE))
+    labels = np.array([image.label for image in place.dataset.select("test")], np.int32)
+    return {"test": predict_network(load_network(network), images), "test_labels": labels}
+
+
+def _silent(_event: Any) -> None:
+    """No progress of epochs."""
+
+
+def make(workers: int, names: tuple[str, ...] = ON, limit: int = 0) -> None:
+    """Train what is missing, in `workers` processes of one thread each, and write the page.
+
+    Args:
+        workers: processes.
+        names: of sets.
+        limit: networks of each set at most; 0: all.
+    """
+    for name in names:
+        wanted = parts(name)[: limit or None]
+        networks.spread(train, name, [part for part in wanted if not part.path.exists()], workers)
+    PAGE.parent.mkdir(parents=True, exist_ok=True)
+    artifacts.write_text(PAGE, page())
+
+
+# ── judging ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+COLUMNS = (
+    "held-out ROC AUC", "mean over framing views", "worst framing view", "joint views", "robust F2, all views",
+    "test ROC AUC",
+)  # fmt: skip
+
+
+def figures(kept: Mapping[str, NDArray[Any]]) -> tuple[float, ...]:
+    """One network's figures in the order of `COLUMNS`; NaN where there is no such view or no test image was read.
+
+    Args:
+        kept: what `train` left of it.
+    """
+    positive = int(kept["positive"])
+    views = {n.removeprefix("view:"): np.asarray(p) for n, p in kept.items() if n.startswith("view:")}
+
+    def auc(labels: NDArray[Any], answers: NDArray[Any]) -> float:
+        return float(metrics.roc_auc(labels == positive, answers[:, positive])[0])
+
+    framed = [auc(kept["view_labels"], views[n]) for n in FRAMING if n in views]
+    joint = [auc(kept["view_labels"], p) for n, p in views.items() if n.startswith(LIKE)]
+    return (
+        auc(kept["labels"], kept["probabilities"]),
+        mean(framed) if framed else np.nan,
+        min(framed, default=np.nan),
+        mean(joint) if joint else np.nan,
+        robust_score.score(kept["view_labels"], views, positive, beta=BETA).value,
+        auc(kept["test_labels"], kept["test"]) if "test" in kept else np.nan,
+    )
+
+
+def table(name: str) -> str:
+    """A line an arm and head of a set: means of the seeds ± their deviation; empty where no network was trained."""
+    lines = [f"| augmentation | head | seeds | {' | '.join(COLUMNS)} |", "|---" * (3 + len(COLUMNS)) + "|"]
+    for arm in ARMS:
+        for head in HEADS:
+            found = []
+            for part in parts(name):
+                if (part.arm, part.head) == (arm, head) and part.path.exists():
+                    with np.load(part.path, allow_pickle=False) as file:
+                        found.append(figures({key: file[key] for key in file.files}))
+            if found:
+                cells = [_cell(column) for column in zip(*found, strict=True)]
+                lines.append(f"| {arm} | {head} | {len(found)} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n" if len(lines) > 2 else ""
+
+
+def _cell(values: tuple[float, ...]) -> str:
+    if any(np.isnan(values)):
+        return "–"
+    return f"{mean(values):.3f} ± {stdev(values) if len(values) > 1 else 0.0:.3f}"
+
+
+def page() -> str:
+    """What there is, as a page."""
+    intro = (
+        "# Random resized crops and shape jitter against framing\n\n"
+        "A convolutional network (four blocks, 64 px, ten epochs, light augmentation) is trained with each "
+        "augmentation and head, three seeds, each of which holds out another patient-grouped fold. Framing views are "
+        f"{', '.join(FRAMING)}; joint views move all properties that tell the classes apart. In `framing` and `clinic` "
+        "the shortcut is planted and misleads on the test images. Of the chest X-rays (`xray`) only training and "
+        "validation images are used. Values are means of the seeds ± their standard deviation; columns without another "
+        "name are ROC AUC. Made by `make evidence PART=crops`.\n"
+    )
+    tables = {name: table(name) for name in ON}
+    return intro + "".join(f"\n## {name}\n\n{text}" for name, text in tables.items() if text)
