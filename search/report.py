@@ -10,6 +10,7 @@ import typer
 from search.cli import console
 from search.reporting.html_report import again
 from search.study.view import open_study
+from xraytune import artifacts
 from xraytune.errors import StudyError
 
 EXAMPLES = """
@@ -25,9 +26,9 @@ def main(
         str | None, typer.Option(help="Database URL [default: $XRAYTUNE_STORAGE, else SQLite in results]")
     ] = None,
 ) -> None:
-    """Make the winner's report.html and MODEL_CARD.md again. The test set is not opened for it."""
+    """Make the winner's report.html and MODEL_CARD.md again. The test set is not evaluated for it."""
     view = open_study(study, results, storage)
-    folder = view.folder / "winner"
+    folder = artifacts.restored(view.folder / "winner")
     if not (folder / "metrics.json").exists():
         raise StudyError(f"Study {view.name!r} has no winner yet: python -m search.retrain best --study {view.name}")
     again(view, folder)
