@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import time
 from collections.abc import Sequence
@@ -15,7 +14,9 @@ from search.reporting import final_metrics, html_report
 from search.retraining import announce, records, recreate
 from search.retraining.confirmation import cost_estimate, cross_validation, finalists
 from search.retraining.confirmation import plan as planning
+from search.retraining.confirmation.cross_validation import Listener
 from search.retraining.confirmation.plan import ConfirmationPlan
+from search.retraining.confirmation.schedule import Request
 from search.retraining.final_model import choice as winner
 from search.retraining.final_model import model_folder, operating_point, refit
 from search.retraining.final_model.refit import EnsembleMember
@@ -66,13 +67,14 @@ class Retraining:
         whole = refit.everything(setup)
         recipes = published_recipes.refits(self.study, whole, self.cache) if options.compare_recipes else []
         announce.announce_plan(self.study, plan, self.finalists, options, budget, dataset, [t for _, t, _ in recipes])
-        folds = data.folds(labels.tolist(), patients.tolist(), plan.folds, self.spec.seed)
-        at_once = min(workers, max(plan.trainings, plan.refits, len(recipes)))
+        folds = data.folds(labels.tolist(), patients.tolist(), plan.request.folds, self.spec.seed)
+        at_once = min(workers, max(plan.trainings, plan.request.refits, len(recipes)))
         with Workers(at_once, max(1, hardware.cores() // workers)) as pool:
             confirmed = self._confirm(plan, setup, folds, pool, budget)
             choice = winner.choose(
                 confirmed, options.final, labels,
-                objective=self.spec.objective, positive=dataset.positive, beta=self.spec.beta, refits=plan.refits,
+                objective=self.spec.objective, positive=dataset.positive, beta=self.spec.beta,
+                refits=plan.request.refits,
             )  # fmt: skip
             announce.confirmed(confirmed, plan, self.study)
             raw = Predictions(
@@ -94,37 +96,43 @@ class Retraining:
         fewest = min(len(set(patients[labels == c].tolist())) for c in set(labels.tolist()))
         if fewest < 3:
             raise InputError(f"Three folds need three patients of each class; the smallest class has {fewest}.")
-        price = functools.partial(
-            cost_estimate.of_folds,
-            images=len(labels), validation=len(labels) - setup.context.images, classes=len(self.spec.classes),
-            robust=self.spec.objective == Objective.ROBUST, shifts=self.options.tta,
-        )  # fmt: skip
-        options, gone = self.options, time.monotonic() - self.started
-        asked: dict[str, Any] = {
-            "folds": min(options.folds, fewest), "seeds": options.seeds, "workers": workers,
-            "final": options.final, "refits": options.refits,
+        options, spec = self.options, self.spec
+        prices = {
+            trial.number: cost_estimate.of_folds(
+                trial,
+                images=len(labels), validation=len(labels) - setup.context.images, classes=len(spec.classes),
+                robust=spec.objective == Objective.ROBUST, shifts=options.tta,
+            )
+            for trial in self.finalists
         }  # fmt: skip
-        make = functools.partial(planning.make_plan, self.finalists, **asked, budget=budget, price=price, gone=gone)
-        about = [setup.data.fingerprint, options.tta, options.time, asked]
-        return planning.kept(self.cache / "plan.json", about, self.finalists, gone, make)
+        request = Request(
+            tuple(self.finalists), min(options.folds, fewest), options.seeds, workers, options.refits, options.final,
+            prices, images=len(labels),
+        )  # fmt: skip
+        about = [setup.data.fingerprint, options.tta, options.time]
+        return planning.kept(self.cache / "plan.json", request, about, budget, time.monotonic() - self.started)
 
     def _confirm(
         self, plan: ConfirmationPlan, setup: TrainingSetup, folds: Any, pool: Workers, budget: float
     ) -> list[Confirmed]:
         keep = self.options.final == "folds"
-        wanted = cross_validation.tasks(plan, setup, folds, self.cache, keep_models=keep, shifts=self.options.tta)
+        wanted = cross_validation.tasks(
+            plan.request, setup, folds, self.cache, keep_models=keep, shifts=self.options.tta
+        )
         begun = time.monotonic()
         left = plan.seconds - plan.after - (begun - self.started)
-        with progress_bars.trainings(len(wanted), "confirming on folds", left) as bar:
-            found = cross_validation.run(
-                plan, wanted, pool,
-                end=self.started + budget,
+        with progress_bars.trainings(plan.trainings, "confirming on folds", left) as bar:
+            expected = {t.number for t in plan.finalists}
+            told = Listener(
                 on_event=lambda task, event: bar.event(_name(task), event),
                 on_done=lambda task, result, error: bar.done(
                     _name(task), error or f"{result.result.value:.3f}" if result else error, failed=bool(error)
                 ),
-                on_left_out=lambda task: bar.left_out(),
-            )  # fmt: skip
+                on_left_out=lambda task: (
+                    bar.left_out() if task.trial in expected and task.repeat < plan.seeds else None
+                ),
+            )
+            found = cross_validation.run(plan.request, wanted, pool, self.started + budget, told)
         self.phases["confirmation"] = time.monotonic() - begun
         return found
 
@@ -133,7 +141,7 @@ class Retraining:
     ) -> list[EnsembleMember]:
         """The final model's networks."""
         begun = time.monotonic()
-        found = refit.final(choice, plan, setup, self.cache, pool, self.started + budget - cost_estimate.AFTER)
+        found = refit.final(choice, plan.request, setup, self.cache, pool, self.started + budget - cost_estimate.AFTER)
         if choice.kind != "folds":
             self.phases["final training"] = time.monotonic() - begun
         return found

@@ -309,7 +309,7 @@ def confirmation(
     """
     best = study.best().number if any(t.state == "COMPLETE" for t in study.trials()) else None
     return {
-        "folds": plan.folds,
+        "folds": plan.request.folds,
         "seeds": len({r.repeat for r in choice.winner.results}),
         "best_of_study": best,
         "winner": choice.winner.trial.number,
