@@ -164,7 +164,6 @@ def _make(
     study = create.create(
         prepared.spec,
         prepared.declaration,
-        running.results,
         lock,
         resume=options.resume,
         storage=running.storage,
@@ -214,25 +213,16 @@ def _run(
     )
     progress.note(opening.on_results(study.folder))
     preparation = time.time() - running.begun
-    conductor = engine.run(
-        study,
-        job,
-        progress,
-        cluster=cluster,
-        resources=plan,
-        budget=Budget(
-            options.trials,
-            end,
-            running.patience,
-            running.target,
-            running.trial_timeout,
-            FAILURE_SHARE if running.failures is None else running.failures,
-        ),
-        begun=running.begun,
-        pruner=options.pruner,
-        max_epochs=options.max_epochs,
-        earlier=earlier,
-        trial_memory=running.trial_memory,
-        where=running.where,
+    budget = Budget(
+        options.trials,
+        end,
+        running.patience,
+        running.target,
+        running.trial_timeout,
+        FAILURE_SHARE if running.failures is None else running.failures,
     )
+    limits = engine.Limits(
+        plan, budget, running.begun, options.pruner, options.max_epochs, trial_memory=running.trial_memory
+    )
+    conductor = engine.run(study, job, progress, cluster, limits, earlier, running.where)
     return conductor, preparation

@@ -98,6 +98,19 @@ def verdict(figures: Mapping[str, Any]) -> tuple[str, str]:
     return f"{reached}, above {always}.", "bold green"
 
 
+def _overall(figures: Mapping[str, Any]) -> list[Column]:
+    """The metrics of all classes together: test set, cross-validated, beside the trivial answer."""
+    test, trivial = figures["test"], figures["test"]["trivial"]
+    rows = evaluate.named(test["beta"])
+    crossed = [number(figures["validation"]["overall"][row][0]) for row in rows]
+    return [
+        Column("figure", list(rows.values()), words=True),
+        Column("test [95 % interval]", [interval(test["overall"][row]) for row in rows]),
+        Column("cross-validated", crossed, spare=1, short="cross-val."),
+        Column(f"always {trivial['answer']}", [(number(trivial.get(row)), "dim") for row in rows], short="baseline"),
+    ]
+
+
 def results(figures: Mapping[str, Any], folder: Path) -> None:
     """The verdict and the report; then the final metrics: overall beside the trivial answer, by class, what is next."""
     test = figures["test"]
@@ -110,23 +123,8 @@ def results(figures: Mapping[str, Any], folder: Path) -> None:
     say(sentence, style=style)
     out.print(f"Report: {folder / 'report.html'}", soft_wrap=True)
     out.print()
-    trivial = test["trivial"]
-    rows = evaluate.named(test["beta"])
-    tables.show(
-        out,
-        [
-            Column("figure", list(rows.values()), words=True),
-            Column("test [95 % interval]", [interval(test["overall"][row]) for row in rows]),
-            Column(
-                "cross-validated", [number(figures["validation"]["overall"][row][0]) for row in rows], spare=1,
-                short="cross-val.",
-            ),
-            Column(
-                f"always {trivial['answer']}", [(number(trivial.get(row)), "dim") for row in rows], short="baseline"
-            ),
-        ],
-        title=f"Held-out test set: {test['images']} images {whose(figures)}, {opened(figures)}",
-    )  # fmt: skip
+    title = f"Held-out test set: {test['images']} images {whose(figures)}, {opened(figures)}"
+    tables.show(out, _overall(figures), title=title)
     if words := evaluate.unsure(test["overall"], test["beta"]):
         say(words, style="dim")
     if test["positive"] is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import repeat
@@ -68,17 +68,7 @@ def chart(
         out.append(f'<line class="grid" x1="{LEFT}" x2="{LEFT + wide}" y1="{py}" y2="{py}"/>')
         out.append(f'<text x="{LEFT - 6}" y="{float(py) + 4:.1f}" text-anchor="end">{_label(value)}</text>')
     for s in series:
-        if not s.points:
-            continue
-        if s.kind == "dots":
-            for point, note in zip(s.points, s.notes or repeat(""), strict=False):
-                cx, cy = place(point).split(",")
-                said = f"<title>{escape(note)}</title>" if note else ""
-                out.append(f'<circle class="{s.style}" cx="{cx}" cy="{cy}" r="3.2">{said}</circle>')
-        elif s.kind == "band":
-            out.append(f'<polygon class="band {s.style}" points="{" ".join(map(place, s.points))}"/>')
-        else:
-            out.append(f'<polyline class="{s.style}" points="{" ".join(map(place, _stepped(s)))}"/>')
+        out += _drawn(s, place)
     out.append(f'<text x="{LEFT + wide / 2}" y="{HEIGHT - 8}" text-anchor="middle" class="axis">{escape(x)}</text>')
     middle = TOP + high / 2
     out.append(
@@ -89,6 +79,19 @@ def chart(
     names = [(s.name, s.style) for s in series if s.name]
     legend = "".join(f'<li><i class="key {style}"></i>{escape(name)}</li>' for name, style in names)
     return "".join(out) + (f'<ul class="legend">{legend}</ul>' if legend else "")
+
+
+def _drawn(s: Series, place: Callable[[tuple[float, float]], str]) -> Iterator[str]:
+    """The elements of a series; `place` gives a point's `x,y` in the picture."""
+    if s.points and s.kind == "dots":
+        for point, note in zip(s.points, s.notes or repeat(""), strict=False):
+            cx, cy = place(point).split(",")
+            said = f"<title>{escape(note)}</title>" if note else ""
+            yield f'<circle class="{s.style}" cx="{cx}" cy="{cy}" r="3.2">{said}</circle>'
+    elif s.points and s.kind == "band":
+        yield f'<polygon class="band {s.style}" points="{" ".join(map(place, s.points))}"/>'
+    elif s.points:
+        yield f'<polyline class="{s.style}" points="{" ".join(map(place, _stepped(s)))}"/>'
 
 
 def _stepped(series: Series) -> Points:

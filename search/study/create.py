@@ -27,7 +27,6 @@ from xraytune.records import StudySpec
 def create(
     spec: StudySpec,
     declaration: Declaration,
-    results: Path,
     lock: StudyLock,
     *,
     resume: bool,
@@ -41,8 +40,7 @@ def create(
     Args:
         spec: what is asked now; compared with what the study was made with.
         declaration: the space's `declare_hyperparameters`.
-        results: the results folder.
-        lock: the study's lock, held; the caller releases it if this raises.
+        lock: the study's lock, held; the study is made in its results folder. The caller releases it if this raises.
         resume: whether to go on with a study of that name.
         storage: an Optuna RDB URL; None for SQLite in the results folder.
         sampler: who suggests.
@@ -53,6 +51,7 @@ def create(
         StudyError: it exists and `resume` was not asked; it was made with something else (every difference is named).
         FatalError: the results folder or the database can't be written.
     """
+    results = lock.results
     try:
         database = open_database(results, storage)
         found = find(database, spec.name)

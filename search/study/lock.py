@@ -62,6 +62,7 @@ class StudyLock:
 
     def __init__(self, results: Path, name: str, doing: str = "searched") -> None:
         self._doing = doing
+        self.results = results
         self._path = results / ".locks" / (f"{name}.lock" if doing == "searched" else f"{name}.{doing}.lock")
         self._file = self._take(name)
         os.ftruncate(self._file, 0)
@@ -73,9 +74,8 @@ class StudyLock:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
             except OSError as error:
-                results = self._path.parent.parent
                 raise FatalError(
-                    f"{results} can't be written: {error.strerror}. Choose another with --results."
+                    f"{self.results} can't be written: {error.strerror}. Choose another with --results."
                 ) from None
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,19 +52,31 @@ class SignalledError(FatalError):
         self.exit_code = 128 + number
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What the trials of one session are given, and when they are over."""
+
+    resources: Resources
+    """What each trial is given."""
+    budget: Budget
+    """When the session is over."""
+    begun: float
+    """When it began, in seconds since 1970."""
+    pruner: str = "asha"
+    """asha, hyperband, median or none."""
+    max_epochs: int = 0
+    """The most epochs a trial can have, 0 where the space says."""
+    trial_memory: int = 0
+    """Bytes a trial may take, 0 for no limit."""
+
+
 def run(
     study: Study,
     job: Job,
     view: View,
-    *,
     cluster: Cluster,
-    resources: Resources,
-    budget: Budget,
-    begun: float,
-    pruner: str = "asha",
-    max_epochs: int = 0,
-    earlier: list[TrialRecord] | None = None,
-    trial_memory: int = 0,
+    limits: Limits,
+    earlier: Sequence[TrialRecord] = (),
     where: str = "",
 ) -> Orchestrator:
     """Run trials until the budget is spent; everything that happens is in the study when this returns or raises.
@@ -73,13 +86,8 @@ def run(
         job: what the workers do.
         view: who is shown what happens.
         cluster: Ray, started; ended at once where the search is asked to end.
-        resources: what trials are given.
-        budget: when it is over.
-        begun: when this session began, in seconds since 1970.
-        pruner: asha, hyperband, median or none.
-        max_epochs: the most epochs a trial can have, 0 where the space says.
+        limits: what trials are given, and when it is over.
         earlier: the study's trials so far, for the rungs.
-        trial_memory: bytes a trial may take, 0 for no limit.
         where: options by which the study is found, for the command named after an interruption.
 
     Returns:
@@ -89,11 +97,11 @@ def run(
         SignalledError: Ctrl-C or SIGTERM; running trials are recorded as interrupted.
         FatalError: Ray, the database or the disk failed.
     """
-    conductor = Orchestrator(study, view, budget, begun=begun)
+    conductor = Orchestrator(study, view, limits.budget, begun=limits.begun)
     with _signals() as asked_to_end:
-        conductor.rule = _rule(pruner, study, max_epochs, earlier or [])
+        conductor.rule = _rule(limits.pruner, study, limits.max_epochs, list(earlier))
         try:
-            _tune(conductor, job, resources, cluster, asked_to_end, memory=trial_memory)
+            _tune(conductor, job, limits.resources, cluster, asked_to_end, memory=limits.trial_memory)
         except SearchEnded as ended:
             if isinstance(ended.__cause__, FatalError):
                 _abandon(conductor, ended.__cause__)

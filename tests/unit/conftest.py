@@ -23,7 +23,6 @@ def make(tmp_path):
             made = create.create(
                 asked,
                 SPACE.declare_hyperparameters,
-                tmp_path,
                 lock,
                 resume=resume,
                 sampler=factory.make_sampler(

@@ -69,7 +69,7 @@ def make(results: Path, films: Path, name: str = "made", *, complete: bool = Tru
         demonstration=dataset.demonstration,
     )  # fmt: skip
     lock = StudyLock(results, name)
-    study = create.create(spec, space.declare_hyperparameters, results, lock, resume=False)
+    study = create.create(spec, space.declare_hyperparameters, lock, resume=False)
 
     begun = time.time()
     labels = np.array([image.label for image in dataset.select("train") + dataset.select("val")], np.int32)

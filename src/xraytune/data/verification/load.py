@@ -186,7 +186,7 @@ def examine(data: str | None, **options: Unpack[Options]) -> Examination:
     dataset: Dataset | None = None
     facts: list[str] = []
     if all(problem.warning for problem in problems):
-        dataset = _build(draft, listing, inspection, name, classes, index, channels, fit, options.get("seed", 0))
+        dataset = _build(draft, listing, inspection, name, classes, index, options)
         problems += checks.without_images(dataset, draft.items, len(quarantined) if quarantine else 0)
     if dataset is not None and all(problem.warning for problem in problems):
         dataset = replace(dataset, quarantined=quarantined if quarantine else ())
@@ -276,11 +276,10 @@ def _build(
     name: str,
     classes: tuple[str, ...],
     positive: int | None,
-    channels: int,
-    fit: str,
-    seed: int,
+    options: Options,
 ) -> Dataset:
-    """Deal the images that are left and name the result."""
+    """Split the images that are left and name the result."""
+    fit, channels = options.get("fit", "crop"), options.get("channels", 1)
     order = sorted(range(len(draft.items)), key=lambda index: draft.items[index].key)
     items, rows = [draft.items[index] for index in order], draft.rows[order]
     digests = inspection.rows["sha256"][rows]
@@ -290,7 +289,7 @@ def _build(
     images = Images(
         keys=np.array([item.key for item in items], object),
         labels=labels,
-        splits=_deal(items, labels, patients, seed, draft.notes),
+        splits=_deal(items, labels, patients, options.get("seed", 0), draft.notes),
         patients=np.array(patients, object),
         groups=np.array([item.group for item in items], object),
         digests=digests,

@@ -94,11 +94,7 @@ def fit_plainly(
         weights: Mapping[int, float] = dict(enumerate(map(float, class_weights(labels.argmax(1), classes))))
         options["class_weight"] = weights
     size = int(options.pop("batch_size", None) or plan.batch_size)
-    layers = plan.augmentation.layers(seed=0)
-    if layers or plan.imbalance == "balanced_batches":
-        options["x"] = _AugmentedBatches(images, labels, plan, size, layers)
-    else:
-        options |= {"x": images, "y": labels, "batch_size": size}
+    options |= _batches(images, labels, plan, size)
 
     def train(begin: int, end: int, patience: int) -> keras.callbacks.History:
         stopping = keras.callbacks.EarlyStopping("val_loss", patience=patience, restore_best_weights=True)
@@ -123,10 +119,22 @@ def fit_plainly(
     compile_network(model, plan)
     adjust()
     if head_until < epochs and not model.stop_training:
-        rest = train(head_until, epochs, plan.patience)
-        history.epoch += rest.epoch
-        history.history = {name: values + rest.history.get(name, []) for name, values in history.history.items()}
+        _extend(history, train(head_until, epochs, plan.patience))
     return history
+
+
+def _batches(images: NDArray[Any], labels: NDArray[np.float32], plan: TrainingSettings, size: int) -> dict[str, Any]:
+    """The training images for `model.fit`: arrays, or batches that are augmented or balanced as they are taken."""
+    layers = plan.augmentation.layers(seed=0)
+    if layers or plan.imbalance == "balanced_batches":
+        return {"x": _AugmentedBatches(images, labels, plan, size, layers)}
+    return {"x": images, "y": labels, "batch_size": size}
+
+
+def _extend(history: keras.callbacks.History, rest: keras.callbacks.History) -> None:
+    """Append the epochs of `rest` to `history`."""
+    history.epoch += rest.epoch
+    history.history = {name: values + rest.history.get(name, []) for name, values in history.history.items()}
 
 
 class _Rate(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
