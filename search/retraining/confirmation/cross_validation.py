@@ -1,6 +1,6 @@
-"""The finalists trained again on patient-grouped folds, so that the winner is not the luckiest seed.
+"""The finalists trained again on patient-grouped folds: their order must not depend on one split and one seed.
 
-Each fold of each seed of each finalist is one task (`search.retraining.workers.tasks`); what it leaves is kept under
+Each fold of each seed of each finalist is one task (`search.retraining.workers.tasks`). Its file is kept under
 `results/<study>/confirmation/`, so that a confirmation killed at any point goes on from its last finished fold.
 """
 

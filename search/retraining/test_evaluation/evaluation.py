@@ -237,18 +237,18 @@ def judge(
 
 
 SHIFTED = 0.6
-"""AUC of a property between training and test films from which it is told as a shift."""
+"""AUC of an image property between training and test images from which it is reported as a shift."""
 
 
 def _largest_shift(audit: Mapping[str, Any] | None) -> str:
-    """What the audit found of how the test films differ, for beside the gap; empty where it was not run."""
+    """The largest difference between training and test images that the audit found; empty where it was not run."""
     if not audit or not audit["shifts"]:
         return ""
     largest = max(audit["shifts"], key=lambda shift: shift["auc"])
     if largest["auc"] >= SHIFTED:
-        return f"The audit sees the largest shift here: {largest['sentence']}"
+        return f"The largest shift in the audit: {largest['sentence']}"
     return (
-        f"The files' make-up does not explain it: no property tells a class's test films from its training films "
+        "Image properties do not explain it: none separates the test images of a class from its training images "
         f"(AUC {largest['auc']:.2f} at most)."
     )
 
@@ -275,7 +275,7 @@ def _calibration(
 
 
 def _policies(fitted: OperatingPoint, tested: Predictions) -> list[dict[str, Any]]:
-    """Every threshold policy out of fold and, with intervals, on the test set, side by side."""
+    """Every threshold policy: cross-validated and, with intervals, on the test set."""
     rows = []
     for policy in fitted.policies:
         found = evaluate.overall(replace(tested, threshold=policy.threshold))
@@ -299,12 +299,12 @@ def write_predictions(path: Path, dataset: Dataset, tested: Predictions) -> None
 def confirmation(
     confirmed: Sequence[Confirmed], choice: Choice, plan: ConfirmationPlan, study: StudyView
 ) -> dict[str, Any]:
-    """How each finalist fared on the folds, as plain values.
+    """Each finalist's results on the folds, as plain values.
 
     Args:
         confirmed: best first.
         choice: what the final model is made of.
-        plan: what was to be confirmed.
+        plan: what was planned.
         study: where the finalists come from.
     """
     best = study.best().number if any(t.state == "COMPLETE" for t in study.trials()) else None

@@ -1,4 +1,4 @@
-"""The films worth looking at: the surest, the most doubtful and the wrong ones, each with its Grad-CAM."""
+"""Example test images: most certain, closest to the threshold, and wrong predictions, each with its Grad-CAM."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from xraytune.evaluation import metrics
 from xraytune.inference.model_card import read_card
 
 EACH = 4
-"""Films a row of the report."""
+"""Images a row of the report."""
 
 EDGE = 300
-"""Pixels of a film in the report: enough to see where the heat lies, small enough for one file."""
+"""Pixels of an image in the report: enough to see where the map is high, small enough for one file."""
 
 KINDS = {
     "surest": "The surest right answers",
@@ -33,7 +33,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Case:
-    """One film of the test set, and why it is shown."""
+    """One image of the test set, and why it is shown."""
 
     kind: str
     row: int
@@ -43,7 +43,7 @@ class Case:
 def choose(
     labels: NDArray[Any], p: NDArray[Any], decided: NDArray[Any], positive: int | None, threshold: float
 ) -> list[Case]:
-    """Up to `EACH` films of each kind, every class among the surest, however many there are.
+    """Up to `EACH` images of each kind; every class is among the most certain, however many there are.
 
     Args:
         labels: `(n,)`.
@@ -71,14 +71,14 @@ def choose(
 
 @dataclass(frozen=True)
 class HeatTask:
-    """Film and Grad-CAM side by side, as JPEG."""
+    """Image and Grad-CAM side by side, as JPEG."""
 
     folder: Path
     """The model's."""
     arrays: Mapping[int, Path]
     """Decoded test images by edge, for the networks."""
-    films: Sequence[Path]
-    """The files themselves, for the eye."""
+    files: Sequence[Path]
+    """The images' files, shown beside the maps."""
     rows: Sequence[int]
     classes: Sequence[int]
     """Which class is explained, by row."""
@@ -96,9 +96,9 @@ class HeatTask:
         squares = {size: np.asarray(np.load(self.arrays[size], mmap_mode="r")[rows]) for size in model.sizes}
         out = []
         heats = model.heat_maps(squares, np.asarray(self.classes), EDGE)
-        for path, heat, answer in zip(self.films, heats, self.classes, strict=True):
-            film = read_image(path, EDGE, fit=model.card.fit)
-            pair = np.concatenate([film.repeat(3, axis=-1), grad_cam.overlay(film, heat)], axis=1)
+        for path, heat, answer in zip(self.files, heats, self.classes, strict=True):
+            image = read_image(path, EDGE, fit=model.card.fit)
+            pair = np.concatenate([image.repeat(3, axis=-1), grad_cam.overlay(image, heat)], axis=1)
             empty = grad_cam.blank(heat)
             if empty:
                 pair = grad_cam.captioned(pair, [grad_cam.caption(heat, model.card.classes[answer], model.heat_method)])
@@ -116,7 +116,7 @@ def write(
     labels: NDArray[Any],
     p: NDArray[Any],
 ) -> None:
-    """Choose the films and write them with their heat maps, as JPEGs beside the model.
+    """Choose the images and write them with their Grad-CAM maps, as JPEGs beside the model.
 
     Args:
         folder: the model's.
@@ -131,8 +131,8 @@ def write(
     chosen = choose(labels, p, decided, card.positive, card.threshold)
     rows = [c.row for c in chosen]
     images = dataset.select("test")
-    films = [dataset.path(images[row]) for row in rows]
-    outcome = next(pool.run([HeatTask(folder, arrays, films, rows, [int(decided[r]) for r in rows])]))
+    files = [dataset.path(images[row]) for row in rows]
+    outcome = next(pool.run([HeatTask(folder, arrays, files, rows, [int(decided[r]) for r in rows])]))
     if outcome.error:
         console.err.say(f"No Grad-CAM in the report: {outcome.error}", style="yellow")
         return

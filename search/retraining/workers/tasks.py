@@ -45,7 +45,7 @@ class FoldTask:
     keep_model: bool
     """Whether the fold's network is kept too, beside it as `.keras`."""
     shifts: bool = False
-    """Whether its answers are means over small shifts of each film, as the final model's will be (`--tta`)."""
+    """Whether its answers are means over small shifts of each image, as the final model's will be (`--tta`)."""
     deadline: float | None = None
     """`time.monotonic()` value (one clock for all processes of a machine) after which no batch is begun."""
     needed: bool = False
