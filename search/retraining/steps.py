@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from search.cli import progress_bars
+from search.cli import console, progress_bars
 from search.reporting import final_metrics, html_report
 from search.retraining import announce, records, recreate
 from search.retraining.confirmation import cost_estimate, cross_validation, finalists
@@ -31,7 +31,7 @@ from search.study.lock import StudyLock
 from search.study.view import StudyView, TrialRecord, open_study, search_seconds
 from xraytune import artifacts, data, hardware
 from xraytune.data.dataset import Dataset
-from xraytune.errors import InputError
+from xraytune.errors import InputError, classify
 from xraytune.evaluation import thresholds
 from xraytune.evaluation.predictions import Predictions
 from xraytune.records import Objective
@@ -68,7 +68,7 @@ class Retraining:
         recipes = published_recipes.refits(self.study, whole, self.cache) if options.compare_recipes else []
         announce.announce_plan(self.study, plan, self.finalists, options, budget, dataset, [t for _, t, _ in recipes])
         folds = data.folds(labels.tolist(), patients.tolist(), plan.request.folds, self.spec.seed)
-        at_once = min(workers, max(plan.trainings, plan.request.refits, len(recipes)))
+        at_once = min(workers, max(plan.request.trainings, plan.request.refits, len(recipes)))
         with Workers(at_once, max(1, hardware.cores() // workers)) as pool:
             confirmed = self._confirm(plan, setup, folds, pool, budget)
             choice = winner.choose(
@@ -161,7 +161,16 @@ class Retraining:
         self.phases["test set"] = time.monotonic() - begun
         found["seconds"] = {**self.phases, "all": time.monotonic() - self.started}
         artifacts.write_json(model.folder / "metrics.json", artifacts.finite(found))
-        html_report.write(self.study, model.folder)
+        try:
+            html_report.write(self.study, model.folder)
+        except OSError:
+            raise
+        except Exception as error:  # the test set was evaluated: the model must not be lost for its report
+            console.err.say(
+                f"The report could not be made ({classify(error)[1]}). The model is saved. Try: "
+                f"python -m search.report {self.study.name}",
+                style="yellow",
+            )
         return found
 
 

@@ -52,6 +52,11 @@ class Request:
     images: int = 0
     """Training and validation images."""
 
+    @property
+    def trainings(self) -> int:
+        """Folds × seeds × finalists."""
+        return len(self.finalists) * self.folds * self.seeds
+
     def price(self, trial: TrialRecord) -> CostEstimate:
         """A finalist's."""
         return self.prices.get(trial.number) or cost_estimate.of_search(trial)
