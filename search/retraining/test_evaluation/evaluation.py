@@ -124,18 +124,7 @@ def evaluate_test_set(
 ) -> dict[str, Any]:
     """Evaluate the final model on the test set, once; all of `metrics.json` but the seconds, as plain JSON.
 
-    Predictions and example images are written beside the model.
-
-    Args:
-        study: whose access log.
-        which: trials that were asked for, as typed.
-        model: the saved model.
-        dataset: the data.
-        setup: with training images decoded at every network's size.
-        pool: in whose processes the networks run.
-
-    Raises:
-        FatalError: as `predict_once`.
+    Predictions and example images are written beside the model. Arguments and errors are those of `predict_once`.
     """
     once = predict_once(study, which, model, dataset, setup, pool)
     fitted, images, train = model.fitted, dataset.select("test"), setup.data
