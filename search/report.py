@@ -10,6 +10,7 @@ import typer
 from search.cli import console
 from search.reporting.html_report import again
 from search.study.view import open_study
+from xraytune import artifacts
 from xraytune.errors import StudyError
 
 EXAMPLES = """
@@ -31,7 +32,7 @@ def main(
 ) -> None:
     """Make the winner's report.html, its tables and figures and MODEL_CARD.md again, without the test set."""
     view = open_study(study, results, storage)
-    folder = view.folder / "winner"
+    folder = artifacts.restored(view.folder / "winner")
     if not (folder / "metrics.json").exists():
         raise StudyError(f"Study {view.name!r} has no winner yet: python -m search.retrain best --study {view.name}")
     again(view, folder, with_names=with_names)

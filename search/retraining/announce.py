@@ -42,23 +42,32 @@ def announce_plan(
     """
     if dataset.demonstration:
         console.out.say(BANNER, style="bold yellow")
-    say = console.out.say
+    say, asked = console.out.say, plan.request
     numbers = ", ".join(str(t.number) for t in plan.finalists)
     several = len(plan.finalists) > 1
     then = {
-        "refit": f"train {_count(plan.refits, 'final model')} on training + validation images",
-        "folds": "average the networks of the winner's folds",
-        "ensemble": "train the ensemble's members on training + validation images",
+        "refit": f"Train {_count(asked.refits, 'final model')} on training + validation images",
+        "folds": "Average the networks of the winner's folds",
+        "ensemble": "Train the ensemble's members on training + validation images",
     }[options.final]
     own = "" if options.time else ", as long as the search took"
     say("Retraining study ", (study.name, "bold"), ":")
     say(
-        f"  1. Confirm trial{'s' if several else ''} {numbers} on {plan.folds} folds grouped by {dataset.grouped_by}, "
-        f"{_count(plan.seeds, 'seed')} per finalist ({_count(plan.trainings, 'training')}, {plan.workers} at once)."
+        f"  1. Confirm trial{'s' if several else ''} {numbers} on {asked.folds} folds grouped by {dataset.grouped_by}, "
+        f"{_count(plan.seeds, 'seed')} per finalist ({_count(plan.trainings, 'training')}, {asked.workers} at once)."
     )
-    say(f"  2. {then[0].upper()}{then[1:]}.")
+    say(f"  2. {then}.")
     say("  3. Evaluate on the held-out test set, once.")
     say(f"About {quantities.clock(plan.seconds)} (time budget {quantities.clock(budget)}{own}).")
+    _reduced(plan, wanted, options, budget)
+    if rivals:
+        seconds = sum(cost_estimate.of_search(t).refit for t in rivals) / asked.workers
+        say(f"--compare-recipes: {_count(len(rivals), 'recipe')} more, about {quantities.clock(seconds)} beyond that.")
+
+
+def _reduced(plan: ConfirmationPlan, wanted: Sequence[TrialRecord], options: RetrainingOptions, budget: float) -> None:
+    """What of the request is not expected to fit the time budget."""
+    say, asked = console.out.say, plan.request
     for one in plan.passed_over:
         whole = one.trial.result.epochs if one.trial.result else one.epochs
         say(
@@ -66,14 +75,14 @@ def announce_plan(
             f"and training it takes about {quantities.clock(one.seconds)}; in {quantities.clock(budget)} it gets "
             f"{one.epochs} of {whole} epochs, after which its score in the search was {one.value:.3f}."
         )
-    left_out = len(wanted) - len(plan.finalists)
     refits = options.refits if options.final == "refit" else 1
-    if left_out or (plan.seeds, plan.folds, plan.refits) != (options.seeds, options.folds, refits):
+    fewer = (plan.seeds, asked.folds, asked.refits) != (options.seeds, options.folds, refits)
+    if len(wanted) > len(plan.finalists) or fewer:
         wanted_too = f", {refits} final models" if refits > 1 else ""
         say(
             f"Asked for: {_count(len(wanted), 'finalist')} × {_count(options.folds, 'fold')} × "
             f"{_count(options.seeds, 'seed')}{wanted_too}; reduced to fit the time budget (or the number of patients). "
-            "More with --time.",
+            "More with --time; further finalists and seeds are trained while time is left.",
             style="dim",
         )
     if plan.seconds > budget:
@@ -82,9 +91,6 @@ def announce_plan(
             "epoch.",
             style="yellow",
         )
-    if rivals:
-        seconds = sum(cost_estimate.of_search(t).refit for t in rivals) / plan.workers
-        say(f"--compare-recipes: {_count(len(rivals), 'recipe')} more, about {quantities.clock(seconds)} beyond that.")
 
 
 def _count(n: int, what: str) -> str:

@@ -1,4 +1,4 @@
-"""What the steps of a retraining hand each other."""
+"""Records that several steps of a retraining use."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ class Rival:
     name: str
     trial: int
     probabilities: NDArray[np.float32]
-    """As the network gives them, `(n, k)`; judged at 0.5."""
+    """Uncalibrated, `(n, k)`; evaluated at a threshold of 0.5."""
     adapted: str = ""
-    """As `adapted` tells it."""
+    """What the study changed of it, from the function `adapted`."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Confirmed:
 
     @property
     def ranking(self) -> float:
-        """ROC AUC, mean over folds and seeds: tells finalists apart whose objective is that of the trivial answer."""
+        """ROC AUC, mean over folds and seeds: ranks finalists whose objectives are equal."""
         return self.measured("val_auc") or 0.0
 
     @property
@@ -99,10 +99,10 @@ class Confirmed:
 
         A fold that had not lowered it so often when its best epoch was over counts as never.
         """
-        falls = [_falls(r) for r in self.results]
+        drops = [_drops(r) for r in self.results]
         out = []
-        for i in range(max(map(len, falls), default=0)):
-            at = sorted(epochs[i] if i < len(epochs) else math.inf for epochs in falls)
+        for i in range(max(map(len, drops), default=0)):
+            at = sorted(epochs[i] if i < len(epochs) else math.inf for epochs in drops)
             middle = at[len(at) // 2]
             if middle < self.epochs:
                 out.append(int(middle))
@@ -110,7 +110,7 @@ class Confirmed:
 
     @property
     def cut(self) -> int:
-        """Folds that the time cut short."""
+        """Folds that were stopped by the time budget."""
         return sum(r.cut for r in self.results)
 
     def measured(self, name: str) -> float | None:
@@ -159,10 +159,10 @@ class Confirmed:
         return shared, out
 
 
-def _falls(fold: FoldResult) -> list[int]:
-    """Epochs up to its best one after which a fold's rate fell."""
-    drops = [int(row.get("rate_drops", 0)) for row in fold.result.curve[: fold.result.best_epoch]]
-    return [epoch for epoch, (before, after) in enumerate(itertools.pairwise(drops), 1) if after > before]
+def _drops(fold: FoldResult) -> list[int]:
+    """Epochs up to its best one after which a fold's learning rate was lowered."""
+    counts = [int(row.get("rate_drops", 0)) for row in fold.result.curve[: fold.result.best_epoch]]
+    return [epoch for epoch, (before, after) in enumerate(itertools.pairwise(counts), 1) if after > before]
 
 
 KINDS = ("refit", "folds", "ensemble")
@@ -222,20 +222,20 @@ def shared_views(
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What was fitted on out-of-fold predictions."""
+    """Calibration and threshold, fitted on cross-validated (out-of-fold) predictions."""
 
     calibration: Calibration
     losses: Mapping[str, float]
     """Cross-validated cross-entropy by calibration."""
     shifted: bool
-    """Whether it was fitted and chosen over the shifted views."""
+    """Whether it was fitted and chosen on the shifted views."""
     policies: tuple[Policy, ...]
     policy: Policy | None
     """The one in use; None without a positive class."""
     probabilities: NDArray[np.float64]
     """Calibrated out-of-fold probabilities `(n, k)`."""
     crossed: Crossed
-    """Each fold's by calibration and threshold fitted on the others: what these two are judged by."""
+    """Each fold's predictions with calibration and threshold fitted on the other folds."""
     areas: tuple[float, ...]
     """ROC AUC within each fold, as the final model averages."""
     views: tuple[str, ...]
@@ -272,7 +272,7 @@ def image_size(trial: TrialRecord) -> int:
 
 @dataclass(frozen=True)
 class FoldResult:
-    """What one fold left."""
+    """The result of one fold."""
 
     fold: int
     repeat: int
@@ -283,4 +283,4 @@ class FoldResult:
     result: TrialResult
     path: Path
     cut: bool
-    """Whether the time was up before it ended by itself."""
+    """Whether the time budget stopped it."""

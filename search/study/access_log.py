@@ -1,7 +1,7 @@
-"""The study's ledger: every opening of the sealed test set, one JSON line each, written before it is opened.
+"""The test-set access log of a study: one JSON line for each evaluation of the test set, written before it.
 
-What an opening showed follows in a line of its own, so that nothing that was written is ever rewritten: the figures of
-the first opening stay when `winner/` is replaced.
+The evaluation's metrics follow in a line of their own, so that no line is ever rewritten: the metrics of the first
+evaluation stay when `winner/` is replaced.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ NAME = "ledger.jsonl"
 AGAIN = "Make room (or put the folder back) and call the same command again."
 
 FIGURES = ("accuracy", "sensitivity", "specificity", "f2", "auc")
-"""What is kept of each opening, with intervals."""
+"""Metrics that are kept of each evaluation, with intervals."""
 
 ROOM = 8 << 20
-"""Bytes that must be free before the set is evaluated. Report, figures and example images take about 4 MB, and 200 bytes
-more for each test image."""
+"""Bytes that must be free before an evaluation. Report, figures and example images take about 4 MB, and 200 bytes more
+for each test image."""
 
 _FIGURES_OF = '{"figures_of"'
 
 
 def append(study_folder: Path, entry: Mapping[str, Any]) -> int:
-    """Record an opening; how often the set was opened, this time included.
+    """Record an evaluation; how often the test set was evaluated, this time included.
 
     Args:
         study_folder: `results/<study>`.
         entry: which configuration, what for.
 
     Raises:
-        FatalError: it can't be recorded, or what the set shows could not be kept; the set must then stay closed.
+        FatalError: it can't be recorded, or there is no room for its results; the test set must then not be evaluated.
     """
     _check_room(study_folder)
     _write(study_folder, {"when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), **entry})
@@ -47,11 +47,11 @@ def append(study_folder: Path, entry: Mapping[str, Any]) -> int:
 
 
 def keep_figures(study_folder: Path, opening: int, overall: Mapping[str, Sequence[float | None]]) -> None:
-    """Keep what an opening showed.
+    """Record the metrics of an evaluation.
 
     Args:
         study_folder: `results/<study>`.
-        opening: which, from 1.
+        opening: which evaluation, from 1.
         overall: [value, low, high] by name; those of `FIGURES` are kept.
 
     Raises:
@@ -68,8 +68,8 @@ def _check_room(study_folder: Path) -> None:
     except OSError as error:
         if error.errno in {*FULL, errno.EFBIG}:  # others: a file system that can't reserve
             raise FatalError(
-                f"{study_folder} has no {ROOM >> 20} MB left for what the test set will show ({error.strerror}), so it "
-                f"stays closed. {AGAIN}"
+                f"{study_folder} has no {ROOM >> 20} MB left for the test results ({error.strerror}), so the test set "
+                f"was not evaluated. {AGAIN}"
             ) from None
 
 
@@ -83,15 +83,15 @@ def _write(study_folder: Path, entry: Mapping[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        what = "What the test set showed can't be kept" if "figures_of" in entry else "The opening can't be recorded"
-        why = "." if "figures_of" in entry else ", so the test set stays closed."
+        what = "The test metrics can't be recorded" if "figures_of" in entry else "The evaluation can't be recorded"
+        why = "." if "figures_of" in entry else ", so the test set was not evaluated."
         raise FatalError(f"{what} in {path} ({error.strerror}){why} {AGAIN}") from None
 
 
 def read(study_folder: Path) -> list[dict[str, Any]]:
-    """Every opening so far, with its `figures` where they were kept.
+    """Every evaluation so far, with its `figures` where they were kept.
 
-    A line torn by a full disk counts as an opening, since the set may have been opened; torn figures are none.
+    A line cut off by a full disk counts as an evaluation, since the test set may have been evaluated.
     """
     path = study_folder / NAME
     if not path.exists():
@@ -114,11 +114,11 @@ def read(study_folder: Path) -> list[dict[str, Any]]:
 
 
 def openings(results: Path, fingerprint: str) -> dict[str, int]:
-    """How often each study of a results folder has opened the test set of this fingerprint.
+    """How often each study of a results folder has evaluated the test set of this fingerprint.
 
     Args:
         results: holds the studies' folders.
-        fingerprint: of the sealed test images.
+        fingerprint: of the held-out test images.
     """
     found = {}
     for path in sorted(results.glob(f"*/{NAME}")):

@@ -8,6 +8,7 @@ synthetic spaces do that the engine is measured with (`search.testing.synthetic_
 from __future__ import annotations
 
 import dataclasses
+import functools
 import gc
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -69,13 +70,13 @@ class Job(Protocol):
 class _KerasTrial:
     """`xraytune.training.trainer.Trainer` as a running trial."""
 
-    def __init__(self, training: Any, data: TrialData) -> None:
+    def __init__(self, training: Any, data: TrialData, timed: bool) -> None:
         self._training = training
         self._data = data
         self.step = training.step
         self.save = training.save
         self.restore = training.restore
-        self.finish = training.finish
+        self.finish = functools.partial(training.finish, timed=timed)
 
     def predictions(self) -> Mapping[str, np.ndarray]:
         import numpy as np
@@ -125,9 +126,8 @@ class KerasJob:
             beta=self.beta,
             max_epochs=self.max_epochs,
             deadline=deadline,
-            timed=self.timed,
         )
-        return _KerasTrial(training, self.data)
+        return _KerasTrial(training, self.data, self.timed)
 
     def pools(self) -> Mapping[int, Path | np.ndarray]:
         """The decoded images by size."""

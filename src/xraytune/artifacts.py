@@ -7,6 +7,7 @@ temporary file beside the target, is flushed to the disk, and is renamed over th
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import json
 import math
@@ -184,6 +185,18 @@ def umask() -> int:
     return 0o022
 
 
+def _former(target: Path) -> Path:
+    return target.parent / f".{target.name}-old"
+
+
+def restored(target: Path) -> Path:
+    """The same folder, put back first where `whole` was killed between its two renames. Every reader asks for it so."""
+    if not target.exists() and _former(target).exists():
+        with suppress(OSError):  # another reader was first, or nothing may be renamed here
+            _former(target).rename(target)
+    return target
+
+
 @contextmanager
 def whole(target: Path) -> Iterator[Path]:
     """A hidden folder beside `target` that becomes `target` when the block ends well, and vanishes when it does not.
@@ -192,18 +205,14 @@ def whole(target: Path) -> Iterator[Path]:
         FatalError: the disk is full, or the folder can't be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    old = target.parent / f".{target.name}-old"
-    if old.exists() and not target.exists():  # killed between the two renames below
-        old.rename(target)
+    old = _former(restored(target))
     for stale in target.parent.glob(f".{target.name}-*"):  # of a retraining that was killed
         shutil.rmtree(stale, ignore_errors=True)
     temporary = target.parent / f".{target.name}-{os.getpid()}"
     try:
         temporary.mkdir()
         yield temporary
-        if target.exists():
-            target.rename(old)
-        temporary.rename(target)
+        _replace(target, temporary)
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise FatalError(
@@ -212,6 +221,17 @@ def whole(target: Path) -> Iterator[Path]:
         ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        with suppress(OSError):
-            if old.exists() and not target.exists():
-                old.rename(target)
+        restored(target)
+
+
+def _replace(target: Path, new: Path) -> None:
+    """Give the folder `new` the name `target`; what had it before is renamed."""
+    while True:
+        if target.exists():
+            target.rename(_former(target))
+        try:
+            new.rename(target)
+            return
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:  # these: a reader put the former one back
+                raise

@@ -195,8 +195,8 @@ def test_killed_late_it_repeats_no_training_and_the_winner_is_whole_or_not_there
 # often the test set was opened.
 MOMENTS = {
     "the network is copied": ("leave 100", False, "Nothing was left half-written", 1),
-    "the set would be opened": ("leave 1000", True, "so it stays closed", 1),
-    "what it showed is recorded": ("pad; fill_at 4", True, "What the test set showed can't be kept", 3),
+    "the set would be opened": ("leave 1000", True, "so the test set was not evaluated", 1),
+    "what it showed is recorded": ("pad; fill_at 4", True, "The test metrics can't be recorded", 3),
     "the report is written": ("fill_at 4", True, "Nothing was left half-written", 2),
 }
 FULL = """

@@ -1,4 +1,4 @@
-"""What a finalist's trainings take: by what they took in the search, and what a fold does that the search did not."""
+"""Expected seconds of a finalist's trainings: from its trial in the search, and from what a fold does in addition."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VIEWS = 17
 """About how many shifted views there are, the clean one included."""
 
 SPARED = ("prefix", "validate", "views", "tta")
-"""The phases that a final training is spared: its frozen prefix is kept, and it has no held-out images to look at."""
+"""Phases that a final training has not: its backbone features are cached, and it has no held-out images."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ def of_folds(
 
     Views are drawn for each fold anew, so that those of a kept prefix go through it. Where a prefix's outputs are of
     augmented copies, the search has the plain ones of its validation images alone and the copies of its training images
-    alone; folds hold out every image once and train on every image. Variants of each image and view (`--tta`) go
-    through the whole network.
+    alone; folds hold out every image once and train on every image. Variants of each image, and of each view of it
+    (`--tta`), go through the whole network.
 
     Args:
         trial: a finalist.

@@ -53,8 +53,8 @@ def _ranked(study: StudyView) -> list[TrialRecord]:
 def _of_each_family(ranked: list[TrialRecord], count: int) -> list[TrialRecord]:
     """The best of every family that comes `CLOSE` to the best of all, then the other best: `count` of them.
 
-    What one split can't tell apart the folds shall; and networks of different families err differently, which is what
-    an ensemble lives on. They come first since the last are left out where the time is short.
+    The folds decide between finalists that one split can't distinguish, and an ensemble gains from networks of other
+    families, which make other errors. They come first since the last are left out where the time is short.
     """
     lowest = -CLOSE + (ranked[0].value or 0.0)
     leaders = {trial.family: trial for trial in reversed(ranked) if (trial.value or 0.0) >= lowest}

@@ -1,17 +1,17 @@
-"""How much confirmation fits in the time: which finalists, on how many folds, with how many seeds and refits."""
+"""The plan of a retraining: what of the request should fit the time, by the schedule's own rule on estimates."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from search.retraining.confirmation import cost_estimate
 from search.retraining.confirmation.cost_estimate import AFTER, START, CostEstimate
+from search.retraining.confirmation.schedule import Request, Schedule
 from search.retraining.workers.worker_pool import KEPT
 from search.study.view import TrialRecord
 from xraytune import __version__, artifacts
@@ -20,7 +20,7 @@ from xraytune.errors import ArtifactError, FatalError
 
 @dataclass(frozen=True)
 class Attainable:
-    """What a finalist comes to in the time if nothing else is confirmed."""
+    """What a finalist would reach in the time if nothing else were confirmed."""
 
     trial: TrialRecord
     seconds: float
@@ -28,157 +28,105 @@ class Attainable:
     epochs: int
     """How many of its epochs the time allows."""
     value: float
-    """The objective where it stood after these in the search."""
+    """Its objective in the search after these epochs."""
 
 
 @dataclass(frozen=True)
 class ConfirmationPlan:
-    """How much confirmation fits in the time."""
+    """What is trained, and how much of it is expected to fit the time."""
 
+    request: Request
+    """What is started as long as it fits: the finalists that were not passed over, the folds, the final training."""
     finalists: tuple[TrialRecord, ...]
-    folds: int
-    seeds: int
-    seconds: float
+    """That are expected to be confirmed."""
+    seeds: int = 1
+    """Of each, expected."""
+    seconds: float = 0.0
     """Expected of the whole retraining, with all workers; what was gone when it was planned is part of it."""
     after: float = 0.0
     """Of these, what follows the folds."""
-    workers: int = 1
-    """Trainings at once."""
-    refits: int = 1
-    """Networks of the final model that differ in their seeds alone."""
-    final: int = 1
-    """Trainings of the final model, one after the other, in units of a finalist's own."""
     passed_over: tuple[Attainable, ...] = ()
-    """Finalists whose own three folds and refit do not fit, for what others come to in the time."""
-    prices: Mapping[int, CostEstimate] = field(default_factory=dict)
-    """By a finalist's number."""
+    """Finalists whose own three folds and final training do not fit, where another reaches more in the time."""
 
     @property
     def trainings(self) -> int:
-        """Folds × seeds × finalists."""
-        return len(self.finalists) * self.folds * self.seeds
-
-    def price(self, trial: TrialRecord) -> CostEstimate:
-        """A finalist's."""
-        return self.prices.get(trial.number) or cost_estimate.of_search(trial)
+        """Folds × seeds × finalists that are expected."""
+        return len(self.finalists) * self.request.folds * self.seeds
 
 
-def make_plan(
-    finalists: Sequence[TrialRecord],
-    folds: int,
-    seeds: int,
-    *,
-    budget: float,
-    workers: int,
-    final: str = "refit",
-    refits: int = 1,
-    price: Callable[[TrialRecord], CostEstimate] = cost_estimate.of_search,
-    gone: float = 0.0,
-) -> ConfirmationPlan:
-    """The largest confirmation that fits: seeds shrink first, then finalists, refits and folds; never below 1 × 3 × 1.
+def make_plan(request: Request, budget: float, gone: float = 0.0) -> ConfirmationPlan:
+    """The plan that fits: further seeds are left out first, then finalists, final models and folds.
 
-    A finalist for which even that is too long is passed over where another comes to more in the time, by where each
-    stood in the search after the epochs that the time allows: a network that is stopped in its first epochs is none.
+    The number of folds and of final models is fixed by what the best finalist takes; the schedule decides on the rest.
+    A finalist that can't be confirmed on three folds and trained within the budget is passed over where another reaches
+    more in the time, by the search's score after the epochs that the time allows.
 
     Args:
-        finalists: those that matter most first.
-        folds: wanted, at least 3.
-        seeds: wanted.
+        request: what was asked for; at least three folds.
         budget: seconds.
-        workers: trainings at once.
-        final: `refit` is followed by `refits` trainings, `ensemble` by one of each finalist, `folds` by none.
-        refits: networks of a refit.
-        price: what a finalist takes.
-        gone: seconds of the budget that are gone already.
+        gone: of these, seconds that are gone already.
     """
 
-    def rounds_after(n: int, r: int) -> int:
-        return math.ceil({"refit": r, "folds": 0, "ensemble": n}[final] / workers)
+    def expect(**changes: Any) -> tuple[set[tuple[int, int]], float, float]:
+        return Schedule(replace(request, **changes), budget, lambda: gone).expect()
 
-    prices = {t.number: price(t) for t in finalists}
-
-    def after(chosen: Sequence[TrialRecord], r: int) -> float:
-        return rounds_after(len(chosen), r) * max(prices[t.number].refit for t in chosen) + AFTER
-
-    def before(chosen: Sequence[TrialRecord]) -> float:
-        return gone + START + cost_estimate.features_seconds(prices[t.number] for t in chosen) / workers
-
-    def cost(chosen: Sequence[TrialRecord], k: int, s: int, r: int) -> float:
-        each = [prices[t.number].fold(k) for t in chosen]
-        # whole rounds of the workers, the last of which waits for its longest training
-        rounds = sum(each) * k * s / workers + max(each) * (1 - 1 / workers)
-        if len(chosen) * k * s <= workers:
-            rounds = max(each)
-        return before(chosen) + rounds + after(chosen, r)
-
-    able, passed_over = _parted([_attainable(t, cost([t], 3, 1, 1), budget, before([t])) for t in finalists], budget)
-    n, k, s, r = len(able), max(3, folds), max(1, seeds), max(1, refits) if final == "refit" else 1
-    while cost(able[:n], k, s, r) > budget and (s > 1 or n > 1 or r > 1 or k > 3):
-        if s > 1:
-            s -= 1
-        elif n > 1:
-            n -= 1
-        elif r > 1:
-            r -= 1
-        else:
-            k -= 1
-    chosen = tuple(able[:n])
-    seconds, rounds = cost(chosen, k, s, r), rounds_after(n, r)
-    own = {t.number: prices[t.number] for t in chosen}
-    return ConfirmationPlan(chosen, k, s, seconds, after(chosen, r), workers, r, rounds, tuple(passed_over), own)
+    smallest = [expect(finalists=(t,), folds=3, seeds=1, refits=1)[2] for t in request.finalists]
+    able, passed_over = _parted(
+        [
+            _attainable(request, t, seconds, budget, gone)
+            for t, seconds in zip(request.finalists, smallest, strict=True)
+        ],
+        budget,
+    )
+    refits = request.refits if request.final == "refit" else 1
+    shapes = [(request.folds, r) for r in range(refits, 0, -1)] + [(k, 1) for k in range(request.folds - 1, 2, -1)]
+    fitting = ((k, r) for k, r in shapes if expect(finalists=able[:1], folds=k, seeds=1, refits=r)[2] <= budget)
+    folds, refits = next(fitting, shapes[-1])
+    request = replace(request, finalists=able, folds=folds, refits=refits)
+    series, folds_end, seconds = expect()
+    chosen = tuple(t for t in able if (t.number, 0) in series)
+    seeds = 1 + max(repeat for _, repeat in series)
+    return ConfirmationPlan(request, chosen, seeds, seconds, seconds - folds_end, passed_over)
 
 
-def kept(
-    path: Path, about: Any, finalists: Sequence[TrialRecord], gone: float, make: Callable[[], ConfirmationPlan]
-) -> ConfirmationPlan:
-    """The plan that was made about the same and kept, else one made and kept now: a killed retraining goes on with it.
+def kept(path: Path, request: Request, about: Any, budget: float, gone: float) -> ConfirmationPlan:
+    """The plan, made from the figures of an earlier retraining of the same request where that left finished folds.
 
-    A plan of another number of folds would begin with none of those that are done; and what is gone when a plan is made
-    (images decoded then, or before) is not the same a second time. Where no fold is done there is nothing to go on
-    with.
+    With another number of folds none of them could be used; and the time that is gone when a plan is made is not the
+    same a second time.
 
     Args:
-        path: of the file, beside the folds.
-        about: what a plan follows from beside the finalists, as plain values; not what is gone, nor a budget that grows
-            with the search.
-        finalists: that `make` plans for.
-        gone: seconds of the budget that are gone already.
-        make: makes a plan.
+        path: of the file that keeps the figures, beside the folds.
+        request: what was asked for.
+        about: what a plan depends on beside the request, as plain values; not a budget that grows with the search.
+        budget: seconds.
+        gone: of these, seconds that are gone already.
 
     Raises:
-        FatalError: it can't be kept.
+        FatalError: the file can't be written.
     """
-    parts = [__version__, [(t.number, t.value, t.seconds) for t in finalists], about]
+    asked = [request.folds, request.seeds, request.workers, request.refits, request.final, request.images]
+    parts = [__version__, [(t.number, t.value, t.seconds) for t in request.finalists], asked, about]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-    trials = {t.number: t for t in finalists}
     try:
         plain = artifacts.read_json(path)
-        if plain.pop("key") == key and any(path.parent.glob("trial-*.npz")):
-            plain["seconds"] += gone - plain.pop("gone")
-            return ConfirmationPlan(
-                tuple(trials[number] for number in plain.pop("finalists")),
-                passed_over=tuple(
-                    Attainable(**one | {"trial": trials[one["trial"]]}) for one in plain.pop("passed_over")
-                ),
-                prices={int(number): CostEstimate(**price) for number, price in plain.pop("prices").items()},
-                **plain,
-            )
+        if plain["key"] == key and any(path.parent.glob("trial-*.npz")):
+            prices = {int(number): CostEstimate(**price) for number, price in plain["prices"].items()}
+            plan = make_plan(replace(request, prices=prices), plain["budget"], plain["gone"])
+            return replace(plan, seconds=plan.seconds + gone - plain["gone"])
     except (ArtifactError, KeyError, TypeError, AttributeError):
         pass  # none, or none that can be read: it is made again
-    plan = make()
-    plain = vars(plan) | {"key": key, "gone": gone, "finalists": [t.number for t in plan.finalists]}
-    plain["passed_over"] = [vars(one) | {"trial": one.trial.number} for one in plan.passed_over]
-    plain["prices"] = {number: vars(price) for number, price in plan.prices.items()}
+    plain = {"key": key, "budget": budget, "gone": gone, "prices": {n: vars(p) for n, p in request.prices.items()}}
     try:
         artifacts.write_json(path, plain)
     except OSError as error:
         raise FatalError(f"{path} can't be kept: {error.strerror}. {KEPT}") from None
-    return plan
+    return make_plan(request, budget, gone)
 
 
-def _attainable(trial: TrialRecord, seconds: float, budget: float, before: float) -> Attainable:
+def _attainable(request: Request, trial: TrialRecord, seconds: float, budget: float, gone: float) -> Attainable:
     whole = trial.result.epochs if trial.result else max(trial.curve, default=1)
-    fixed = before + AFTER
+    fixed = gone + START + cost_estimate.features_seconds([request.price(trial)]) / request.workers + AFTER
     share = min(1.0, max(0.0, budget - fixed) / (seconds - fixed))
     epochs = max(1, int(share * whole))
     stood = [value for epoch, value in trial.curve.items() if epoch <= epochs]
@@ -186,12 +134,12 @@ def _attainable(trial: TrialRecord, seconds: float, budget: float, before: float
     return Attainable(trial, seconds, epochs, min(value, max(stood, default=value)) if share < 1 else value)
 
 
-def _parted(all_: Sequence[Attainable], budget: float) -> tuple[list[TrialRecord], list[Attainable]]:
-    """Those that are confirmed, and those that are passed over since others come to more in the time."""
+def _parted(all_: Sequence[Attainable], budget: float) -> tuple[tuple[TrialRecord, ...], tuple[Attainable, ...]]:
+    """Those that are confirmed, and those that are passed over since others reach more in the time."""
     first = max(all_, key=lambda one: one.value)  # the first of equals
-    if first.seconds > budget:  # cut short it still is the best
-        return [first.trial], []
+    if first.seconds > budget:  # it is the best though it is cut short
+        return (first.trial,), ()
     return (
-        [one.trial for one in all_ if one.seconds <= budget],
-        [one for one in all_ if one.seconds > budget],
+        tuple(one.trial for one in all_ if one.seconds <= budget),
+        tuple(one for one in all_ if one.seconds > budget),
     )

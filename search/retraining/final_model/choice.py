@@ -1,8 +1,4 @@
-"""From confirmed finalists to a model that stands: final networks, calibration, threshold, the sealed test set, files.
-
-Everything is made in a hidden folder beside `winner/` and renamed when whole, so that nothing half-written is ever
-under `winner/`.
-"""
+"""Which finalists the final model is made of."""
 
 from __future__ import annotations
 

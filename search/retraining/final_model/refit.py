@@ -13,7 +13,7 @@ import numpy as np
 from search.cli import progress_bars
 from search.retraining import announce
 from search.retraining.confirmation import cost_estimate
-from search.retraining.confirmation.plan import ConfirmationPlan
+from search.retraining.confirmation.schedule import Request
 from search.retraining.records import Choice, Confirmed, TrainingSetup
 from search.retraining.workers.tasks import RefitTask, refit_digest
 from search.retraining.workers.worker_pool import KEPT, TaskOutcome, Workers
@@ -67,13 +67,13 @@ class EnsembleMember:
 
 
 def final(
-    choice: Choice, plan: ConfirmationPlan, recipe: TrainingSetup, folder: Path, pool: Workers, deadline: float
+    choice: Choice, request: Request, recipe: TrainingSetup, folder: Path, pool: Workers, deadline: float
 ) -> list[EnsembleMember]:
     """The final model's networks, trained where they are not kept yet.
 
     Args:
         choice: what it is made of.
-        plan: by which its finalists were confirmed; it has their prices.
+        request: by which its finalists were confirmed; it has their prices.
         recipe: how networks are trained.
         folder: where they are kept.
         pool: who trains.
@@ -91,7 +91,7 @@ def final(
     tasks = [(_called(c, r, choice), refit_of(c, recipe, folder, r)) for c, _ in choice.finalists for r in repeats]
     images = len(recipe.data.labels)
     each = max(
-        cost_estimate.refit_seconds(plan.price(c.trial), c.trial, c.results, images) for c, _ in choice.finalists
+        cost_estimate.refit_seconds(request.price(c.trial), c.trial, c.results, images) for c, _ in choice.finalists
     )
     found = train(tasks, pool, "training on train + validation", each=each, deadline=deadline)
     shares = []

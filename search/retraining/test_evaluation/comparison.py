@@ -1,4 +1,4 @@
-"""The final model beside what it competes with: the other finalists, the trivial answer, every recipe of the study.
+"""The final model compared with the other finalists, the trivial answer and every recipe of the study.
 
 Differences are on the same images, with a paired bootstrap over patients and DeLong's test. Recipes are compared on the
 study's validation images; where asked for (`--compare-recipes`) each is retrained and judged on the test set too.

@@ -1,10 +1,10 @@
-"""All figures of the final model on the test set."""
+"""The final model's evaluation on the held-out test set: prepared, recorded in the access log, predicted, measured."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,18 @@ from numpy.typing import NDArray
 
 from search.cli import progress_bars
 from search.retraining.confirmation.plan import ConfirmationPlan
-from search.retraining.records import Choice, Confirmed, OperatingPoint
-from search.study import image_names
+from search.retraining.final_model import model_folder
+from search.retraining.records import Choice, Confirmed, OperatingPoint, TrainingSetup
+from search.retraining.test_evaluation import comparison, example_images, published_recipes
+from search.retraining.test_evaluation.published_recipes import Retrained
+from search.retraining.workers.tasks import PredictTask
+from search.retraining.workers.worker_pool import Workers
+from search.study import access_log, image_names
 from search.study.view import StudyView
 from xraytune import artifacts
+from xraytune.data import arrays
 from xraytune.data.dataset import Dataset
+from xraytune.errors import FatalError
 from xraytune.evaluation import (
     calibration,
     evaluate,
@@ -29,9 +36,139 @@ from xraytune.evaluation import (
     subgroups,
 )
 from xraytune.evaluation.predictions import Predictions
+from xraytune.inference.model_card import Member, read_card
 
 DRAWS_OUT_OF_FOLD = 500
 """Bootstrap draws of out-of-fold figures: thousands of images, and an interval's ends are only looked at."""
+
+
+@dataclass(frozen=True)
+class FinalModel:
+    """A saved model that is to be evaluated, and what it came from."""
+
+    folder: Path
+    choice: Choice
+    fitted: OperatingPoint
+    confirmed: Sequence[Confirmed]
+    """The finalists, best first."""
+    plan: ConfirmationPlan
+    recipes: Sequence[Retrained] = ()
+    """The study's published recipes, retrained to be compared with it."""
+
+
+@dataclass(frozen=True)
+class TestPredictions:
+    """What the one evaluation of the test set gave."""
+
+    __test__ = False  # pytest must not take it for a test
+
+    number: int
+    """Which evaluation of the study it is, from 1."""
+    images: Mapping[int, Path]
+    """Decoded test images by edge."""
+    audit: Mapping[str, Any]
+    """The shortcut audit with the test images beside the others."""
+    raw: NDArray[np.float32]
+    """Probabilities `(n, k)` before calibration."""
+
+
+def predict_once(
+    study: StudyView, which: str, model: FinalModel, dataset: Dataset, setup: TrainingSetup, pool: Workers
+) -> TestPredictions:
+    """The final model's predictions of the test images, recorded in the test-set access log beforehand.
+
+    All that can fail for a reason of the machine comes before the record: the models are loaded and tried on training
+    images, the test images are decoded and measured. Between the record and the predictions nothing else is done.
+
+    Args:
+        study: whose access log.
+        which: trials that were asked for, as typed.
+        model: the saved model.
+        dataset: the data.
+        setup: with training images decoded at every network's size.
+        pool: in whose processes the networks run.
+
+    Raises:
+        FatalError: a model can't be used, the record can't be written, or the disk is full.
+    """
+    card = read_card(model.folder)
+    members = [Member.from_json(m) for m in card.members]
+    model_folder.try_out(model.folder, pool, {m.image_size: setup.data.pools[m.image_size] for m in members})
+    published_recipes.answers(model.recipes, pool, setup.data.pools, study.spec.max_epochs, first=model_folder.TRIED)
+    with progress_bars.progress() as progress:
+        sizes = {m.image_size for m in members} | {r.image_size for r in model.recipes}
+        images = {size: arrays.test(dataset, size, progress) for size in sizes}
+        found = shortcut_audit.audit(dataset, compare_test=True, by_class=True, progress=progress).to_json()
+    number = access_log.append(
+        study.folder,
+        {
+            "what": f"retrain {which}",
+            "final": model.choice.kind,
+            "trials": [c.trial.number for c, _ in model.choice.finalists],
+            "policy": card.policy,
+            "sha256": [m.sha256 for m in members],
+            "test_fingerprint": dataset.test_fingerprint,
+            **({"compared": [r.name for r in model.recipes]} if model.recipes else {}),
+        },
+    )
+    outcome = next(pool.run([PredictTask(model.folder, images)]))
+    if outcome.error:
+        raise FatalError(f"The saved model could not be used: {outcome.error}")
+    return TestPredictions(number, images, found, outcome.value)
+
+
+def evaluate_test_set(
+    study: StudyView,
+    which: str,
+    model: FinalModel,
+    dataset: Dataset,
+    setup: TrainingSetup,
+    pool: Workers,
+    *,
+    with_names: bool = False,
+) -> dict[str, Any]:
+    """Evaluate the final model on the test set, once; all of `metrics.json` but the seconds, as plain JSON.
+
+    Predictions and example images are written beside the model; images and patients have numbers there, or with
+    `with_names` their names. The other arguments and the errors are those of `predict_once`.
+    """
+    once = predict_once(study, which, model, dataset, setup, pool)
+    fitted, images, train = model.fitted, dataset.select("test"), setup.data
+    about: Any = {"classes": dataset.classes, "positive": dataset.positive, "threshold": fitted.threshold}
+    about |= {"beta": study.spec.beta, "prevalence": fitted.calibration.prevalence}
+    probabilities = fitted.calibration.apply(once.raw).astype(np.float32)
+    labels = np.array([i.label for i in images], dtype=np.int32)
+    tested = Predictions(labels, probabilities, np.array([i.patient for i in images]), **about)
+    pooled = Predictions(
+        np.asarray(train.labels), fitted.probabilities, np.asarray(train.patients), **about, draws=DRAWS_OUT_OF_FOLD
+    )
+    judged = judge(dataset, fitted, tested, once.raw, pooled, once.audit)
+    access_log.keep_figures(study.folder, once.number, judged["test"]["overall"])
+    others = published_recipes.answers(model.recipes, pool, once.images, study.spec.max_epochs)
+    card = read_card(model.folder)
+    write_predictions(model.folder / "predictions.csv", dataset, tested, with_names=with_names)
+    image_names.write(study.folder, [i.key for i in images], [i.patient for i in images])
+    example_images.write(model.folder, pool, once.images, dataset, labels, probabilities)
+    return {
+        "demonstration": dataset.demonstration,
+        "study": study.name,
+        "data": dataset.name,
+        "grouped_by": dataset.grouped_by,
+        "opened": once.number,
+        "openings": access_log.openings(study.folder.parent, dataset.test_fingerprint),
+        "model": {"policy": card.policy, "threshold": card.threshold, **dict(card.made)},
+        **judged,
+        "comparisons": {
+            "out_of_fold": comparison.out_of_fold(pooled, model.choice, model.confirmed),
+            "recipes": comparison.on_validation(pooled, study, model.choice.winner.trial),
+            "test": comparison.on_test(tested, others),
+            "untrained": [{"name": r.name, "why": r.network.error} for r in model.recipes if r.network.error],
+        },
+        "data_card": data_card(dataset, with_names=with_names),
+        "audit": once.audit,
+        "confirmation": confirmation(model.confirmed, model.choice, model.plan, study),
+        "views": list(fitted.views),
+    }
 
 
 def judge(
@@ -92,18 +229,18 @@ def judge(
 
 
 SHIFTED = 0.6
-"""AUC of a property between training and test images from which it is reported as a shift."""
+"""AUC of an image property between training and test images from which it is reported as a shift."""
 
 
 def _largest_shift(audit: Mapping[str, Any] | None) -> str:
-    """What the audit found of how the test images differ, for beside the gap; empty where it was not run."""
+    """The largest difference between training and test images that the audit found; empty where it was not run."""
     if not audit or not audit["shifts"]:
         return ""
     largest = max(audit["shifts"], key=lambda shift: shift["auc"])
     if largest["auc"] >= SHIFTED:
-        return f"The audit sees the largest shift here: {largest['sentence']}"
+        return f"The largest shift in the audit: {largest['sentence']}"
     return (
-        f"Image properties do not explain it: none tells test images from training images of the same class "
+        "Image properties do not explain it: none separates the test images of a class from its training images "
         f"(AUC {largest['auc']:.2f} at most)."
     )
 
@@ -130,7 +267,7 @@ def _calibration(
 
 
 def _policies(fitted: OperatingPoint, tested: Predictions) -> list[dict[str, Any]]:
-    """Every threshold policy out of fold and, with intervals, on the test set, side by side."""
+    """Every threshold policy: cross-validated and, with intervals, on the test set."""
     rows = []
     for policy in fitted.policies:
         found = evaluate.overall(replace(tested, threshold=policy.threshold))
@@ -179,17 +316,17 @@ def data_card(dataset: Dataset, *, with_names: bool = False) -> dict[str, Any]:
 def confirmation(
     confirmed: Sequence[Confirmed], choice: Choice, plan: ConfirmationPlan, study: StudyView
 ) -> dict[str, Any]:
-    """How each finalist fared on the folds, as plain values.
+    """Each finalist's results on the folds, as plain values.
 
     Args:
         confirmed: best first.
         choice: what the final model is made of.
-        plan: what was to be confirmed.
+        plan: what was planned.
         study: where the finalists come from.
     """
     best = study.best().number if any(t.state == "COMPLETE" for t in study.trials()) else None
     return {
-        "folds": plan.folds,
+        "folds": plan.request.folds,
         "seeds": len({r.repeat for r in choice.winner.results}),
         "best_of_study": best,
         "winner": choice.winner.trial.number,
@@ -218,9 +355,3 @@ def confirmation(
         ],
         "weights": {str(c.trial.number): w for c, w in choice.finalists},
     }
-
-
-def audit(dataset: Dataset) -> dict[str, Any]:
-    """The shortcut audit with the test set beside it, class by class: the set is open by now."""
-    with progress_bars.progress() as progress:
-        return shortcut_audit.audit(dataset, compare_test=True, by_class=True, progress=progress).to_json()

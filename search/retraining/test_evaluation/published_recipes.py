@@ -1,13 +1,11 @@
-"""The study's published recipes trained as the final model is, one network each, and what they say of the test set.
-
-For `--compare-recipes`.
-"""
+"""`--compare-recipes`: the study's published recipes, trained as the final model is, and their test predictions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,14 +37,14 @@ class Retrained:
 
 
 def train(recipes: Sequence[tuple[str, TrialRecord, RefitTask]], pool: Workers) -> list[Retrained]:
-    """Train them, beyond the bound of `--time`.
+    """Train them, beyond the time budget.
 
     Args:
-        recipes: from `comparison.refits`.
+        recipes: from `refits`.
         pool: who trains.
 
     Raises:
-        FatalError: as `networks.train`.
+        FatalError: as `refit.train`.
     """
     found = refit.train(
         [(f"recipe {name}", task) for name, _, task in recipes], pool, "training the study's recipes",
@@ -56,21 +54,22 @@ def train(recipes: Sequence[tuple[str, TrialRecord, RefitTask]], pool: Workers) 
 
 
 def answers(
-    rivals: Sequence[Retrained], pool: Workers, images: Mapping[int, Path], max_epochs: int
+    rivals: Sequence[Retrained], pool: Workers, images: Mapping[int, Any], max_epochs: int, *, first: int | None = None
 ) -> list[records.Rival]:
-    """What they say of decoded images, as their networks give it, at 0.5; those that could not be trained left out.
+    """Their uncalibrated predictions of decoded images; recipes that could not be trained are left out.
 
     Args:
         rivals: from `train`.
-        pool: who answers.
-        images: decoded ones by edge.
+        pool: in whose processes the networks run.
+        images: files of decoded ones by edge.
         max_epochs: the study's bound on epochs, 0 for none.
+        first: only so many of them.
 
     Raises:
         FatalError: a kept network can't be used.
     """
     able = [r for r in rivals if not r.network.error]
-    tasks = [NetworkTask(r.network.path, r.network.sha256, images[r.image_size]) for r in able]
+    tasks = [NetworkTask(r.network.path, r.network.sha256, images[r.image_size], first) for r in able]
     found: dict[int, NDArray[np.float32]] = {}
     for outcome in pool.run(tasks):
         if outcome.error:

@@ -201,13 +201,15 @@ class NetworkTask:
     sha256: str
     images: Path
     """Decoded images of its size."""
+    first: int | None = None
+    """Only so many of them."""
 
     def __call__(self, report: Report) -> NDArray[np.float32]:
         """Probabilities `(n, k)` as it gives them. Runs in a worker."""
         from xraytune.inference.classifier import load_network, predict_network
 
         artifacts.check_sha256(self.path, self.sha256)
-        return predict_network(load_network(self.path), np.load(self.images, mmap_mode="r"))
+        return predict_network(load_network(self.path), np.load(self.images, mmap_mode="r")[: self.first])
 
 
 def load_fold(task: FoldTask, *, cut: bool = False) -> FoldResult | None:

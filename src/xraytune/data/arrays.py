@@ -50,7 +50,7 @@ def pools(dataset: Dataset, sizes: Iterable[int], progress: Progress | None = No
 
 
 def test(dataset: Dataset, size: int, progress: Progress | None = None) -> Path:  # noqa: PT028 - no test of ours
-    """The sealed test images, as `pool`, in the order of `select("test")`. Only `search.retrain` calls this."""
+    """The held-out test images, as `pool`, in the order of `select("test")`. Only a final evaluation asks for them."""
     return _make(dataset, dataset.select("test"), [size], "decoding test images", progress)[size]
 
 

@@ -273,6 +273,8 @@ def load_model(path: str | Path) -> Classifier:
         ArtifactError: a file is missing, cut off or was changed by as much as a byte, or can't be loaded.
     """
     given = Path(path)
+    for folder in (given, given.parent):
+        artifacts.restored(folder)
     if not given.exists() and given.suffix == ".onnx" and (given.parent / CARD).exists():
         raise ArtifactError(f"{given} was not exported yet. Export it: python -m search.export {given.parent}")
     if not given.exists():

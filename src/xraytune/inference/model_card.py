@@ -81,7 +81,7 @@ def read_card(folder: Path) -> ModelCard:
     Raises:
         ArtifactError: it is missing, was changed, or is of another version.
     """
-    path = folder / CARD
+    path = artifacts.restored(folder) / CARD
     if not path.exists():
         raise ArtifactError(
             f"{folder} holds no model ({CARD} is missing). Give the folder that `python -m search.retrain` wrote, "

@@ -59,7 +59,6 @@ class Trainer:
         max_epochs: the most epochs, 0 leaves it to the configuration.
         deadline: `time.monotonic()` value after which no further batch is begun.
         rate_drops: epochs after which schedule `plateau` lowers the rate where no validation images show a plateau.
-        timed: whether `finish` times the whole network's prediction (metric `inference_ms`).
 
     Attributes:
         clock: seconds by phase; its deadline may be moved.
@@ -82,9 +81,7 @@ class Trainer:
         max_epochs: int = 0,
         deadline: float | None = None,
         rate_drops: Sequence[int] = (),
-        timed: bool = False,
     ) -> None:
-        self._timed = timed
         self.config, self.data, self.objective, self.beta = config, data, objective, beta
         self.clock = Clock(deadline)
         self.epoch, self.done = 0, False
@@ -261,8 +258,11 @@ class Trainer:
 
     # ── what it leaves ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def finish(self) -> TrialResult:
+    def finish(self, *, timed: bool = False) -> TrialResult:
         """Restore the best epoch's weights and sum up.
+
+        Args:
+            timed: whether the whole network's prediction is timed (metric `inference_ms`).
 
         Raises:
             TrialError: no epoch was finished.
@@ -284,7 +284,7 @@ class Trainer:
         )
         if self.plan.precision != "float32":
             to_float32(self.model)
-        if self._timed:
+        if timed:
             measured["inference_ms"] = self._milliseconds_an_image()
         return TrialResult(
             value=objective_value,

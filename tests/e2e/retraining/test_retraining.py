@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 from search import predict
 from search.reporting import html_report
 from search.retrain import main as retrain_main
+from search.retraining import recreate
 from search.retraining.options import RetrainingOptions
 from search.retraining.steps import Retraining, retrain
 from search.retraining.test_evaluation import evaluation
@@ -327,7 +328,7 @@ def test_drawn_films_in_a_folder_are_retrained_from_that_folder(tmp_path: Path) 
     (films / MARKER).write_text("drawn", encoding="utf-8")
     study = made_study.make(tmp_path / "results", films)
     assert study.spec.demonstration
-    dataset = Retraining(study, study.trials(), RetrainingOptions(results=tmp_path / "results"))._data()
+    dataset = recreate.dataset(study, RetrainingOptions(results=tmp_path / "results"))
     assert dataset.root == films
     assert dataset.demonstration
 
@@ -336,7 +337,7 @@ def made_to_retrain(home: Path, **spec: Any) -> tuple[Any, Any]:
     """A small study's view with these fields of its specification, and its data as they were loaded."""
     study = made_study.make(home / "results", made_study.draw_films(home / "films", each=8))
     changed = SimpleNamespace(spec=dataclasses.replace(study.spec, **spec), folder=study.folder, trials=study.trials)
-    return changed, Retraining(study, study.trials(), RetrainingOptions(results=home / "results"))._data()
+    return changed, recreate.dataset(study, RetrainingOptions(results=home / "results"))
 
 
 def test_a_retraining_keeps_what_it_makes_where_it_is_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -345,7 +346,7 @@ def test_a_retraining_keeps_what_it_makes_where_it_is_told_to(tmp_path: Path, mo
     seen = []
 
     def kept(self: Retraining) -> dict[str, Any]:
-        seen.append(self._recipe(dataset).data)
+        seen.append(recreate.setup(self.study, self.finalists, self.options, dataset).data)
         return {}
 
     monkeypatch.setattr(Retraining, "run", kept)
@@ -368,7 +369,7 @@ def test_weights_other_than_those_of_the_search_are_refused(tmp_path: Path, monk
     study, dataset = made_to_retrain(tmp_path, weights={"vgg16": artifacts.sha256(searched)})
 
     def with_weights(folder: Path) -> Any:
-        return Retraining(study, study.trials(), RetrainingOptions(weights_dir=folder))._recipe(dataset)
+        return recreate.setup(study, study.trials(), RetrainingOptions(weights_dir=folder), dataset)
 
     with pytest.raises(WeightsError, match=f"{other} is not the file .* searched with .* --weights-dir"):
         with_weights(other.parent)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from search.reporting import svg
-from search.retraining import records
+from search.retraining import records, steps
 from search.retraining.confirmation import finalists
 from search.retraining.final_model import choice as winner
 from search.retraining.final_model import refit
@@ -132,6 +132,21 @@ def test_a_study_without_a_complete_trial_is_refused() -> None:
 def test_bad_options_are_refused_before_anything_is_read(options: RetrainingOptions, says: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=says):
         retrain(options)
+
+
+def test_a_report_that_can_not_be_made_does_not_lose_the_evaluated_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any) -> None:
+        raise KeyError("gap")
+
+    monkeypatch.setattr(steps.evaluation, "evaluate_test_set", lambda *_, **options: {"test": {"auc": 0.9}})
+    monkeypatch.setattr(steps.html_report, "write", fail)
+    study: Any = SimpleNamespace(name="mine", spec=None, folder=tmp_path)
+    model: Any = SimpleNamespace(folder=tmp_path)
+    steps.Retraining(study, [], RetrainingOptions())._evaluate(model, None, None, None)  # type: ignore[arg-type]
+    assert artifacts.read_json(tmp_path / "metrics.json")["test"] == {"auc": 0.9}
+    assert "python -m search.report mine" in " ".join(capsys.readouterr().err.split())
 
 
 def test_no_study_at_all(tmp_path: Path) -> None:
@@ -286,7 +301,7 @@ def test_ticks_of_a_fortieth_are_printed_as_they_are() -> None:
 
 def test_the_set_stays_closed_where_the_ledger_can_not_be_written(tmp_path: Path) -> None:
     (tmp_path / access_log.NAME).mkdir()
-    with pytest.raises(FatalError, match="stays closed"):
+    with pytest.raises(FatalError, match="not evaluated"):
         access_log.append(tmp_path, {"what": "a"})
 
 
@@ -302,7 +317,7 @@ def test_the_set_stays_closed_where_what_it_shows_could_not_be_kept(
     if not closed:  # a file system that reserves nothing: writing will tell
         assert access_log.append(tmp_path, {"what": "a"}) == 1
         return
-    with pytest.raises(FatalError, match=r"has no 8 MB left .* stays closed\. Make room"):
+    with pytest.raises(FatalError, match=r"has no 8 MB left .* was not evaluated\. Make room"):
         access_log.append(tmp_path, {"what": "a"})
     assert list(tmp_path.iterdir()) == []
 

@@ -244,9 +244,9 @@ def test_a_network_trained_in_bfloat16_is_saved_in_float32_and_answers_the_same(
 def test_the_networks_prediction_is_timed_where_an_objective_asks_for_it(data):
     full = space("smoke")
     small = config(full, family="dense", epochs=1)
-    training = Trainer(full, small, data, timed=True)
+    training = Trainer(full, small, data)
     training.step()
-    assert 0 < training.finish().metrics["inference_ms"] < 1000
+    assert 0 < training.finish(timed=True).metrics["inference_ms"] < 1000
     training = Trainer(full, small, data)
     training.step()
     assert "inference_ms" not in training.finish().metrics

@@ -9,8 +9,9 @@ import pytest
 
 import spaces
 from search.retraining.confirmation import cost_estimate, cross_validation
-from search.retraining.confirmation.plan import ConfirmationPlan, make_plan
-from search.retraining.confirmation.schedule import Schedule
+from search.retraining.confirmation.cross_validation import Listener
+from search.retraining.confirmation.plan import make_plan
+from search.retraining.confirmation.schedule import Request, Schedule
 from search.retraining.final_model import refit
 from search.retraining.final_model.refit import refit_of
 from search.retraining.records import Confirmed, FoldResult, TrainingSetup
@@ -202,22 +203,22 @@ def test_what_a_search_with_augmented_copies_did_not_compute_of_a_prefix_is_pric
     together = cost_estimate.features_seconds([priced("vgg_frozen", **copied), other, priced("cnn")])
     assert together == pytest.approx(plain + 2 * copies), "plain films are those of both"
     both = {t: priced("vgg_frozen", **copied) for t in (0, 1)}
-    plan = make_plan([record(0), record(1)], 5, 1, budget=10_000, workers=2, price=lambda t: both[t.number])
     none = {t: dataclasses.replace(price, features={}) for t, price in both.items()}
-    without = make_plan([record(0), record(1)], 5, 1, budget=10_000, workers=2, price=lambda t: none[t.number])
+    asked = Request((record(0), record(1)), workers=2)
+    plan, without = (make_plan(dataclasses.replace(asked, prices=prices), budget=10_000) for prices in (both, none))
     assert plan.seconds - without.seconds == pytest.approx((plain + copies) / 2)
 
 
 def test_what_folds_cost_beside_their_training_shrinks_the_plan():
-    def price(views):
-        return lambda trial: dataclasses.replace(cost_estimate.of_search(trial), views=views)
+    both = (record(0), record(1))
 
-    plain, dear = (
-        make_plan([record(0), record(1)], 5, 1, budget=200, workers=1, price=price(views)) for views in (0.0, 30.0)
-    )
-    assert (len(plain.finalists), plain.folds) == (2, 5)
-    assert (len(dear.finalists), dear.folds) == (1, 4)
-    assert dear.final == plain.final == 1
+    def prices(views):
+        return {t.number: dataclasses.replace(cost_estimate.of_search(t), views=views) for t in both}
+
+    plain, dear = (make_plan(Request(both, prices=prices(views)), budget=200) for views in (0.0, 30.0))
+    assert (len(plain.finalists), plain.request.folds) == (2, 5)
+    assert (len(dear.finalists), dear.request.folds) == (1, 4)
+    assert dear.after == plain.after
 
 
 @pytest.mark.parametrize(
@@ -260,74 +261,76 @@ def test_a_refit_s_rate_falls_at_the_median_of_the_folds_falls(falls, expected):
 
 
 def test_the_time_goes_to_the_needed_folds_first_and_leaves_enough_for_the_final_training(fold):
-    plan = ConfirmationPlan((record(0), record(1)), folds=3, seeds=1, seconds=0.0, workers=1)
+    request = Request((record(0), record(1)), folds=3)
     wanted = [dataclasses.replace(fold, trial=t, fold=f) for t in (0, 1) for f in range(3)]
     now = time.monotonic()
-    schedule = Schedule(plan, wanted, end=now + 70)
+    schedule = Schedule(request, end=now + 70)
     # 70 s less 15 for the test set and the report and 10 for the refit: a third each of what 12 for the start leave
-    first = schedule.start(0)
+    first = schedule.start(wanted[0])
     assert first.needed
     assert first.deadline == pytest.approx(now + 12 + 11, abs=1)
     # twice what was expected, and so will the refit
     for i in range(3):
-        schedule.ended(i, finished(seconds=20.0))
+        schedule.ended(wanted[i], finished(seconds=20.0))
     assert schedule.end_of_folds() == pytest.approx(now + 35)
-    other = schedule.start(3)
+    other = schedule.start(wanted[3])
     assert not other.needed
     assert other.deadline == pytest.approx(now + 35, abs=1)
     schedule.end = now + 42
-    assert schedule.start(4) is None
+    assert schedule.start(wanted[4]) is None
     schedule.end = now + 900
-    assert schedule.start(5) is None  # its finalist lacks a fold already
+    assert schedule.start(wanted[5]) is None  # its finalist lacks a fold already
 
 
 def test_what_folds_took_for_prefixes_and_views_is_not_kept_back_for_the_final_training(fold):
-    plan = ConfirmationPlan((record(0),), folds=3, seeds=1, seconds=0.0, workers=1, refits=3, final=3)
+    request = Request((record(0),), folds=3, refits=3)
     wanted = [dataclasses.replace(fold, fold=f) for f in range(3)]
     now = time.monotonic()
-    schedule = Schedule(plan, wanted, end=now + 100)
+    schedule = Schedule(request, end=now + 100)
     took = finished(seconds=4.0)
     seen = dataclasses.replace(took.result, seconds={"prefix": 20.0, "train": 4.0, "validate": 1.0, "views": 14.0})
-    schedule.ended(0, dataclasses.replace(took, result=seen))
+    schedule.ended(wanted[0], dataclasses.replace(took, result=seen))
     assert schedule.end_of_folds() == pytest.approx(now + 100 - 15 - 3 * 4)
 
 
 def test_where_the_best_finalist_can_not_be_trained_the_next_one_is_needed(fold):
-    plan = ConfirmationPlan((record(0), record(1)), folds=3, seeds=1, seconds=0.0, workers=1)
+    request = Request((record(0), record(1)), folds=3)
     wanted = [dataclasses.replace(fold, trial=t, fold=f) for t in (0, 1) for f in range(3)]
-    schedule = Schedule(plan, wanted, end=time.monotonic())
-    schedule.failed(0, TrialError(FailureCause.OOM, "out of memory"))
-    assert schedule.start(1) is None
-    assert schedule.start(3).needed
+    schedule = Schedule(request, end=time.monotonic())
+    schedule.failed(wanted[0], TrialError(FailureCause.OOM, "out of memory"))
+    assert schedule.start(wanted[1]) is None
+    assert schedule.start(wanted[3]).needed
 
 
 def test_a_needed_fold_s_time_leaves_room_for_what_it_answers_and_the_first_have_their_prefix_to_compute(fold):
     price = cost_estimate.CostEstimate(10.0, 10.0, finish=4.0, features={"vgg16": 20.0})
-    plan = ConfirmationPlan((record(0),), folds=3, seeds=1, seconds=0.0, workers=1, prices={0: price})
+    request = Request((record(0),), folds=3, prices={0: price})
     wanted = [dataclasses.replace(fold, fold=f) for f in range(3)]
     now = time.monotonic()
-    schedule = Schedule(plan, wanted, end=now + 120)  # folds have 95 s, 32 of them before the first trains
-    assert schedule.start(0).deadline == pytest.approx(now + 32 + 21 - 4, abs=1)
-    schedule.ended(0, finished())
-    assert schedule.start(1).deadline == pytest.approx(now + 95 / 2 - 4, abs=1)
-    short = Schedule(plan, wanted, end=now + 30)  # the folds have 5 s, fewer than the prefix takes
-    assert short.start(0).deadline == pytest.approx(now + 1, abs=1)
+    schedule = Schedule(request, end=now + 120)  # folds have 95 s, 32 of them before the first trains
+    assert schedule.start(wanted[0]).deadline == pytest.approx(now + 32 + 21 - 4, abs=1)
+    schedule.ended(wanted[0], finished())
+    assert schedule.start(wanted[1]).deadline == pytest.approx(now + 95 / 2 - 4, abs=1)
+    short = Schedule(request, end=now + 30)  # the folds have 5 s, fewer than the prefix takes
+    assert short.start(wanted[0]).deadline == pytest.approx(now + 1, abs=1)
 
 
 def test_time_is_kept_back_for_no_finalist_that_failed(fold):
     dear = cost_estimate.CostEstimate(100.0, 100.0)
-    plan = ConfirmationPlan((record(0), record(1)), folds=3, seeds=1, seconds=0.0, workers=1, prices={1: dear})
+    request = Request((record(0), record(1)), folds=3, prices={1: dear})
     wanted = [dataclasses.replace(fold, trial=t, fold=f) for t in (0, 1) for f in range(3)]
     now = time.monotonic()
-    schedule = Schedule(plan, wanted, end=now + 200)
-    assert schedule.end_of_folds() == pytest.approx(now + 85)
-    schedule.failed(3, TrialError(FailureCause.OOM, "out of memory"))
-    assert schedule.end_of_folds() == pytest.approx(now + 175)
+    schedule = Schedule(request, end=now + 600)
+    assert schedule.start(wanted[0]).needed
+    assert schedule.end_of_folds() == pytest.approx(now + 575), "nor for one that did not begin"
+    assert schedule.start(wanted[3]).deadline == schedule.end_of_folds() == pytest.approx(now + 485)
+    schedule.failed(wanted[3], TrialError(FailureCause.OOM, "out of memory"))
+    assert schedule.end_of_folds() == pytest.approx(now + 575)
 
 
 def test_finalists_left_out_for_the_best_one_s_sake_are_trained_where_it_fails_after_all(fold, tmp_path):
     dear = cost_estimate.CostEstimate(100.0, 100.0)
-    plan = ConfirmationPlan((record(0), record(1)), folds=3, seeds=1, seconds=0.0, workers=6, prices={1: dear})
+    request = Request((record(0), record(1)), folds=3, workers=6, prices={1: dear})
     wanted = [
         dataclasses.replace(fold, trial=t, fold=f, path=tmp_path / f"{t}-{f}.npz") for t in (0, 1) for f in range(3)
     ]
@@ -335,11 +338,8 @@ def test_finalists_left_out_for_the_best_one_s_sake_are_trained_where_it_fails_a
     wanted[2] = dataclasses.replace(wanted[2], config=diverges)
     left, said = [], []
     with Workers(6, 1) as pool:  # all six are asked for at once
-        (only,) = cross_validation.run(
-            plan, wanted, pool, end=time.monotonic() + 25,
-            on_event=lambda *_: None, on_done=lambda task, result, error: said.append(error),
-            on_left_out=left.append,
-        )  # fmt: skip
+        told = Listener(lambda *_: None, lambda task, result, error: said.append(error), left.append)
+        (only,) = cross_validation.run(request, wanted, pool, time.monotonic() + 25, told)
     assert [task.trial for task in left] == [1, 1, 1]
     assert [error[:4] for error in said if error] == ["nan:"]
     assert only.trial.number == 1
@@ -360,3 +360,45 @@ def test_folds_of_another_version_of_the_package_are_not_reused(fold, monkeypatc
     before = trainings.fold_digest(fold.recipe, fold.config, 0, 3, False)
     monkeypatch.setattr(trainings, "__version__", "99.0")
     assert trainings.fold_digest(fold.recipe, fold.config, 0, 3, False) != before
+
+
+def test_a_further_seed_begins_only_where_those_of_all_finalists_fit(fold):
+    request = Request((record(0), record(1)), folds=3, seeds=2)
+    wanted = [dataclasses.replace(fold, trial=t, fold=f, repeat=r) for r in (0, 1) for t in (0, 1) for f in range(3)]
+    now = time.monotonic()
+    for left, fits in ((60 + 10 + 15 + 2, True), (60 + 10 + 15 - 2, False)):
+        schedule = Schedule(request, end=now + 1000, clock=lambda: now)
+        for task in wanted[:6]:
+            assert schedule.start(task) is not None
+            schedule.ended(task, finished(repeat=0))
+        schedule.end = now + left
+        assert [schedule.start(task) is not None for task in wanted[6:]] == [fits] * 6
+
+
+def test_a_finalist_that_does_not_fit_is_left_out_and_a_cheaper_one_behind_it_begins(fold):
+    dear = cost_estimate.CostEstimate(100.0, 100.0)
+    request = Request((record(0), record(1), record(2)), folds=3, prices={1: dear})
+    wanted = [dataclasses.replace(fold, trial=t, fold=f) for t in range(3) for f in range(3)]
+    schedule = Schedule(request, end=time.monotonic() + 150)
+    assert [schedule.start(task) is not None for task in wanted] == [True] * 3 + [False] * 3 + [True] * 3
+
+
+def test_what_the_plan_expects_is_what_the_schedule_starts_where_trainings_take_what_was_expected(fold):
+    now = [0.0]
+    for budget in (60, 100, 150, 250, 400, 1000):
+        asked = Request(tuple(record(t, seconds=s) for t, s in enumerate((10.0, 40.0, 20.0))), 3, 2)
+        plan = make_plan(asked, budget)
+        tasks = [
+            dataclasses.replace(fold, trial=t.number, fold=f, folds=plan.request.folds, repeat=r)
+            for r in range(2) for t in plan.request.finalists for f in range(plan.request.folds)
+        ]  # fmt: skip
+        now[0], started = 0.0, set()
+        schedule = Schedule(plan.request, budget, lambda: now[0])
+        for task in tasks:
+            if schedule.start(task) is not None:
+                started.add((task.trial, task.repeat))
+                seconds = (10.0, 40.0, 20.0)[task.trial]
+                now[0] += seconds + (cost_estimate.START if now[0] == 0 else 0.0)
+                schedule.ended(task, finished(repeat=task.repeat, seconds=seconds))
+        assert started == {(t.number, r) for r in range(plan.seeds) for t in plan.finalists}, budget
+        assert now[0] == plan.seconds - plan.after

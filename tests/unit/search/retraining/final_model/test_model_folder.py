@@ -1,0 +1,77 @@
+"""A final model's folder after a retraining was killed between the two renames that replace it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import keras
+import pytest
+
+from search import report
+from xraytune import artifacts
+from xraytune.evaluation import calibration
+from xraytune.inference.classifier import load_model
+from xraytune.inference.model_card import Member, ModelCard, read_card, write_card
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, when it saves
+
+
+def save(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    start = keras.Input((8, 8, 1))
+    network = keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(start))
+    keras.Model(start, network).save(folder / "model.keras")
+    member = Member("model.keras", artifacts.sha256(folder / "model.keras"), 8, 1.0).to_json()
+    write_card(folder, ModelCard(("a", "b"), 1, 1, "crop", 0.5, "0.5", calibration.none(2).to_json(), {}, (member,)))
+    artifacts.write_json(folder / "metrics.json", {})
+
+
+def make_report(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    study = SimpleNamespace(name="mine", folder=folder.parent)
+    monkeypatch.setattr(report, "open_study", lambda *_: study)
+    monkeypatch.setattr(report, "again", lambda _, made: artifacts.read_json(made / "metrics.json"))
+    return report.main(None, folder.parent)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda folder, _: load_model(folder),
+        lambda folder, _: load_model(folder / "model.keras"),
+        lambda folder, _: read_card(folder),
+        make_report,
+    ],
+    ids=["predict", "predict with a file", "card", "report"],
+)
+def test_every_reader_of_a_model_puts_the_former_one_back_after_a_kill_between_the_renames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[Path, Any], Any]
+) -> None:
+    save(tmp_path / ".winner-old")
+    (tmp_path / ".winner-1").mkdir()  # what the killed retraining was about to rename
+    read(tmp_path / "winner", monkeypatch)
+    assert (tmp_path / "winner" / "model.json").exists()
+    assert not (tmp_path / ".winner-old").exists()
+
+
+def test_a_reader_between_the_renames_of_a_retraining_that_lives_does_not_fail_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, rename, reads = tmp_path / "winner", Path.rename, []
+    with artifacts.whole(target) as folder:
+        (folder / "which").write_text("former")
+
+    def renamed(path: Path, to: Path) -> Path:
+        found = rename(path, to)
+        if path == target and not reads:
+            reads.append(artifacts.restored(target).exists())
+        return found
+
+    monkeypatch.setattr(Path, "rename", renamed)
+    with artifacts.whole(target) as folder:
+        (folder / "which").write_text("new")
+    assert reads == [True]
+    assert (target / "which").read_text() == "new"
+    assert [p.name for p in tmp_path.iterdir()] == ["winner"]
