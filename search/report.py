@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from search.cli import console
-from search.reporting.html_report import again
-from search.study.view import open_study
+from search.cli.shared import Results, Storage, Study
 from xraytune.errors import StudyError
 
 EXAMPLES = """
@@ -19,13 +15,14 @@ python -m search.report mine
 
 
 def main(
-    study: Annotated[str | None, typer.Argument(help="The study; the latest unless given.")] = None,
-    results: Annotated[Path, typer.Option(help="The results folder.")] = Path("results"),
-    storage: Annotated[
-        str | None, typer.Option(help="Database URL [default: $XRAYTUNE_STORAGE, else SQLite in results]")
-    ] = None,
+    study: Study = None,
+    results: Results = Path("results"),
+    storage: Storage = None,
 ) -> None:
     """Make the winner's report.html and MODEL_CARD.md again. The test set is not opened for it."""
+    from search.reporting.html_report import again
+    from search.study.view import open_study
+
     view = open_study(study, results, storage)
     folder = view.folder / "winner"
     if not (folder / "metrics.json").exists():
