@@ -24,6 +24,8 @@ GOALS = "XRAYTUNE_MAKE_GOALS"
 """The targets of that command line."""
 MORE = "ARGS"
 """The variable whose words are passed on as they are."""
+ENVIRONMENT = ("XRAYTUNE_", "KERAS_", "TF_", "CUDA_", "RAY_", "OMP_")
+"""What settings of libraries begin with: they reach the command through the environment, from make's line too."""
 OFF = frozenset({"", "0", "no", "false"})
 """Values by which a switch stays off."""
 
@@ -85,7 +87,7 @@ def _removed(module: Any) -> dict[str, str]:
 
 
 def _check(command: str, given: Iterable[str], known: set[str]) -> None:
-    unknown = [name for name in given if name not in known]
+    unknown = [name for name in given if name not in known and not name.startswith(ENVIRONMENT)]
     if not unknown:
         return
     near = difflib.get_close_matches(unknown[0].upper(), known, 1)

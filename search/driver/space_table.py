@@ -44,16 +44,21 @@ def rows(asked: StudyOptions) -> list[Row]:
 
 
 def show(screen: Screen, asked: StudyOptions) -> None:
-    """Print them."""
+    """Print them, a condition on a line of its own under its hyperparameter."""
     found = rows(asked)
     columns = [
         Column("hyperparameter", [row.name for row in found], words=True),
-        Column("values", [row.values for row in found], words=True),
         Column("default", [row.default for row in found], words=True),
-        Column("families", [row.family for row in found], words=True, spare=1),
-        Column("active when", [row.active or "always" for row in found], words=True),
+        Column("values", [row.values for row in found], words=True),
     ]
-    tables.show(screen, columns)
+    tables.show(screen, columns, notes={i: (text, "dim") for i, row in enumerate(found) if (text := _condition(row))})
+
+
+def _condition(row: Row) -> str:
+    own = row.family == "all" or row.name.startswith(f"{row.family}/")
+    said = [] if own else [f"families {row.family}"]
+    said += [f"active when {row.active}"] if row.active else []
+    return "; ".join(said)
 
 
 def markdown(asked: StudyOptions) -> str:

@@ -116,6 +116,10 @@ def test_a_variable_of_the_environment_that_is_no_option_is_left_alone(passed):
     assert passed("search", TRAILS="4", TRIALS="3") == ["search.run", "--trials=3"]
 
 
+def test_a_setting_of_a_library_on_makes_line_is_left_to_the_environment(passed):
+    assert passed("search", "KERAS_BACKEND=jax", "CUDA_VISIBLE_DEVICES=0", "TRIALS=3") == ["search.run", "--trials=3"]
+
+
 def test_targets_that_are_made_together_know_each_others_variables():
     line = {
         make_variables.ON_LINE: "FINAL TIME",

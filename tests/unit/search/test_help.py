@@ -56,6 +56,21 @@ def test_the_help_of_the_search_has_every_panel_default_and_environment_variable
         assert panel in panels(shown)
 
 
+def test_the_hyperparameters_of_a_space_are_a_table_that_fits(tmp_path):
+    shown = seen("search.run", "--show-space", home=tmp_path, lines=300).check()
+    assert max(map(len, shown.lines)) <= 80
+    assert shown.row("hyperparameter") == ["hyperparameter", "default", "values"]
+    assert shown.row("cnn/blocks") == ["cnn/blocks", "3", "1, 2, 3, 4, 5"]
+    assert shown.row("densenet/cut") == ["densenet/cut", "pool4", "pool3, pool4, top"]
+    assert "active when densenet/mode is frozen" in shown.text
+    assert "families cnn, vgg_frozen, vgg_finetuned, densenet" in shown.text
+
+
+def test_an_unknown_space_has_no_table(tmp_path):
+    shown = seen("search.run", "--show-space", "--space", "chest", home=tmp_path).check(2)
+    assert "unknown space 'chest'" in shown.words
+
+
 def test_a_paragraph_of_help_is_wrapped_once(tmp_path):
     shown = seen("search.retrain", "-h", home=tmp_path, lines=200).check()
     at = next(i for i, line in enumerate(shown.lines) if "The best trials are compared" in line)
