@@ -263,13 +263,11 @@ def _parameter(name: str, default: Any, kind: Any, info: Any) -> inspect.Paramet
 
 
 def _help(text: str, default: Any, envvar: str | None = None) -> str:
-    """The help of an option as rich's markup: nothing in the text is taken for a tag."""
+    """The help of an option for typer, which reads markup: all is escaped, so nothing is taken for a tag."""
     if isinstance(default, tuple):
         default = ",".join(default)
-    shown = escape(text.removesuffix("."))
-    if default not in (None, ""):
-        shown += f" [dim]{escape(f'[default: {default}]')}[/dim]"
-    return shown + (f" [yellow]{escape(f'[env: {envvar}]')}[/yellow]" if envvar else "")
+    shown = text.removesuffix(".") + (f" [default: {default}]" if default not in (None, "") else "")
+    return escape(shown + (f" [env: {envvar}]" if envvar else ""))
 
 
 def _order(parameter: inspect.Parameter) -> tuple[bool, int]:
