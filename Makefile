@@ -9,32 +9,21 @@ BIN := $(VENV)/bin
 PYTHONS := $(PYTHON) python3 python3.13 python3.12 python3.11
 FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
-# Options of search.run by their Makefile variables. A variable that is not set is not passed.
-VALUES := DATA:data SPACE:space TRIALS:trials TIME:time STUDY:study BETA:beta SEED:seed FAMILIES:families \
-  OBJECTIVE:objective OBJECTIVES:objectives POSITIVE:positive FIT:fit SAMPLER:sampler PRUNER:pruner CONCURRENCY:concurrency \
-  GPUS_PER_TRIAL:gpus-per-trial CPUS_PER_TRIAL:cpus-per-trial TRIAL_TIMEOUT:trial-timeout TRIAL_MEMORY:trial-memory WEIGHTS_DIR:weights-dir \
-  RESULTS:results CACHE:cache CACHE_LIMIT:cache-limit PRECISION:precision STORAGE:storage ADDRESS:address WARM_START:warm-start PATIENCE:patience TARGET:target FAILURES:failures \
-  RECIPES:recipes PATIENT_REGEX:patient-regex LABEL:label NEGATIVE:negative UNCERTAIN:uncertain MAX_EPOCHS:max-epochs
-SWITCHES := RESUME:resume RAY_DASHBOARD:ray-dashboard DETERMINISTIC:deterministic QUARANTINE:quarantine VERBOSE:verbose
-# Removed options, passed on because the command says what replaces them.
-REMOVED := XLA:xla
-# What the other commands take of these, and their own.
-VERIFY := LABEL:label NEGATIVE:negative UNCERTAIN:uncertain POSITIVE:positive FIT:fit SEED:seed PATIENT_REGEX:patient-regex
-RETRAIN := STUDY:study FINAL:final THRESHOLD:threshold FINALISTS:finalists FOLDS:folds SEEDS:seeds REFITS:refits TIME:time WORKERS:workers \
-  DATA:data WEIGHTS_DIR:weights-dir RESULTS:results STORAGE:storage CACHE:cache CACHE_LIMIT:cache-limit
-EVALUATE := LABEL:label NEGATIVE:negative UNCERTAIN:uncertain PATIENT_REGEX:patient-regex OUT:out
-KEPT := RESULTS:results STORAGE:storage
-valued = $(if $($(word 1,$(subst :, ,$1))),--$(word 2,$(subst :, ,$1)) '$($(word 1,$(subst :, ,$1)))')
-switched = $(if $(filter-out 0 no false,$($(word 1,$(subst :, ,$1)))),--$(word 2,$(subst :, ,$1)))
-passed = $(foreach v,$1,$(call valued,$v)) $(foreach s,$2,$(call switched,$s))
-# FIX="cnn/blocks=3 head/dropout=0.2" holds hyperparameters at one value.
-OPTIONS = $(call passed,$(VALUES),$(SWITCHES) $(REMOVED)) $(foreach f,$(FIX),--fix '$f')
+# Every variable of make's command line reaches the commands as it was typed: nothing in a value is expanded, neither
+# by make nor by a shell. Which variables a command has follows from its own options (search/cli/make_variables.py);
+# those of the environment count too. ARGS="--option value" is passed on as it is.
+OWN := PYTHON EXTRAS ONLY PART VENV SHELL MAKEFLAGS
+LINE := $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $v))),$(filter-out $(OWN),$v)))
+$(foreach v,$(LINE),$(eval override export $v := $$(value $v)))
+export XRAYTUNE_MAKE_VARIABLES := $(LINE)
+export XRAYTUNE_MAKE_GOALS := $(MAKECMDGOALS)
+COMMAND = exec $(BIN)/python -m search.cli.make_variables
 
 .PHONY: help
 help: ## list every target
-	@echo "make search [DATA=folder] [TRIALS=40] [TIME=30m] [STUDY=mine] …   ($(words $(VALUES) $(SWITCHES) FIX) options: python -m search.run --help)"
+	@echo 'make search [DATA=folder] [TRIALS=40] [TIME=30m] [STUDY=mine] …   (every option of search.run --help, ARGS="--any option")'
 	@echo
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 28
 
 # ── set-up ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 # A stamp a set of extras: the second call starts at once; a changed pyproject.toml installs again. Bytecode is compiled
@@ -91,28 +80,44 @@ setup: ## install into .venv (EXTRAS=cuda,dicom,onnx,jax,postgres,mysql adds tho
 # ── the work ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 .PHONY: search
-search: $(VENV)/.ready ## search for the best classifier of DATA (none: a demonstration on drawn phantoms)
-	@exec $(BIN)/python -m search.run $(OPTIONS)
+search: $(VENV)/.ready ## search for the best classifier of DATA (none: a demonstration on synthetic images)
+	@$(COMMAND) search
 
 .PHONY: verify
 verify: $(VENV)/.ready ## check DATA: damage, leaks, duplicates, shortcuts (POSITIVE, FIT, QUARANTINE … as search)
-	@exec $(BIN)/python -m search.verify $(if $(DATA),'$(DATA)',demo) $(call passed,$(VERIFY),QUARANTINE:quarantine)
-
-.PHONY: dashboard
-dashboard: $(VENV)/.ready ## optuna-dashboard on 127.0.0.1, read-only
-	@exec $(BIN)/python -m search.dashboard $(call passed,$(KEPT))
+	@DATA="$${DATA:-demo}" $(COMMAND) verify
 
 .PHONY: leaderboard
 leaderboard: $(VENV)/.ready ## a study's trials, best first (STUDY=mine, else the latest)
-	@exec $(BIN)/python -m search.leaderboard $(if $(STUDY),'$(STUDY)') $(call passed,$(KEPT))
+	@$(COMMAND) leaderboard
+
+.PHONY: dashboard
+dashboard: $(VENV)/.ready ## optuna-dashboard on 127.0.0.1, read-only
+	@$(COMMAND) dashboard
 
 .PHONY: retrain
-retrain: $(VENV)/.ready ## retrain the winner, open the test set, write the report (STUDY=mine, else the latest; FINAL=ensemble …)
-	@exec $(BIN)/python -m search.retrain best $(call passed,$(RETRAIN),COMPARE_RECIPES:compare-recipes TTA:tta) $(filter-out 0 1 no yes false true,$(TTA))
+retrain: $(VENV)/.ready ## train the final model, evaluate it on the test set, write the report (STUDY=mine, FINAL=ensemble …)
+	@$(COMMAND) retrain
 
 .PHONY: evaluate
 evaluate: $(VENV)/.ready ## a saved model on labelled data of another hospital (MODEL=results/mine/winner DATA=folder)
-	@exec $(BIN)/python -m search.evaluate $(if $(MODEL),'$(MODEL)') $(if $(DATA),'$(DATA)') $(call passed,$(EVALUATE),INCLUDE_SEEN:include-seen QUARANTINE:quarantine)
+	@$(COMMAND) evaluate
+
+.PHONY: report
+report: $(VENV)/.ready ## write the report of a final model again (STUDY=mine, else the latest)
+	@$(COMMAND) report
+
+.PHONY: predict
+predict: $(VENV)/.ready ## classify IMAGES (a file or folder) with MODEL (results/mine/winner)
+	@$(COMMAND) predict
+
+.PHONY: export
+export: $(VENV)/.ready ## MODEL (results/mine/winner) as ONNX
+	@$(COMMAND) export
+
+.PHONY: show-augmentation
+show-augmentation: $(VENV)/.ready ## a picture of what augmentation does to DATA
+	@$(COMMAND) show-augmentation
 
 # ── tests, in tiers ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -167,6 +172,10 @@ performance: $(VENV)/.ready-dev ## write docs/performance.md from results/bench.
 .PHONY: evidence
 evidence: $(VENV)/.ready-dev ## which score picks what generalises: one PART of networks, doses, finals, decision, crops, searches, page, confirm (resumable)
 	@exec $(BIN)/python -m tests.evidence.run $(or $(PART),networks)
+
+.PHONY: reference
+reference: $(VENV)/.ready-dev ## write the tables of docs/options.md and docs/spaces.md from the code
+	@exec $(BIN)/python -m tests.reference
 
 .PHONY: clean
 clean: ## remove the environment and the tools' caches; results stay

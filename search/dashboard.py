@@ -15,6 +15,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 import typer
 
 from search.cli import console
+from search.cli.shared import Results, Storage
 from xraytune.errors import InputError, StudyError
 
 EXAMPLES = """
@@ -90,11 +91,9 @@ def serve(results: Path, storage: str | None = None, port: int = 8080) -> WSGISe
 
 
 def main(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 picks a free one")] = 8080,
-    results: Annotated[Path, typer.Option(help="Where studies are kept")] = Path("results"),
-    storage: Annotated[
-        str | None, typer.Option(help="Database URL [default: $XRAYTUNE_STORAGE, else SQLite in results]")
-    ] = None,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 picks a free one", metavar="NUMBER")] = 8080,
+    results: Results = Path("results"),
+    storage: Storage = None,
 ) -> None:
     """Show studies in the browser: trials, parameters, learning curves. Read-only; ends with Ctrl-C."""
     with serve(results, storage, port) as server:

@@ -47,7 +47,7 @@ def main(
         bool, typer.Option("--include-seen", help="Keep images that the study trained or validated on.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Where evaluations are written [default: evaluations/ of the study]")
+        Path | None, typer.Option(help="Where evaluations are written", show_default="evaluations/ of the study")
     ] = None,
 ) -> None:
     """Evaluate a saved model on labelled images, and say whether it is usable there.

@@ -19,10 +19,13 @@ python -m search.export results/mine/winner --films folder/
 
 
 def main(
-    model: Annotated[Path, typer.Argument(help="The folder that search.retrain wrote.")],
-    films: Annotated[Path | None, typer.Option(help="Compare on films of this folder too (at most 100).")] = None,
+    model: Annotated[Path, typer.Argument(help="The folder that retrain wrote")],
+    films: Annotated[
+        Path | None,
+        typer.Option(help="Compare on images of this folder too (at most 100)", metavar="FOLDER", show_default="none"),
+    ] = None,
 ) -> None:
-    """Export a saved model to ONNX; refuse the export where it differs from Keras by more than 1e-4 on 100 films.
+    """Export a saved model to ONNX; refuse the export where it differs from Keras by more than 1e-4 on 100 images.
 
     Preprocessing, calibration and threshold stay in model.json: load_model("…/model.onnx") uses them.
     """

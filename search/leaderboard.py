@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from search.cli import console
+from search.cli.shared import Json, Results, Storage, Study
 from xraytune import artifacts
 
 if TYPE_CHECKING:
@@ -22,13 +23,11 @@ python -m search.leaderboard mine --json | jq '.trials[0]'
 
 
 def main(
-    study: Annotated[str | None, typer.Argument(help="The study [default: the latest]")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Everything, for programs")] = False,
-    top: Annotated[int | None, typer.Option(help="Only so many")] = None,
-    results: Annotated[Path, typer.Option(help="Where studies are kept")] = Path("results"),
-    storage: Annotated[
-        str | None, typer.Option(help="Database URL [default: $XRAYTUNE_STORAGE, else SQLite in results]")
-    ] = None,
+    study: Study = None,
+    as_json: Json = False,
+    top: Annotated[int | None, typer.Option(help="List only this many", metavar="NUMBER", show_default="all")] = None,
+    results: Results = Path("results"),
+    storage: Storage = None,
 ) -> None:
     """List a study's trials, best first: complete ones, then pruned, failed, running."""
     from search.reporting.trial_tables import show_families, show_leaderboard

@@ -11,8 +11,10 @@ from typing import Annotated, Any
 import typer
 
 from search.cli import console, tables
+from search.cli.options import OBJECTIVE
 from search.cli.progress_bars import bars
 from search.cli.screen import name
+from search.cli.shared import Json
 from search.cli.tables import Column
 from xraytune.data.decoding.image_files import find
 from xraytune.errors import InputError
@@ -29,28 +31,44 @@ NOTICE = "Not a medical device: for research, no diagnosis may rest on it."
 
 
 def main(
-    model: Annotated[
-        Path, typer.Argument(help="The folder that search.retrain wrote, or a .keras or .onnx file in it.")
+    model: Annotated[Path, typer.Argument(help="The folder that retrain wrote, or a .keras or .onnx file in it")],
+    films: Annotated[
+        list[Path], typer.Argument(help="Image files (JPEG, PNG, PGM, DICOM) or folders of them", metavar="IMAGES")
     ],
-    films: Annotated[list[Path], typer.Argument(help="Image files (JPEG, PNG, PGM, DICOM) or folders of them.")],
     csv_file: Annotated[
         Path | None,
-        typer.Option("--csv", help="Write path, probability, decision (and flag: in what a film is unusual)."),
+        typer.Option(
+            "--csv",
+            metavar="FILE",
+            show_default="a table is printed",
+            help="Write path, probability, decision, and flag: in what an image is unusual",
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON instead of a table.")] = False,
+    as_json: Json = False,
     overlays: Annotated[
-        Path | None, typer.Option(help="Write a Grad-CAM overlay of each film into this folder.")
+        Path | None,
+        typer.Option(help="Write a Grad-CAM overlay of each image here", metavar="FOLDER", show_default="none"),
     ] = None,
     prevalence: Annotated[
         float | None,
-        typer.Option(help="State probabilities for this share of the positive class, e.g. 0.1. Decisions stay."),
+        typer.Option(
+            help="State probabilities for this share of the positive class, like 0.1; decisions stay",
+            metavar="SHARE",
+            show_default="the model's",
+            rich_help_panel=OBJECTIVE,
+        ),
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(help="Decide at this probability instead of the model's own threshold."),
+        typer.Option(
+            help="The positive class is predicted from this probability on",
+            metavar="PROBABILITY",
+            show_default="the model's",
+            rich_help_panel=OBJECTIVE,
+        ),
     ] = None,
 ) -> int:
-    """Classify films with a saved model: class, calibrated probability, decision at the operating threshold.
+    """Classify images with a saved model: class, calibrated probability, decision at the operating threshold.
 
     Files that can't be read are listed and skipped (exit code 1). A film that is unlike the training images is marked.
     Not a medical device.

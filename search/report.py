@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from search.cli import console
-from search.reporting.html_report import again
-from search.study.view import open_study
+from search.cli.shared import Results, Storage, Study
 from xraytune import artifacts
 from xraytune.errors import StudyError
 
@@ -21,16 +20,18 @@ python -m search.report mine --with-names
 
 
 def main(
-    study: Annotated[str | None, typer.Argument(help="The study; the latest unless given.")] = None,
-    results: Annotated[Path, typer.Option(help="The results folder.")] = Path("results"),
-    storage: Annotated[
-        str | None, typer.Option(help="Database URL [default: $XRAYTUNE_STORAGE, else SQLite in results]")
-    ] = None,
+    study: Study = None,
+    results: Results = Path("results"),
+    storage: Storage = None,
     with_names: Annotated[
-        bool, typer.Option("--with-names", help="Caption example images with their paths (not for sharing).")
+        bool,
+        typer.Option("--with-names", help="Caption example images with their paths; then they are not for sharing"),
     ] = False,
 ) -> None:
     """Make the winner's report.html, its tables and figures and MODEL_CARD.md again, without the test set."""
+    from search.reporting.html_report import again
+    from search.study.view import open_study
+
     view = open_study(study, results, storage)
     folder = artifacts.restored(view.folder / "winner")
     if not (folder / "metrics.json").exists():

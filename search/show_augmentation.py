@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from search.cli import console
-from xraytune.data.sources.open_source import KINDS
+from search.cli.shared import Data, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from xraytune.data import Dataset
+
+EXAMPLES = """
+python -m search.show_augmentation path/to/chest_xray
+python -m search.show_augmentation demo --images 4 --size 64 --out demo.png
+"""
 
 FONT = 15
 """Height of the letters, pixels."""
@@ -50,25 +55,28 @@ ROWS: tuple[tuple[str, dict[str, Any]], ...] = (
 
 
 def main(
-    data: Annotated[str, typer.Argument(metavar="[DATA]", help=f"{KINDS}.", show_default=False)] = "",
-    positive: Annotated[str | None, typer.Option(metavar="CLASS", help="The positive class")] = None,
-    quarantine: Annotated[bool, typer.Option(help="Leave bad files out, instead of refusing all")] = False,
-    patient_regex: Annotated[
-        str | None, typer.Option(metavar="REGEX", help="How a path below DATA tells its patient")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="The picture to write")] = Path("results/augmentation.png"),
-    images: Annotated[int, typer.Option(min=1, max=16, help="How many images a row")] = 8,
-    size: Annotated[int, typer.Option(min=28, max=512, help="Their edge, pixels")] = 128,
-    seed: Annotated[int, typer.Option(min=0, help="Which images, and how they are moved")] = 0,
+    data: Data = "",
+    out: Annotated[Path, typer.Option(help="The picture to write", metavar="FILE")] = Path("results/augmentation.png"),
+    images: Annotated[int, typer.Option(min=1, max=16, help="Images per row, at most 16", metavar="NUMBER")] = 8,
+    size: Annotated[int, typer.Option(min=28, max=512, help="Their edge in pixels, 28 to 512", metavar="NUMBER")] = 128,
+    *,
+    reading: Reading,
 ) -> None:
     """Draw a batch of training images under each augmentation: every strength, the flip, each jitter and hiding.
 
     Only training images are shown; the test folder stays sealed.
     """
-    from xraytune import data as data_room
+    from xraytune.data import load
 
-    dataset = data_room.load(data, seed=seed, positive=positive, quarantine=quarantine, patient_regex=patient_regex)
-    drawn = draw(dataset, out, images, size, seed)
+    dataset = load(
+        data,
+        fit=reading.fit,
+        seed=reading.seed,
+        positive=reading.positive,
+        quarantine=reading.quarantine,
+        patient_regex=reading.patient_regex,
+    )
+    drawn = draw(dataset, out, images, size, reading.seed)
     console.out.print(f"{len(ROWS)} rows of {drawn} training images: {out}", soft_wrap=True)
 
 
@@ -135,8 +143,4 @@ def grid(rows: Mapping[str, NDArray[np.uint8]], title: str = "") -> Image.Image:
 
 
 if __name__ == "__main__":
-    console.run(
-        main,
-        examples="""python -m search.show_augmentation path/to/chest_xray
-        python -m search.show_augmentation demo --images 4 --size 64 --out demo.png""",
-    )
+    console.run(main, examples=EXAMPLES)

@@ -13,11 +13,13 @@ from typing import Annotated, Any
 import typer
 
 from search.cli import console, tables
+from search.cli.options import ADVANCED, DATA
 from search.cli.progress_bars import bars
+from search.cli.shared import Data, Json, Reading
 from search.cli.tables import Column
-from xraytune import artifacts, data
+from xraytune import artifacts
+from xraytune.data import Dataset, Examination, Problem, examine
 from xraytune.data.problems import summarised
-from xraytune.data.sources.open_source import KINDS
 from xraytune.errors import SourceError
 from xraytune.evaluation import shortcut_audit
 from xraytune.evaluation.shortcut_audit import NOTABLE
@@ -33,36 +35,22 @@ python -m search.verify path/to/chest_xray --compare-test
 
 
 def main(
-    source: Annotated[str, typer.Argument(metavar="[DATA]", help=f"{KINDS}.", show_default=False)] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON document.")] = False,
-    quarantine: Annotated[
-        bool, typer.Option(help="Leave bad files out and name them, instead of refusing all.")
-    ] = False,
+    data: Data = "",
+    as_json: Json = False,
     compare_test: Annotated[
         bool,
         typer.Option(
-            help="Also say what differs between train and test, without labels. Reads test images: look, don't tune."
+            "--compare-test",
+            help="Also say what differs between training and test images, without labels: look, don't tune",
+            rich_help_panel=DATA,
         ),
     ] = False,
-    positive: Annotated[str | None, typer.Option(metavar="CLASS", help="The positive class.")] = None,
-    patient_regex: Annotated[
-        str | None, typer.Option(metavar="REGEX", help="How a path below DATA tells its patient.")
-    ] = None,
-    label: Annotated[
-        str | None,
-        typer.Option(metavar="FINDING", help="Of a public label file (NIH, CheXpert, MIMIC-CXR): this finding."),
-    ] = None,
-    negative: Annotated[
-        str | None, typer.Option(metavar="FINDING", help="The other class there, e.g. 'No Finding' [default: all else]")
-    ] = None,
-    uncertain: Annotated[
-        str, typer.Option(help="What an uncertain finding there counts as: ignore, positive or negative.")
-    ] = "ignore",
-    fit: Annotated[str, typer.Option(help="How a film becomes a square: crop, pad or squash.")] = "crop",
-    seed: Annotated[int, typer.Option(min=0, help="Deals patients to training and validation.")] = 0,
     rehash: Annotated[
-        bool, typer.Option(help="Read every file again, also those that the file system says are unchanged.")
+        bool,
+        typer.Option("--rehash", help="Read every file again, also those that are unchanged", rich_help_panel=ADVANCED),
     ] = False,
+    *,
+    reading: Reading,
 ) -> None:
     """Check a data set completely, list every problem at once, and audit it for shortcuts.
 
@@ -71,23 +59,23 @@ def main(
     """
     try:
         with nullcontext(None) if as_json else bars() as progress:
-            found = data.examine(
-                source,
-                fit=fit,
-                positive=positive,
-                seed=seed,
-                patient_regex=patient_regex,
-                label=label,
-                negative=negative,
-                uncertain=uncertain,
-                quarantine=quarantine,
+            found = examine(
+                data,
+                fit=reading.fit,
+                positive=reading.positive,
+                seed=reading.seed,
+                patient_regex=reading.patient_regex,
+                label=reading.label,
+                negative=reading.negative,
+                uncertain=reading.uncertain,
+                quarantine=reading.quarantine,
                 rehash=rehash,
                 progress=progress,
             )
             audit = shortcut_audit.audit(found.dataset, compare_test=compare_test) if found.dataset else None
     except SourceError as error:
         if as_json:
-            _print_json(_unread(source, str(error)))
+            _print_json(_unread(data, str(error)))
         else:
             console.fail(str(error))
         raise typer.Exit(1) from None
@@ -95,7 +83,7 @@ def main(
         _print_json(_plain(found, audit))
     else:
         _show(found, audit)
-    misnamed = positive is not None and {problem.kind for problem in found.errors} == {"positive class"}
+    misnamed = reading.positive is not None and {problem.kind for problem in found.errors} == {"positive class"}
     raise typer.Exit(2 if misnamed else 1 if found.errors else 0)
 
 
@@ -109,7 +97,7 @@ def _unread(source: str, what: str) -> dict[str, Any]:
     return {"data": source, "usable": False, "listed": 0, "errors": [error], "warnings": [], "notes": []}
 
 
-def _plain(found: data.Examination, audit: shortcut_audit.Audit | None) -> dict[str, Any]:
+def _plain(found: Examination, audit: shortcut_audit.Audit | None) -> dict[str, Any]:
     """Everything, for machines."""
     dataset = found.dataset
     plain: dict[str, Any] = {
@@ -136,11 +124,11 @@ def _plain(found: data.Examination, audit: shortcut_audit.Audit | None) -> dict[
     return plain
 
 
-def _problem(problem: data.Problem) -> dict[str, Any]:
+def _problem(problem: Problem) -> dict[str, Any]:
     return {"kind": problem.kind, "where": problem.where, "what": problem.what, "files": list(problem.files)}
 
 
-def _show(found: data.Examination, audit: shortcut_audit.Audit | None) -> None:
+def _show(found: Examination, audit: shortcut_audit.Audit | None) -> None:
     """Everything, for people."""
     dataset, out = found.dataset, console.out
     if dataset is not None and dataset.demonstration:
@@ -164,7 +152,7 @@ def _show(found: data.Examination, audit: shortcut_audit.Audit | None) -> None:
     _verdict(found)
 
 
-def _problems(found: data.Examination) -> list[Column]:
+def _problems(found: Examination) -> list[Column]:
     """All problems in one table, errors first."""
     rows = [(("error", "red"), p) for p in summarised(found.errors)]
     rows += [(("warning", "yellow"), p) for p in summarised(found.warnings)]
@@ -176,7 +164,7 @@ def _problems(found: data.Examination) -> list[Column]:
     ]
 
 
-def _counts(dataset: data.Dataset) -> list[Column]:
+def _counts(dataset: Dataset) -> list[Column]:
     """Images by class and split; patients in the last row, where they are known."""
     positive = None if dataset.positive is None else dataset.classes[dataset.positive]
     names = [f"{c} (positive)" if c == positive else c for c in dataset.classes]
@@ -188,7 +176,7 @@ def _counts(dataset: data.Dataset) -> list[Column]:
     return columns
 
 
-def _verdict(found: data.Examination) -> None:
+def _verdict(found: Examination) -> None:
     """The last line, and what to do."""
     warnings = len(found.warnings)
     said = f", {warnings} {'warning' if warnings == 1 else 'warnings'}" if warnings else ""

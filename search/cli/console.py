@@ -11,15 +11,8 @@ Importing this module sets the environment variables that quiet TensorFlow, absl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-
-from search.cli.screen import styled
-
-if TYPE_CHECKING:
-    pass
-
 import errno
+import inspect
 import itertools
 import logging
 import os
@@ -27,8 +20,11 @@ import re
 import signal
 import sys
 import warnings
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import NoReturn
+from typing import Any, NoReturn
+
+from search.cli.screen import styled
 
 # A user's own setting wins: whoever debugs TensorFlow wants to hear it.
 for _name, _value in {
@@ -47,10 +43,13 @@ for _name, _value in {
     os.environ.setdefault(_name, _value)
 
 import typer
+from rich.markup import escape
 
-from search.cli import streams
+from search.cli import options, streams
 from search.cli.screen import Screen
 from xraytune.errors import FatalError, InputError, TrialError
+
+HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
 INTERRUPTED = 128 + signal.SIGINT
 """What a command interrupted by Ctrl-C ends with (the shell's convention: 128 + signal)."""
@@ -77,7 +76,8 @@ def run(
     """Run one command function as the program and exit.
 
     Args:
-        command: a function with `Annotated[…, typer.Option(…)]` parameters; its docstring's first part is the help.
+        command: a function whose parameters are dataclasses of options (`search.cli.options`) or
+            `Annotated[…, typer.Option(…)]`; its docstring's first part is the help.
         examples: command lines, one a line, shown under the help.
         removed: what replaces each option, or option and value, that no longer exists: `{"--old": "Use --new."}`.
         alone: the values of each option that may stand without one, which then has its first.
@@ -85,14 +85,7 @@ def run(
     A `FatalError` becomes its message on standard error and its exit code, a wrong option exit code 2, Ctrl-C 130;
     none shows a traceback. Anything else is our mistake and shows one.
     """
-    streams.with_utf8_names()
-    _silence_native_code()
-    warnings.simplefilter("ignore")
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
-    # `\n\n` after every line, since typer's help joins neighbouring lines
-    shown = "\n\n".join(line.strip() for line in examples.strip().splitlines())
-    app.command(epilog=f"Examples:\n\n{shown}" if shown else None, help=_help(command))(command)
+    app = application(command, examples=examples)
     module = sys.modules["__main__"].__spec__
     name = f"python -m {module.name}" if module else None
 
@@ -100,7 +93,28 @@ def run(
         refuse_removed(sys.argv[1:], removed or {})
         return app(with_values(sys.argv[1:], alone or {}), standalone_mode=False, prog_name=name)
 
-    code = _exit_code(program)
+    run_program(program)
+
+
+def application(command: Callable[..., Any], *, examples: str = "") -> typer.Typer:
+    """The typer application of one command, as `run` runs it."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+    shown = "\n".join(f"  {escape(line.strip())}" for line in examples.strip().splitlines())
+    app.command(
+        epilog=f"Examples:\n{shown}" if shown else None,
+        help=_help(command),
+        context_settings=HELP_NAMES,
+    )(options.spread(command))
+    return app
+
+
+def run_program(program: Callable[[], Any]) -> NoReturn:
+    """Run what reads the command line and exit, with the environment, the streams and the errors of every command."""
+    streams.with_utf8_names()
+    _silence_native_code()
+    warnings.simplefilter("ignore")
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    code = exit_code(program)
     if code > 128:  # everything is recorded and ended; native threads cut off in mid-work may abort a slow farewell
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError):
@@ -109,7 +123,7 @@ def run(
     sys.exit(code)
 
 
-def _exit_code(program: Callable[[], Any]) -> int:
+def exit_code(program: Callable[[], Any]) -> int:
     """Run `program`; print what went wrong in one message; return the exit code."""
     code: object = 0
     try:
@@ -195,8 +209,9 @@ def _usage(error: Any) -> None:
 
 
 def _help(command: Callable[..., Any]) -> str:
-    """The docstring up to its `Args:` or `Raises:`, which are for readers of the code."""
-    return re.split(r"\n\s*(?:Args|Raises|Returns):", command.__doc__ or "")[0].strip()
+    """The docstring up to its `Args:` or `Raises:`, which are for readers of the code; a paragraph is one line."""
+    text = re.split(r"\n\s*(?:Args|Raises|Returns):", command.__doc__ or "")[0]
+    return escape(re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(text)))
 
 
 def fail(message: str) -> None:

@@ -8,12 +8,15 @@ import re
 from xraytune.errors import InputError
 
 
-def duration(text: str, option: str = "--time") -> float:
+def duration(text: str | float, option: str = "--time") -> float:
     """Seconds of a length of time as people type it: `90s`, `30m`, `1h30m`, `1.5h`, or plain seconds.
 
     Raises:
         InputError: it is no length of time, or not above zero.
     """
+    if isinstance(text, int | float) and text > 0:
+        return float(text)
+    text = str(text)
     units = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
     parts = re.findall(r"(\d+(?:\.\d+)?)\s*([dhms]|$)", text.strip().lower())
     whole = re.fullmatch(r"(?:\d+(?:\.\d+)?\s*[dhms]\s*)+|\d+(?:\.\d+)?", text.strip().lower())
@@ -23,12 +26,17 @@ def duration(text: str, option: str = "--time") -> float:
     return seconds
 
 
-def size(text: str, option: str) -> int:
+def size(text: str | int, option: str) -> int:
     """Bytes of a size as people type it: `4GB`, `512M` (powers of 1000), `2GiB` (of 1024), as it is then shown.
+
+    A whole number is a number of bytes already.
 
     Raises:
         InputError: it is no size.
     """
+    if isinstance(text, int) and text >= 0:
+        return text
+    text = str(text)
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", text.strip().lower())
     if not match or float(match[1]) <= 0:
         raise InputError(f"{option} {text!r} is no size. Write it like 512MB or 4GB.")

@@ -2,53 +2,163 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from search.tuner.resources import Resources
-from typing import TYPE_CHECKING
-
+from search.cli import options
+from search.cli.options import (
+    ADVANCED,
+    BUDGET,
+    DATA,
+    HARDWARE,
+    OBJECTIVE,
+    OUTPUT,
+    REPRODUCIBILITY,
+    SPACE,
+    STORAGE,
+    option,
+)
+from search.cli.shared import Caches, Place, Reading
 from search.samplers import SAMPLERS
 from search.tuner import PRUNERS
-from xraytune.data.sources.label_tables import UNCERTAIN
 from xraytune.errors import InputError
 from xraytune.records import Objective
 
 if TYPE_CHECKING:
     from search.tuner.resources import Resources
-import dataclasses
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
-class SessionOptions:
+class StudyOptions(Reading, Caches):
+    """What is searched; the fields are options of `python -m search.run`, and take its texts (`time="30m"`)."""
+
+    data: str | None = option(
+        None, "Folder of labelled images, archive, .npz, .csv manifest, or demo", DATA, metavar="DATA", shown="demo"
+    )
+    trials: int | None = option(
+        None, "Maximum number of trials of the study", BUDGET, metavar="NUMBER", shown="no limit; 24 without --data",
+        least=1,
+    )  # fmt: skip
+    time: float | None = option(
+        None, "Time budget of the study, like 90s, 30m, 1h30m", BUDGET, metavar="DURATION", parse=options.duration,
+        shown="30m; 4m without --data; none where --trials is given",
+    )  # fmt: skip
+    max_epochs: int = option(
+        0, "Maximum number of epochs of a trial", BUDGET, metavar="NUMBER", shown="as the space says", least=0
+    )
+    space: str | None = option(
+        None, "Search space: chest_xray, smoke, module:name or file.py:name", SPACE, metavar="SPACE", shown="chest_xray"
+    )
+    families: tuple[str, ...] = option(
+        (), "Only these families, like cnn,densenet", SPACE, metavar="LIST", parse=options.listed, shown="all"
+    )
+    fix: Mapping[str, Any] = option(
+        {}, "Hold a hyperparameter at one value; may be repeated", SPACE, metavar="NAME=VALUE",
+        parse=options.assignments, repeatable=True, shown="none",
+    )  # fmt: skip
+    recipes: str = option(
+        "fitting", "Published configurations to try first: fitting, all, none, or names", SPACE, metavar="LIST"
+    )
+    objective: str = option(
+        "robust", "Selection on shifted views of the validation images too, or on the images as they are", OBJECTIVE,
+        metavar="NAME", choices=tuple(Objective),
+    )  # fmt: skip
+    objectives: tuple[str, ...] = option(
+        ("f_beta",), "What is optimised; a second may follow, like f_beta,inference_ms", OBJECTIVE, metavar="LIST",
+        parse=options.listed,
+    )  # fmt: skip
+    beta: float = option(
+        2.0, "Beta of F-beta: recall counts this many times as much as precision", OBJECTIVE, metavar="NUMBER", above=0,
+        because=": 2 counts recall twice, 1 is plain F1",
+    )  # fmt: skip
+    sampler: str | None = option(
+        None, "Suggests configurations", ADVANCED, metavar="NAME", choices=SAMPLERS, shown=SAMPLERS[0]
+    )
+    """None: as the study that is resumed has it, else the default."""
+    pruner: str = option("asha", "Stops weak trials early", ADVANCED, metavar="NAME", choices=PRUNERS)
+    precision: str = option(
+        "auto", "What networks compute in; auto is the faster on this machine", HARDWARE, metavar="NAME",
+        choices=("auto", "float32", "bfloat16"),
+    )  # fmt: skip
+    study: str | None = option(None, "Name of the study", STORAGE, metavar="NAME", shown="date and time", stored=False)
+    resume: bool = option(False, "Continue the study named by --study", STORAGE, stored=False)
+    given: frozenset[str] = frozenset()
+    """Fields that the user gave by name, a default's own value among them: a resumed study does not fill them in."""
+
+    @property
+    def seconds(self) -> float | None:
+        """The time budget in seconds."""
+        return self.time
+
+    def to_request(self) -> dict[str, Any]:
+        """What belongs to the study, as plain values: kept with it, so that `--resume` alone asks for it again."""
+        plain = {name: getattr(self, name) for name in _STORED}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items() if v != _STORED[k]}
+
+    def completed(self, request: Mapping[str, Any]) -> StudyOptions:
+        """These options; where they were not given and are at their defaults, those of an earlier request."""
+        known = {k: v for k, v in request.items() if k in _STORED}
+        if self.trials is not None or self.time is not None:  # a new budget replaces the old one whole
+            known = {k: v for k, v in known.items() if k not in {"trials", "time"}}
+        earlier: dict[str, Any] = {
+            k: v for k, v in known.items() if k not in self.given and getattr(self, k) == _STORED[k]
+        }
+        return dataclasses.replace(self, **earlier)
+
+
+_STORED = {
+    name: options.default_of(StudyOptions, name) for name, one in options.declared(StudyOptions).items() if one.stored
+}
+"""Defaults of the options that belong to a study."""
+
+
+@dataclass(frozen=True)
+class SessionOptions(Place):
     """How a search is run, beside what is searched; none of it belongs to the study."""
 
-    results: Path = Path("results")
-    storage: str | None = None
-    concurrency: int | None = None
-    gpus_per_trial: float | None = None
-    cpus_per_trial: float | None = None
-    trial_timeout: float | None = None
-    trial_memory: int = 0
-    deterministic: bool = False
-    address: str | None = None
-    ray_dashboard: bool = False
-    warm_start: str | None = None
-    patience: int | None = None
-    target: float | None = None
-    failures: float | None = None
-    verbose: bool = False
-    """Whether the terminal is told all that `search.log` says."""
+    patience: int | None = option(
+        None, "Stop after this many trials without a better one", BUDGET, metavar="NUMBER", shown="off", least=1
+    )
+    target: float | None = option(
+        None, "Stop when the objective reaches this value", BUDGET, metavar="NUMBER", shown="off"
+    )
+    failures: float | None = option(
+        None, "Stop when this share of five or more failed", BUDGET, metavar="SHARE", shown="0.5", above=0, most=1,
+        because=": 0.5 is half",
+    )  # fmt: skip
+    trial_timeout: float | None = option(
+        None,
+        "A trial that takes longer fails, like 10m",
+        BUDGET,
+        metavar="DURATION",
+        parse=options.duration,
+        shown="off",
+    )
+    concurrency: int | None = option(None, "Trials at once", HARDWARE, metavar="NUMBER", shown="as many as fit")
+    cpus_per_trial: float | None = option(
+        None, "CPU cores per trial", HARDWARE, metavar="NUMBER", shown="an equal share"
+    )
+    gpus_per_trial: float | None = option(
+        None, "GPUs per trial; with 0.25 four share one", HARDWARE, metavar="NUMBER", shown="an equal share"
+    )
+    trial_memory: int = option(
+        0, "Memory that a trial may take, like 4GB", HARDWARE, metavar="SIZE", parse=options.size, shown="no limit"
+    )
+    address: str | None = option(
+        None, "Join a running Ray cluster: auto or host:6379", HARDWARE, metavar="ADDRESS", shown="this machine alone"
+    )
+    deterministic: bool = option(False, "Repeatable results, with --concurrency 1", REPRODUCIBILITY)
+    warm_start: str | None = option(
+        None, "Try the best of an earlier study first", ADVANCED, metavar="STUDY", shown="none"
+    )
+    ray_dashboard: bool = option(False, "Start Ray's own dashboard on 127.0.0.1", ADVANCED)
+    verbose: bool = option(False, "Print everything that search.log says", OUTPUT, flags=("--verbose", "-v"))
     begun: float = field(default_factory=time.time)
 
     @property
@@ -105,96 +215,19 @@ def reckoned(seconds: float | None, *, demonstration: bool) -> tuple[float, tupl
     return usual, (line,)
 
 
-def check(options: StudyOptions, running: SessionOptions) -> None:
+def check(asked: StudyOptions, session: SessionOptions) -> None:
     """Refuse what can be refused before anything slow is imported or read.
 
     Raises:
         InputError: with what to change.
     """
-    for option, number in (("--trials", options.trials), ("--patience", running.patience)):
-        if number is not None and number < 1:
-            raise InputError(f"{option} must be 1 or more, not {number}.")
-    if running.failures is not None and not 0 < running.failures <= 1:
-        raise InputError(f"--failures must be a share above 0 and up to 1, not {running.failures:g}: 0.5 is half.")
-    if not options.beta > 0:
-        raise InputError(f"--beta must be above 0, not {options.beta:g}: 2 counts recall twice, 1 is plain F1.")
-    if options.seed < 0 or options.max_epochs < 0:
-        raise InputError("--seed and --max-epochs can't be negative.")
-    for option, chosen, known in (
-        ("--objective", options.objective, tuple(Objective)),
-        ("--fit", options.fit, ("crop", "pad", "squash")),
-        ("--uncertain", options.uncertain, UNCERTAIN),
-        ("--sampler", options.sampler or SAMPLERS[0], SAMPLERS),
-        ("--precision", options.precision, ("auto", "float32", "bfloat16")),
-        ("--pruner", options.pruner, PRUNERS),
-    ):
-        if chosen not in known:
-            raise InputError(f"{option} {chosen!r} is not known. There are: {', '.join(known)}.")
-    if options.objectives[0] != "f_beta" or len(options.objectives) > 2 or not all(options.objectives):
+    asked.check_values()
+    session.check_values()
+    if asked.objectives[:1] != ("f_beta",) or len(asked.objectives) > 2 or not all(asked.objectives):
         raise InputError("--objectives: f_beta first, and at most one more: f_beta,parameters.")
-    if len(options.objectives) > 1 and options.pruner in {"median", "hyperband"}:
+    if len(asked.objectives) > 1 and asked.pruner in {"median", "hyperband"}:
         raise InputError(
-            f"--pruner {options.pruner} is Optuna's and can't prune with two objectives. Use asha (on f_beta) or none."
+            f"--pruner {asked.pruner} is Optuna's and can't prune with two objectives. Use asha (on f_beta) or none."
         )
-    if options.resume and options.study is None:
+    if asked.resume and asked.study is None:
         raise InputError("--resume needs the study's name: --study NAME. See: python -m search.leaderboard")
-
-
-@dataclass(frozen=True)
-class StudyOptions:
-    """What the user asked for; the fields are the options of `python -m search.run`."""
-
-    data: str | None = None
-    space: str | None = None
-    trials: int | None = None
-    seconds: float | None = None
-    study: str | None = None
-    beta: float = 2.0
-    seed: int = 0
-    resume: bool = False
-    families: tuple[str, ...] = ()
-    fix: Mapping[str, str] = field(default_factory=dict)
-    objective: str = "robust"
-    objectives: tuple[str, ...] = ("f_beta",)
-    positive: str | None = None
-    fit: str = "crop"
-    sampler: str | None = None
-    """None: as the study that is resumed has it, else the default."""
-    pruner: str = "asha"
-    recipes: str = "fitting"
-    quarantine: bool = False
-    patient_regex: str | None = None
-    label: str | None = None
-    """The finding that is taken from a public data set's label file."""
-    negative: str | None = None
-    uncertain: str = "ignore"
-    max_epochs: int = 0
-    weights_dir: Path | None = None
-    cache: Path | None = None
-    precision: str = "auto"
-    """What networks compute in: float32, bfloat16, or whichever is faster here."""
-    cache_limit: int = 0
-    """Bytes that kept prefixes may take on disk; 0 leaves it to the library."""
-    given: frozenset[str] = frozenset()
-    """Fields that the user gave by name, a default's own value among them: a resumed study does not fill them in."""
-
-    def to_request(self) -> dict[str, Any]:
-        """What belongs to the study, as plain values: kept with it, so that `--resume` alone asks for it again."""
-        left_out = {"study", "resume", "weights_dir", "cache", "cache_limit", "given"}
-        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in left_out}
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items() if v != _DEFAULTS[k]}
-
-    def completed(self, request: Mapping[str, Any]) -> StudyOptions:
-        """These options; where they were not given and are at their defaults, those of an earlier request."""
-        known: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in request.items() if k in _DEFAULTS
-        }
-        if self.trials is not None or self.seconds is not None:  # a new budget replaces the old one whole
-            known = {k: v for k, v in known.items() if k not in {"trials", "seconds"}}
-        earlier: dict[str, Any] = {
-            k: v for k, v in known.items() if k not in self.given and getattr(self, k) == _DEFAULTS[k]
-        }
-        return dataclasses.replace(self, **earlier)
-
-
-_DEFAULTS = {f.name: getattr(StudyOptions(), f.name) for f in dataclasses.fields(StudyOptions)}

@@ -99,7 +99,7 @@ def prepare(
     )
     audit = shortcut_audit.audit(dataset, progress=progress)
     seconds, assumed = driver_options.reckoned(options.seconds, demonstration=dataset.demonstration)
-    costed = dataclasses.replace(options, seconds=seconds)
+    costed = dataclasses.replace(options, time=seconds)
     spent = time.monotonic() - begun if options.seconds is not None else 0.0  # without TIME nothing runs out
     context, narrowed, notes = _narrow(space_name, context, costed, stored, audit, spent)
     space = spaces.to_search(space_name, context, progress)

@@ -99,7 +99,7 @@ def _completed(
     progress.label, progress.demonstration = objective_label(options.objective, options.beta), demonstration
     progress.trials, progress.max_epochs = trials, options.max_epochs
     progress.end = running.begun + seconds if seconds is not None and not options.resume else None
-    return replace(options, trials=trials, seconds=seconds), stored, data_cache.folder()
+    return replace(options, trials=trials, time=seconds), stored, data_cache.folder()
 
 
 def _cluster(running: SessionOptions, cache: Path) -> tuple[Resources, Cluster]:
@@ -206,7 +206,7 @@ def _run(
     progress.end = end
     progress.log_to(study.folder)
     job = prepared.make_job(progress.step)
-    study.note(request={**options.to_request(), "trials": options.trials, "seconds": options.seconds})
+    study.note(request={**options.to_request(), "trials": options.trials, "time": options.seconds})
     study.begin(running.begun, **running.settings(plan))
     progress.note(
         opening.on_study(study.spec.name, study.ended, plan, options.trials, options.seconds, joined=cluster.joined)

@@ -165,11 +165,6 @@ def _drops(fold: FoldResult) -> list[int]:
     return [epoch for epoch, (before, after) in enumerate(itertools.pairwise(counts), 1) if after > before]
 
 
-KINDS = ("refit", "folds", "ensemble")
-"""refit: the winner's network on train and validation; folds: the mean of its folds' networks; ensemble: several
-finalists' refits."""
-
-
 @dataclass(frozen=True)
 class Choice:
     """What the final model is made of."""

@@ -137,7 +137,7 @@ def workshop(name: str) -> Workshop:
     chosen = SETS[name]
     place = chosen.place(RESULTS / "sets")
     options = StudyOptions(
-        data=str(place), seconds=600.0, objective="robust", families=chosen.families, recipes="none",
+        data=str(place), time=600.0, objective="robust", families=chosen.families, recipes="none",
         weights_dir=Path(os.environ["XRAYTUNE_WEIGHTS"]) if "XRAYTUNE_WEIGHTS" in os.environ else None,
     )  # fmt: skip
     job: Any = prepare(options, f"evidence-{chosen.name}", cache.folder(), _silent).make_job(_silent)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
-import re
+import json
+import os
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import typer
 
-from search.cli.console import refuse_removed
-from search.run import REMOVED
-from xraytune.errors import InputError
+from search.cli import make_variables
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,71 +27,125 @@ def make(*arguments, **environment):
     )
 
 
+@pytest.fixture
+def passed(tmp_path):
+    """Runs a target whose interpreter only shows the command line that it would have become."""
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    code = (
+        "import json, os, runpy, sys\n"
+        "os.execv = lambda path, line: print(json.dumps(line[2:]))\n"
+        "sys.argv = sys.argv[2:]\n"
+        "runpy.run_module(sys.argv[0], run_name='__main__')"
+    )
+    python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(code)} "$@"\n')
+    python.chmod(0o755)
+    stamp = tmp_path / ".ready"
+    stamp.touch()
+    os.utime(stamp, (2**32, 2**32))
+
+    def run(*arguments, code=0, **environment):
+        done = make(*arguments, f"VENV={tmp_path}", **environment)
+        assert done.returncode == code, done.stderr
+        return json.loads(done.stdout) if code == 0 else done.stderr
+
+    return run
+
+
+HARD = 'o\'brien "x" $HOME $(touch pwned) `touch pwned` a  b\\c #d'
+
+
+def test_a_value_arrives_as_it_was_typed(passed):
+    assert passed("search", f"DATA={HARD}") == ["search.run", f"--data={HARD}"]
+    assert passed("search", DATA=HARD) == ["search.run", f"--data={HARD}"]
+    regex = r"^(?P<patient>P\d+)$"
+    assert passed("verify", f"DATA={HARD}", f"PATIENT_REGEX={regex}") == [
+        "search.verify", f"--patient-regex={regex}", "--", HARD,
+    ]  # fmt: skip
+    assert not (ROOT / "pwned").exists()
+
+
+def test_what_make_would_run_is_not_run(passed):
+    assert passed("leaderboard", "STUDY=$(shell touch pwned)") == ["search.leaderboard", "--", "$(shell touch pwned)"]
+    assert not (ROOT / "pwned").exists()
+
+
 @pytest.mark.parametrize(
-    ("variables", "option"),
+    ("target", "variables", "line"),
     [
-        (("DATA=a folder/with spaces",), "--data 'a folder/with spaces'"),
-        (("TRIALS=0",), "--trials '0'"),
-        (("GPUS_PER_TRIAL=0.25",), "--gpus-per-trial '0.25'"),
-        (("RESUME=1", "STUDY=mine"), "--resume"),
-        (("FIX=cnn/blocks=3 dropout=0.2",), "--fix 'cnn/blocks=3' --fix 'dropout=0.2'"),
+        ("search", (), ["search.run"]),
+        ("search", ("TRIALS=0", "TIME="), ["search.run", "--trials=0"]),
+        ("search", ("GPUS_PER_TRIAL=0.25",), ["search.run", "--gpus-per-trial=0.25"]),
+        ("search", ("RESUME=1", "QUARANTINE=0", "VERBOSE=no"), ["search.run", "--resume"]),
+        ("search", ("FIX=cnn/blocks=3 dropout=0.2",), ["search.run", "--fix=cnn/blocks=3", "--fix=dropout=0.2"]),
+        ("search", ("XLA=1",), ["search.run", "--xla"]),
+        ("search", ("XLA=0",), ["search.run"]),
+        ("search", ("ARGS=--trials 4 --study 'a b'",), ["search.run", "--trials", "4", "--study", "a b"]),
+        ("retrain", ("STUDY=mine", "TTA=1"), ["search.retrain", "--study=mine", "--tta"]),
+        ("retrain", ("WHICH=top:3", "FINAL=ensemble"), ["search.retrain", "--final=ensemble", "--", "top:3"]),
+        ("verify", (), ["search.verify", "--", "demo"]),
+        ("leaderboard", ("STUDY=-mine", "JSON=1"), ["search.leaderboard", "--json", "--", "-mine"]),
+        ("dashboard", ("STORAGE=sqlite:///x",), ["search.dashboard", "--storage=sqlite:///x"]),
+        ("report", ("STUDY=mine",), ["search.report", "--", "mine"]),
+        ("predict", ("IMAGES=my folder", "MODEL=m"), ["search.predict", "--", "m", "my folder"]),
+        ("export", ("MODEL=m",), ["search.export", "--", "m"]),
+        ("show-augmentation", ("DATA=demo", "SIZE=64"), ["search.show_augmentation", "--size=64", "--", "demo"]),
     ],
 )
-def test_make_passes_its_variables_on(variables, option):
-    assert option in make("-n", "search", *variables).stdout
-
-
-def test_make_passes_nothing_that_was_not_asked_for():
-    command = next(line for line in make("-n", "search").stdout.splitlines() if "-m search.run" in line)
-    assert command.strip() == "exec .venv/bin/python -m search.run"
-
-
-def test_a_switch_set_to_zero_is_off():
-    assert "--resume" not in make("-n", "search", "RESUME=0").stdout
-
-
-def test_make_passes_a_removed_switch_on_so_that_the_command_refuses_it():
-    command = make("-n", "search", "XLA=1").stdout.partition("-m search.run")[2]
-    with pytest.raises(InputError, match=r"^--xla was removed"):
-        refuse_removed(shlex.split(command), REMOVED)
-    assert "--xla" not in make("-n", "search", "XLA=0").stdout
+def test_a_target_becomes_its_command(passed, target, variables, line):
+    found, at = passed(target, *variables), line.index("--") if "--" in line else len(line)
+    assert (found[0], sorted(found[1:at]), found[at:]) == (line[0], sorted(line[1:at]), line[at:])
 
 
 @pytest.mark.parametrize(
-    ("target", "variables", "arguments"),
+    ("arguments", "words"),
     [
-        ("leaderboard", ("STUDY=mine", "RESULTS=other"), "leaderboard mine --results other"),
-        ("retrain", ("STUDY=mine", "FINAL=ensemble", "TTA=1"), "retrain best --study mine --final ensemble --tta"),
-        ("retrain", ("TTA=crops", "COMPARE_RECIPES=1"), "retrain best --compare-recipes --tta crops"),
-        ("retrain", ("TTA=0",), "retrain best"),
-        ("verify", ("DATA=my films", "POSITIVE=ill", "QUARANTINE=1"), "verify 'my films' --positive ill --quarantine"),
-        ("dashboard", ("RESULTS=other", "STORAGE=sqlite:///x"), "dashboard --results other --storage sqlite:///x"),
+        (("search", "TRAILS=4"), "make search has no variable TRAILS. Did you mean TRIALS?"),
+        (("verify", "FAMILIES=cnn"), "make verify has no variable FAMILIES."),
+        (("search", "ARGS=--study 'a"), "ARGS=--study 'a: No closing quotation."),
     ],
 )
-def test_make_passes_on_what_every_command_of_the_work_takes(target, variables, arguments):
-    command = make("-n", target, *variables).stdout.strip().splitlines()[-1]
-    assert shlex.split(command.partition(" -m search.")[2]) == shlex.split(arguments)
+def test_a_variable_that_can_not_be_is_one_error_of_the_command_line(passed, arguments, words):
+    said = passed(*arguments, code=2)
+    assert said.count("error: ") == 1
+    assert words in said
+    assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("target", ["search", "verify", "leaderboard", "retrain", "dashboard"])
-def test_whatever_make_passes_on_is_an_option_of_its_command(target):
-    text = (ROOT / "Makefile").read_text()
-    variables = set(re.findall(r"\b([A-Z_]+):[a-z]", text)) | {"FIX"}
-    command = make("-n", target, *(f"{name}=1" for name in variables)).stdout.strip().splitlines()[-1]
-    passed = {word for word in shlex.split(command) if word.startswith("--")}
-    module = importlib.import_module(f"search.{'run' if target == 'search' else target}")
-    app = typer.Typer()
-    app.command()(module.main)
-    known = {name for option in typer.main.get_command(app).params for name in option.opts}
-    assert passed, command
-    assert passed <= known | set(REMOVED)
-    if target == "search":
-        assert {o for o in known if o.startswith("--") and "completion" not in o} <= passed
+def test_a_variable_of_the_environment_that_is_no_option_is_left_alone(passed):
+    assert passed("search", TRAILS="4", TRIALS="3") == ["search.run", "--trials=3"]
+
+
+def test_a_setting_of_a_library_on_makes_line_is_left_to_the_environment(passed):
+    assert passed("search", "KERAS_BACKEND=jax", "CUDA_VISIBLE_DEVICES=0", "TRIALS=3") == ["search.run", "--trials=3"]
+
+
+def test_targets_that_are_made_together_know_each_others_variables():
+    line = {
+        make_variables.ON_LINE: "FINAL TIME",
+        make_variables.GOALS: "search retrain",
+        "FINAL": "folds",
+        "TIME": "5m",
+    }
+    assert make_variables.arguments("search", line) == ["--time=5m"]
+    assert make_variables.arguments("retrain", line) == ["--time=5m", "--final=folds"]
 
 
 def test_make_help_lists_every_target():
     shown = make("help").stdout
-    for target in ("search", "test", "dashboard", "retrain", "verify", "bench", "test-faults", "test-real"):
+    for target in (
+        "search",
+        "predict",
+        "report",
+        "export",
+        "test",
+        "dashboard",
+        "retrain",
+        "verify",
+        "bench",
+        "test-faults",
+        "test-real",
+    ):
         assert f"make {target} " in shown
 
 

@@ -20,7 +20,7 @@ def test_the_session_in_the_documentation_runs(tmp_path):
     smaller = {
         "path/to/chest_xray": str(data),
         "path/to/film.jpeg": str(film),
-        "trials=40, seconds=1800": 'trials=2, space="smoke", cache=Path("cache")',
+        'trials=40, time="30m"': 'trials=2, space="smoke", cache=Path("cache")',
         'which="best"': 'which="best", finalists=1, folds=3, seeds=1',
     }
     for there, here in smaller.items():

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import typer
 import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
 from search import predict
+from search.cli import console
 from search.reporting import html_report
 from search.retrain import main as retrain_main
 from search.retraining import recreate
@@ -351,8 +351,8 @@ def test_a_retraining_keeps_what_it_makes_where_it_is_told_to(tmp_path: Path, mo
 
     monkeypatch.setattr(Retraining, "run", kept)
     told = ["--cache", str(tmp_path / "told"), "--cache-limit", "3GB", "--results", str(tmp_path / "results")]
-    program = typer.Typer()
-    program.command()(retrain_main)
+
+    program = console.application(retrain_main)
     assert CliRunner().invoke(program, ["best", *told]).exit_code == 0
     [data] = seen
     assert data.cache_limit == 3 * 10**9

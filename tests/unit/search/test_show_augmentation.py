@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from PIL import Image
-from typer import Typer
 
 from search import show_augmentation
 from search.cli import console
@@ -16,11 +15,10 @@ def ended(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XRAYTUNE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(console, "out", console.Screen(width=1000))
     monkeypatch.setattr(console, "err", console.Screen(stderr=True, width=1000))
-    app = Typer()
-    app.command()(show_augmentation.main)
+    app = console.application(show_augmentation.main)
 
     def run(*arguments):
-        code = console._exit_code(lambda: app(list(map(str, arguments)), standalone_mode=False))
+        code = console.exit_code(lambda: app(list(map(str, arguments)), standalone_mode=False))
         said = capsys.readouterr()
         return code, said.out, said.err
 

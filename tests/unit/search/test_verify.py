@@ -6,7 +6,6 @@ import sys
 
 import numpy as np
 import pytest
-from typer import Typer
 
 from search import verify
 from search.cli import console
@@ -81,14 +80,13 @@ def manifest_without_labels(folder):
 def ended(tmp_path, monkeypatch, capsys):
     """Runs the command in the test's folder; gives its exit code, output and errors."""
     monkeypatch.chdir(tmp_path)
-    app = Typer()
-    app.command()(verify.main)
+    app = console.application(verify.main)
 
     def run(*arguments):
         with monkeypatch.context() as patch:
             patch.setattr(console, "err", console.Screen(stderr=True, width=1000))
             patch.setattr(console, "out", console.Screen(width=160))
-            code = console._exit_code(lambda: app(list(arguments), standalone_mode=False))
+            code = console.exit_code(lambda: app(list(arguments), standalone_mode=False))
         said = capsys.readouterr()
         return code, said.out, said.err
 

@@ -21,7 +21,7 @@ def failing(number, name=None):
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
 def test_a_place_that_can_not_be_written_is_one_message_and_exit_code_1(capsys, number):
-    assert console._exit_code(failing(number, "/results/film.json")) == 1
+    assert console.exit_code(failing(number, "/results/film.json")) == 1
     said = capsys.readouterr().err
     assert said.count("error:") == 1
     assert "/results/film.json can't be read or written" in said
@@ -30,12 +30,12 @@ def test_a_place_that_can_not_be_written_is_one_message_and_exit_code_1(capsys, 
 
 def test_another_failure_of_the_system_is_our_mistake_and_shows():
     with pytest.raises(OSError, match="Bad file descriptor"):
-        console._exit_code(failing(errno.EBADF))
+        console.exit_code(failing(errno.EBADF))
 
 
 def test_a_pipe_that_has_seen_enough_is_no_failure(monkeypatch):
     monkeypatch.setattr(os, "dup2", lambda *_: None)
-    assert console._exit_code(failing(errno.EPIPE)) == 0
+    assert console.exit_code(failing(errno.EPIPE)) == 0
 
 
 @pytest.mark.parametrize("arguments", [["--trials", "4", "--sampler", "gp"], ["--sampler=qmc"], ["--xla"]])

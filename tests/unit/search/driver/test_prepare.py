@@ -4,11 +4,11 @@ import time
 from dataclasses import replace
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from search import run
-from search.driver import pretrained_weights
+from search.cli import console
+from search.driver import pretrained_weights, session
 from search.driver.options import StudyOptions
 from search.driver.prepare import kept_options, prepare
 from tests.made_films import kaggle
@@ -31,16 +31,14 @@ def test_what_the_user_gives_stays_also_where_it_is_the_default():
 
 
 def test_a_new_budget_replaces_the_old_one_whole():
-    assert StudyOptions(seconds=60.0).completed(StudyOptions(trials=9).to_request()).trials is None
+    assert StudyOptions(time=60.0).completed(StudyOptions(trials=9).to_request()).trials is None
 
 
 @pytest.mark.parametrize(("arguments", "given"), [([], set()), (["--beta", "2", "--study", "s"], {"beta", "study"})])
 def test_the_command_knows_what_stood_on_its_line(monkeypatch, arguments, given):
     seen = []
-    monkeypatch.setattr(run, "search", lambda options, running: seen.append(options))
-    command = typer.Typer()
-    command.command()(run.main)
-    assert CliRunner().invoke(command, arguments).exit_code == 0
+    monkeypatch.setattr(session, "search", lambda options, running: seen.append(options))
+    assert CliRunner().invoke(console.application(run.main), arguments).exit_code == 0
     assert seen[0].given == given
 
 
@@ -65,7 +63,7 @@ def test_trials_without_time_are_narrowed_as_a_search_of_the_default_time_and_it
         return [name for name, _ in found.recipes]
 
     alone = prepared(tmp_path, monkeypatch, trials=12)
-    timed = prepared(tmp_path, monkeypatch, trials=12, seconds=1800.0)
+    timed = prepared(tmp_path, monkeypatch, trials=12, time=1800.0)
     assert alone.spec.narrowed == timed.spec.narrowed
     assert alone.spec.narrowed["epochs"] == (10, 15)
     assert "cnn/image_size" in alone.spec.narrowed
@@ -86,7 +84,7 @@ def test_what_reading_the_data_took_is_taken_off_time_for_frozen_prefixes_and_of
     monkeypatch.setattr(narrow, "narrow", lambda *a, **given: told.append(given["spent"]) or real(*a, **given))
     monkeypatch.setattr(shortcut_audit, "audit", lambda *a, **given: time.sleep(0.3) or audit(*a, **given))
     prepared(tmp_path, monkeypatch, trials=12)
-    prepared(tmp_path, monkeypatch, seconds=900.0)
+    prepared(tmp_path, monkeypatch, time=900.0)
     assert told[0] == 0.0
     assert 0.3 <= told[1] < 60
 
@@ -137,13 +135,13 @@ def test_weights_that_no_family_needs_are_neither_fetched_nor_looked_at(
 @pytest.mark.parametrize(
     ("speed", "changes", "precision"),
     [
-        (1.2, {"seconds": 1800.0}, "bfloat16"),
-        (1.02, {"seconds": 1800.0}, "float32"),
-        (None, {"seconds": 1800.0}, "float32"),
-        (1.2, {"seconds": 240.0}, "float32"),
+        (1.2, {"time": 1800.0}, "bfloat16"),
+        (1.02, {"time": 1800.0}, "float32"),
+        (None, {"time": 1800.0}, "float32"),
+        (1.2, {"time": 240.0}, "float32"),
         (1.2, {"trials": 4}, "float32"),
-        (1.2, {"seconds": 1800.0, "precision": "float32"}, "float32"),
-        (0.5, {"seconds": 240.0, "precision": "bfloat16"}, "bfloat16"),
+        (1.2, {"time": 1800.0, "precision": "float32"}, "float32"),
+        (0.5, {"time": 240.0, "precision": "bfloat16"}, "bfloat16"),
     ],
 )
 def test_networks_compute_in_what_was_asked_for_or_in_what_is_faster_here(
@@ -157,9 +155,9 @@ def test_networks_compute_in_what_was_asked_for_or_in_what_is_faster_here(
 
 
 def test_a_study_that_is_resumed_keeps_the_precision_it_was_made_with(tmp_path, monkeypatch):
-    made = prepared(tmp_path, monkeypatch, 1.2, seconds=1800.0).spec
+    made = prepared(tmp_path, monkeypatch, 1.2, time=1800.0).spec
     monkeypatch.setattr(measured, "bfloat16_speed", lambda folder: 0.5)
-    again = StudyOptions(data=str(tmp_path / "films"), families=("cnn",), seconds=1800.0, resume=True)
+    again = StudyOptions(data=str(tmp_path / "films"), families=("cnn",), time=1800.0, resume=True)
     resumed = prepare(again, "mine", tmp_path / "cache", lambda done, total, what: None, made)
     assert resumed.spec.narrowed["precision"] == ("bfloat16",)
     other = replace(again, precision="float32")

@@ -280,15 +280,13 @@ def test_files_that_are_not_there_are_one_line_with_a_count_and_the_near_miss(tm
 
 
 def test_verify_never_prints_a_line_for_each_of_thousands(tmp_path, monkeypatch):
-    from typer import Typer
-
     from search import verify
+    from search.cli import console
 
     rows = [f"{n}.png,a,{n % 900},{['train', 'test'][n % 2]}" for n in range(3000)]
     rows += [f",b,{n},train" for n in range(500)]
     (tmp_path / "m.csv").write_text("path,label,patient,split\n" + "\n".join(rows) + "\n")
-    app = Typer()
-    app.command()(verify.main)
+    app = console.application(verify.main)
     said = CliRunner().invoke(app, [str(tmp_path / "m.csv")])
     assert said.exit_code == 1
     assert len(said.output.splitlines()) < 100
@@ -485,12 +483,10 @@ def test_an_array_header_that_unpacks_without_limit_is_refused(tmp_path):
 
 
 def test_json_lists_every_file(tmp_path):
-    from typer import Typer
-
     from search import verify
+    from search.cli import console
 
     (tmp_path / "m.csv").write_text("path,label\n" + "".join(f"{n}.png,a\n" for n in range(400)))
-    app = Typer()
-    app.command()(verify.main)
+    app = console.application(verify.main)
     said = json.loads(CliRunner().invoke(app, [str(tmp_path / "m.csv"), "--json"]).output)
     assert sum(len(error["files"]) for error in said["errors"]) == 400

@@ -1,0 +1,75 @@
+"""Options that several commands take: one wording for each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from search.cli import options
+from search.cli.options import DATA, OUTPUT, REPRODUCIBILITY, STORAGE, Option, Options, as_field, option
+from xraytune.data.sources.label_tables import UNCERTAIN
+from xraytune.data.sources.open_source import KINDS
+
+RESULTS = Option("Folder of all studies", STORAGE, "FOLDER", parse=options.path, stored=False)
+DATABASE = Option(
+    "URL of the studies' database", STORAGE, "URL", envvar="XRAYTUNE_STORAGE", shown="SQLite in the results folder",
+    stored=False,
+)  # fmt: skip
+Results = Annotated[Path, RESULTS]
+Storage = Annotated[str | None, DATABASE]
+Study = Annotated[str | None, Option("Name of the study", STORAGE, argument=True, shown="the latest")]
+Data = Annotated[str, Option(f"The data: {KINDS}", DATA, argument=True)]
+Json = Annotated[bool, Option("Print everything as one JSON document", OUTPUT, flags=("--json",))]
+
+
+@dataclass(frozen=True)
+class Place(Options):
+    """Where studies are."""
+
+    results: Path = as_field(RESULTS, Path("results"))
+    storage: str | None = as_field(DATABASE, None)
+
+
+@dataclass(frozen=True)
+class Reading(Options):
+    """How a data set is read."""
+
+    positive: str | None = option(None, "Name of the positive class", DATA, metavar="CLASS", shown="found by its name")
+    patient_regex: str | None = option(
+        None, "Finds the patient in a file's path", DATA, metavar="REGEX", shown="known naming schemes"
+    )
+    label: str | None = option(
+        None,
+        "The finding, where DATA is a label file of NIH, CheXpert or MIMIC-CXR",
+        DATA,
+        metavar="FINDING",
+        shown="none",
+    )
+    negative: str | None = option(
+        None, "The other class there, like 'No Finding'", DATA, metavar="FINDING", shown="images without the finding"
+    )
+    uncertain: str = option(
+        "ignore", "What an uncertain finding there counts as", DATA, metavar="NAME", choices=UNCERTAIN
+    )
+    quarantine: bool = option(False, "Leave files that can't be used out and name them", DATA)
+    fit: str = option("crop", "How an image becomes a square", DATA, metavar="NAME", choices=("crop", "pad", "squash"))
+    seed: int = option(0, "Seed of the split and of everything random", REPRODUCIBILITY, metavar="NUMBER", least=0)
+
+
+@dataclass(frozen=True)
+class Caches(Options):
+    """Folders of files that many studies share."""
+
+    weights_dir: Path | None = option(
+        None, "Folder of pretrained weights", STORAGE, metavar="FOLDER", parse=options.path, stored=False,
+        envvar="XRAYTUNE_WEIGHTS", shown="Keras's own folder",
+    )  # fmt: skip
+    cache: Path | None = option(
+        None, "Folder of decoded images and kept features", STORAGE, metavar="FOLDER", parse=options.path, stored=False,
+        envvar="XRAYTUNE_CACHE", shown="the user's cache folder",
+    )  # fmt: skip
+    cache_limit: int = option(
+        0, "What kept features may take on disk, like 20GB", STORAGE, metavar="SIZE", parse=options.size, stored=False,
+        shown="a share of the free space",
+    )  # fmt: skip
