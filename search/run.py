@@ -76,7 +76,7 @@ def main(
         float | None, typer.Option(help="Stop when this share of five or more trials failed [default: 0.5]")
     ] = None,
     recipes: Annotated[str, typer.Option(help="Published configurations to try first: fitting, all, none, names")] = (
-        "fitting"
+        "none"
     ),
     quarantine: Annotated[bool, typer.Option("--quarantine", help="Leave damaged images out, say which")] = False,
     patient_regex: Annotated[str | None, typer.Option(help="Finds the patient in a file's path")] = None,

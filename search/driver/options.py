@@ -159,7 +159,7 @@ class StudyOptions:
     sampler: str | None = None
     """None: as the study that is resumed has it, else the default."""
     pruner: str = "asha"
-    recipes: str = "fitting"
+    recipes: str = "none"
     quarantine: bool = False
     patient_regex: str | None = None
     max_epochs: int = 0
