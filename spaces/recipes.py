@@ -248,6 +248,7 @@ def point(recipe: Recipe, space: keras_tuner.HyperModel) -> tuple[dict[str, Valu
         if not declared:
             return {}, f"the space has no {name}"
         if type(declared[0]).__name__ != "Choice" or value in (choices := declared[0].values):
+            values[declared[0].name] = value
             continue
         if name.endswith("augmentation_copies") and max(choices) == 0:
             return {}, "too dear: no augmented copy of its kept prefix can be afforded"

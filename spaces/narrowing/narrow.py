@@ -143,6 +143,8 @@ def _cut(family: str, own: Choices, room: _Room, kept: Mapping[str, tuple[Value,
     if not prefixes.cut(prefixes.Family(family, own, images, search.machine, limit.features), search.audit.remedies):
         if family in kept.get("family", ()):  # a configuration of it is tried, and what is cheap of it
             own |= {name: kept[name] for name in own if name in kept and name != "family"}
+            if not max(map(int, own.get(f"{family}/augmentation_copies", (0,)))):  # nothing is copied, so nothing alike
+                own |= {name: before[name] for name in own if name.partition("/")[2] in prefixes.ALIKE}
         elif "scratch" in own.get(mode := f"{family}/mode", ()):
             own[mode] = ("scratch",)
         elif not any(name.startswith(f"{family}/") for name in search.fixed):
