@@ -260,6 +260,10 @@ class ChestXRay(Space):
         """
         return recipes.select(search.recipes, self, search)
 
+    def recipe_names(self) -> tuple[str, ...]:
+        """Those of `spaces.recipes`, whether or not their weights are there."""
+        return tuple(recipes.RECIPES)
+
     def cached_features(self) -> dict[str, Feature]:
         """Those that a trial may compute, by backbone, image size, normalization and operations."""
         return cache_size.features(self)

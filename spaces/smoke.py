@@ -101,6 +101,10 @@ class Smoke(ChestXRay):
         """
         return Space.recipes(self, search)
 
+    def recipe_names(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
     def cached_features(self) -> dict[str, Feature]:
         """None."""
         return {}

@@ -111,9 +111,13 @@ class Space(keras_tuner.HyperModel):  # type: ignore[misc]  # KerasTuner has no 
         Raises:
             InputError: there is none of that name.
         """
-        if search.recipes != "none":
+        if search.recipes not in {"fitting", "all", "none"}:
             raise InputError(f"--recipes {search.recipes}: this space has no published configurations.")
         return [], []
+
+    def recipe_names(self) -> tuple[str, ...]:
+        """The published configurations that it knows."""
+        return ()
 
     def cached_features(self) -> dict[str, Feature]:
         """The frozen backbone features that its trials may keep on disk, by what they are of."""

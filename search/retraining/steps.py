@@ -68,6 +68,8 @@ class Retraining:
         self.started = time.monotonic()
         self.cache = study.folder / "confirmation"
         self.phases: dict[str, float] = {}
+        self._compared: list[tuple[str, TrialRecord]] = []
+        """The published configurations that are trained beside the final model."""
 
     def run(self) -> dict[str, Any]:
         """Confirm, train, open the test set, save; the figures of `metrics.json`."""
@@ -80,7 +82,7 @@ class Retraining:
         labels, patients = np.asarray(recipe.data.labels), np.asarray(recipe.data.patients)
         plan = self._plan(recipe, labels, patients, budget, workers)
         recipes = (
-            published_recipes.refits(self.study, refit.everything(recipe), self.cache) if self._recipes_too else []
+            published_recipes.refits(self._compared, refit.everything(recipe), self.cache) if self._compared else []
         )
         announce.announce_plan(
             self.study, plan, self.finalists, self.options, budget, dataset, [t for _, t, _ in recipes]
@@ -141,8 +143,10 @@ class Retraining:
                     f"{files[name]} is not the file that study {spec.name!r} was searched with (sha256 differs). "
                     "Give the folder of the right one with --weights-dir."
                 )
-        also = [t for _, t in view.recipes_of(self.study)] if self._recipes_too else []
-        trained = [t for t in [*self.finalists, *also] if t.config]
+        if self.options.compare_recipes:
+            seconds = self.options.time or max(60.0, view.search_seconds(self.study))
+            self._compared = published_recipes.compared(self.study, len(dataset.select("train")), seconds)
+        trained = [t for t in [*self.finalists, *(t for _, t in self._compared)] if t.config]
         named = {value for t in trained if t.config for value in t.config.values.values()}
         missing = [name for name in spec.weights if name in named and name not in files]
         if missing:
@@ -184,10 +188,6 @@ class Retraining:
                 f"The space {spec.space!r} is not the one that study {spec.name!r} was searched with: it declares "
                 "other hyperparameters, ranges or defaults now. Bring it back, or search anew: python -m search.run"
             )
-
-    @property
-    def _recipes_too(self) -> bool:
-        return self.options.compare_recipes
 
     def _plan(self, recipe: TrainingSetup, labels: Any, patients: Any, budget: float, workers: int) -> ConfirmationPlan:
         fewest = min(len(set(patients[labels == c].tolist())) for c in set(labels.tolist()))
@@ -346,7 +346,9 @@ class Retraining:
         access_log.keep_figures(self.study.folder, opened, judged["test"]["overall"])
         compared = {
             "out_of_fold": comparison.out_of_fold(pooled, choice, confirmed),
-            "recipes": comparison.on_validation(pooled, self.study, choice.winner.trial),
+            "recipes": comparison.on_validation(
+                pooled, self.study, choice.winner.trial, spaces.offered(self.spec.space, ()).recipe_names()
+            ),
             "test": comparison.on_test(
                 tested, published_recipes.answers(compared_with, pool, squares, self.spec.max_epochs)
             ),

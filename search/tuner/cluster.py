@@ -73,7 +73,7 @@ class Cluster:
         self.folder = ""
         self._watchdog: subprocess.Popen[bytes] | None = None
         self._environment: dict[str, str | None] = {}
-        self._starting: threading.Thread | None = None
+        self._tried, self._over = threading.Event(), threading.Event()
         self._problem: BaseException | None = None
 
     @property
@@ -126,8 +126,9 @@ class Cluster:
             start_new_session=True,
             pass_fds=[self._scratch.lock],  # so that it owns the folder for as long as it lives
         )
-        self._starting = threading.Thread(target=self._try_to_start, daemon=True)
-        self._starting.start()
+        self._tried.clear()
+        self._over.clear()
+        threading.Thread(target=self._try_to_start, daemon=True).start()
 
     def wait(self) -> None:
         """Wait until Ray runs; where it can't, everything is stopped.
@@ -137,8 +138,7 @@ class Cluster:
             FatalError: Ray could not be started.
         """
         try:
-            if self._starting:
-                self._starting.join()
+            self._tried.wait()
             if self._problem:
                 raise self._problem
         except BaseException:
@@ -150,6 +150,9 @@ class Cluster:
             self._start()
         except BaseException as error:  # raised where it is waited for
             self._problem = error
+        finally:
+            self._tried.set()
+        self._over.wait()  # Linux ends Ray's processes with the thread that started them
 
     def _start(self) -> None:
         import ray
@@ -205,11 +208,11 @@ class Cluster:
         watchdog, self._watchdog = self._watchdog, None
         if watchdog is None or watchdog.stdin is None:  # it was stopped before
             return
-        if self._starting:
-            self._starting.join()
+        self._tried.wait()
         if not at_once or self.joined:
             with contextlib.suppress(Exception):
                 ray.shutdown()
+        self._over.set()
         watchdog.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             watchdog.wait(timeout=8)

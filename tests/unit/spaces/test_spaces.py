@@ -467,7 +467,9 @@ class TestHooks:
         assert smoke.narrow(searching(60, audit=found("hiding"))) == Narrowed({}, [])
         assert smoke.initial_trials(searching(60, audit=found("hiding"))) == []
         with pytest.raises(InputError, match="no published configurations"):
-            smoke.recipes(searching(60, recipes="all"))
+            smoke.recipes(searching(60, recipes="cnn"))
+        assert smoke.recipes(searching(60, recipes="all")) == ([], [])
+        assert smoke.recipe_names() == ()
 
     def test_a_foreign_hypermodel_has_the_hooks_of_the_base_class_and_its_own_job(self, tmp_path):
         (tmp_path / "own.py").write_text(
