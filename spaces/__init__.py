@@ -1,6 +1,7 @@
 """Search spaces: what may vary. `get` finds one by name, by `module:name`, or by `file.py:name`.
 
-`to_search` gives the driver the same with everything declared, which a user's own need not do by itself.
+`to_search` gives the driver the same as a `Space`: with hooks, and with everything declared, which a user's own need
+not do by itself.
 """
 
 from __future__ import annotations
@@ -16,18 +17,22 @@ from typing import Any
 import xraytune  # isort: skip  # noqa: F401  before Keras and with it TensorFlow, which reads what it sets once
 import keras_tuner
 
-from spaces import discovery
 from spaces.chest_xray import ChestXRay, image_sizes, offers_crops
 from spaces.context import SpaceContext
+from spaces.discovery import Foreign
 from spaces.smoke import Smoke
+from spaces.space import SearchContext, Space
 from xraytune import artifacts
 from xraytune.data import Progress
 from xraytune.errors import InputError
-from xraytune.models import FAMILIES
+from xraytune.models import FAMILIES, backbones
 
 SPACES: dict[str, type[ChestXRay]] = {space.name: space for space in (ChestXRay, Smoke)}
 
-__all__ = ["SPACES", "SpaceContext", "fingerprint", "get", "image_sizes", "offers_crops", "to_search"]
+__all__ = [
+    "SPACES", "SearchContext", "Space", "SpaceContext", "fingerprint", "get", "image_sizes", "offered", "offers_crops",
+    "to_search",
+]  # fmt: skip
 
 
 def get(name: str, context: SpaceContext) -> keras_tuner.HyperModel:
@@ -41,12 +46,13 @@ def get(name: str, context: SpaceContext) -> keras_tuner.HyperModel:
     Raises:
         InputError: there is no such space, its module can't be imported, or a family that was asked for is not in it.
     """
-    space = SPACES[name](context) if name in SPACES else _foreign(name, context)
-    families = getattr(space, "families", ())
-    unknown = [f for f in context.families if f not in FAMILIES and f not in families]
-    if unknown and name in SPACES:
-        raise InputError(f"unknown family {', '.join(unknown)}: {', '.join(FAMILIES)}")
-    if name in SPACES and not families:
+    kind = SPACES.get(name)
+    if kind is None:
+        return _foreign(name, context)
+    if unknown := [family for family in context.families if family not in FAMILIES]:
+        raise InputError(f"--families: unknown family {', '.join(unknown)}. There are: {', '.join(FAMILIES)}.")
+    space = kind(context)
+    if not space.families:
         raise InputError(
             f"none of the families {', '.join(context.families)} can take part in the space {name}: "
             "it has others, or their weights are not at hand (docs/weights.md)"
@@ -54,19 +60,30 @@ def get(name: str, context: SpaceContext) -> keras_tuner.HyperModel:
     return space
 
 
-def to_search(name: str, context: SpaceContext, progress: Progress | None = None) -> keras_tuner.HyperModel:
-    """Like `get`, for the driver: all parameters are declared, and an image size for every network.
+def offered(name: str, families: tuple[str, ...]) -> Space:
+    """A space before the data are read: what it offers if every pretrained network that it knows is available.
 
-    Ours, and those that declare an `image_size`, are as they are. Networks of the others are built in a process of
-    their own, which takes seconds to minutes, and what is seen there is declared. Workers need no more than `get`.
+    Raises:
+        InputError: as `get`.
+    """
+    known = dict.fromkeys(backbones.BACKBONES, "") if name in SPACES else {}
+    return _with_hooks(get(name, SpaceContext(families=families, weights=known)))
+
+
+def to_search(name: str, context: SpaceContext, progress: Progress | None = None) -> Space:
+    """Like `get`, for the driver: with hooks, all parameters declared, and an image size for every network.
+
+    Spaces that declare an `image_size` are as they are. Networks of the others are built in a process of their own,
+    which takes seconds to minutes, and what is seen there is declared. Workers need no more than `get`.
 
     Raises:
         InputError: as `get`, or no network of the space can be built and trained on such images.
     """
-    space = get(name, context)
-    if name in SPACES or hasattr(space, "job"):
-        return space
-    return discovery.completed(space, name, context, progress)
+    return _with_hooks(get(name, context)).completed(name, context, progress)
+
+
+def _with_hooks(space: keras_tuner.HyperModel) -> Space:
+    return space if isinstance(space, Space) else Foreign(space)
 
 
 def fingerprint(name: str) -> str:

@@ -14,16 +14,21 @@ KerasTuner's hook, so that KerasTuner's own tuners run this class unchanged. Our
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import nullcontext
 from typing import Any
 
 import keras_tuner
 import numpy as np
 
+from spaces import recipes
+from spaces import shortcut_countermeasures as countermeasures
 from spaces.context import SpaceContext
+from spaces.narrowing import cache_size, narrow
+from spaces.space import Feature, Narrowed, Point, SearchContext, Space
 from xraytune import models
 from xraytune.framework import keras
-from xraytune.models import densenet, heads, vgg
+from xraytune.models import backbones, densenet, heads, vgg
 from xraytune.models.weight_files import DENSENET_BLOCKS, VGG_CONVOLUTIONS
 from xraytune.records import Value
 from xraytune.training.inputs import augmentation
@@ -37,7 +42,7 @@ COPIES = (0, 1, 2, 4)
 """Augmented copies of a kept prefix, cycled over epochs; 0 trains on the images as they are."""
 
 
-class ChestXRay(keras_tuner.HyperModel):  # type: ignore[misc]  # KerasTuner has no types
+class ChestXRay(Space):
     """The five families over one data set.
 
     Args:
@@ -45,6 +50,7 @@ class ChestXRay(keras_tuner.HyperModel):  # type: ignore[misc]  # KerasTuner has
     """
 
     name = "chest_xray"
+    precisions = ("float32", "bfloat16")
 
     def __init__(self, context: SpaceContext) -> None:
         super().__init__(name=self.name)
@@ -222,6 +228,45 @@ class ChestXRay(keras_tuner.HyperModel):  # type: ignore[misc]  # KerasTuner has
         `batch_size`, `callbacks`) wins over the plan.
         """
         return fit_plainly(model, TrainingSettings.of(self.active(hp)), self.context.classes, *args, **kwargs)
+
+    # ── what a search asks ───────────────────────────────────────────────────────────────────────────────────────
+
+    def backbones(self) -> tuple[str, ...]:
+        """Those that its families may begin with."""
+        return backbones.of(self.context.families or models.FAMILIES)
+
+    def narrow(self, search: SearchContext) -> Narrowed:
+        """Without the augmentations that the audit does not ask for, and without what is too slow for the time.
+
+        Published configurations that the user named stay: all their values are offered.
+
+        Raises:
+            InputError: one of them is not known, or is not in this space.
+        """
+        answering, lines = countermeasures.to_audit(search.audit, search.objective, search.fixed)
+        answered = type(self)(dataclasses.replace(self.context, narrowed={**answering, **self.context.narrowed}))
+        left, more = narrow.narrow(answered, search, recipes.held(search.recipes, answered))
+        return Narrowed({**left, **answered.context.narrowed}, [*lines, *more])
+
+    def initial_trials(self, search: SearchContext) -> list[Point]:
+        """Each family's starting point against the shortcuts that the audit found."""
+        return countermeasures.against_shortcuts(self, self.families, search.audit.remedies)
+
+    def recipes(self, search: SearchContext) -> tuple[list[Point], list[str]]:
+        """The published configurations that can be tried, cheapest first.
+
+        Raises:
+            InputError: there is none of that name.
+        """
+        return recipes.select(search.recipes, self, search)
+
+    def recipe_names(self) -> tuple[str, ...]:
+        """Those of `spaces.recipes`, whether or not their weights are there."""
+        return tuple(recipes.RECIPES)
+
+    def cached_features(self) -> dict[str, Feature]:
+        """Those that a trial may compute, by backbone, image size, normalization and operations."""
+        return cache_size.features(self)
 
 
 def image_sizes(space: keras_tuner.HyperModel) -> tuple[int, ...]:

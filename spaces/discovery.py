@@ -26,6 +26,7 @@ from typing import Any
 import keras_tuner
 
 from spaces.context import SpaceContext
+from spaces.space import Space
 from xraytune.data import Progress
 from xraytune.errors import InputError
 from xraytune.records import Value
@@ -55,23 +56,27 @@ class Drawn:
     """Why it could not be built."""
 
 
-class Discovered(keras_tuner.HyperModel):  # type: ignore[misc]
-    """The user's HyperModel with a declaration: what `build` was seen to ask for, and the image size as a parameter.
+class Foreign(Space):
+    """The user's own HyperModel with the hooks of the base class.
 
     Args:
-        space: the user's own; it builds and fits.
-        parameters: what may vary, parents before children.
+        space: declares, builds and fits.
     """
 
-    def __init__(self, space: keras_tuner.HyperModel, parameters: Sequence[Any]) -> None:
+    declares_all = False
+
+    def __init__(self, space: keras_tuner.HyperModel) -> None:
         super().__init__()
         self.space = space
-        self.parameters = tuple(parameters)
-        self.families: tuple[str, ...] = tuple(getattr(space, "families", ()))
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """Those that the user's space names."""
+        return tuple(getattr(self.space, "families", ()))
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
-        """Everything that was found."""
-        hp.merge(list(self.parameters), overwrite=False)
+        """What the user's space declares."""
+        self.space.declare_hyperparameters(hp)
 
     def build(self, hp: keras_tuner.HyperParameters) -> Any:
         """The user's network."""
@@ -81,10 +86,33 @@ class Discovered(keras_tuner.HyperModel):  # type: ignore[misc]
         """The user's hook."""
         return self.space.fit(hp, model, *args, **kwargs)
 
+    def job(self) -> Any | None:
+        """The user's `job()`, where the space has one."""
+        return self.space.job() if hasattr(self.space, "job") else None
 
-def completed(
-    space: keras_tuner.HyperModel, name: str, context: SpaceContext, progress: Progress | None = None
-) -> keras_tuner.HyperModel:
+    def completed(self, name: str, context: SpaceContext, progress: Progress | None = None) -> Space:
+        """With what its networks were seen to ask for, where it does not declare that itself."""
+        return self if hasattr(self.space, "job") else completed(self, name, context, progress)
+
+
+class Discovered(Foreign):
+    """The user's HyperModel with a declaration: what `build` was seen to ask for, and the image size as a parameter.
+
+    Args:
+        space: the user's own; it builds and fits.
+        parameters: what may vary, parents before children.
+    """
+
+    def __init__(self, space: keras_tuner.HyperModel, parameters: Sequence[Any]) -> None:
+        super().__init__(space)
+        self.parameters = tuple(parameters)
+
+    def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
+        """Everything that was found."""
+        hp.merge(list(self.parameters), overwrite=False)
+
+
+def completed(space: Foreign, name: str, context: SpaceContext, progress: Progress | None = None) -> Foreign:
     """A space of the user's own with all that a search must know beforehand: its parameters and its image sizes.
 
     Args:
@@ -107,7 +135,7 @@ def completed(
     parameters = own.space or found.space
     if not any(_is_size(p.name) for p in parameters):
         parameters = [*parameters, *_sizes(drawn, parameters, name)]
-    return Discovered(space, parameters)
+    return Discovered(space.space, parameters)
 
 
 def _is_size(name: str) -> bool:

@@ -13,11 +13,16 @@ from dataclasses import dataclass, field
 
 import keras_tuner
 
-from xraytune.models.cost import Machine, cost, measure_machine
+from spaces.space import Point, SearchContext
+from xraytune.errors import InputError
+from xraytune.models.cost import Machine, cost
 from xraytune.records import Value
 from xraytune.training.inputs.augmentation import CHOICES, REMEDIES
 from xraytune.training.inputs.batches import epoch_size
 from xraytune.training.optimization.settings import TrainingSettings
+
+GROUPS = ("fitting", "all", "none")
+"""What `--recipes` takes beside names."""
 
 STUDENT = "a student's comparison of nine models on the Kermany chest X-rays (Kaggle notebook)"
 MLP = "a comparison of a multilayer perceptron alone, after convolutions and on DenseNet201, on the Kermany X-rays"
@@ -243,6 +248,7 @@ def point(recipe: Recipe, space: keras_tuner.HyperModel) -> tuple[dict[str, Valu
         if not declared:
             return {}, f"the space has no {name}"
         if type(declared[0]).__name__ != "Choice" or value in (choices := declared[0].values):
+            values[declared[0].name] = value
             continue
         if name.endswith("augmentation_copies") and max(choices) == 0:
             return {}, "too dear: no augmented copy of its kept prefix can be afforded"
@@ -281,47 +287,54 @@ def _why_gone(recipe: Recipe, space: keras_tuner.HyperModel) -> str:
     return f"weights of {', '.join(missing)} not reachable" if missing else "narrowed away"
 
 
-def select(
-    which: str,
-    space: keras_tuner.HyperModel,
-    *,
-    seconds: float | None = None,
-    images: int = 0,
-    machine: Machine | None = None,
-) -> tuple[list[tuple[str, dict[str, Value]]], list[str]]:
+def held(which: str, space: keras_tuner.HyperModel) -> dict[str, tuple[Value, ...]]:
+    """The values, by name, that the recipes which the user named need: narrowing must leave them in the space.
+
+    Args:
+        which: as in `SearchContext.recipes`; only names hold anything.
+        space: before it is narrowed to the time.
+
+    Raises:
+        InputError: a name is no recipe's, or the space does not have its configuration.
+    """
+    kept: dict[str, dict[Value, None]] = {}
+    for name in () if which in GROUPS else _named(which):
+        recipe = RECIPES[name]
+        values, remark = point(recipe, space)
+        if not values:
+            raise InputError(f"--recipes {name}: it can't be tried here. {remark[:1].upper()}{remark[1:]}.")
+        for key, value in recipe.values.items():
+            kept.setdefault(key, {})[value] = None
+            if key in CHOICES:  # cached augmented features may have an augmentation of their own
+                kept.setdefault(f"{recipe.values['family']}/{key}", {})[value] = None
+    return {key: tuple(values) for key, values in kept.items()}
+
+
+def select(which: str, space: keras_tuner.HyperModel, search: SearchContext) -> tuple[list[Point], list[str]]:
     """The recipes to try first, and a line for each that is skipped or adapted.
 
     Args:
         which: `fitting` (those that a quarter of the time pays for, cheapest first), `all`, `none`, or names, by comma.
-        space: where they are points of.
-        seconds: the search's time; None is no bound.
-        images: training images.
-        machine: how fast; measured where not given.
+        space: where they are points of; its context counts the training images.
+        search: the time and the machine; without a time all fit.
 
     Raises:
-        ValueError: a name is no recipe's.
+        InputError: a name is no recipe's.
     """
-    if which == "none":
-        return [], []
-    named = list(RECIPES) if which in {"fitting", "all"} else [n.strip() for n in which.split(",") if n.strip()]
-    unknown = [name for name in named if name not in RECIPES]
-    if unknown:
-        raise ValueError(f"unknown recipe {', '.join(unknown)}: {', '.join(RECIPES)}")
     chosen: list[tuple[float, str, dict[str, Value]]] = []
     lines = []
-    machine = machine or measure_machine()
-    for name in named:
+    for name in _named(which):
         values, remark = point(RECIPES[name], space)
         if not values:
             lines.append(f"recipe {name} skipped: {remark}")
             continue
         if remark:
             lines.append(f"recipe {name} adapted: {remark}")
-        chosen.append((_seconds(values, machine, images), name, values))
+        chosen.append((_seconds(values, search.machine, space.context.images), name, values))
     chosen.sort(key=lambda c: c[0])
-    if which != "fitting" or not seconds:
+    if which != "fitting" or not search.seconds:
         return [(name, values) for _, name, values in chosen], lines
-    left, kept = seconds * machine.workers / 4, []
+    left, kept = search.seconds * search.machine.workers / 4, list[Point]()
     for needed, name, values in chosen:
         if needed <= left:
             left -= needed
@@ -329,6 +342,16 @@ def select(
         else:
             lines.append(f"recipe {name} skipped: about {needed:.0f} s, and {left:.0f} s of a quarter of TIME are left")
     return kept, lines
+
+
+def _named(which: str) -> list[str]:
+    """The names of the recipes that the user asked for."""
+    if which == "none":
+        return []
+    names = list(RECIPES) if which in GROUPS else [n.strip() for n in which.split(",") if n.strip()]
+    if unknown := [name for name in names if name not in RECIPES]:
+        raise InputError(f"--recipes: unknown recipe {', '.join(unknown)}: {', '.join(RECIPES)}")
+    return names
 
 
 def _seconds(values: Mapping[str, Value], machine: Machine, images: int) -> float:

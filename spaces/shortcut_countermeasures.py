@@ -6,11 +6,13 @@ search would try a dozen networks that cheat before the first that can't.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import keras_tuner
 
-from xraytune.records import Value
+from spaces.space import Choices, Point
+from xraytune.evaluation.shortcut_audit import Audit
+from xraytune.records import Objective, Value
 from xraytune.training.inputs.augmentation import REMEDIES
 
 HEADS: dict[str, dict[str, Value]] = {
@@ -20,18 +22,16 @@ HEADS: dict[str, dict[str, Value]] = {
 seed each) this head came to a robust score of 0.978, the averaging default in a search to 0.943 when it was stopped."""
 
 
-def against_shortcuts(
-    space: keras_tuner.HyperModel, families: Sequence[str], remedies: Sequence[str]
-) -> list[tuple[str, dict[str, Value]]]:
+def against_shortcuts(space: keras_tuner.HyperModel, families: Sequence[str], remedies: Sequence[str]) -> list[Point]:
     """A point of each family that can be augmented: origin (one of its own each) and values.
 
     Args:
-        space: one of ours.
+        space: `chest_xray`, or one derived from it.
         families: those that take part.
         remedies: the hyperparameters that hide what the audit found (`Audit.remedies`), each set to its strongest
             choice; none of them gives no points.
     """
-    points = []
+    points: list[Point] = []
     for family in families if remedies else ():
         values, active = _defaults(space, {"family": family})
         copies = f"{family}/augmentation_copies"
@@ -44,6 +44,33 @@ def against_shortcuts(
         values |= {n: _strongest(p) for n, p in active.items() if n.rpartition("/")[2] in remedies}
         points.append((f"against shortcuts, {family}", values))
     return points
+
+
+def to_audit(audit: Audit, objective: str, fixed: Collection[str] = ()) -> tuple[Choices, list[str]]:
+    """The choices of the augmentation that the shortcut audit leaves, and a line that says so.
+
+    Shape jitter always stays. The other countermeasures stay where the audit found what they remove, or where the
+    objective is robust: its views move every property, so something must teach a network not to mind.
+
+    Of what the audit found, a robust search offers the countermeasure in full or not at all. Validation images share
+    the shortcut, so their score can't say how little is enough: light and strong shape jitter tie on folds of Kermany's
+    images (docs/results.md, line 8), and on planted shortcuts strong was as good or better on the test images where the
+    score said otherwise (docs/robust-validation.md).
+
+    Args:
+        audit: of the training and validation images.
+        objective: `clean` or `robust`.
+        fixed: hyperparameters that the user holds at one value.
+    """
+    lines = []
+    if audit.remedies:
+        named = ", ".join(audit.remedies)
+        lines.append(f"The audit's findings are in the augmentation's space ({named}) and in the shifted views.")
+    wanted = set(REMEDIES) if objective == Objective.ROBUST else {"shape_jitter", *audit.remedies}
+    left: Choices = {name: ("none",) for name in REMEDIES if name not in wanted}
+    if objective == Objective.ROBUST:
+        left |= {name: (REMEDIES[name][0], REMEDIES[name][-1]) for name in audit.remedies if name not in fixed}
+    return left, lines
 
 
 def _defaults(

@@ -13,6 +13,7 @@ from typing import Any
 import keras_tuner
 
 from spaces.chest_xray import ChestXRay
+from spaces.space import Feature, Narrowed, Point, SearchContext, Space
 from xraytune.training.inputs.augmentation import REMEDIES
 
 HELD: dict[str, Any] = {
@@ -79,3 +80,31 @@ class Smoke(ChestXRay):
         for name, value in HELD.items():
             if name.startswith(prefix) and (prefix or "/" not in name):
                 self.context.choice(hp, name, (value,))
+
+    def backbones(self) -> tuple[str, ...]:
+        """None: its networks have no pretrained part."""
+        return ()
+
+    def narrow(self, search: SearchContext) -> Narrowed:
+        """All of it: whatever is drawn takes seconds."""
+        return Space.narrow(self, search)
+
+    def initial_trials(self, search: SearchContext) -> list[Point]:
+        """None."""
+        return []
+
+    def recipes(self, search: SearchContext) -> tuple[list[Point], list[str]]:
+        """None.
+
+        Raises:
+            InputError: the user asked for one.
+        """
+        return Space.recipes(self, search)
+
+    def recipe_names(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    def cached_features(self) -> dict[str, Feature]:
+        """None."""
+        return {}

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from xraytune.errors import InputError
-from xraytune.records import Value
-
-if TYPE_CHECKING:
-    pass
 from typing import TYPE_CHECKING, NamedTuple
 
-from search.driver.options import StudyOptions
 from search.hyperparameters.declaration import ambiguous_names, declared_parameters
 from search.hyperparameters.suggestion import Narrowing, RecordedHyperParameters
 from search.study.view import open_study
 from xraytune.errors import StudyError
+from xraytune.records import Value
 
 if TYPE_CHECKING:
     from search.driver.prepared import Prepared
@@ -91,26 +84,6 @@ def warm(prepared: Prepared, earlier: str | None, results: Path, storage: str | 
     if not found:
         raise StudyError(f"--warm-start {earlier}: none of its configurations fits the space {prepared.spec.space}.")
     return found
-
-
-def _recipes(
-    options: StudyOptions, space_name: str, space: Any, context: Any
-) -> tuple[tuple[tuple[str, Mapping[str, Value]], ...], tuple[str, ...]]:
-    """The published configurations that this space can try, by name, and what was left out or adapted."""
-    import spaces
-    from spaces import recipes
-    from spaces.narrowing import narrow
-
-    if space_name not in spaces.SPACES or space_name == "smoke" or options.recipes == "none":
-        return (), ()
-    machine = narrow.this_machine(context, options.seconds)
-    try:
-        found, lines = recipes.select(
-            options.recipes, space, seconds=options.seconds, images=context.images, machine=machine
-        )
-    except ValueError as error:
-        raise InputError(f"--recipes: {error}") from None
-    return tuple(found), tuple(lines)
 
 
 def as_held(

@@ -63,7 +63,7 @@ class StudyOptions(Reading, Caches):
         parse=options.assignments, repeatable=True, shown="none",
     )  # fmt: skip
     recipes: str = option(
-        "fitting", "Published configurations to try first: fitting, all, none, or names", SPACE, metavar="LIST"
+        "none", "Published configurations to try first: none, fitting, all, or names", SPACE, metavar="LIST"
     )
     objective: str = option(
         "robust", "Selection on shifted views of the validation images too, or on the images as they are", OBJECTIVE,

@@ -2,44 +2,47 @@
 
 from __future__ import annotations
 
-import spaces
-from spaces.narrowing.narrow import MEASURED_FROM
+from collections.abc import Mapping
+
+from spaces import Space
 from xraytune import hardware
-from xraytune.data import cache
 from xraytune.errors import InputError
 from xraytune.records import StudySpec, Value
-from xraytune.training import speed as measured
+from xraytune.training import speed
+
+FROM_SECONDS = 600.0
+"""TIME from which on `auto` may be bfloat16: shorter searches compare short trainings, and stay exact."""
 
 
 def decide(
-    asked: str, space: str, seconds: float | None, stored: StudySpec | None = None
+    asked: str, space: Space, seconds: float | None, rates: Mapping[str, float], stored: StudySpec | None = None
 ) -> tuple[dict[str, tuple[Value, ...]], tuple[str, ...]]:
     """The parameter that holds a space's networks to bfloat16, none for float32, which they have without; and a line.
 
-    `auto` is bfloat16 where a step on this machine's cores is clearly faster in it; float32 where TIME is too short to
-    find out, on GPUs, and in spaces of the user's own.
+    `auto` is bfloat16 where training is clearly faster in it by the trials of earlier searches, or, where these had
+    only one precision, where the processor has bfloat16 instructions. It is float32 where TIME is short, on GPUs, and
+    in spaces of the user's own.
 
     Args:
         asked: float32, bfloat16 or auto.
-        space: the space's name.
+        space: which precisions it has.
         seconds: TIME, None where the user gave none.
+        rates: measured operations a second by precision (`speed.rates`).
         stored: what a study that is resumed was made with: it keeps its own.
 
     Raises:
-        InputError: bfloat16 for a space of the user's own, which decides by itself, or another than the study has.
+        InputError: the space decides by itself, or the study that is resumed has another precision.
     """
-    if space not in spaces.SPACES:
-        if asked == "bfloat16":
-            raise InputError(f"--precision {asked}: {space} builds its own networks; set their policy there.")
-        return {}, ()
+    if asked not in {"auto", "float32", *space.precisions}:
+        raise InputError(f"--precision {asked}: this space builds its own networks; set their policy there.")
     if stored is not None:
         [made] = stored.narrowed.get("precision", ("float32",))
-        if asked not in {"auto", made}:
+        if asked not in {"auto", made} and len(space.precisions) > 1:
             raise InputError(f"--precision {asked}: the networks of study {stored.name!r} compute in {made}.")
         return {}, ()
-    if asked == "auto" and space != "smoke" and (seconds or 0) >= MEASURED_FROM and not hardware.gpus():
-        speed = measured.bfloat16_speed(cache.folder("measured"))
-        if speed and speed >= measured.CLEARLY:
-            line = f"networks compute in bfloat16, {speed:.2f} times as fast here as float32 (--precision float32)"
-            return {"precision": ("bfloat16",)}, (line,)
+    long = (seconds or 0) >= FROM_SECONDS and not hardware.gpus()
+    if asked == "auto" and "bfloat16" in space.precisions and long and speed.bfloat16_is_faster(dict(rates)):
+        by = "earlier searches" if len(rates) == 2 else "the processor's instructions"
+        line = f"networks compute in bfloat16, which is faster here by {by} (--precision float32 takes the other)"
+        return {"precision": ("bfloat16",)}, (line,)
     return ({"precision": (asked,)} if asked == "bfloat16" else {}), ()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.driver import options as driver_options
-from search.driver.initial_trials import _recipes, as_held
 from search.driver.options import StudyOptions
 from search.driver.prepared import Prepared
 from search.samplers import SAMPLERS
@@ -19,36 +22,48 @@ from xraytune.records import Objective, StudySpec, Value
 
 if TYPE_CHECKING:
     from search.tuner.job import Job
+    from spaces import SearchContext, Space, SpaceContext
     from xraytune.data import Dataset, Progress
     from xraytune.evaluation.shortcut_audit import Audit
 
+DEFAULT = "chest_xray"
+"""The space where the user names none."""
 
-def check_names(options: StudyOptions) -> None:
+
+def check_names(options: StudyOptions) -> Space | None:
     """Refuse unknown families and hyperparameters before the data are read, which may take minutes.
 
     Values are compared with all that the space offers with every pretrained network available; `prepare` compares them
     again with what is left of it.
 
+    Returns:
+        The space as it is before the data are read; None where the user named nothing that could be wrong: importing a
+        space takes seconds.
+
     Raises:
         InputError: the space, a family, a fixed hyperparameter or its value is not known.
     """
-    space_name = options.space or "chest_xray"
-    if ":" in space_name or not (options.families or options.fix or options.space):
-        return
+    if not (options.families or options.fix or options.space):
+        return None
     import spaces
     from search.hyperparameters.declaration import check_narrowing, declared_parameters
     from search.hyperparameters.suggestion import Narrowing
-    from xraytune.models import backbones
 
-    if options.families and space_name in spaces.SPACES:
-        _check_families(options.families)
-    everything = spaces.SpaceContext(families=options.families, weights=dict.fromkeys(backbones.BACKBONES, ""))
-    space = spaces.get(space_name, everything)
-    check_narrowing(declared_parameters(space.declare_hyperparameters), Narrowing(dict(options.fix)))
+    space = spaces.offered(options.space or DEFAULT, options.families)
+    if space.declares_all:
+        check_narrowing(declared_parameters(space.declare_hyperparameters), Narrowing(dict(options.fix)))
+    return space
 
 
 def prepare(
-    options: StudyOptions, name: str, cache: Path, progress: Progress, stored: StudySpec | None = None
+    options: StudyOptions,
+    name: str,
+    cache: Path,
+    progress: Progress,
+    stored: StudySpec | None = None,
+    *,
+    deterministic: bool = False,
+    after_reading: Callable[[], object] = lambda: None,
 ) -> Prepared:
     """Check everything the user gave and read the data; writes nothing but the cache.
 
@@ -58,127 +73,186 @@ def prepare(
         cache: the cache folder.
         progress: told what is being done.
         stored: what a study that is resumed was made with; its narrowing holds, whatever this machine affords now.
+        deterministic: whether everything must follow from the options, so that nothing measured is used.
+        after_reading: called once the data are read and not refused, to begin what else takes time.
 
     Raises:
         InputError: what was asked can't be had; the message says what to change.
     """
     begun = time.monotonic()
-    check_names(options)
-    dataset = None
-    if (
-        options.space is None or ":" not in options.space
-    ):  # data first: what is wrong with them is said before slow imports
+    space = check_names(options)
+    if space is not None and (job := space.job()) is not None:
+        return _without_images(options, name, space, job)
+    with _imported_meanwhile("spaces", "search.driver.initial_trials"):
         dataset = _load(options, progress)
-    import spaces
-    from search.driver import precision, pretrained_weights
-    from search.hyperparameters.declaration import check_narrowing, declared_parameters, signature
-    from search.hyperparameters.suggestion import Narrowing
-    from spaces import shortcut_countermeasures
-    from spaces.narrowing import cache_size
-    from xraytune.models import backbones
+    after_reading()
+    return _with_images(_Given(options, dataset, cache, progress, stored, deterministic, begun), name)
 
-    space_name = options.space or "chest_xray"
-    if space_name in spaces.SPACES and options.families:
-        _check_families(options.families)
-    elif space_name not in spaces.SPACES:
-        foreign = spaces.get(space_name, spaces.SpaceContext(families=options.families))
-        if hasattr(foreign, "job"):
-            return _without_images(options, name, space_name, foreign)
-    dataset = dataset or _load(options, progress)
-    asked = (options.families, options.weights_dir)
-    at_hand, damaged = pretrained_weights.found(space_name, *asked, stored.weights if stored else None)
-    computed_in, precision_notes = precision.decide(options.precision, space_name, options.seconds, stored)
+
+@contextmanager
+def _imported_meanwhile(*modules: str) -> Iterator[None]:
+    """Import modules in a thread while something else is done, which mostly waits for other processes.
+
+    A module that can't be imported is imported again, and fails, where it is used.
+    """
+
+    def imported() -> None:
+        for module in modules:
+            try:
+                importlib.import_module(module)
+            except Exception:  # told by the import that needs it
+                return
+
+    thread = threading.Thread(target=imported, daemon=True)
+    thread.start()
+    yield
+    thread.join()
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What preparing a search begins with."""
+
+    options: StudyOptions
+    dataset: Dataset
+    cache: Path
+    progress: Progress
+    stored: StudySpec | None
+    deterministic: bool
+    begun: float
+    """When preparing began, by the monotonic clock."""
+
+
+def _with_images(given: _Given, name: str) -> Prepared:
+    """A search of networks that are trained on images."""
+    import spaces
+    from search.driver import opening, pretrained_weights
+    from search.driver.initial_trials import as_held
+    from search.hyperparameters.declaration import declared_parameters
+    from spaces.narrowing.cache_size import cache_size
+    from xraytune.models import FAMILIES, backbones
+
+    options, dataset = given.options, given.dataset
+    asked = spaces.offered(options.space or DEFAULT, options.families)
+    weights, damaged = pretrained_weights.found(
+        asked, options.weights_dir, given.stored.weights if given.stored else None
+    )
+    audit = shortcut_audit.audit(dataset, progress=given.progress)
+    space, context, search, notes = _narrowed(given, asked, weights, audit)
+    used = pretrained_weights.used(declared_parameters(space.declare_hyperparameters), weights)
+    missing, gone = pretrained_weights.left_out(space, options.families or FAMILIES, weights)
+    if given.stored is None:
+        lines = [f"left out{': ' if gone else ''}{', '.join(gone)}; {backbones.missing(missing, options.weights_dir)}"]
+        notes += [*(lines if missing else []), *backbones.remarks(used)]
+    spec = _spec(
+        options, name, space,
+        narrowed=context.narrowed, families=space.families, objective=options.objective, fit=options.fit,
+        data=dataset.name, classes=dataset.classes, positive=dataset.positive,
+        train_fingerprint=dataset.train_fingerprint, test_fingerprint=dataset.test_fingerprint,
+        max_epochs=options.max_epochs, weights=used, demonstration=dataset.demonstration,
+    )  # fmt: skip
+    recipes, recipe_notes = space.recipes(search)
+    recipes, held_notes = as_held(recipes, spec.fixed)
+    starts, _ = as_held(space.initial_trials(search), spec.fixed)
+    caches = cache_size(
+        space.cached_features(),
+        images=len(dataset.select("train")) + len(dataset.select("val")),
+        channels=dataset.channels,
+        sizes=_sizes(space, dataset)[0],
+        cache=given.cache,
+        limit=options.cache_limit,
+    )
+    found_out = (*dataset.notes, *_shortcuts(audit, dataset), *damaged)
+    return Prepared(
+        spec=spec,
+        declaration=space.declare_hyperparameters,
+        families=space.families,
+        recipes=tuple(recipes),
+        starts=tuple(starts),
+        make_job=lambda progress: _keras_job(given, space, context, progress),
+        notes=(*found_out, *notes, *recipe_notes, *held_notes, caches),
+        opening=(*opening.on_data(dataset, audit), *opening.on_space(space.families, gone, missing)),
+    )
+
+
+def _narrowed(
+    given: _Given, asked: Space, weights: Mapping[str, Path], audit: Audit
+) -> tuple[Space, SpaceContext, SearchContext, list[str]]:
+    """The space without what the audit does not ask for and what this machine can't afford in the time there is.
+
+    Returns:
+        The space, what it was given, what it was told of the search, and a line on each decision.
+    """
+    import spaces
+    from search.driver import precision
+    from xraytune.data import cache
+    from xraytune.models.cost import this_machine
+    from xraytune.training import speed
+
+    options, dataset, stored = given.options, given.dataset, given.stored
+    rates = {} if given.deterministic else speed.rates(cache.folder("measured"))
+    computed_in, notes = precision.decide(options.precision, asked, options.seconds, rates, stored)
     context = spaces.SpaceContext(
         classes=len(dataset.classes),
         channels=dataset.channels,
         counts=tuple(dataset.counts("train").values()),
         families=options.families,
-        weights={backbone: str(path) for backbone, path in at_hand.items()},
+        weights={backbone: str(path) for backbone, path in weights.items()},
         images=len(dataset.select("train")),
-        narrowed=computed_in,
+        narrowed=stored.narrowed if stored else computed_in,
     )
-    audit = shortcut_audit.audit(dataset, progress=progress)
     seconds, assumed = driver_options.reckoned(options.seconds, demonstration=dataset.demonstration)
-    costed = dataclasses.replace(options, time=seconds)
-    spent = time.monotonic() - begun if options.seconds is not None else 0.0  # without TIME nothing runs out
-    context, narrowed, notes = _narrow(space_name, context, costed, stored, audit, spent)
-    space = spaces.to_search(space_name, context, progress)
-    families = tuple(getattr(space, "families", ()))
-    space_parameters = declared_parameters(space.declare_hyperparameters)
-    fixed: dict[str, Value] = dict(options.fix)
-    check_narrowing(space_parameters, Narrowing(fixed))
-    fixed = _typed(fixed, space_parameters)
-    used = pretrained_weights.used(space_parameters, at_hand)
-    own = space_name in spaces.SPACES and space_name != "smoke"
-    if stored is None and own:
-        left_out = pretrained_weights.left_out(options.families, families, at_hand, options.weights_dir)
-        notes = (*assumed, *notes, *left_out, *backbones.remarks(used))
-    spec = StudySpec(
-        name=name,
-        data=dataset.name,
-        train_fingerprint=dataset.train_fingerprint,
-        test_fingerprint=dataset.test_fingerprint,
-        classes=dataset.classes,
-        positive=dataset.positive,
-        space=space_name,
-        space_signature=signature(space_parameters),
-        families=families,
-        fixed=fixed,
-        narrowed=narrowed,
+    search = spaces.SearchContext(
+        audit=audit,
+        machine=this_machine(rates.get("bfloat16" if computed_in else "float32")),
         objective=options.objective,
+        fixed=options.fix,
+        seconds=seconds,
+        trials=options.trials,
+        # without TIME nothing runs out; a repeated search must not depend on a clock
+        spent=0.0 if options.seconds is None or given.deterministic else time.monotonic() - given.begun,
+        recipes=options.recipes,
+    )
+    space = spaces.to_search(options.space or DEFAULT, context, given.progress)
+    if stored:
+        return space, context, search, []
+    left, lines = space.narrow(search)
+    if left:
+        context = dataclasses.replace(context, narrowed={**left, **context.narrowed})
+        space = spaces.to_search(options.space or DEFAULT, context, given.progress)
+    return space, context, search, [*notes, *(assumed if left else ()), *lines]
+
+
+def _spec(options: StudyOptions, name: str, space: Space, **known: Any) -> StudySpec:
+    """What the study is made with.
+
+    Args:
+        options: what the user asked for.
+        name: the study's.
+        space: as it is searched.
+        known: the other fields of `StudySpec`.
+
+    Raises:
+        InputError: the user holds a hyperparameter that the space does not have, or at a value that it can't have.
+    """
+    from search.hyperparameters.declaration import check_narrowing, declared_parameters, signature
+    from search.hyperparameters.suggestion import Narrowing
+
+    parameters = declared_parameters(space.declare_hyperparameters)
+    check_narrowing(parameters, Narrowing(dict(options.fix)))
+    return StudySpec(
+        name=name,
+        space=options.space or DEFAULT,
+        space_signature=signature(parameters),
+        fixed=_typed(options.fix, parameters),
         objectives=options.objectives,
         beta=options.beta,
-        fit=options.fit,
         sampler=options.sampler or SAMPLERS[0],
         pruner=options.pruner,
         seed=options.seed,
-        max_epochs=options.max_epochs,
-        weights=used,
         options=kept_options(options),
-        demonstration=dataset.demonstration,
+        **known,
     )
-
-    found, recipe_notes = _recipes(costed, space_name, space, context)
-    caches = cache_size.cache_size(
-        space_name,
-        context,
-        images=len(dataset.select("train")) + len(dataset.select("val")),
-        sizes=_sizes(space, dataset)[0],
-        cache=cache,
-        limit=options.cache_limit,
-    )
-    begin_with = shortcut_countermeasures.against_shortcuts(space, families, audit.remedies) if own else []
-    begin_held, _ = as_held(begin_with, fixed)
-    recipes_held, held_notes = as_held(found, fixed)
-    found_out = (*_shortcuts(audit, dataset), *damaged, *precision_notes)
-    all_notes = (*dataset.notes, *found_out, *notes, *recipe_notes, *held_notes)
-
-    def make_job(report: Progress) -> Job:
-        return _keras_job(options, dataset, space, space_name, context, cache, report)
-
-    return Prepared(
-        spec=spec,
-        declaration=space.declare_hyperparameters,
-        families=families,
-        recipes=tuple(recipes_held),
-        starts=tuple(begin_held),
-        make_job=make_job,
-        notes=(*all_notes, *([caches] if caches else [])),
-        opening=_opening(options, dataset, audit, families, at_hand if own else None),
-    )
-
-
-def _opening(
-    options: StudyOptions, dataset: Dataset, audit: Audit, families: tuple[str, ...], weights: Mapping[str, Path] | None
-) -> tuple[str, ...]:
-    """What everybody should read; `weights` are those available, None for a space that asks for none."""
-    from search.driver import opening
-    from xraytune.models import FAMILIES, backbones
-
-    wanted = options.families or FAMILIES
-    missing = [name for name in backbones.of(wanted) if name not in weights] if weights is not None else []
-    gone = [family for family in wanted if missing and backbones.of([family]) and family not in families]
-    return (*opening.on_data(dataset, audit), *opening.on_space(families, gone, missing))
 
 
 def _load(options: StudyOptions, progress: Progress) -> Dataset:
@@ -203,46 +277,17 @@ def _shortcuts(audit: Audit, dataset: Dataset) -> tuple[str, ...]:
     return (f"{audit.headline} More: python -m search.verify {dataset.name}",) if audit.headline else ()
 
 
-def _without_images(options: StudyOptions, name: str, space_name: str, space: Any) -> Prepared:
+def _without_images(options: StudyOptions, name: str, space: Space, job: Job) -> Prepared:
     """A space that evaluates its configurations itself: there are no images that could be shifted."""
-    from search.hyperparameters.declaration import check_narrowing, declared_parameters, signature
-    from search.hyperparameters.suggestion import Narrowing
-
-    space_parameters = declared_parameters(space.declare_hyperparameters)
-    fixed: dict[str, Value] = dict(options.fix)
-    check_narrowing(space_parameters, Narrowing(fixed))
     families = tuple(f for f in space.families if not options.families or f in options.families)
     if not families:
-        raise InputError(f"--families {','.join(options.families)}: {space_name} has {', '.join(space.families)}.")
-    spec = StudySpec(
-        name=name,
-        data="none",
-        train_fingerprint="",
-        test_fingerprint="",
-        classes=("low", "high"),
-        positive=1,
-        space=space_name,
-        space_signature=signature(space_parameters),
-        families=families,
-        fixed=_typed(fixed, space_parameters),
-        narrowed={"family": families} if options.families else {},
-        objective=Objective.CLEAN,
-        objectives=options.objectives,
-        beta=options.beta,
-        sampler=options.sampler or SAMPLERS[0],
-        pruner=options.pruner,
-        seed=options.seed,
-        options=kept_options(options),
-    )
-    return Prepared(spec, space.declare_hyperparameters, families, (), (), lambda _: space.job(), ())
-
-
-def _check_families(families: tuple[str, ...]) -> None:
-    from xraytune.models import FAMILIES
-
-    unknown = [family for family in families if family not in FAMILIES]
-    if unknown:
-        raise InputError(f"--families: unknown {', '.join(map(repr, unknown))}. There are: {', '.join(FAMILIES)}.")
+        raise InputError(f"--families {','.join(options.families)}: the space has {', '.join(space.families)}.")
+    spec = _spec(
+        options, name, space,
+        data="none", train_fingerprint="", test_fingerprint="", classes=("low", "high"), positive=1,
+        families=families, narrowed={"family": families} if options.families else {}, objective=Objective.CLEAN,
+    )  # fmt: skip
+    return Prepared(spec, space.declare_hyperparameters, families, (), (), lambda _: job, ())
 
 
 def _typed(fixed: Mapping[str, Value], space_parameters: list[Any]) -> dict[str, Value]:
@@ -261,27 +306,6 @@ def _typed(fixed: Mapping[str, Value], space_parameters: list[Any]) -> dict[str,
     return typed
 
 
-def _narrow(
-    space_name: str, context: Any, options: StudyOptions, stored: StudySpec | None, audit: Audit, spent: float
-) -> tuple[Any, dict[str, tuple[Value, ...]], tuple[str, ...]]:
-    """Take out of the space what nothing speaks for, and what this machine can't afford in the time there is."""
-    from spaces.narrowing import narrow
-
-    if stored is not None:
-        return dataclasses.replace(context, narrowed=stored.narrowed), dict(stored.narrowed), ()
-    context, remedies = narrow.to_audit(space_name, context, audit, options.objective, options.fix)
-    narrowed_context, notes = narrow.narrow(
-        space_name,
-        context,
-        seconds=options.seconds,
-        trials=options.trials,
-        remedies=audit.remedies,
-        fixed=options.fix,
-        spent=spent,
-    )
-    return narrowed_context, dict(narrowed_context.narrowed), (*remedies, *notes)
-
-
 def kept_options(options: StudyOptions) -> dict[str, Value]:
     """Whatever else must not change over a resume."""
     kept: dict[str, Value] = {}
@@ -298,26 +322,25 @@ def kept_options(options: StudyOptions) -> dict[str, Value]:
     return kept
 
 
-def _keras_job(
-    options: StudyOptions, dataset: Any, space: Any, space_name: str, context: Any, cache: Path, progress: Progress
-) -> Job:
+def _keras_job(given: _Given, space: Space, context: SpaceContext, progress: Progress) -> Job:
     from search.tuner.job import KerasJob
     from xraytune.data import arrays
     from xraytune.training.inputs.trial_data import TrialData, with_views
 
+    options, dataset = given.options, given.dataset
     sizes, crop_size = _sizes(space, dataset)
     pools = arrays.pools(dataset, sizes, progress)
     data = TrialData.of(
         dataset, pools,
-        cache=cache, cache_limit=options.cache_limit, weights_dir=options.weights_dir, crop_size=crop_size,
+        cache=given.cache, cache_limit=options.cache_limit, weights_dir=options.weights_dir, crop_size=crop_size,
     )  # fmt: skip
     progress(0, 1, "planning shifted views")
     data = with_views(data, options.seed)
     timed = "inference_ms" in options.objectives
-    return KerasJob(space_name, context, data, options.objective, options.beta, options.max_epochs, timed)
+    return KerasJob(options.space or DEFAULT, context, data, options.objective, options.beta, options.max_epochs, timed)
 
 
-def _sizes(space: Any, dataset: Dataset) -> tuple[tuple[int, ...], int]:
+def _sizes(space: Space, dataset: Dataset) -> tuple[tuple[int, ...], int]:
     """The edges that images are decoded at, and of them the one that random crops are cut from, 0 without crops."""
     import spaces
     from xraytune.training.inputs import random_crops

@@ -6,21 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import spaces
+from spaces import Space
 from xraytune import artifacts
 from xraytune.errors import WeightsError
-from xraytune.models import FAMILIES, backbones
+from xraytune.models import backbones
 
 
-def found(
-    space: str, families: Sequence[str], folder: Path | None, stored: Iterable[str] | None
-) -> tuple[dict[str, Path], list[str]]:
+def found(space: Space, folder: Path | None, stored: Iterable[str] | None) -> tuple[dict[str, Path], list[str]]:
     """The weights at hand, backbone → file, and a line on each file that is left alone.
 
     Args:
-        space: the space's name. What a space of the user's own reads is not known before it is built: all that are
-            there are offered to it, none is fetched, and a damaged one is left out instead of stopping the search.
-        families: those that the user asked for; empty for all.
+        space: says which it needs. Where that is not known before its networks are built, all that are there are
+            offered to it, none is fetched, and a damaged one is left out instead of stopping the search.
         folder: the one that the user named.
         stored: the backbones of a study that is resumed; what has come within reach since then is not the study's.
 
@@ -37,8 +34,7 @@ def found(
                 "or give the folder that they lie in with --weights-dir."
             )
         return weights, []
-    if space in spaces.SPACES:
-        names = () if space == "smoke" else backbones.of(families or FAMILIES)
+    if (names := space.backbones()) is not None:
         return backbones.reachable(folder, names=names, download=True), []
     weights, lines = backbones.reachable(folder, names=()), list[str]()
     for name in backbones.BACKBONES:
@@ -55,20 +51,14 @@ def used(space_parameters: Sequence[Any], weights: Mapping[str, Path]) -> dict[s
     return {name: artifacts.sha256(path) for name, path in weights.items() if name in named}
 
 
-def left_out(
-    asked: Sequence[str], families: Sequence[str], weights: Mapping[str, Path], folder: Path | None
-) -> list[str]:
-    """One line on the backbones, and whole families, that take no part for want of their weights.
+def left_out(space: Space, wanted: Sequence[str], weights: Mapping[str, Path]) -> tuple[list[str], list[str]]:
+    """Backbones that the space needs and whose weights are not there, and the families that take no part without them.
 
     Args:
-        asked: the families that the user asked for; empty for all.
-        families: those that the space has.
-        weights: that are at hand.
-        folder: where the user keeps them.
+        space: as it is searched.
+        wanted: the families that the user asked for.
+        weights: those that are there.
     """
-    wanted = asked or FAMILIES
-    missing = [name for name in backbones.of(wanted) if name not in weights]
-    if not missing:
-        return []
-    gone = [family for family in wanted if backbones.of([family]) and family not in families]
-    return [f"left out{': ' + ', '.join(gone) if gone else ''}; {backbones.missing(missing, folder)}"]
+    missing = [name for name in space.backbones() or () if name not in weights]
+    gone = [family for family in wanted if missing and backbones.of([family]) and family not in space.families]
+    return missing, gone

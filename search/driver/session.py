@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from search.study.study import Study
     from search.study.view import StudyView
     from search.tuner.cluster import Cluster
+    from search.tuner.job import Job
     from search.tuner.orchestrator import Orchestrator
     from search.tuner.resources import Resources
 from search.driver.options import check
@@ -53,21 +54,22 @@ def search(options: StudyOptions, running: SessionOptions | None = None) -> Stud
         with Progress(begun=running.begun, verbose=running.verbose) as progress:
             progress.step(0, 0, "preparing")
             options, stored, cache = _completed(options, running, name, progress)
-            prepared = prepare(options, name, cache, progress.step, stored)
-            progress.label, progress.demonstration = prepared.spec.label, prepared.spec.demonstration
-            for note in prepared.notes:
-                progress.detail(note)
-            for line in prepared.opening:
-                progress.note(line)
-            first = _check_study(options, running, prepared)
             plan, cluster = _cluster(running, cache)
-            progress.step(0, 0, "starting Ray")
-            with cluster:
-                if cluster.joined:
-                    plan = plan.joined(cluster.machines(), running.gpus_per_trial)
+            try:
+                prepared = prepare(
+                    options, name, cache, progress.step, stored,
+                    deterministic=running.deterministic, after_reading=cluster.begin,
+                )  # fmt: skip
+                _tell(prepared, progress)
+                first = _check_study(options, running, prepared)
+                job = prepared.make_job(progress.step)
+                plan = _started(cluster, plan, running, progress)
                 study = _make(options, running, prepared, name, lock, first)
                 made = True
-                conductor, preparation = _run(options, running, prepared, study, progress, cluster, plan)
+                conductor, preparation = _run(options, running, study, job, progress, cluster, plan)
+                _remember_speed(study.view(), job, running, plan)
+            finally:
+                cluster.stop()
     except BaseException:
         if not made:
             lock.release(remove=True)
@@ -100,6 +102,34 @@ def _completed(
     progress.trials, progress.max_epochs = trials, options.max_epochs
     progress.end = running.begun + seconds if seconds is not None and not options.resume else None
     return replace(options, trials=trials, time=seconds), stored, data_cache.folder()
+
+
+def _tell(prepared: Prepared, progress: Progress) -> None:
+    """Show what was found out."""
+    progress.label, progress.demonstration = prepared.spec.label, prepared.spec.demonstration
+    for note in prepared.notes:
+        progress.detail(note)
+    for line in prepared.opening:
+        progress.note(line)
+
+
+def _remember_speed(view: StudyView, job: Job, running: SessionOptions, plan: Resources) -> None:
+    """Keep how fast networks trained on this machine's cores, for later searches."""
+    from search.tuner.job import KerasJob
+    from xraytune.data import cache
+    from xraytune.training import speed
+
+    if isinstance(job, KerasJob) and running.address is None and not plan.gpus:
+        trials = [speed.Trained(t.config, t.result) for t in view.trials() if t.config and t.result]
+        speed.remember(trials, job.context.images, plan.threads, cache.folder("measured"))
+
+
+def _started(cluster: Cluster, plan: Resources, running: SessionOptions, progress: Progress) -> Resources:
+    """Wait for Ray, which a search without images starts only now; what trials are given on it."""
+    progress.step(0, 0, "starting Ray")
+    cluster.begin()
+    cluster.wait()
+    return plan.joined(cluster.machines(), running.gpus_per_trial) if cluster.joined else plan
 
 
 def _cluster(running: SessionOptions, cache: Path) -> tuple[Resources, Cluster]:
@@ -186,8 +216,8 @@ def _make(
 def _run(
     options: StudyOptions,
     running: SessionOptions,
-    prepared: Prepared,
     study: Study,
+    job: Job,
     progress: Progress,
     cluster: Cluster,
     plan: Resources,
@@ -205,7 +235,6 @@ def _run(
     end = running.begun + options.seconds - study.seconds_spent() if options.seconds is not None else None
     progress.end = end
     progress.log_to(study.folder)
-    job = prepared.make_job(progress.step)
     study.note(request={**options.to_request(), "trials": options.trials, "time": options.seconds})
     study.begin(running.begun, **running.settings(plan))
     progress.note(

@@ -155,7 +155,7 @@ def _tables(
         report_tables.subgroups(figures) if figures["subgroups"] else None,
         report_tables.compared(figures, "test", "On the test images"),
         report_tables.compared(figures, "out_of_fold", "Cross-validated (out-of-fold): the other finalists"),
-        report_tables.compared(figures, "recipes", "Published recipes in the search, on its validation images")
+        report_tables.compared(figures, "recipes", "Published recipes, on the validation images of the search")
         if compared["recipes"]
         else None,
         report_tables.published(figures) if figures["published"] else None,

@@ -302,7 +302,8 @@ def _other(row: Mapping[str, Any], trivial: str) -> str:
         return f"always predicting {trivial}"
     if "with" in row:
         return f"{row['with']} (adapted: {row['adapted']})" if row.get("adapted") else str(row["with"])
-    words = [f"trial {row['trial']}, {row['family']}, {row['state'].lower()}"]
+    tried = [f"trial {row['trial']}", row["family"]] if row["trial"] is not None else []
+    words = [", ".join([*tried, row["state"].lower()])]
     words += ["the winner"] if row["winner"] else []
     words += [f"adapted: {row['adapted']}"] if row.get("adapted") else []
     return f"{row['name']} ({'; '.join(words)})"

@@ -54,7 +54,8 @@ class Rival:
     """A retrained recipe on the test set."""
 
     name: str
-    trial: int
+    trial: int | None
+    """The study's trial of it, None where the study did not try it."""
     probabilities: NDArray[np.float32]
     """Uncalibrated, `(n, k)`; evaluated at a threshold of 0.5."""
     adapted: str = ""

@@ -11,7 +11,7 @@ from search.cli import progress_bars
 from search.hyperparameters.declaration import declared_parameters, signature
 from search.retraining.options import RetrainingOptions
 from search.retraining.records import TrainingSetup, image_size
-from search.study.view import StudyView, TrialRecord, recipes_of
+from search.study.view import StudyView, TrialRecord
 from xraytune import artifacts, data
 from xraytune.data import arrays, cache
 from xraytune.data.dataset import Dataset, difference
@@ -51,13 +51,13 @@ def dataset(study: StudyView, options: RetrainingOptions) -> Dataset:
 
 
 def setup(
-    study: StudyView, finalists: Sequence[TrialRecord], options: RetrainingOptions, dataset: Dataset
+    study: StudyView, trials: Sequence[TrialRecord], options: RetrainingOptions, dataset: Dataset
 ) -> TrainingSetup:
-    """How the finalists' networks are trained: the study's space and weights, its images decoded at their sizes.
+    """How the trials' networks are trained: the study's space and weights, its images decoded at their sizes.
 
     Args:
         study: the study.
-        finalists: the trials that are trained again; with `compare_recipes` the study's recipes too.
+        trials: those that are trained again, finalists and recipes.
         options: what was asked for.
         dataset: from `dataset`.
 
@@ -66,8 +66,7 @@ def setup(
         StudyError: the space declares something else now.
     """
     spec = study.spec
-    also = [t for _, t in recipes_of(study)] if options.compare_recipes else []
-    trained = [t for t in [*finalists, *also] if t.config]
+    trained = [t for t in trials if t.config]
     files = _weights(study, trained, options)
     context = spaces.SpaceContext(
         classes=len(spec.classes),

@@ -61,11 +61,12 @@ class Retraining:
         budget = options.time or max(60.0, search_seconds(self.study))
         workers = options.workers or min(hardware.MOST_WORKERS, hardware.gpus() or hardware.cores())
         dataset = recreate.dataset(self.study, options)
-        setup = recreate.setup(self.study, self.finalists, options, dataset)
+        images = len(dataset.select("train"))
+        compared = published_recipes.compared(self.study, images, budget) if options.compare_recipes else []
+        setup = recreate.setup(self.study, [*self.finalists, *(t for _, t in compared)], options, dataset)
         labels, patients = np.asarray(setup.data.labels), np.asarray(setup.data.patients)
         plan = self._plan(setup, labels, patients, budget, workers)
-        whole = refit.everything(setup)
-        recipes = published_recipes.refits(self.study, whole, self.cache) if options.compare_recipes else []
+        recipes = published_recipes.refits(compared, refit.everything(setup), self.cache)
         announce.announce_plan(self.study, plan, self.finalists, options, budget, dataset, [t for _, t, _ in recipes])
         folds = data.folds(labels.tolist(), patients.tolist(), plan.request.folds, self.spec.seed)
         at_once = min(workers, max(plan.request.trainings, plan.request.refits, len(recipes)))

@@ -9,6 +9,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Mapping
@@ -67,11 +68,13 @@ class Cluster:
         self._address = address
         self._dashboard = dashboard
         self.mark = f"xraytune-{os.getpid()}-{secrets.token_hex(4)}"
-        sweep(cache)
-        self._scratch = Scratch(cache, self.mark)
-        self.folder = self._scratch.path
+        self._cache = cache
+        self._scratch: Scratch | None = None
+        self.folder = ""
         self._watchdog: subprocess.Popen[bytes] | None = None
         self._environment: dict[str, str | None] = {}
+        self._tried, self._over = threading.Event(), threading.Event()
+        self._problem: BaseException | None = None
 
     @property
     def joined(self) -> bool:
@@ -86,12 +89,26 @@ class Cluster:
         return found
 
     def __enter__(self) -> Cluster:
-        """Start the watchdog, then Ray.
+        """Start the watchdog and Ray.
 
         Raises:
             InputError: no cluster answers at the address.
             FatalError: Ray could not be started.
         """
+        self.begin()
+        self.wait()
+        return self
+
+    def begin(self) -> None:
+        """Start the watchdog, and Ray in a thread: other things can be done until `wait`; `stop` must follow.
+
+        Does nothing where it was begun before.
+        """
+        if self._watchdog is not None:
+            return
+        sweep(self._cache)
+        self._scratch = Scratch(self._cache, self.mark)
+        self.folder = self._scratch.path
         own: dict[str, str] = {"XRAYTUNE_SESSION": self.mark, "RAY_USAGE_STATS_ENABLED": "0"}
         ignored = INHERITED if self._address is None else ()
         if self._address is None:
@@ -109,12 +126,33 @@ class Cluster:
             start_new_session=True,
             pass_fds=[self._scratch.lock],  # so that it owns the folder for as long as it lives
         )
+        self._tried.clear()
+        self._over.clear()
+        threading.Thread(target=self._try_to_start, daemon=True).start()
+
+    def wait(self) -> None:
+        """Wait until Ray runs; where it can't, everything is stopped.
+
+        Raises:
+            InputError: no cluster answers at the address.
+            FatalError: Ray could not be started.
+        """
         try:
-            self._start()
+            self._tried.wait()
+            if self._problem:
+                raise self._problem
         except BaseException:
             self.stop()
             raise
-        return self
+
+    def _try_to_start(self) -> None:
+        try:
+            self._start()
+        except BaseException as error:  # raised where it is waited for
+            self._problem = error
+        finally:
+            self._tried.set()
+        self._over.wait()  # Linux ends Ray's processes with the thread that started them
 
     def _start(self) -> None:
         import ray
@@ -170,13 +208,16 @@ class Cluster:
         watchdog, self._watchdog = self._watchdog, None
         if watchdog is None or watchdog.stdin is None:  # it was stopped before
             return
+        self._tried.wait()
         if not at_once or self.joined:
             with contextlib.suppress(Exception):
                 ray.shutdown()
+        self._over.set()
         watchdog.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             watchdog.wait(timeout=8)
-        self._scratch.close()
+        if self._scratch:
+            self._scratch.close()
         for name, value in self._environment.items():
             if value is None:
                 os.environ.pop(name, None)

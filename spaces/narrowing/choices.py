@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 
 from xraytune.records import Value
 
-Choices = dict[str, tuple[Value, ...]]
-
 
 def points(own: Mapping[str, tuple[Value, ...]], names: tuple[str, ...]) -> Iterator[dict[str, Value]]:
     """Every combination of the choices of parameters that end in `names`; the others at their first choice."""

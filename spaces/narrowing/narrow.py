@@ -12,25 +12,20 @@ taken away.
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import keras_tuner
 
-import spaces
 from spaces.context import SpaceContext
 from spaces.narrowing import prefixes
-from spaces.narrowing.choices import Choices, points
+from spaces.narrowing.choices import points
+from spaces.space import Choices, Narrowed, SearchContext, Space
 from xraytune import hardware
-from xraytune.data import cache
-from xraytune.evaluation.shortcut_audit import Audit
-from xraytune.models import FAMILIES, backbones
 from xraytune.models import cost as costs
-from xraytune.models.cost import Machine, measure_machine
-from xraytune.records import Objective, Value
-from xraytune.training import speed
-from xraytune.training.inputs.augmentation import REMEDIES
+from xraytune.records import Value
 from xraytune.training.inputs.batches import epoch_size
 
 TRIALS_IN_15_MINUTES = 40
@@ -39,9 +34,6 @@ UNPRUNED = 2.0
 
 TRACED = 0.8
 """What tracing leaves of a trial for its steps."""
-
-MEASURED_FROM = 600.0
-"""Seconds of TIME from which on backbones are timed before prefixes are offered; once a host, some ten seconds each."""
 
 OFF = ("none", False)
 """What a part of an augmentation is called that is not applied."""
@@ -67,114 +59,107 @@ USUAL_SHARE = 1 / 8
 """Of all images, what an epoch of a family's median network should have at least."""
 
 
-def narrow(
-    space: str,
-    context: SpaceContext,
-    *,
-    seconds: float | None,
-    trials: int | None = None,
-    machine: Machine | None = None,
-    remedies: Sequence[str] = (),
-    fixed: Mapping[str, str] | None = None,
-    spent: float = 0.0,
-) -> tuple[SpaceContext, list[str]]:
-    """The context with the choices that fit, and a line a family that says what went.
+def narrow(space: Space, search: SearchContext, kept: Mapping[str, tuple[Value, ...]]) -> Narrowed:
+    """The choices that fit the time, by counted operations, and a line a family that says what went.
 
     Args:
-        space: the space's name; only our own are narrowed.
-        context: classes, weights, families, training images.
-        seconds: how long the search may take; None narrows nothing.
-        trials: how many trials it may do.
-        machine: how fast; measured where not given.
-        remedies: the augmentation's hyperparameters that hide what the audit found.
-        fixed: what the user holds at one value, by name.
-        spent: seconds of the search that reading the data took: frozen prefixes may take a share of what remains.
+        space: with an `epoch_gflop`, and the families of `xraytune.models`; its context counts the training images.
+        search: the time and the machine; without a time everything fits. Frozen features may take a share of the time
+            that remains.
+        kept: values by name, `family` among them, that stay whatever they cost: the user asked for a configuration.
     """
-    if space not in spaces.SPACES or space == "smoke" or not seconds or not context.images:
-        return context, []
-    machine = machine or this_machine(context, seconds)
-    wanted = max(TRIALS_IN_15_MINUTES * math.sqrt(seconds / 900), 12)
-    wanted = min(wanted, trials) if trials else wanted
-    afforded = UNPRUNED * seconds * machine.workers / max(wanted, 1)
-    fixed = fixed or {}
-    narrowed: Choices = {} if machine.accelerator or "epochs" in fixed else _epochs(seconds)
-    held = fixed.get("epochs", "")
-    epochs = int(held) if held.isdecimal() and int(held) else max(int(e) for e in narrowed.get("epochs", (30,)))
-    lines: list[str] = []
-    threads = max(1, machine.workers // hardware.MOST_WORKERS)
-    budget = prefixes.Budget.of(max(seconds - spent, 0.0), machine, threads)
-    operations = afforded / epochs * machine.rate * TRACED
-    narrowed["epoch_gflop"] = (max(int(operations / 1e9), 1),)
-    offered = {name: _held(values, fixed.get(name)) for name, values in offered_choices(space, context).items()}
-    out = []
-    for family in (str(f) for f in offered["family"]):
-        own = {n: v for n, v in offered.items() if n.startswith(f"{family}/")} | {"family": (family,)}
-        if f"{family}/augmentation_copies" in own:
-            own |= {f"{family}/{n}": offered[n] for n in prefixes.ALIKE if n not in fixed and len(offered[n]) > 1}
-        before = dict(own)
-        own = {name: _held(values, fixed.get(name)) for name, values in own.items()}
-        _cut_steps(own, family, epoch_size(context.images, 0), operations)
-        if not prefixes.cut(prefixes.Family(family, own, context.images, machine, budget), remedies):
-            if "scratch" in own.get(mode := f"{family}/mode", ()):
-                own[mode] = ("scratch",)
-            elif not any(name.startswith(f"{family}/") for name in fixed):
-                out.append(family)
-                continue
-        gone = {n: v for n, v in own.items() if n != "family" and v != before[n]}
-        narrowed |= gone
-        if gone:
+    context: SpaceContext = space.context
+    if not search.seconds or not context.images:
+        return Narrowed({}, [])
+    limit = _Limit.of(search, search.seconds)
+    offered = {name: _held(values, search.fixed.get(name)) for name, values in offered_choices(space).items()}
+    narrowed, lines, out = dict(limit.narrowed), list[str](), list[str]()
+    for family in map(str, offered["family"]):
+        own = _of_family(family, offered, search.fixed)
+        gone = _cut(family, own, _Room(context.images, limit, search), kept)
+        if gone is None:
+            out.append(family)
+        elif gone:
+            narrowed |= gone
             lines.append(f"{family}: {_what_went(gone)}")
     if left := tuple(f for f in offered["family"] if f not in out):
         narrowed |= {"family": left} if out else {}
-        lines += [f"{family}: left out, its frozen prefixes take more than TIME leaves for them" for family in out]
+        lines += [f"{family}: left out, its frozen features take more than TIME leaves for them" for family in out]
     else:
         lines.append(
-            f"{', '.join(out)}: the frozen prefixes take more than TIME leaves, but nothing else was asked for"
+            f"{', '.join(out)}: the frozen features take more than TIME leaves, but nothing else was asked for"
         )
-    return dataclasses.replace(context, narrowed={**narrowed, **context.narrowed}), lines
+    return Narrowed(_with(narrowed, offered, kept), lines)
 
 
-def this_machine(context: SpaceContext, seconds: float | None) -> Machine:
-    """This machine; its backbones too, where the time is long enough for the half minute that measuring them takes."""
-    machine = measure_machine()
-    if machine.accelerator or not seconds or seconds < MEASURED_FROM:
-        return machine
-    wanted = {n: context.weights[n] for n in backbones.of(context.families or FAMILIES) if n in context.weights}
-    rates = speed.prefix_rates(wanted, cache.folder("measured"))
-    return dataclasses.replace(machine, prefix_rates=rates)
+@dataclass(frozen=True)
+class _Limit:
+    """What a trial may cost."""
+
+    operations: float
+    """Of an epoch."""
+    features: prefixes.Budget
+    narrowed: Choices
+    """Parameters that follow from it alone."""
+
+    @classmethod
+    def of(cls, search: SearchContext, seconds: float) -> _Limit:
+        machine, fixed = search.machine, search.fixed
+        wanted = max(TRIALS_IN_15_MINUTES * math.sqrt(seconds / 900), 12)
+        wanted = min(wanted, search.trials) if search.trials else wanted
+        afforded = UNPRUNED * seconds * machine.workers / max(wanted, 1)
+        narrowed: Choices = {} if machine.accelerator or "epochs" in fixed else _epochs(seconds)
+        held = fixed.get("epochs", "")
+        epochs = int(held) if held.isdecimal() and int(held) else max(int(e) for e in narrowed.get("epochs", (30,)))
+        operations = afforded / epochs * machine.rate * TRACED
+        narrowed["epoch_gflop"] = (max(int(operations / 1e9), 1),)
+        threads = max(1, machine.workers // hardware.MOST_WORKERS)
+        features = prefixes.Budget.of(max(seconds - search.spent, 0.0), machine, threads)
+        return cls(operations, features, narrowed)
 
 
-def to_audit(
-    space: str, context: SpaceContext, audit: Audit, objective: str, fixed: Collection[str] = ()
-) -> tuple[SpaceContext, list[str]]:
-    """The context with the augmentations that the shortcut audit speaks for, and a line that says which.
+class _Room(NamedTuple):
+    """What there is for one family."""
 
-    Shape jitter always stays. The other remedies stay where the audit found what they hide, or where the objective is
-    robust: its views move every property, and so must something that teaches a network not to mind.
+    images: int
+    limit: _Limit
+    search: SearchContext
 
-    Of what the audit found, a robust search offers the remedy in full or not at all. Validation images share the
-    shortcut, so their score can't say how little of a remedy is enough: light and strong shape jitter tie on folds of
-    Kermany's films (docs/results.md, line 8), and on planted shortcuts strong was as good or better on the test films
-    where the score said otherwise (docs/robust-validation.md).
 
-    Args:
-        space: the space's name; only our own are narrowed.
-        context: what narrowing there is already holds.
-        audit: of the training and validation images.
-        objective: `clean` or `robust`.
-        fixed: hyperparameters that the user holds at one value.
-    """
-    if space not in spaces.SPACES or space == "smoke":
-        return context, []
-    lines = []
-    if audit.remedies:
-        named = ", ".join(audit.remedies)
-        lines.append(f"The audit's findings are in the augmentation's space ({named}) and in the shifted views.")
-    wanted = set(REMEDIES) if objective == Objective.ROBUST else {"shape_jitter", *audit.remedies}
-    gone: Choices = {name: ("none",) for name in REMEDIES if name not in wanted}
-    if objective == Objective.ROBUST:
-        gone |= {name: (REMEDIES[name][0], REMEDIES[name][-1]) for name in audit.remedies if name not in fixed}
-    return dataclasses.replace(context, narrowed={**gone, **context.narrowed}), lines
+def _of_family(family: str, offered: Choices, fixed: Mapping[str, str]) -> Choices:
+    """The choices of one family; where it caches augmented features, the augmentation's too, under its own name."""
+    own = {n: v for n, v in offered.items() if n.startswith(f"{family}/")} | {"family": (family,)}
+    if f"{family}/augmentation_copies" in own:
+        own |= {f"{family}/{n}": offered[n] for n in prefixes.ALIKE if n not in fixed and len(offered[n]) > 1}
+    return own
+
+
+def _cut(family: str, own: Choices, room: _Room, kept: Mapping[str, tuple[Value, ...]]) -> Choices | None:
+    """What is left of the choices that a family had to give up; None where the family can't take part."""
+    images, limit, search = room
+    before = dict(own)
+    own = {name: _held(values, search.fixed.get(name)) for name, values in own.items()}
+    _cut_steps(own, family, epoch_size(images, 0), limit.operations)
+    if not prefixes.cut(prefixes.Family(family, own, images, search.machine, limit.features), search.audit.remedies):
+        if family in kept.get("family", ()):  # a configuration of it is tried, and what is cheap of it
+            own |= {name: kept[name] for name in own if name in kept and name != "family"}
+            if not max(map(int, own.get(f"{family}/augmentation_copies", (0,)))):  # nothing is copied, so nothing alike
+                own |= {name: before[name] for name in own if name.partition("/")[2] in prefixes.ALIKE}
+        elif "scratch" in own.get(mode := f"{family}/mode", ()):
+            own[mode] = ("scratch",)
+        elif not any(name.startswith(f"{family}/") for name in search.fixed):
+            return None
+    return {name: values for name, values in own.items() if name != "family" and values != before[name]}
+
+
+def _with(narrowed: Choices, offered: Choices, kept: Mapping[str, tuple[Value, ...]]) -> Choices:
+    """Narrowed choices with the kept values back in their places."""
+    out = dict(narrowed)
+    for name, values in narrowed.items():
+        full = offered.get(name) or offered.get(name.rpartition("/")[2], ())
+        wanted = {*values, *kept.get(name, ())}
+        out[name] = tuple(value for value in full if value in wanted) or values
+    return out
 
 
 def _epochs(seconds: float) -> Choices:
@@ -184,10 +169,10 @@ def _epochs(seconds: float) -> Choices:
     return {"epochs": (10, 15)} if seconds < 3600 else {}
 
 
-def offered_choices(space: str, context: SpaceContext) -> Choices:
+def offered_choices(space: keras_tuner.HyperModel) -> Choices:
     """What each choice of a space offers."""
     hp = keras_tuner.HyperParameters()
-    spaces.get(space, context).declare_hyperparameters(hp)
+    space.declare_hyperparameters(hp)
     return {p.name: tuple(p.values) for p in hp.space if type(p).__name__ == "Choice"}
 
 

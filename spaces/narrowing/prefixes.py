@@ -17,7 +17,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from spaces.narrowing.choices import Choices, points
+from spaces.narrowing.choices import points
+from spaces.space import Choices
 from xraytune.models import cost as costs
 from xraytune.models.cost import Machine
 from xraytune.records import Value

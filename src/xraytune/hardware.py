@@ -16,6 +16,7 @@ THREADS = (
 """Variables for the threads that a process computes with; a worker is given all of them, whatever the shell says."""
 
 _NVIDIA = Path("/proc/driver/nvidia/gpus")
+_PROCESSOR = Path("/proc/cpuinfo")
 _IDENTIFIERS = ("GPU-", "MIG-")
 
 
@@ -41,3 +42,12 @@ def gpu_names() -> tuple[str, ...]:
 def gpus() -> int:
     """How many `gpu_names` there are."""
     return len(gpu_names())
+
+
+def instructions() -> frozenset[str]:
+    """The instructions that the processor has, as Linux names them (`avx2`, `avx512_bf16`, `asimd`); none elsewhere."""
+    try:
+        lines = _PROCESSOR.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line for line in lines if line.startswith(("flags", "Features"))), "").split()[2:])

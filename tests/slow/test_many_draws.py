@@ -13,7 +13,6 @@ from spaces import recipes
 from tests.made_networks import Toy, config, kept_and_whole, space, toy, trial_data, write_weights
 from tests.unit.spaces.test_spaces import draw
 from xraytune.models.weight_files import DENSENET_BLOCKS, VGG_CONVOLUTIONS
-from xraytune.training import speed
 from xraytune.training.inputs import batches
 from xraytune.training.trainer import Trainer
 
@@ -116,13 +115,3 @@ def test_over_fifty_small_trials_a_third_with_a_kept_prefix_no_network_stays_ali
         used.append(psutil.Process().memory_info().rss / 2**20)
     assert all(network() is None for network in networks)
     assert used[-1] - used[14] < 35 * 0.3, used
-
-
-def test_a_backbone_is_timed_in_a_process_of_its_own(tmp_path):
-    [rate] = speed.prefix_rates(["vgg16"], tmp_path).values()
-    assert 1e9 < rate < 1e14
-    assert len(list(tmp_path.glob("backbones-*.json"))) == 1
-
-
-def test_a_step_is_timed_in_both_precisions_in_a_process_of_its_own(tmp_path):
-    assert 0.1 < speed.bfloat16_speed(tmp_path) < 10

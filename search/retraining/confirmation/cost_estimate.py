@@ -100,7 +100,7 @@ def of_folds(
         cost = costs.cost(trial.config.values)
     except (KeyError, ValueError):  # of a space of the user's own, whose family may have the name of one of ours
         return plain
-    plan, machine = TrainingSettings.of(trial.config.values), costs.measure_machine()
+    plan, machine = TrainingSettings.of(trial.config.values), costs.this_machine()
     viewed = VIEWS * classes * (PER_CLASS_PREFIX if cost.prefix else PER_CLASS)
     views, finish, held_out, features = cost.prefix_seconds(machine, viewed), 0.0, 0.0, {}
     if cost.prefix and plan.copies and plan.augmentation:

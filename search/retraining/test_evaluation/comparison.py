@@ -39,13 +39,22 @@ def out_of_fold(labelled: Predictions, choice: Choice, confirmed: Sequence[Confi
     return [{"with": name, "figures": evaluate.own(a), **evaluate.compare(winner, a)} for name, a in others]
 
 
-def on_validation(labelled: Predictions, study: StudyView, winner: TrialRecord) -> list[dict[str, Any]]:
+NOT_TRIED: dict[str, Any] = {
+    "trial": None, "family": "", "epochs": 0, "why": "", "adapted": "", "figures": None, "difference": None,
+    "delong_p": None, "winner": False,
+}  # fmt: skip
+
+
+def on_validation(
+    labelled: Predictions, study: StudyView, winner: TrialRecord, untried: Sequence[str] = ()
+) -> list[dict[str, Any]]:
     """Every recipe beside the winner's own trial, as the search saw them on its validation images at 0.5.
 
     Args:
         labelled: train and validation images, which kept predictions count, with any predictions of them.
         study: whose recipes.
         winner: the confirmed winner's trial.
+        untried: names of recipes of the study's space; those that the study did not try have a row that says so.
     """
     mine = _predictions(study, winner)
     rows = []
@@ -64,6 +73,8 @@ def on_validation(labelled: Predictions, study: StudyView, winner: TrialRecord) 
             if mine is not None and trial.number != winner.number and np.array_equal(mine[0], indices):
                 row |= evaluate.compare(own.answered(mine[1]), own)
         rows.append(row)
+    tried = {row["name"] for row in rows}
+    rows += [{"name": name, "state": "NOT TRIED"} | NOT_TRIED for name in untried if name not in tried]
     return rows
 
 

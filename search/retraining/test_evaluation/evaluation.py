@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import spaces
 from search.cli import progress_bars
 from search.retraining.confirmation.plan import ConfirmationPlan
 from search.retraining.final_model import model_folder
@@ -160,7 +161,9 @@ def evaluate_test_set(
         **judged,
         "comparisons": {
             "out_of_fold": comparison.out_of_fold(pooled, model.choice, model.confirmed),
-            "recipes": comparison.on_validation(pooled, study, model.choice.winner.trial),
+            "recipes": comparison.on_validation(
+                pooled, study, model.choice.winner.trial, spaces.offered(study.spec.space, ()).recipe_names()
+            ),
             "test": comparison.on_test(tested, others),
             "untrained": [{"name": r.name, "why": r.network.error} for r in model.recipes if r.network.error],
         },

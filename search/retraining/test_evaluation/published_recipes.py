@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import spaces
 from search.retraining import records
 from search.retraining.confirmation import cost_estimate
 from search.retraining.final_model import refit
@@ -19,6 +20,9 @@ from search.retraining.workers.tasks import NetworkTask, RefitTask, refit_digest
 from search.retraining.workers.worker_pool import Workers
 from search.study.view import StudyView, TrialRecord, recipes_of
 from xraytune.errors import FatalError
+from xraytune.evaluation.shortcut_audit import Audit
+from xraytune.models.cost import this_machine
+from xraytune.records import TrialConfig, Value
 from xraytune.training.optimization.settings import TrainingSettings
 
 
@@ -76,28 +80,67 @@ def answers(
             raise FatalError(f"The network of recipe {able[outcome.index].name} could not be used: {outcome.error}")
         found[outcome.index] = outcome.value
     return [
-        records.Rival(r.name, r.trial.number, found[i], records.adapted(r.name, r.trial, max_epochs))
+        records.Rival(
+            r.name,
+            r.trial.number if r.trial.number >= 0 else None,
+            found[i],
+            records.adapted(r.name, r.trial, max_epochs),
+        )
         for i, r in enumerate(able)
     ]
 
 
-def refits(study: StudyView, recipe: TrainingSetup, folder: Path) -> list[tuple[str, TrialRecord, RefitTask]]:
-    """A training on train + validation for each recipe of the study.
+def compared(study: StudyView, images: int, seconds: float) -> list[tuple[str, TrialRecord]]:
+    """The recipes that are trained: those that the study tried, then others that fit the time, as they were published.
 
-    It lasts as many epochs as were best in the search; where the search stopped it early (pruned), as many as the
-    recipe says.
+    One that the study did not try is a trial without a number (negative) and without a result, in state WAITING. Its
+    backbone must be one that the study has; a quarter of the time pays for all of them, cheapest first.
 
     Args:
         study: whose recipes.
+        images: training images.
+        seconds: the time budget of the retraining.
+    """
+    tried = recipes_of(study)
+    names = {name for name, _ in tried}
+    context = spaces.SpaceContext(weights=dict.fromkeys(study.spec.weights, ""), images=images)
+    space = spaces.get(study.spec.space, context)
+    if not isinstance(space, spaces.Space):
+        return tried
+    nothing = Audit(0.5, 0, (), "")
+    search = spaces.SearchContext(audit=nothing, machine=this_machine(), seconds=seconds, recipes="fitting")
+    others = [(name, values) for name, values in space.recipes(search)[0] if name not in names]
+    return tried + [
+        (name, _untried(-1 - index, name, values, study.spec.seed)) for index, (name, values) in enumerate(others)
+    ]
+
+
+def _untried(number: int, name: str, values: Mapping[str, Value], seed: int) -> TrialRecord:
+    config = TrialConfig(str(values["family"]), dict(values), seed)
+    return TrialRecord(number, "WAITING", (), config, None, "", "", {}, None, None, {"recipe": name})
+
+
+def refits(
+    recipes: Sequence[tuple[str, TrialRecord]], recipe: TrainingSetup, folder: Path
+) -> list[tuple[str, TrialRecord, RefitTask]]:
+    """A training on train + validation for each recipe.
+
+    It lasts as many epochs as were best in the search; where the search stopped it early (pruned) or did not try it, as
+    many as the recipe says. One that was not tried is trained in the whole space, at the study's precision.
+
+    Args:
+        recipes: from `compared`.
         recipe: all of train and validation.
         folder: where networks are kept.
     """
+    precision = {name: values for name, values in recipe.context.narrowed.items() if name == "precision"}
+    whole_space = replace(recipe, context=replace(recipe.context, families=(), narrowed=precision))
     out = []
-    for name, trial in recipes_of(study):
+    for name, trial in recipes:
         if trial.config is None or trial.state == "FAIL":
             continue
         whole = trial.state == "COMPLETE" and trial.result is not None
         epochs = trial.result.best_epoch if whole and trial.result else TrainingSettings.of(trial.config.values).epochs
-        task = RefitTask(recipe, trial.config, epochs, (), folder)
-        out.append((name, trial, replace(task, path=folder / f"recipe-{trial.number:04d}-{refit_digest(task)}.keras")))
+        task = RefitTask(recipe if trial.number >= 0 else whole_space, trial.config, epochs, (), folder)
+        out.append((name, trial, replace(task, path=folder / f"recipe-{name}-{refit_digest(task)}.keras")))
     return out

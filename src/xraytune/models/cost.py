@@ -3,18 +3,13 @@
 Used on the driver, before any network exists, to narrow a space to the time asked (`spaces.narrowing.narrow`) and to
 leave out recipes that can't fit. Operations are counted layer by layer; how near a family comes to the machine's matrix
 multiplication is a factor measured on two cores (VGG's forward pass is at that limit, DenseNet121 at 70 %; a step's
-backward pass and many small layers take more). Estimates are within a factor of two, which is what narrowing needs; a
-prefix's rate is measured on 64 images (`measured`).
+backward pass and many small layers take more). Estimates are within a factor of two, which is what narrowing needs.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cache
-
-import numpy as np
+from dataclasses import dataclass
 
 from xraytune import hardware
 from xraytune.models import FAMILIES
@@ -27,7 +22,9 @@ from xraytune.records import Value
 EFFICIENCY = {"dense": 0.3, "cnn": 0.6, "vgg_frozen": 0.9, "vgg_finetuned": 0.7, "densenet": 0.3}
 """Share of the machine's matrix-multiplication rate that a training step reaches, measured on one core at 48–64 px."""
 
-PREFIX_EFFICIENCY = 0.9
+PREFIX_EFFICIENCY = {"vgg": 0.9, "densenet": 0.7}
+"""The same of a frozen backbone's forward pass, measured on one core at 64 px."""
+
 STEP_SECONDS = 0.004
 """Keras's own time a step, whatever the network (measured, Keras 3.15 on TensorFlow)."""
 
@@ -46,6 +43,17 @@ VGG_FILTERS = (64, 128, 256, 512, 512)
 """Of each of VGG's blocks (Simonyan & Zisserman 2014, table 1)."""
 
 
+CLOCK = 2.5e9
+"""Cycles a second taken for a processor core: what most servers and laptops sustain under load."""
+
+OPERATIONS_A_CYCLE = {"avx512f": 64, "avx2": 32, "asimd": 16}
+"""Single-precision operations a cycle of a core with these instructions: two multiply-adds on whole registers."""
+
+PLAIN_OPERATIONS_A_CYCLE = 8
+REACHED = 0.6
+"""Share of that which a matrix multiplication reaches on one core."""
+
+
 @dataclass(frozen=True)
 class Machine:
     """How fast one worker is."""
@@ -58,27 +66,18 @@ class Machine:
 
     accelerator: bool = False
 
-    prefix_rates: Mapping[str, float] = field(default_factory=dict)
-    """Operations a second in the forward pass of a backbone, where it was measured (`measured`)."""
 
+def this_machine(rate: float | None = None) -> Machine:
+    """This machine, without timing anything: by its processor's instructions, or by a rate that was measured.
 
-@cache
-def measure_machine() -> Machine:
-    """Time a small matrix multiplication on one core (a tenth of a second), once a process."""
+    Args:
+        rate: operations a second of one core, from trials of earlier searches (`training.speed`).
+    """
     if gpus := hardware.gpus():
         return Machine(GPU_RATE, gpus, accelerator=True)
-    import threadpoolctl  # scikit-learn brings it
-
-    n = 512
-    a = np.ones((n, n), np.float32)
-    with threadpoolctl.threadpool_limits(1):
-        a @ a
-        times = []
-        for _ in range(20):
-            start = time.perf_counter()
-            a @ a
-            times.append(time.perf_counter() - start)
-    return Machine(2 * n**3 / min(times), hardware.cores())
+    able = hardware.instructions()
+    cycle = next((n for name, n in OPERATIONS_A_CYCLE.items() if name in able), PLAIN_OPERATIONS_A_CYCLE)
+    return Machine(rate or REACHED * cycle * CLOCK, hardware.cores())
 
 
 @dataclass(frozen=True)
@@ -113,8 +112,8 @@ class Cost:
 
     def prefix_seconds(self, machine: Machine, images: int) -> float:
         """Seconds until one copy of the prefix is there, if one worker computes it alone."""
-        rate = machine.prefix_rates.get(self.backbone, machine.rate * PREFIX_EFFICIENCY)
-        return images * self.prefix / rate
+        kind = self.backbone.rstrip("0123456789")
+        return images * self.prefix / (machine.rate * PREFIX_EFFICIENCY[kind]) if self.prefix else 0.0
 
     def answer_seconds(self, machine: Machine, images: int) -> float:
         """Seconds of one worker to send so many images through the whole network."""
@@ -148,14 +147,6 @@ def cost(values: Mapping[str, Value]) -> Cost:
     edge = int(values[f"{family}/image_size"]) >> last
     trained_part = sum(blocks[ends:last]) + _head(values, edge, VGG_FILTERS[last - 1])
     return Cost(frozen, 3 * trained_part, TRACE_SECONDS[family], family, kept, backbone)
-
-
-def backbone_operations(backbone: str, size: int) -> float:
-    """Forward operations of a whole backbone at one image size, per image."""
-    if backbone in VGG_CONVOLUTIONS:
-        return sum(_vgg_blocks(backbone, size))
-    point: dict[str, Value] = {"family": "densenet", "densenet/mode": "frozen", "densenet/cut": "top"}
-    return cost({**point, "densenet/image_size": size, "densenet/backbone": backbone}).prefix
 
 
 def _head(values: Mapping[str, Value], edge: int, channels: int) -> float:

@@ -1,5 +1,6 @@
 """What may vary: every draw is a network, families without weights are out, a user's own space is found."""
 
+import dataclasses
 import math
 
 import keras
@@ -10,19 +11,34 @@ import pytest
 import spaces
 from search.hyperparameters.declaration import check_narrowing, declared_parameters
 from search.hyperparameters.suggestion import Narrowing
-from spaces import SpaceContext, recipes, shortcut_countermeasures
+from spaces import SearchContext, SpaceContext, recipes, shortcut_countermeasures
 from spaces.narrowing import cache_size, narrow
+from spaces.space import Narrowed, Space
 from tests.made_networks import config, space
 from xraytune import models
 from xraytune.errors import InputError
 from xraytune.evaluation.shortcut_audit import Audit, Finding
-from xraytune.models.cost import Machine, backbone_operations, cost
-from xraytune.training import speed
+from xraytune.models.cost import Machine, cost
 from xraytune.training.inputs.augmentation import REMEDIES
 from xraytune.training.optimization.settings import TrainingSettings
 
 WEIGHTS = {"vgg16": "vgg16.h5", "densenet121": "densenet121.h5"}
 CORE = 9e10
+
+
+NOTHING_FOUND = Audit(0.5, 100, (), "")
+
+
+def searching(seconds=None, **changes):
+    """What a search of images without a shortcut knows, on two cores."""
+    return SearchContext(**{"audit": NOTHING_FOUND, "machine": Machine(CORE, 2), "seconds": seconds, **changes})
+
+
+def afforded(context, search):
+    """The context of `chest_xray` without what is too slow, and the lines."""
+    named = spaces.get("chest_xray", context)
+    left, lines = narrow.narrow(named, search, recipes.held(search.recipes, named))
+    return dataclasses.replace(context, narrowed={**left, **context.narrowed}), lines
 
 
 def draw(hypermodel, seed):
@@ -126,12 +142,12 @@ def test_a_space_that_is_not_there_is_one_clear_message(name, message):
 class TestNarrowing:
     def narrowed(self, seconds, rate=CORE):
         context = spaces.SpaceContext(weights=WEIGHTS, images=4400)
-        return narrow.narrow("chest_xray", context, seconds=seconds, machine=Machine(rate, 2))
+        return afforded(context, searching(seconds, machine=Machine(rate, 2)))
 
     def kept(self, seconds, spent=0.0):
         """The largest size and the most copies of VGG's kept features."""
         context = spaces.SpaceContext(weights=WEIGHTS, images=4400)
-        left, _ = narrow.narrow("chest_xray", context, seconds=seconds, spent=spent, machine=Machine(CORE, 2))
+        left, _ = afforded(context, searching(seconds, spent=spent))
         return [max(offered(left, f"vgg_frozen/{name}")) for name in ("image_size", "augmentation_copies")]
 
     def test_no_time_limit_narrows_nothing(self):
@@ -192,8 +208,7 @@ class TestNarrowing:
 
     def test_kept_copies_hide_what_the_audit_found_and_the_other_families_keep_their_choices(self):
         context = spaces.SpaceContext(weights=WEIGHTS, images=4400)
-        asked = {"seconds": 1800, "machine": Machine(CORE, 2), "remedies": ("hiding",)}
-        narrowed, lines = narrow.narrow("chest_xray", context, **asked)
+        narrowed, lines = afforded(context, searching(1800, audit=found("hiding")))
         left = spaces.get("chest_xray", narrowed)
         for seed in range(200):
             values = draw(left, seed)
@@ -207,8 +222,8 @@ class TestNarrowing:
 
     def test_what_the_user_holds_holds_for_kept_copies_too(self):
         context = spaces.SpaceContext(weights=WEIGHTS, images=4400, families=("vgg_frozen",))
-        asked = {"seconds": 1800, "machine": Machine(CORE, 2), "remedies": ("hiding",), "fixed": {"hiding": "light"}}
-        narrowed, _ = narrow.narrow("chest_xray", context, **asked)
+        search = searching(1800, audit=found("hiding"), fixed={"hiding": "light"})
+        narrowed, _ = afforded(context, search)
         assert "vgg_frozen/hiding" not in narrowed.narrowed
         assert offered(narrowed, "hiding") == REMEDIES["hiding"]
 
@@ -220,11 +235,10 @@ class TestNarrowing:
             "vgg_frozen/cut": "block5_pool",
             "vgg_frozen/shape_jitter": "strong",
         }
-        asked = {"seconds": 1800, "machine": Machine(CORE, 2)}
-        narrowed, _ = narrow.narrow("chest_xray", context, **asked)
+        narrowed, _ = afforded(context, searching(1800))
         assert 160 not in offered(narrowed, "cnn/image_size")
         assert 30 not in offered(narrowed, "epochs")
-        narrowed, _ = narrow.narrow("chest_xray", context, fixed=held, **asked)
+        narrowed, _ = afforded(context, searching(1800, fixed=held))
         assert 160 in offered(narrowed, "cnn/image_size")
         assert "block5_pool" in offered(narrowed, "vgg_frozen/cut")
         check_narrowing(
@@ -250,9 +264,9 @@ class TestNarrowing:
     def test_a_densenet_from_scratch_stays_where_a_pretrained_one_can_not_be_afforded(self):
         weights = dict.fromkeys(("densenet121", "densenet201"), "x")
         context = spaces.SpaceContext(weights=weights, images=4400, families=("densenet",))
-        narrowed, _ = narrow.narrow("chest_xray", context, seconds=120, machine=Machine(CORE, 2))
+        narrowed, _ = afforded(context, searching(120))
         assert offered(narrowed, "densenet/mode") == ("scratch",)
-        longer, _ = narrow.narrow("chest_xray", context, seconds=14400, machine=Machine(CORE, 2))
+        longer, _ = afforded(context, searching(14400))
         assert "frozen" in offered(longer, "densenet/mode")
         for seed in range(100):
             values = draw(spaces.get("chest_xray", longer), seed)
@@ -262,7 +276,7 @@ class TestNarrowing:
 
     def test_more_time_leaves_more(self):
         def size(seconds):
-            return sum(map(len, narrow.offered_choices("chest_xray", self.narrowed(seconds)[0]).values()))
+            return sum(map(len, narrow.offered_choices(spaces.get("chest_xray", self.narrowed(seconds)[0])).values()))
 
         assert max(self.narrowed(7200)[0].narrowed["vgg_frozen/image_size"]) > 48
         short, lines = self.narrowed(300)
@@ -283,7 +297,7 @@ class TestRecipes:
         assert recipe.assumed
 
     def test_those_that_fit_are_chosen_and_the_others_named_with_the_reason(self):
-        chosen, lines = recipes.select("fitting", space(), seconds=900, images=4400, machine=Machine(CORE, 2))
+        chosen, lines = recipes.select("fitting", space(images=4400), searching(900))
         names = [name for name, _ in chosen]
         assert "dense_baseline" in names
         assert "mean_subtracted_cnn_224" not in names
@@ -314,14 +328,14 @@ class TestRecipes:
             assert left.active(hp) == point
 
     def test_names_all_and_none(self):
-        assert [n for n, _ in recipes.select("one_conv,mlp5", space())[0]] == ["mlp5", "one_conv"]
+        assert [n for n, _ in recipes.select("one_conv,mlp5", space(), searching())[0]] == ["mlp5", "one_conv"]
         no_copies = space(weights=WEIGHTS, narrowed={"vgg_frozen/augmentation_copies": (0,)})
-        found, lines = recipes.select("vgg16_gap128", no_copies)
+        found, lines = recipes.select("vgg16_gap128", no_copies, searching())
         assert not found
         assert "no augmented copy" in lines[0]
-        assert recipes.select("none", space()) == ([], [])
-        with pytest.raises(ValueError, match="unknown recipe nothing"):
-            recipes.select("nothing", space())
+        assert recipes.select("none", space(), searching()) == ([], [])
+        with pytest.raises(InputError, match="unknown recipe nothing"):
+            recipes.select("nothing", space(), searching())
 
 
 def test_smoke_draws_are_trained_in_seconds():
@@ -359,6 +373,12 @@ def found(*remedies):
     return Audit(0.9, 100, findings, "")
 
 
+def to_audit(*asked):
+    """The whole space's context with what the audit leaves of the augmentation, and the lines."""
+    left, lines = shortcut_countermeasures.to_audit(*asked)
+    return SpaceContext(narrowed=left), lines
+
+
 def offered(context, name):
     hp = keras_tuner.HyperParameters()
     spaces.get("chest_xray", context).declare_hyperparameters(hp)
@@ -366,7 +386,7 @@ def offered(context, name):
 
 
 def test_a_remedy_is_offered_where_the_audit_found_what_it_hides_and_shape_jitter_always():
-    context, lines = narrow.to_audit("chest_xray", spaces.SpaceContext(), found("hiding"), "clean")
+    context, lines = to_audit(found("hiding"), "clean")
     assert offered(context, "hiding") == REMEDIES["hiding"]
     assert offered(context, "shape_jitter") == REMEDIES["shape_jitter"]
     assert offered(context, "focus_jitter") == offered(context, "exposure_jitter") == ("none",)
@@ -374,16 +394,16 @@ def test_a_remedy_is_offered_where_the_audit_found_what_it_hides_and_shape_jitte
 
 
 def test_a_robust_search_offers_every_remedy_and_says_nothing_of_an_audit_that_found_nothing():
-    context, lines = narrow.to_audit("chest_xray", spaces.SpaceContext(), found(), "robust")
+    context, lines = to_audit(found(), "robust")
     assert {name: offered(context, name) for name in REMEDIES} == REMEDIES
     assert lines == []
 
 
 def test_a_robust_search_offers_what_hides_a_finding_in_full_or_not_at_all_unless_its_user_holds_it():
-    context, _ = narrow.to_audit("chest_xray", spaces.SpaceContext(), found("hiding"), "robust")
+    context, _ = to_audit(found("hiding"), "robust")
     assert offered(context, "hiding") == ("none", "strong")
     assert offered(context, "shape_jitter") == REMEDIES["shape_jitter"]
-    held, _ = narrow.to_audit("chest_xray", spaces.SpaceContext(), found("hiding"), "robust", {"hiding": "light"})
+    held, _ = to_audit(found("hiding"), "robust", {"hiding": "light"})
     assert offered(held, "hiding") == REMEDIES["hiding"]
 
 
@@ -451,36 +471,124 @@ def test_what_a_prefix_takes_on_disk_is_known_before_it_is_built(values, shape):
 
 
 def test_a_search_says_what_its_caches_will_cost_and_refuses_what_the_limit_can_not_hold(tmp_path):
-    context = SpaceContext(families=("vgg_frozen",), weights={"vgg16": "vgg16.h5"}, images=5000)
-    asked = {"images": 5000, "sizes": (48, 64), "cache": tmp_path}
-    line = cache_size.cache_size("chest_xray", context, **asked, limit=10**10)
+    frozen = space(families=("vgg_frozen",), weights={"vgg16": "vgg16.h5"}).cached_features()
+    asked = {"images": 5000, "channels": 1, "sizes": (48, 64), "cache": tmp_path}
+    line = cache_size.cache_size(frozen, **asked, limit=10**10)
     assert "decoded images 0.032 GB" in line
     assert "10 GB at most" in line
     assert "of the disk are free" in line
     with pytest.raises(InputError, match=r"vgg16 at 224 px.* takes 2 GB.*--cache-limit"):
-        cache_size.cache_size("chest_xray", context, **asked, limit=10**9)
-    assert "prefixes" not in cache_size.cache_size("chest_xray", SpaceContext(families=("cnn",)), **asked)
-    assert cache_size.cache_size("own.py:Own", context, **asked) is None
+        cache_size.cache_size(frozen, **asked, limit=10**9)
+    for without in (space(families=("cnn",)), space("smoke"), spaces.Space()):
+        assert "prefixes" not in cache_size.cache_size(without.cached_features(), **asked)
 
 
-def test_a_backbones_rate_is_measured_once_a_host_and_prices_its_prefixes(tmp_path, monkeypatch):
-    asked = []
+class TestHooks:
+    def test_a_space_that_says_nothing_is_asked_for_nothing(self):
+        plain = spaces.Space()
+        assert plain.job() is None
+        assert plain.backbones() is None
+        assert plain.narrow(searching(900)) == Narrowed({}, [])
+        assert plain.initial_trials(searching(900, audit=found("hiding"))) == []
+        assert plain.recipes(searching(900)) == ([], [])
+        assert plain.cached_features() == {}
+        assert plain.completed("own", SpaceContext()) is plain
+        with pytest.raises(InputError, match="no published configurations"):
+            plain.recipes(searching(900, recipes="cnn"))
 
-    def measure(what, names):
-        asked.append((what, names))
-        return {name: 64 * backbone_operations(name, 64) / 2e9 for name in names}
+    def test_smoke_needs_nothing_and_is_never_narrowed(self):
+        smoke = space("smoke", images=4400)
+        assert smoke.backbones() == ()
+        assert smoke.narrow(searching(60, audit=found("hiding"))) == Narrowed({}, [])
+        assert smoke.initial_trials(searching(60, audit=found("hiding"))) == []
+        with pytest.raises(InputError, match="no published configurations"):
+            smoke.recipes(searching(60, recipes="cnn"))
+        assert smoke.recipes(searching(60, recipes="all")) == ([], [])
+        assert smoke.recipe_names() == ()
 
-    monkeypatch.setattr(speed, "_measure", measure)
-    assert speed.prefix_rates(["vgg16"], tmp_path) == {"vgg16": pytest.approx(2e9)}
-    assert speed.prefix_rates(["vgg16", "densenet121"], tmp_path)["densenet121"] == pytest.approx(2e9)
-    assert asked == [("backbones", ["vgg16"]), ("backbones", ["densenet121"])]
-    point = config(space(weights=WITH_WEIGHTS), family="vgg_frozen").values
-    analytic, known = Machine(1e11, 2), Machine(1e11, 2, prefix_rates={"vgg16": 2e9})
-    assert cost(point).prefix_seconds(known, 64) == pytest.approx(64 * cost(point).prefix / 2e9)
-    assert cost(point).prefix_seconds(known, 64) == pytest.approx(45 * cost(point).prefix_seconds(analytic, 64))
+    def test_a_foreign_hypermodel_has_the_hooks_of_the_base_class_and_its_own_job(self, tmp_path):
+        (tmp_path / "own.py").write_text(
+            "import keras_tuner\n"
+            "class Own(keras_tuner.HyperModel):\n"
+            "    families = ('tiny',)\n"
+            "    def declare_hyperparameters(self, hp): hp.Choice('image_size', [28, 48])\n"
+            "    def build(self, hp): return 'built'\n"
+            "class Worked(Own):\n"
+            "    def job(self): return 'job'\n"
+        )
+        own = spaces.to_search(f"{tmp_path / 'own.py'}:Own", SpaceContext())
+        assert isinstance(own, Space)
+        assert (own.families, own.precisions, own.job()) == (("tiny",), ("float32",), None)
+        assert own.build(keras_tuner.HyperParameters()) == "built"
+        assert spaces.image_sizes(own) == (28, 48)
+        assert own.narrow(searching(900)) == Narrowed({}, [])
+        assert spaces.to_search(f"{tmp_path / 'own.py'}:Worked", SpaceContext()).job() == "job"
+
+    def test_a_space_that_derives_from_the_base_class_answers_by_its_own_hooks(self, tmp_path):
+        (tmp_path / "hooked.py").write_text(
+            "from spaces import Space\n"
+            "from spaces.space import Narrowed\n"
+            "class Hooked(Space):\n"
+            "    families = ('tiny',)\n"
+            "    def declare_hyperparameters(self, hp): hp.Choice('image_size', [28, 48])\n"
+            "    def backbones(self): return ('vgg16',)\n"
+            "    def initial_trials(self, search): return [('small', {'image_size': 28})]\n"
+            "    def narrow(self, search): return Narrowed({'image_size': (28,)}, ['too slow'])\n"
+        )
+        hooked = spaces.to_search(f"{tmp_path / 'hooked.py'}:Hooked", SpaceContext())
+        assert hooked.backbones() == ("vgg16",)
+        assert hooked.initial_trials(searching(900)) == [("small", {"image_size": 28})]
+        assert hooked.narrow(searching(900)).lines == ["too slow"]
+
+    def test_the_whole_space_knows_the_backbones_of_the_families_that_were_asked_for(self):
+        assert spaces.offered("chest_xray", ("vgg_frozen",)).backbones() == ("vgg16", "vgg19")
+        assert spaces.offered("chest_xray", ("cnn", "dense")).backbones() == ()
+        assert len(spaces.offered("chest_xray", ()).backbones()) == 5
 
 
-def test_a_machine_that_can_not_be_measured_is_priced_by_counting(tmp_path, monkeypatch):
-    monkeypatch.setattr(speed.sys, "executable", "/nowhere/python")
-    assert speed.prefix_rates(["vgg16"], tmp_path) == {}
-    assert speed.bfloat16_speed(tmp_path) is None
+class TestNamedRecipes:
+    """A recipe that the user names is held, as `--fix` holds a value."""
+
+    ALL = dict.fromkeys(("vgg16", "vgg19", "densenet121", "densenet169", "densenet201"), "x")
+
+    def chosen(self, name, seconds, audit=NOTHING_FOUND):
+        """The recipe's point of the narrowed space, and what had to be adapted."""
+        context = SpaceContext(weights=self.ALL, images=4400)
+        search = searching(seconds, recipes=name, audit=audit)
+        left, _ = spaces.get("chest_xray", context).narrow(search)
+        narrowed = spaces.get("chest_xray", dataclasses.replace(context, narrowed=left))
+        points, lines = narrowed.recipes(search)
+        return dict(points), lines, narrowed
+
+    @pytest.mark.parametrize("seconds", [60, 900, 7200])
+    @pytest.mark.parametrize("name", recipes.RECIPES)
+    def test_every_named_recipe_is_tried_as_it_was_published_however_short_the_time(self, name, seconds):
+        points, lines, narrowed = self.chosen(name, seconds, found("hiding", "shape_jitter"))
+        assert lines == []
+        family = recipes.RECIPES[name].values["family"]
+        for key, value in recipes.RECIPES[name].values.items():
+            copied = points[name].get(f"{family}/{key}", points[name].get(key))
+            assert copied == value or (copied is None and not points[name].get(f"{family}/augmentation_copies")), key
+        hp = keras_tuner.HyperParameters()
+        hp.values = dict(points[name])
+        assert narrowed.active(hp) == points[name]
+
+    def test_without_its_name_the_recipe_is_adapted_to_the_time(self):
+        _, lines, _ = self.chosen("fitting", 900)
+        assert any(line.startswith("recipe cnn adapted: image_size 128") for line in lines)
+
+    def test_a_family_that_the_time_leaves_out_keeps_no_more_than_the_named_recipe(self):
+        _, _, narrowed = self.chosen("vgg16_gap128", 60)
+        assert "vgg_frozen" in narrowed.families
+        assert "vgg_finetuned" not in narrowed.families
+        for name in ("image_size", "backbone", "cut", "augmentation_copies"):
+            wanted = recipes.RECIPES["vgg16_gap128"].values[f"vgg_frozen/{name}"]
+            assert offered(narrowed.context, f"vgg_frozen/{name}") == (wanted,)
+
+    def test_a_named_recipe_that_can_not_be_had_stops_the_search(self):
+        with pytest.raises(InputError, match=r"--recipes vgg16_gap128: it can't be tried here.*vgg16 not reachable"):
+            recipes.held("vgg16_gap128", space())
+        with pytest.raises(InputError, match="unknown recipe nothing"):
+            recipes.held("nothing", space())
+        for group in recipes.GROUPS:
+            assert recipes.held(group, space()) == {}

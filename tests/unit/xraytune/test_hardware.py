@@ -55,13 +55,36 @@ def test_a_machine_without_gpus_has_none_whatever_is_named(tmp_path, monkeypatch
 
 def test_a_machine_whose_gpus_are_hidden_is_priced_by_its_cores(two_gpus, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    machine = cost.measure_machine.__wrapped__()
+    machine = cost.this_machine()
     assert not machine.accelerator
     assert machine.workers == hardware.cores()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    machine = cost.measure_machine.__wrapped__()
+    machine = cost.this_machine()
     assert machine.accelerator
     assert machine.workers == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "rate"),
+    [
+        ("flags\t\t: fpu avx2 avx512f avx512_bf16", 96e9),
+        ("flags\t\t: fpu sse avx2", 48e9),
+        ("Features\t: fp asimd bf16", 24e9),
+        ("model name\t: unknown", 12e9),
+    ],
+)
+def test_a_core_is_priced_by_its_instructions_the_same_each_time(tmp_path, monkeypatch, flags, rate):
+    monkeypatch.setattr(hardware, "_NVIDIA", tmp_path / "none")
+    monkeypatch.setattr(hardware, "_PROCESSOR", tmp_path / "cpuinfo")
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{flags}\n")
+    assert cost.this_machine() == cost.this_machine()
+    assert cost.this_machine().rate == pytest.approx(rate)
+    assert cost.this_machine(3e9).rate == 3e9
+
+
+def test_where_the_processor_says_nothing_it_has_no_instructions(tmp_path, monkeypatch):
+    monkeypatch.setattr(hardware, "_PROCESSOR", tmp_path / "missing")
+    assert hardware.instructions() == frozenset()
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no affinity")

@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xraytune import artifacts
+from xraytune.data import image_properties
+from xraytune.errors import ArtifactError
 from xraytune.training.inputs import batches, shifted_views
 from xraytune.training.inputs.shifted_views import View
 
@@ -113,8 +116,26 @@ def with_views(data: TrialData, seed: int) -> TrialData:
     """The data with the views that suit their training images; the same data and seed give the same views.
 
     They are planned on the decoded size nearest to 64 px: amounts are fractions and factors, good for every size.
+    Planning takes seconds, so the plan is kept in the cache.
     """
     size = min(data.pools, key=lambda size: (abs(size - 64), size))
-    pool = batches.mapped(data.pools[size])
-    planned = shifted_views.plan_views(pool, data.labels, np.asarray(data.train), classes=data.classes, seed=seed)
+    path = _plan_file(data, size, seed)
+    try:
+        planned = tuple(View.from_json(view) for view in artifacts.read_json(path)["views"])
+    except (ArtifactError, TypeError, KeyError, ValueError):  # not there, or no longer what was written
+        pool, train = batches.mapped(data.pools[size]), np.asarray(data.train)
+        planned = shifted_views.plan_views(pool, data.labels, train, classes=data.classes, seed=seed)
+        artifacts.write_json(path, {"views": [view.to_json() for view in planned]})
     return dataclasses.replace(data, views=planned)
+
+
+def _plan_file(data: TrialData, size: int, seed: int) -> Path:
+    """Where the plan for these images is kept: named by all that it follows from, the code that plans among them."""
+    digest = hashlib.sha256(f"{data.fingerprint} {size} {seed} {data.classes}".encode())
+    pool = data.pools[size]
+    digest.update(pool.name.encode() if isinstance(pool, Path) else np.ascontiguousarray(pool).tobytes())
+    for part in (data.labels, data.train):
+        digest.update(np.ascontiguousarray(part, np.int64).tobytes())
+    for module in (shifted_views, image_properties):
+        digest.update(artifacts.sha256(str(module.__file__)).encode())
+    return data.cache / "view-plans" / f"{digest.hexdigest()[:32]}.json"

@@ -1,11 +1,13 @@
 """What a resumed study fills in of the options, and what it leaves to the user."""
 
+import subprocess
 import time
 from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
 
+import spaces
 from search import run
 from search.cli import console
 from search.driver import pretrained_weights, session
@@ -13,14 +15,14 @@ from search.driver.options import StudyOptions
 from search.driver.prepare import kept_options, prepare
 from tests.made_films import kaggle
 from xraytune import hardware
-from xraytune.errors import InputError, WeightsError
+from xraytune.errors import DataError, InputError, WeightsError
 from xraytune.training import speed as measured
 
 
 def test_what_was_not_asked_is_as_the_study_was_made():
-    made = StudyOptions(beta=1.0, recipes="none", families=("cnn",), objectives=("f_beta", "parameters")).to_request()
+    made = StudyOptions(beta=1.0, recipes="all", families=("cnn",), objectives=("f_beta", "parameters")).to_request()
     now = StudyOptions(study="mine", resume=True).completed(made)
-    assert (now.beta, now.recipes, now.families) == (1.0, "none", ("cnn",))
+    assert (now.beta, now.recipes, now.families) == (1.0, "all", ("cnn",))
     assert now.objectives == ("f_beta", "parameters")
 
 
@@ -42,28 +44,31 @@ def test_the_command_knows_what_stood_on_its_line(monkeypatch, arguments, given)
     assert seen[0].given == given
 
 
-def prepared(tmp_path, monkeypatch, speed=None, **changes):
+BOTH = {"float32": 1e9, "bfloat16": 1e9}
+
+
+def prepared(tmp_path, monkeypatch, rates=BOTH, **changes):
     """What a search of small made films is, on a slow machine that is the same whoever measures it."""
-    from spaces.narrowing import narrow
-    from xraytune.models.cost import Machine
+    from xraytune.models import cost
 
     monkeypatch.setenv("XRAYTUNE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.delenv("XRAYTUNE_WEIGHTS", raising=False)
-    monkeypatch.setattr(narrow, "this_machine", lambda context, seconds: Machine(2e7, 2))
-    monkeypatch.setattr(measured, "bfloat16_speed", lambda folder: speed)
+    monkeypatch.setattr(cost, "this_machine", lambda rate=None: cost.Machine(2e7, 2))
+    monkeypatch.setattr(measured, "rates", lambda folder: rates)
     if not (films := tmp_path / "films").exists():
         kaggle(films)
+    how = {name: changes.pop(name) for name in ("deterministic", "after_reading") if name in changes}
     options = StudyOptions(data=str(films), **{"families": ("cnn",), **changes})
-    return prepare(options, "mine", tmp_path / "cache", lambda done, total, what: None)
+    return prepare(options, "mine", tmp_path / "cache", lambda done, total, what: None, **how)
 
 
 def test_trials_without_time_are_narrowed_as_a_search_of_the_default_time_and_it_is_said(tmp_path, monkeypatch):
     def tried(found):
         return [name for name, _ in found.recipes]
 
-    alone = prepared(tmp_path, monkeypatch, trials=12)
-    timed = prepared(tmp_path, monkeypatch, trials=12, time=1800.0)
+    alone = prepared(tmp_path, monkeypatch, trials=12, recipes="fitting")
+    timed = prepared(tmp_path, monkeypatch, trials=12, time=1800.0, recipes="fitting")
     assert alone.spec.narrowed == timed.spec.narrowed
     assert alone.spec.narrowed["epochs"] == (10, 15)
     assert "cnn/image_size" in alone.spec.narrowed
@@ -74,19 +79,50 @@ def test_trials_without_time_are_narrowed_as_a_search_of_the_default_time_and_it
     }
 
 
-def test_what_reading_the_data_took_is_taken_off_time_for_frozen_prefixes_and_off_nothing_without_time(
+def test_what_reading_the_data_took_is_taken_off_time_and_off_nothing_without_time_or_where_all_must_repeat(
     tmp_path, monkeypatch
 ):
-    from spaces.narrowing import narrow
+    from spaces.chest_xray import ChestXRay
     from xraytune.evaluation import shortcut_audit
 
-    real, audit, told = narrow.narrow, shortcut_audit.audit, []
-    monkeypatch.setattr(narrow, "narrow", lambda *a, **given: told.append(given["spent"]) or real(*a, **given))
+    real, audit, told = ChestXRay.narrow, shortcut_audit.audit, []
+    monkeypatch.setattr(ChestXRay, "narrow", lambda self, search: told.append(search.spent) or real(self, search))
     monkeypatch.setattr(shortcut_audit, "audit", lambda *a, **given: time.sleep(0.3) or audit(*a, **given))
     prepared(tmp_path, monkeypatch, trials=12)
     prepared(tmp_path, monkeypatch, time=900.0)
-    assert told[0] == 0.0
+    prepared(tmp_path, monkeypatch, time=900.0, deterministic=True)
+    assert told[0] == told[2] == 0.0
     assert 0.3 <= told[1] < 60
+
+
+def test_nothing_is_timed_before_the_first_trial_and_a_repeated_search_uses_no_measurement(tmp_path, monkeypatch):
+    monkeypatch.setattr(hardware, "gpus", lambda: 0)
+    monkeypatch.setattr(hardware, "instructions", lambda: frozenset({"avx2"}))
+    monkeypatch.setattr(subprocess, "run", lambda *a, **k: pytest.fail("a process was started"))
+    faster = {"float32": 1e9, "bfloat16": 2e9}
+    assert "precision" in prepared(tmp_path, monkeypatch, faster, time=1800.0).spec.narrowed
+    repeated = prepared(tmp_path, monkeypatch, faster, time=1800.0, deterministic=True).spec
+    assert "precision" not in repeated.narrowed
+    assert prepared(tmp_path, monkeypatch, {}, time=1800.0).spec.narrowed == repeated.narrowed
+
+
+def test_other_work_begins_once_the_data_are_read_and_not_where_they_are_refused(tmp_path, monkeypatch):
+    begun = []
+    prepared(tmp_path, monkeypatch, trials=2, after_reading=lambda: begun.append("once"))
+    assert begun == ["once"]
+    with pytest.raises(DataError):
+        prepare(StudyOptions(data=str(tmp_path / "nothing")), "mine", tmp_path, lambda *_: None,
+                after_reading=lambda: begun.append("again"))  # fmt: skip
+    assert begun == ["once"]
+
+
+def test_no_published_recipe_is_tried_unless_it_is_asked_for(tmp_path, monkeypatch):
+    assert prepared(tmp_path, monkeypatch, time=1800.0).recipes == ()
+    named = prepared(tmp_path, monkeypatch, time=60.0, recipes="mean_subtracted_cnn_224")
+    [(name, values)] = named.recipes
+    assert (name, values["cnn/image_size"], values["cnn/width"]) == ("mean_subtracted_cnn_224", 224, 32)
+    assert 224 in named.spec.narrowed["cnn/image_size"]
+    assert not any("adapted" in note for note in named.notes)
 
 
 OWN = """
@@ -133,30 +169,34 @@ def test_weights_that_no_family_needs_are_neither_fetched_nor_looked_at(
 
 
 @pytest.mark.parametrize(
-    ("speed", "changes", "precision"),
+    ("ratio", "able", "changes", "precision"),
     [
-        (1.2, {"time": 1800.0}, "bfloat16"),
-        (1.02, {"time": 1800.0}, "float32"),
-        (None, {"time": 1800.0}, "float32"),
-        (1.2, {"time": 240.0}, "float32"),
-        (1.2, {"trials": 4}, "float32"),
-        (1.2, {"time": 1800.0, "precision": "float32"}, "float32"),
-        (0.5, {"time": 240.0, "precision": "bfloat16"}, "bfloat16"),
+        (1.2, False, {"time": 1800.0}, "bfloat16"),
+        (1.02, True, {"time": 1800.0}, "float32"),
+        (None, False, {"time": 1800.0}, "float32"),
+        (None, True, {"time": 1800.0}, "bfloat16"),
+        (1.2, True, {"time": 240.0}, "float32"),
+        (1.2, True, {"trials": 4}, "float32"),
+        (1.2, True, {"time": 1800.0, "precision": "float32"}, "float32"),
+        (0.5, False, {"time": 240.0, "precision": "bfloat16"}, "bfloat16"),
     ],
 )
 def test_networks_compute_in_what_was_asked_for_or_in_what_is_faster_here(
-    tmp_path, monkeypatch, speed, changes, precision
+    tmp_path, monkeypatch, ratio, able, changes, precision
 ):
     monkeypatch.setattr(hardware, "gpus", lambda: 0)
-    found = prepared(tmp_path, monkeypatch, speed, **changes)
+    monkeypatch.setattr(hardware, "instructions", lambda: frozenset({"avx512_bf16"} if able else {"avx2"}))
+    rates = {"float32": 1e9} | ({"bfloat16": ratio * 1e9} if ratio else {})
+    found = prepared(tmp_path, monkeypatch, rates, **changes)
     assert found.spec.narrowed.get("precision", ("float32",)) == (precision,)
     said = [note for note in found.notes if "bfloat16" in note]
     assert bool(said) == (precision == "bfloat16" and "precision" not in changes)
 
 
 def test_a_study_that_is_resumed_keeps_the_precision_it_was_made_with(tmp_path, monkeypatch):
-    made = prepared(tmp_path, monkeypatch, 1.2, time=1800.0).spec
-    monkeypatch.setattr(measured, "bfloat16_speed", lambda folder: 0.5)
+    monkeypatch.setattr(hardware, "gpus", lambda: 0)
+    made = prepared(tmp_path, monkeypatch, {"float32": 1e9, "bfloat16": 2e9}, time=1800.0).spec
+    monkeypatch.setattr(measured, "rates", lambda folder: {"float32": 2e9, "bfloat16": 1e9})
     again = StudyOptions(data=str(tmp_path / "films"), families=("cnn",), time=1800.0, resume=True)
     resumed = prepare(again, "mine", tmp_path / "cache", lambda done, total, what: None, made)
     assert resumed.spec.narrowed["precision"] == ("bfloat16",)
@@ -165,18 +205,11 @@ def test_a_study_that_is_resumed_keeps_the_precision_it_was_made_with(tmp_path, 
         prepare(other, "mine", tmp_path / "cache", lambda done, total, what: None, made)
 
 
-def test_a_step_is_timed_in_both_precisions_once_a_host(tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr(measured, "_measure", lambda what, names: asked.append(names) or {"float32": 3, "bfloat16": 2})
-    assert measured.bfloat16_speed(tmp_path) == measured.bfloat16_speed(tmp_path) == 1.5
-    assert asked == [["float32", "bfloat16"]]
-
-
 def test_a_study_that_is_resumed_without_its_weights_asks_for_their_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.delenv("XRAYTUNE_WEIGHTS", raising=False)
     with pytest.raises(WeightsError, match=r"vgg16_imagenet_notop.* --weights-dir"):
-        pretrained_weights.found("chest_xray", (), None, {"vgg16": "sha256"})
+        pretrained_weights.found(spaces.offered("chest_xray", ()), None, {"vgg16": "sha256"})
 
 
 def test_a_damaged_file_that_a_family_needs_stops_the_search(tmp_path, monkeypatch, fetched):

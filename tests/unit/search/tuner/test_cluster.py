@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import http.server
+import os
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 
 from search.tuner import cluster
+from search.tuner.resources import Resources
+from xraytune.errors import FatalError
 
 
 def test_who_does_not_greet_like_rays_head_is_no_cluster(monkeypatch):
@@ -47,3 +51,57 @@ def test_who_greets_like_rays_head_may_be_one():
         thread.start()
         cluster._knock(f"127.0.0.1:{server.getsockname()[1]}")
         thread.join()
+
+
+@pytest.fixture
+def begun(tmp_path, monkeypatch):
+    """A cluster whose Ray is a function that a test gives, begun; stopped at the end."""
+    made = []
+
+    def begin(start):
+        one = cluster.Cluster(Resources(2, 1.0, 0.0, 2, 0), tmp_path)
+        monkeypatch.setattr(one, "_start", start)
+        one.begin()
+        made.append(one)
+        return one
+
+    yield begin
+    for one in made:
+        one.stop(at_once=True)
+
+
+def test_ray_starts_beside_other_work_and_its_thread_lives_until_it_is_stopped(begun):
+    go, threads = threading.Event(), []
+
+    def start():
+        threads.append(threading.current_thread())
+        go.wait(10)
+
+    one = begun(start)
+    assert os.environ["XRAYTUNE_SESSION"] == one.mark
+    go.set()
+    one.wait()
+    assert threads[0] is not threading.current_thread()
+    assert threads[0].is_alive()  # Linux would end Ray's processes with it
+    one.begin()  # a second time does nothing
+    assert len(threads) == 1
+    one.stop(at_once=True)
+    threads[0].join(5)
+    assert not threads[0].is_alive()
+    assert not Path(one.folder).exists()
+    assert "XRAYTUNE_SESSION" not in os.environ
+
+
+def test_what_keeps_ray_from_starting_is_raised_where_it_is_waited_for_and_nothing_is_left(begun):
+    def start():
+        raise FatalError("Ray could not be started")
+
+    one = begun(start)
+    with pytest.raises(FatalError, match="could not be started"):
+        one.wait()
+    assert not Path(one.folder).exists()
+
+
+def test_a_cluster_that_never_began_leaves_nothing(tmp_path):
+    cluster.Cluster(Resources(2, 1.0, 0.0, 2, 0), tmp_path).stop()
+    assert list(tmp_path.iterdir()) == []

@@ -16,6 +16,7 @@ import spaces
 from spaces.narrowing import narrow
 from tests.made_networks import Toy, config, kept_and_whole, space, toy, trial_data, write_weights
 from xraytune.errors import FatalError, TrialError
+from xraytune.evaluation.shortcut_audit import Audit, Finding
 from xraytune.models.cost import Machine
 from xraytune.records import FailureCause
 from xraytune.training import memory
@@ -254,9 +255,10 @@ def test_augmented_copies_cycle_and_are_shared(weights, tmp_path):
 
 def test_trials_of_a_narrowed_space_share_the_copies_whatever_is_drawn(weights, tmp_path, monkeypatch):
     asked = spaces.SpaceContext(weights=weights, images=4400)
-    machine = Machine(8e10, 2)
-    context, _ = narrow.narrow("chest_xray", asked, seconds=1800, machine=machine, remedies=("hiding",))
-    narrowed = spaces.get("chest_xray", context)
+    audit = Audit(0.9, 100, (Finding("corner", 0.9, "PNEUMONIA", True, ""),), "")
+    search = spaces.SearchContext(audit=audit, machine=Machine(8e10, 2), seconds=1800)
+    left, _ = narrow.narrow(spaces.get("chest_xray", asked), search, {})
+    narrowed = spaces.get("chest_xray", dataclasses.replace(asked, narrowed=left))
     seen = []
     real = frozen_features.Prefix.features
 
