@@ -32,15 +32,24 @@ def main(
     sources: Annotated[list[str], typer.Argument(metavar="DATA...", help="Labelled data sets, as search.run takes.")],
     names: Annotated[
         list[str] | None,
-        typer.Option("--map", metavar="DATA_CLASS=MODEL_CLASS", help="What a class is called in the model."),
+        typer.Option(
+            "--map",
+            metavar="DATA_CLASS=MODEL_CLASS",
+            help="What a class is called in the model",
+            show_default="the same",
+        ),
     ] = None,
-    label: Annotated[str | None, typer.Option(metavar="FINDING", help="Of a public label file: this finding.")] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(metavar="FINDING", help="The finding, where DATA is a public label file", show_default="none"),
+    ] = None,
     negative: Annotated[str | None, typer.Option(metavar="FINDING", help="The other class there.")] = None,
     uncertain: Annotated[
-        str, typer.Option(help="An uncertain finding there: ignore, positive or negative.")
+        str, typer.Option(help="What an uncertain finding there counts as: ignore, positive or negative")
     ] = "ignore",
     patient_regex: Annotated[
-        str | None, typer.Option(metavar="REGEX", help="How a path below DATA tells its patient.")
+        str | None,
+        typer.Option(metavar="REGEX", help="Finds the patient in a file's path", show_default="known naming schemes"),
     ] = None,
     quarantine: Annotated[bool, typer.Option("--quarantine", help="Leave bad files out and name them.")] = False,
     include_seen: Annotated[

@@ -14,15 +14,21 @@ from xraytune.errors import InputError
 
 EXAMPLES = """
 python -m search.export results/mine/winner
-python -m search.export results/mine/winner --films folder/
+python -m search.export results/mine/winner --images folder/
 """
 
 
 def main(
     model: Annotated[Path, typer.Argument(help="The folder that retrain wrote")],
-    films: Annotated[
+    images: Annotated[
         Path | None,
-        typer.Option(help="Compare on images of this folder too (at most 100)", metavar="FOLDER", show_default="none"),
+        typer.Option(
+            "--images",
+            "--films",
+            help="Compare on images of this folder too (at most 100)",
+            metavar="FOLDER",
+            show_default="none",
+        ),
     ] = None,
 ) -> None:
     """Export a saved model to ONNX; refuse the export where it differs from Keras by more than 1e-4 on 100 images.
@@ -36,14 +42,14 @@ def main(
 
     card = read_card(model if artifacts.restored(model).is_dir() else model.parent)  # refuses at once what is no model
     largest = max(int(member["image_size"]) for member in card.members)
-    images = [decoded(path, card.channels, largest) for path in find([films])[:CHECKED]] if films else None
-    files, worst = export(model, images)
+    compared = [decoded(path, card.channels, largest) for path in find([images])[:CHECKED]] if images else None
+    files, worst = export(model, compared)
     for path in files:
         console.out.print(f"{path}  (differs from Keras by at most {worst:.1e})", soft_wrap=True)
 
 
 def decoded(path: Path, channels: int, size: int) -> NDArray[np.uint8]:
-    """A film as `Classifier.predict` takes it, `(height, width)` or `(height, width, 3)`, `size` pixels or more.
+    """An image as `Classifier.predict` takes it, `(height, width)` or `(height, width, 3)`, `size` pixels or more.
 
     Raises:
         InputError: it can't be read.
@@ -55,7 +61,7 @@ def decoded(path: Path, channels: int, size: int) -> NDArray[np.uint8]:
             return np.asarray(decode(path.read_bytes(), channels, bucket(size)).image)
     except (Unreadable, OSError) as error:
         why = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"{path} can't be compared on: {why}. Take it away or give other films.") from None
+        raise InputError(f"{path} can't be compared on: {why}. Take it away or give other images.") from None
 
 
 if __name__ == "__main__":

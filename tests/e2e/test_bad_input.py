@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from search.cli import quantities
+from search.driver.options import SessionOptions, StudyOptions
 from search.driver.session import search
 from tests import made_films
 from xraytune.errors import InputError

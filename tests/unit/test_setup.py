@@ -81,7 +81,7 @@ def test_what_make_would_run_is_not_run(passed):
         ("search", ("XLA=1",), ["search.run", "--xla"]),
         ("search", ("XLA=0",), ["search.run"]),
         ("search", ("ARGS=--trials 4 --study 'a b'",), ["search.run", "--trials", "4", "--study", "a b"]),
-        ("retrain", ("STUDY=mine", "TTA=1"), ["search.retrain", "--study=mine", "--tta"]),
+        ("retrain", ("STUDY=mine", "TTA=1"), ["search.retrain", "--study=mine", "--tta=1"]),
         ("retrain", ("WHICH=top:3", "FINAL=ensemble"), ["search.retrain", "--final=ensemble", "--", "top:3"]),
         ("verify", (), ["search.verify", "--", "demo"]),
         ("leaderboard", ("STUDY=-mine", "JSON=1"), ["search.leaderboard", "--json", "--", "-mine"]),

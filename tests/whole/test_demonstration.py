@@ -77,7 +77,7 @@ def test_the_demonstration_goes_through_all_of_it_and_says_so_everywhere(home: P
     assert films["demonstration"]
     assert len(films["films"]) == len(list((home / final).glob("*.png"))) == len(sample)
 
-    exported = command("search.export", winner, "--films", tests, home=home)
+    exported = command("search.export", winner, "--images", tests, home=home)
     assert exported.returncode == 0, exported.stderr
     networks = sorted(path.name for path in winner.glob("model*.onnx"))
     assert networks == [path.stem + ".onnx" for path in sorted(winner.glob("model*.keras"))]

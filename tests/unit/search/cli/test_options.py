@@ -30,6 +30,9 @@ TEXTS = {
     "objective": "clean",
     "objectives": "f_beta,parameters",
     "beta": "1.5",
+    "label": "Pneumonia",
+    "negative": "No Finding",
+    "uncertain": "positive",
     "sampler": "tpe",
     "pruner": "none",
     "precision": "float32",
@@ -54,6 +57,9 @@ VALUES = {
     "fix": {"cnn/blocks": "3", "batch_size": "32"},
     "objectives": ("f_beta", "parameters"),
     "beta": 1.5,
+    "label": "Pneumonia",
+    "negative": "No Finding",
+    "uncertain": "positive",
     "seed": 4,
     "cache_limit": 20 * 10**9,
     "cache": Path("a cache"),
@@ -200,7 +206,19 @@ def test_an_option_of_ones_own_needs_nothing_but_its_field():
 def test_retraining_takes_its_options_from_the_command_line(monkeypatch):
     found = []
     monkeypatch.setattr("search.retraining.steps.retrain", found.append)
-    line = ["top:3", "--time", "20m", "--tta", "--final", "ensemble", "--cache-limit", "3GB", "--results", "a b"]
+    line = [
+        "top:3",
+        "--time",
+        "20m",
+        "--tta",
+        "shifts",
+        "--final",
+        "ensemble",
+        "--cache-limit",
+        "3GB",
+        "--results",
+        "a b",
+    ]
     assert CliRunner().invoke(console.application(retrain.main), line, catch_exceptions=False).exit_code == 0
     assert found == [
         RetrainingOptions(which="top:3", time="20m", tta=True, final="ensemble", cache_limit="3GB", results="a b")
