@@ -73,7 +73,8 @@ class Cluster:
         self.folder = ""
         self._watchdog: subprocess.Popen[bytes] | None = None
         self._environment: dict[str, str | None] = {}
-        self._tried, self._over = threading.Event(), threading.Event()
+        self._starter: threading.Thread | None = None
+        self._tried, self._unwanted, self._over = threading.Event(), threading.Event(), threading.Event()
         self._problem: BaseException | None = None
 
     @property
@@ -126,9 +127,10 @@ class Cluster:
             start_new_session=True,
             pass_fds=[self._scratch.lock],  # so that it owns the folder for as long as it lives
         )
-        self._tried.clear()
-        self._over.clear()
-        threading.Thread(target=self._try_to_start, daemon=True).start()
+        for event in (self._tried, self._unwanted, self._over):
+            event.clear()
+        self._starter = threading.Thread(target=self._try_to_start, daemon=True)
+        self._starter.start()
 
     def wait(self) -> None:
         """Wait until Ray runs; where it can't, everything is stopped.
@@ -194,7 +196,7 @@ class Cluster:
                 return
             except Exception:  # on a busy machine Ray's own patience with its first process is too short
                 ray.shutdown()
-                if attempt + 1 == STARTS:
+                if attempt + 1 == STARTS or self._unwanted.is_set():
                     raise
 
     def stop(self, *, at_once: bool = False) -> None:
@@ -208,7 +210,9 @@ class Cluster:
         watchdog, self._watchdog = self._watchdog, None
         if watchdog is None or watchdog.stdin is None:  # it was stopped before
             return
-        self._tried.wait()
+        self._unwanted.set()
+        while self._starter is not None and self._starter.is_alive() and not self._tried.wait(0.1):
+            pass  # a start can't be cut short; where it was interrupted before its thread ran, none comes
         if not at_once or self.joined:
             with contextlib.suppress(Exception):
                 ray.shutdown()

@@ -105,3 +105,59 @@ def test_what_keeps_ray_from_starting_is_raised_where_it_is_waited_for_and_nothi
 def test_a_cluster_that_never_began_leaves_nothing(tmp_path):
     cluster.Cluster(Resources(2, 1.0, 0.0, 2, 0), tmp_path).stop()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_start_that_is_interrupted_before_its_thread_runs_is_stopped_without_waiting(tmp_path, monkeypatch):
+    one = cluster.Cluster(Resources(2, 1.0, 0.0, 2, 0), tmp_path)
+
+    def interrupted(thread):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            one.begin()
+    one.stop(at_once=True)
+    assert not Path(one.folder).exists()
+    assert "XRAYTUNE_SESSION" not in os.environ
+
+
+class SlowRay:
+    """Ray whose every start fails, the first one not before a test lets it."""
+
+    def __init__(self):
+        self.tried, self.go = 0, threading.Event()
+
+    def is_initialized(self):
+        return False
+
+    def init(self, **options):
+        self.tried += 1
+        self.go.wait(10)
+        raise RuntimeError("its first process is slow")
+
+    def shutdown(self):
+        pass
+
+
+def test_ray_is_not_tried_again_once_the_search_was_ended_and_what_it_started_is_waited_for(tmp_path, monkeypatch):
+    ray = SlowRay()
+    one = cluster.Cluster(Resources(2, 1.0, 0.0, 2, 0), tmp_path)
+    monkeypatch.setattr(one, "_start", lambda: one._start_here(ray, {}))
+    one.begin()
+    stopping = threading.Thread(target=one.stop, kwargs={"at_once": True})
+    stopping.start()
+    stopping.join(0.5)
+    assert stopping.is_alive()  # Ray may still start processes, which only then can be ended
+    ray.go.set()
+    stopping.join(10)
+    assert not stopping.is_alive()
+    assert ray.tried == 1
+
+
+def test_ray_is_tried_several_times_where_its_first_process_is_slow(tmp_path):
+    ray = SlowRay()
+    ray.go.set()
+    with pytest.raises(RuntimeError):
+        cluster.Cluster(Resources(2, 1.0, 0.0, 2, 0), tmp_path)._start_here(ray, {})
+    assert ray.tried == cluster.STARTS
