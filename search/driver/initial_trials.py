@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from xraytune.errors import InputError
-from xraytune.records import Value
-
-if TYPE_CHECKING:
-    pass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from search.driver.options import StudyOptions
 from search.hyperparameters.declaration import ambiguous_names, declared_parameters
 from search.hyperparameters.suggestion import Narrowing, RecordedHyperParameters
 from search.study.view import open_study
-from xraytune.errors import StudyError
+from xraytune.errors import InputError, StudyError
+from xraytune.records import Value
 
 if TYPE_CHECKING:
     from search.driver.prepared import Prepared
