@@ -133,7 +133,7 @@ lint: $(VENV)/.ready-dev ## style, types and import contracts
 .PHONY: test
 test: lint ## lint, types and the first tier of tests (needs nothing outside the clone)
 	$(PYTEST) -n 2 --dist loadfile tests/unit tests/contracts
-	$(PYTEST) tests/e2e
+	$(PYTEST) -n 2 --dist loadgroup tests/e2e
 
 .PHONY: test-faults
 test-faults: $(VENV)/.ready-dev ## every fault caused for real: kills, full disks, lost nodes (ONLY=file for one)

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
 python -m search.evaluate results/mine/winner path/to/hospital
-python -m search.evaluate results/mine/winner hospital-a/ hospital-b.csv --map "No finding=NORMAL"
-python -m search.evaluate results/mine/winner nih.csv --label Pneumonia --negative "No Finding" --map …
-python -m search.evaluate results/mine/winner/model.onnx path/to/hospital --out evaluations
+python -m search.evaluate results/mine/winner a/ b.csv --map "Clear=NORMAL"
+python -m search.evaluate results/mine/winner train.csv --label Pneumonia
+python -m search.evaluate results/mine/winner/model.onnx data/ --out here/
 """
 
 
@@ -43,7 +43,10 @@ def main(
         str | None,
         typer.Option(metavar="FINDING", help="The finding, where DATA is a public label file", show_default="none"),
     ] = None,
-    negative: Annotated[str | None, typer.Option(metavar="FINDING", help="The other class there.")] = None,
+    negative: Annotated[
+        str | None,
+        typer.Option(metavar="FINDING", help="The other class there", show_default="images without the finding"),
+    ] = None,
     uncertain: Annotated[
         str, typer.Option(help="What an uncertain finding there counts as: ignore, positive or negative")
     ] = "ignore",

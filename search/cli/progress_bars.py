@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING
-
-from search.cli import console, quantities
-from search.cli.screen import styled
-
-if TYPE_CHECKING:
-    pass
-
-from collections.abc import Iterable
 
 from rich.console import RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TaskID, TimeElapsedColumn
 from rich.text import Text
 
-from search.cli.screen import name
+from search.cli import console, quantities
+from search.cli.screen import name, styled
 
 
 class _What(ProgressColumn):

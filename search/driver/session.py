@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.driver.options import SessionOptions, StudyOptions, budget
+from search.driver.options import SessionOptions, StudyOptions, budget, check
 from search.driver.prepare import prepare
 from search.driver.prepared import Prepared
 from search.samplers import SAMPLERS
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from search.tuner.job import Job
     from search.tuner.orchestrator import Orchestrator
     from search.tuner.resources import Resources
-from search.driver.options import check
 
 
 def search(options: StudyOptions, running: SessionOptions | None = None) -> StudyView:

@@ -6,32 +6,17 @@ Whatever it does wrong is one message, and a password in its URL appears in none
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    pass
-from typing import TYPE_CHECKING
-
-from xraytune.errors import InputError
-
-if TYPE_CHECKING:
-    pass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
 import contextlib
 import functools
 import json
 import os
 import re
 import sqlite3
+import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar, cast
+from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import optuna
 import sqlalchemy
@@ -39,7 +24,7 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from xraytune.errors import FatalError
+from xraytune.errors import FatalError, InputError
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
 from ray.tune import Trainable
@@ -22,9 +22,6 @@ from search.tuner.messages import Assignment, TrialOutcome
 from search.tuner.worker_process import die_with_parent, limit_threads, log_into, machine, memory_limit, share_gpu
 from xraytune.errors import FatalError, TrialError, classify, full_disk
 from xraytune.records import EpochReport, TrialConfig
-
-if TYPE_CHECKING:
-    pass
 
 
 class TrialTrainable(Trainable):  # type: ignore[misc]

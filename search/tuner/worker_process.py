@@ -10,14 +10,10 @@ import signal
 import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from search.cli import streams
 from xraytune.hardware import THREADS
-
-if TYPE_CHECKING:
-    pass
-
 
 _PR_SET_PDEATHSIG = 1
 

@@ -35,3 +35,10 @@ def retrained(home: Path) -> tuple[Path, subprocess.CompletedProcess[str]]:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return home / "results" / "made" / "winner", done
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """On two cores: what uses the shared study in one process, every other file in any."""
+    for item in items:
+        shared = {"retraining", "terminal"} & set(item.path.parts)
+        item.add_marker(pytest.mark.xdist_group("study" if shared else item.path.name))

@@ -31,8 +31,10 @@ def save(folder: Path) -> None:
 
 def make_report(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     study = SimpleNamespace(name="mine", folder=folder.parent)
-    monkeypatch.setattr(report, "open_study", lambda *_: study)
-    monkeypatch.setattr(report, "again", lambda _, made: artifacts.read_json(made / "metrics.json"))
+    monkeypatch.setattr("search.study.view.open_study", lambda *_: study)
+    monkeypatch.setattr(
+        "search.reporting.html_report.again", lambda _, made, **__: artifacts.read_json(made / "metrics.json")
+    )
     return report.main(None, folder.parent)
 
 

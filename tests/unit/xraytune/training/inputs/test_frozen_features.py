@@ -66,14 +66,19 @@ def test_features_are_the_prefixs_outputs_in_float16(small, pool, tmp_path):
     np.testing.assert_array_equal(kept[ROWS], prefix.model.predict(pool[ROWS], verbose=0).astype(np.float16))
 
 
+def block_of(pool, images):
+    """Which block of the pool these images are."""
+    size = feature_store.BLOCK
+    blocks = range(-(-len(pool) // size))
+    return next(b for b in blocks if np.array_equal(pool[b * size : (b + 1) * size], images))
+
+
 def test_only_what_is_needed_is_computed_and_never_twice(small, pool, tmp_path, monkeypatch):
     prefix = frozen_features.split(small)
     computed = []
     original = frozen_features.Prefix._compute
     monkeypatch.setattr(
-        frozen_features.Prefix,
-        "_compute",
-        lambda self, p, block, *rest: computed.append(block) or original(self, p, block, *rest),
+        frozen_features.Prefix, "_compute", lambda self, x: computed.append(block_of(pool, x)) or original(self, x)
     )
     prefix.features(pool, ROWS, fingerprint="f", cache=tmp_path)
     assert computed == [0, 1, 2, 3]  # one group under one lock
@@ -86,9 +91,9 @@ def test_trials_that_ask_together_share_the_work(small, pool, tmp_path, monkeypa
     monkeypatch.setattr(feature_store, "GROUP", 1)
     computed = []
 
-    def fake(self, p, block, *rest):
-        computed.append(block)
-        return np.full((min(feature_store.BLOCK, len(p) - block * feature_store.BLOCK), *self.shape), block, np.float16)
+    def fake(self, x):
+        computed.append(block_of(pool, x))
+        return np.full((len(x), *self.shape), computed[-1], np.float16)
 
     monkeypatch.setattr(frozen_features.Prefix, "_compute", fake)
     threads = [
