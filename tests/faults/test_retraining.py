@@ -133,7 +133,7 @@ def files(folder: Path) -> dict[str, tuple[str, int]]:
 # When it is killed, how often the test set was opened by then, and how often once it was called again: an opening that
 # was recorded counts, since somebody may have seen what it showed.
 KILLED: dict[str, tuple[Callable[[Path, Path], bool], int, int]] = {
-    "in the refit": (lambda made, said: "Confirmed by" in said.read_text(), 0, 1),
+    "in the refit": (lambda made, said: "Finalists by" in said.read_text(), 0, 1),
     "right after the opening was recorded": (lambda made, said: bool(access_log.read(made)), 1, 2),
     "while the winner is written": (lambda made, said: any(made.glob(".winner-*/metrics.json")), 1, 2),
 }

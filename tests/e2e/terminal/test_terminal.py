@@ -12,6 +12,8 @@ from tests import made_films
 from tests.made_models import brightness_model, hospital
 from tests.terminals import Seen, seen
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, when it saves
+
 SMALL, LARGE = {"columns": 80, "lines": 24}, {"columns": 200, "lines": 50}
 SIZES = pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "200x50"])
 
