@@ -89,7 +89,7 @@ def test_the_second_search_of_a_study_stops_at_once_and_names_the_first(search):
         second = subprocess.run(search.command("--resume"), capture_output=True, text=True, check=False)
         took.append(time.monotonic() - asked)
         assert second.returncode == 2
-        assert f"process {search.samplers.gaussian_process.pid}" in second.stderr
+        assert f"process {search.process.pid}" in second.stderr
         if took[-1] < 2:
             break
     assert min(took) < 2
