@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from search.study import access_log
+from search.study import access_log, image_names
 from search.study.view import open_study
 from tests.searching import command
 
@@ -62,7 +62,8 @@ def test_three_classes_go_through_every_final_model(
     assert "broken.jpeg" in said.stderr
     with (home / "answers.csv").open() as file:
         answers = list(csv.DictReader(file))
-    known = {Path(row["path"]).name: row["decision"] for row in rows}
+    paths = image_names.read(winner.parent)  # predictions.csv has numbers, no names
+    known = {Path(paths[int(row["image"])]).name: row["decision"] for row in rows}
     assert [answer["decision"] for answer in answers] == [known[Path(answer["path"]).name] for answer in answers]
     assert set(answers[0]) >= {f"probability_{name}" for name in CLASSES}
 
