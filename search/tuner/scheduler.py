@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import OutOfMemoryError, RayError
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -17,6 +17,9 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from search.tuner.orchestrator import Orchestrator, SearchEnded, past_tune
 from xraytune.errors import out_of_memory
 from xraytune.records import FailureCause
+
+NO_MEMORY = ("memory pressure", "running low on memory")
+"""What Ray writes where it ended a worker itself for want of memory."""
 
 
 class StudyScheduler(FIFOScheduler):  # type: ignore[misc]
@@ -66,7 +69,13 @@ def why_lost(error: Any) -> tuple[FailureCause, str]:
     text = str(error or "").strip()
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     detail = next((line for line in lines if "exit" in line.lower() or "killed" in line.lower()), "".join(lines[:1]))
-    if error is not None and out_of_memory(error):
+    if isinstance(
+        error, RayError
+    ):  # it names the OOM killer as a possible reason of every loss: only its verdict counts
+        memory = isinstance(error, OutOfMemoryError) or any(words in text for words in NO_MEMORY)
+    else:
+        memory = error is not None and out_of_memory(error)
+    if memory:
         return FailureCause.OOM, f"the machine ran out of memory and its worker was ended. {detail[:300]}".strip()
     if error is not None and not isinstance(error, RayError):
         return FailureCause.ERROR, f"{type(error).__name__}: {detail[:300]}"

@@ -76,11 +76,10 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 _OUT_OF_MEMORY = re.compile(
     r"out.?of.?memory|resource.?exhausted|bad_alloc|alloc_failed|\boom\b(?! killer)"
-    r"|(failed to|unable to|can't|cannot) allocate|memory pressure|running low on memory",
+    r"|(failed to|unable to|can't|cannot) allocate",
     re.IGNORECASE,
 )
-"""What TensorFlow, JAX, CUDA, C++ and Ray write. Not "OOM killer": Ray lists it as a possible reason for every worker
-that is lost."""
+"""What TensorFlow, JAX, CUDA and C++ write."""
 
 
 @contextmanager

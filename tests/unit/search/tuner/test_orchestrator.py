@@ -238,6 +238,11 @@ def test_asha_decides_after_a_resume_as_it_would_have_before(make):
     assert verdicts(resumed, again) == before
 
 
+RAYS_ADVICE = """The actor died unexpectedly before finishing this task.
+The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: Worker
+unexpectedly exits with a connection error code 2. End of file. Some common causes include: (1) it was killed by
+the OOM killer due to high memory usage. If the process was killed by the kernel OOM killer (verifiable by checking for
+OOM in dmesg of the OOMing node), consider enabling resource isolation to prevent uninformed kernel OOM killing."""
 RAYS_GUESS = """The actor died unexpectedly before finishing this task.
 Worker exit detail: Worker unexpectedly exits with a connection error code 2. There are some potential root causes.
 (1) The process is killed by SIGKILL by OOM killer due to high memory usage. (2) ray stop --force is called."""
@@ -250,6 +255,7 @@ NO_MEMORY = "Task was killed due to the node running low on memory."
         (None, FailureCause.WORKER_LOST),
         (WorkerCrashedError(), FailureCause.WORKER_LOST),
         (NodeDiedError(RAYS_GUESS), FailureCause.WORKER_LOST),
+        (NodeDiedError(RAYS_ADVICE), FailureCause.WORKER_LOST),
         (OutOfMemoryError("killed"), FailureCause.OOM),
         (NodeDiedError(NO_MEMORY), FailureCause.OOM),
         (MemoryError(), FailureCause.OOM),
