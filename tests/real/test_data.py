@@ -82,7 +82,7 @@ def test_two_hundred_seeded_corruptions_over_real_files_are_named_if_pillow_cann
         name = "covid" if number % 2 else "healthy"
         write(tmp_path / "d" / name / f"good{number:02d}{path.suffix}", path.read_bytes())
     found = data.examine(str(tmp_path / "d"))
-    named = {problem.where for problem in found.errors if problem.kind == "unreadable"}
+    named = {file for problem in found.errors if problem.kind == "unreadable" for file in problem.files}
     assert len(undecodable) > 80
     assert undecodable <= named <= bad
 
