@@ -86,9 +86,16 @@ def verdict(figures: Mapping[str, Any]) -> tuple[str, str]:
     if value is None or trivial is None:
         return f"{reached}.", "bold"
     always = f"always predicting {test['trivial']['answer']} ({number(trivial)})"
+    differences = figures["comparisons"]["test"][0]["difference"]  # the trivial answer comes first
+    paired, balanced = differences["f_beta"], differences.get("balanced_accuracy") or [None] * 3
+    if value <= trivial and balanced[1] is not None and balanced[1] > 0:
+        both = interval(test["overall"]["balanced_accuracy"])
+        return (
+            f"{reached} is not above {always}, but balanced accuracy {both} is significantly above it.",
+            "bold yellow",
+        )
     if value <= trivial:
         return f"{reached} is not above {always}: the model is not usable as it is.", "bold red"
-    paired = figures["comparisons"]["test"][0]["difference"]["f_beta"]  # the trivial answer comes first
     if paired[1] is not None and paired[1] <= 0:
         return f"{reached} is above {always}, but not statistically significantly.", "bold yellow"
     return f"{reached}, above {always}.", "bold green"

@@ -102,6 +102,15 @@ def test_the_verdict_tells_a_model_that_wins_from_one_that_loses(value, low, alw
     assert colour in style
 
 
+def test_a_model_that_tells_the_classes_apart_is_not_called_unusable_for_its_f_beta_alone():
+    figures = judged(0.878, 0.80, 0.884, -0.1)
+    figures["test"]["overall"]["balanced_accuracy"] = [0.926, 0.88, 0.97]
+    figures["comparisons"]["test"][0]["difference"]["balanced_accuracy"] = [0.426, 0.38, 0.47]
+    sentence, style = final_metrics.verdict(figures)
+    assert "is not above always predicting N[/x] (0.884), but balanced accuracy 0.926 [0.880, 0.970] is" in sentence
+    assert "yellow" in style
+
+
 @pytest.mark.parametrize(
     ("width", "most", "header"),
     [(300, 169, "→ class number 13"), (80, 60, "  14"), (80, 16900, "is too wide for this terminal")],
