@@ -26,7 +26,7 @@ TEXTS = {
     "max_epochs": "3",
     "families": "cnn, densenet",
     "fix": ["cnn/blocks=3", "batch_size=32"],
-    "recipes": "none",
+    "recipes": "fitting",
     "objective": "clean",
     "objectives": "f_beta,parameters",
     "beta": "1.5",
