@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
 from search.reporting import roc_curves
 from search.reporting.figures import counts_of_bins, operating_point
 from search.reporting.formats import html_cell, significant
+from search.reporting.html_report import environment
 from search.reporting.svg import Series, chart
 from xraytune import artifacts
 from xraytune.evaluation import evaluate
@@ -27,13 +27,7 @@ def write(path: Path, found: Mapping[str, Any], tested: Predictions) -> None:
         found: what `metrics.json` holds.
         tested: the predictions, for the curves.
     """
-    templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=jinja2.select_autoescape(["html"]),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    templates = environment(Path(__file__).parent / "templates")
     templates.filters.update(
         number=lambda value, digits=3: html_cell("number", value, digits),
         interval=lambda value, digits=3: html_cell("interval", value, digits),
