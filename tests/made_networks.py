@@ -14,6 +14,7 @@ import spaces
 from xraytune.models import heads
 from xraytune.models.weight_files import expected
 from xraytune.records import TrialConfig
+from xraytune.training.epoch_images import EpochImages
 from xraytune.training.inputs import augmentation, batches, frozen_features
 from xraytune.training.inputs.trial_data import TrialData
 from xraytune.training.optimization.compiling import compile_network
@@ -141,7 +142,7 @@ def kept_and_whole(space: keras_tuner.HyperModel, point: TrialConfig, data: Tria
                 patch.setattr(frozen_features, "split", lambda model: None)
                 patch.setattr(augmentation.Augmentation, "layers", lambda *_: [])
                 if copies:
-                    patch.setattr(Trainer, "_training_source", lambda _, epoch, rows: copies[(epoch - 1) % len(copies)])
+                    patch.setattr(EpochImages, "training", lambda _, epoch, rows: copies[(epoch - 1) % len(copies)])
             training = Trainer(space, point, data, max_epochs=epochs)
             assert (training.prefix is not None) == keep
             for _ in range(epochs):

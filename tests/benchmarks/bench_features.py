@@ -46,7 +46,7 @@ began = time.perf_counter()
 training = Trainer(space, point, data, max_epochs=epochs)
 if family == "vgg_finetuned":  # an epoch is meant, not the tracing before it
     rows = some[:64]
-    source = training._plain_source(rows)[rows]
+    source = training.images.plain(rows)[rows]
     training.shell.train_on_batch(source[:32], np.eye(2, dtype=np.float32)[data.labels[rows[:32]]])
     training.shell.predict_on_batch(source)
     began = time.perf_counter()

@@ -109,7 +109,7 @@ class Workshop:
             training.finish()
             opened = {"what": f"evidence, network {target.stem}", "test_fingerprint": self.dataset.test_fingerprint}
             access_log.append(target.parent, opened)
-            test = np.load(arrays.test(self.dataset, training.pool.shape[1]))
+            test = np.load(arrays.test(self.dataset, training.images.pool.shape[1]))
             kept |= _answers(training, self.data, self.views, test)
             kept["test_labels"] = np.array([image.label for image in self.dataset.select("test")], np.int32)
             if not self.shortcut:
@@ -183,7 +183,7 @@ def _answers(training: Any, data: Any, views: Any, test: np.ndarray) -> dict[str
 
     validation, labels = np.asarray(data.validation), np.asarray(data.labels)
     positions = views_room.subset(labels[validation], PER_CLASS if training.prefix is None else PER_CLASS // 2)
-    images = np.asarray(training.pool[validation[positions]])
+    images = np.asarray(training.images.pool[validation[positions]])
     kept: dict[str, Any] = {
         "positive": -1 if data.positive is None else data.positive,
         "labels": labels[validation],

@@ -45,7 +45,7 @@ def test_vgg16_with_its_real_weights_learns_on_four_hundred_films(family, tmp_pa
     # the epoch that F2 chooses may be an early one: what is asked here is whether the network learns
     assert max(row["val_auc"] for row in training.finish().curve) > 0.9, training.curve
     np.testing.assert_allclose(
-        training.model.predict(np.asarray(training.pool[data.validation]), verbose=0),
+        training.model.predict(np.asarray(training.images.pool[data.validation]), verbose=0),
         training.validation_predictions(),
         atol=2e-2,
     )

@@ -85,7 +85,7 @@ def _augmented_answers(
     from xraytune.inference.classifier import predict_with
 
     viewed = training.viewed
-    answers = predict_with(training.model, np.asarray(training.pool[validation]), kind)
+    answers = predict_with(training.model, np.asarray(training.images.pool[validation]), kind)
     if viewed is None:
         return answers, {}
     each = np.split(predict_with(training.model, np.asarray(viewed.pool), kind), len(viewed.names))

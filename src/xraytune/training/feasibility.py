@@ -7,18 +7,18 @@ import numpy as np
 from xraytune.errors import TrialError
 from xraytune.framework import keras
 from xraytune.records import FailureCause
+from xraytune.training.inputs import batches
 from xraytune.training.inputs.trial_data import TrialData
 from xraytune.training.optimization.settings import TrainingSettings
 
 
-def check(model: keras.Model, plan: TrainingSettings, data: TrialData, epoch_size: int) -> None:
+def check(model: keras.Model, plan: TrainingSettings, data: TrialData) -> None:
     """Whether the network can be trained on the data by the plan.
 
     Args:
         model: the built network.
         plan: how it is to be trained.
         data: on what.
-        epoch_size: images an epoch goes through.
 
     Raises:
         TrialError: `bad_config`, with what does not fit.
@@ -33,7 +33,7 @@ def check(model: keras.Model, plan: TrainingSettings, data: TrialData, epoch_siz
     outputs = model.output_shape[-1]
     if outputs != len(data.classes) and not (outputs == 1 and len(data.classes) == 2):
         raise TrialError(bad, f"the network has {outputs} outputs for {len(data.classes)} classes")
-    share = min(epoch_size, len(data.train))
+    share = min(batches.epoch_size(len(data.train), plan.epoch_images), len(data.train))
     if plan.batch_size > share:
         raise TrialError(bad, f"a batch of {plan.batch_size} is larger than the {share} images of an epoch")
     counts = np.bincount(data.labels[data.train], minlength=len(data.classes))

@@ -28,10 +28,10 @@ from xraytune.records import EpochReport, FailureCause, Objective, TrialConfig, 
 from xraytune.training import checkpoints, epoch_evaluation, feasibility, memory
 from xraytune.training.clock import Clock
 from xraytune.training.epoch_evaluation import EpochEvaluator, ViewedImages
+from xraytune.training.epoch_images import EpochImages
 from xraytune.training.history import Course, Weights, is_rung, rung_before
 from xraytune.training.inputs import batches, frozen_features
 from xraytune.training.inputs.batches import Rows
-from xraytune.training.inputs.random_crops import CroppedPool
 from xraytune.training.inputs.trial_data import TrialData
 from xraytune.training.machine import device_name, forget_peak_memory, host_name, peak_memory_mb, versions
 from xraytune.training.optimization import weight_averaging
@@ -99,24 +99,22 @@ class Trainer:
             self.model: keras.Model = space.build(hp)
             fuse(self.model)
             self.plan = self._plan_of(self.model, max_epochs)
-            feasibility.check(self.model, self.plan, self.data, self._epoch_size)
-            size = int(self.model.input_shape[1])
-            self.pool = batches.mapped(data.pools[size])
-            self._crops_from = data.crops_from(size)
+            feasibility.check(self.model, self.plan, self.data)
+            self.images = EpochImages(data, self.plan, config.seed, int(self.model.input_shape[1]), self.clock)
             self._one_hot = np.eye(len(data.classes), dtype=np.float32)
             self._sample_weights = self._weights_of_classes()
             self._thaw = head_only(self.model) if self.plan.head_epochs else []
             thawed_later = list(self._thaw)
             for layer in thawed_later:  # the prefix ends where the *second* phase begins to train
                 layer.trainable = True
-            self.prefix = frozen_features.split(self.model)
+            self.prefix = self.images.prefix = frozen_features.split(self.model)
             for layer in thawed_later:
                 layer.trainable = False
             self.shell = self._make_shell()
             self._compile()
         self._judge = EpochEvaluator(
-            data, self.pool,
-            objective=objective, beta=beta, trained=self._epoch_size, prefix=self.prefix is not None,
+            data, self.images.pool,
+            objective=objective, beta=beta, trained=self.images.epoch_size, prefix=self.prefix is not None,
         )  # fmt: skip
 
     # ── one epoch ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -174,8 +172,8 @@ class Trainer:
     def _train(self) -> float:
         """Train on one epoch's share; the mean loss."""
         plan, epoch = self.plan, self.epoch + 1
-        rows = self._epoch_rows(epoch)
-        source = self._training_source(epoch, rows)
+        rows = self.images.rows(epoch)
+        source = self.images.training(epoch, rows)
         steps = len(rows) // plan.batch_size
         loss = 0.0
         with self.clock.phase("train"):
@@ -201,7 +199,7 @@ class Trainer:
         if not self._judged:
             return np.zeros((0, len(self.data.classes)), np.float32)
         validation = np.asarray(self.data.validation)
-        source = self._plain_source(validation)
+        source = self.images.plain(validation)
         with self.clock.phase("validate"):
             probabilities = self._predict(source, validation)
         if not np.isfinite(probabilities).all():
@@ -244,17 +242,7 @@ class Trainer:
         return True
 
     def _predict_view(self, pool: NDArray[Any], rows: Rows) -> NDArray[np.float32]:
-        if self.prefix is None:
-            return self._predict(pool, rows)
-        source = self.prefix.features(
-            pool,
-            rows,
-            fingerprint=self._judge.views().key,
-            cache=self.data.cache,
-            limit=self.data.cache_limit,
-            check=self._check_deadline,
-        )
-        return self._predict(source, rows)
+        return self._predict(self.images.of_view(pool, rows, self._judge.views().key), rows)
 
     # ── what it leaves ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -302,7 +290,7 @@ class Trainer:
 
     def _milliseconds_an_image(self) -> float:
         """What the whole network needs for an image, in batches of 32: the best of three after a first one."""
-        images = np.resize(np.asarray(self.pool[self.data.train[:32]]), (32, *self.pool.shape[1:]))
+        images = np.resize(np.asarray(self.images.pool[self.data.train[:32]]), (32, *self.images.pool.shape[1:]))
         self.model.predict_on_batch(images)
         times = []
         for _ in range(3):
@@ -378,7 +366,7 @@ class Trainer:
     def _weights_of_classes(self) -> NDArray[np.float32] | None:
         if self.plan.imbalance != "class_weights":
             return None
-        return class_weights(self._labels, len(self.data.classes))
+        return class_weights(self.images.labels, len(self.data.classes))
 
     def _make_shell(self) -> keras.Model:
         """What is trained: the network behind its augmentation, or what a kept prefix leaves of it."""
@@ -388,8 +376,8 @@ class Trainer:
 
     def _compile(self) -> None:
         """(Re)compile the shell with a fresh optimiser, after layers were frozen or thawed."""
-        optimizer = weight_averaging.optimizer(self.model.optimizer, self._epoch_size // self.plan.batch_size)
-        loss = adjusted(self.model.loss, self.plan, self._labels, len(self.data.classes))
+        optimizer = weight_averaging.optimizer(self.model.optimizer, self.images.epoch_size // self.plan.batch_size)
+        loss = adjusted(self.model.loss, self.plan, self.images.labels, len(self.data.classes))
         self.shell.compile(optimizer=optimizer, loss=loss, jit_compile=jit_compile())
 
     @property
@@ -401,60 +389,14 @@ class Trainer:
     def _judged(self) -> bool:
         return len(self.data.validation) > 0
 
-    @property
-    def _labels(self) -> NDArray[np.int32]:
-        """Of the training images, `(n,)`."""
-        return np.asarray(self.data.labels)[np.asarray(self.data.train)]
-
-    @property
-    def _epoch_size(self) -> int:
-        """Images that an epoch trains on."""
-        return batches.epoch_size(len(self.data.train), self.plan.epoch_images)
-
-    # ── data ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _epoch_rows(self, epoch: int) -> Rows:
-        if self.plan.imbalance == "balanced_batches":
-            positions = batches.balanced_order(self._labels, self._epoch_size, epoch, self.config.seed)
-        else:
-            positions = batches.epoch_order(len(self.data.train), self._epoch_size, epoch, self.config.seed)
-        return np.asarray(self.data.train)[positions]
-
     def _batches_for_statistics(self) -> Iterator[NDArray[Any]]:
         """The first batches of the epoch that was just trained."""
         epoch = self.epoch + 1
-        rows = self._epoch_rows(epoch)[: weight_averaging.STATISTICS_BATCHES * self.plan.batch_size]
-        source = self._training_source(epoch, rows)
+        rows = self.images.rows(epoch)[: weight_averaging.STATISTICS_BATCHES * self.plan.batch_size]
+        source = self.images.training(epoch, rows)
         for batch in batches.full_batches(rows, self.plan.batch_size):
             self._check_deadline()
             yield source[batch]
 
-    def _training_source(self, epoch: int, rows: Rows) -> NDArray[Any] | CroppedPool:
-        """What `rows` are gathered from in this epoch: pixels, crops, or an augmented copy of the prefix's outputs."""
-        copies = self.plan.copies if self.plan.augmentation else 0
-        if self.prefix is None and self.plan.augmentation.cropping:
-            return self.plan.augmentation.crops_of(self._crops_from, self.pool.shape[1], self.config.seed, epoch)
-        if self.prefix is None or not copies:
-            return self._plain_source(rows)
-        return self._features(rows, (epoch - 1) % copies)
-
-    def _plain_source(self, rows: Rows) -> NDArray[Any]:
-        return self.pool if self.prefix is None else self._features(rows, None)
-
     def _check_deadline(self) -> None:
         self.clock.check(f"epoch {self.epoch + 1}")
-
-    def _features(self, rows: Rows, copy: int | None) -> NDArray[np.float16]:
-        assert self.prefix is not None
-        with self.clock.phase("prefix"):
-            return self.prefix.features(
-                self.pool,
-                rows,
-                fingerprint=self.data.fingerprint,
-                cache=self.data.cache,
-                augment=None if copy is None else self.plan.augmentation,
-                copy=copy or 0,
-                crop_from=self._crops_from,
-                limit=self.data.cache_limit,
-                check=self._check_deadline,
-            )

@@ -43,6 +43,18 @@ _traced: OrderedDict[str, keras.Model] = OrderedDict()
 
 
 @dataclass(frozen=True)
+class AugmentedCopy:
+    """One seeded copy of the images, augmented before the prefix sees them."""
+
+    augmentation: Augmentation
+    number: int
+    """Which copy, from 0."""
+
+    crop_from: NDArray[Any] | None = None
+    """The same images at the size that crops are cut from, where the augmentation crops; None: the pool itself."""
+
+
+@dataclass(frozen=True)
 class Prefix:
     """The frozen first part of a network."""
 
@@ -70,9 +82,7 @@ class Prefix:
         *,
         fingerprint: str,
         cache: Path,
-        augment: Augmentation | None = None,
-        copy: int = 0,
-        crop_from: NDArray[Any] | None = None,
+        copy: AugmentedCopy | None = None,
         limit: int = 0,
         check: Callable[[], None] = lambda: None,
     ) -> NDArray[np.float16]:
@@ -83,9 +93,7 @@ class Prefix:
             rows: which are needed.
             fingerprint: of the data the pool was made from.
             cache: the cache folder.
-            augment: what is done to the images first; None keeps them plain.
-            copy: which seeded copy of the augmentation.
-            crop_from: the same images at the size that crops are cut from, where the augmentation crops; None: `pool`.
+            copy: what is done to the images first; None keeps them plain.
             limit: bytes that kept prefixes may take on disk together; 0 leaves it to `prefix_store.limit_bytes`.
             check: called between blocks; raises to stop (a deadline).
 
@@ -95,11 +103,11 @@ class Prefix:
         about = {
             "prefix": self.key,
             "pool": [fingerprint, *map(int, pool.shape)],
-            "augmentation": [*dataclasses.astuple(augment), copy] if augment else None,
+            "augmentation": [*dataclasses.astuple(copy.augmentation), copy.number] if copy else None,
         }
         size, images = pool.shape[1], pool
-        if augment and augment.cropping and crop_from is not None:
-            images, about["crops"] = crop_from, list(crop_from.shape)
+        if copy and copy.augmentation.cropping and copy.crop_from is not None:
+            images, about["crops"] = copy.crop_from, list(copy.crop_from.shape)
         name = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
         if name not in self.stores:
             folder, shape = cache / "prefixes" / name, (len(pool), *self.shape)
@@ -109,7 +117,7 @@ class Prefix:
 
         def compute(block: int) -> NDArray[np.float16]:
             part = np.asarray(images[block * BLOCK : (block + 1) * BLOCK])
-            return self._compute(augmentation.apply(augment, part, seed + 4 * block, size) if augment else part)
+            return self._compute(augmentation.apply(copy.augmentation, part, seed + 4 * block, size) if copy else part)
 
         store.fill(np.unique(rows // BLOCK), compute, check)
         return store.array

@@ -104,26 +104,28 @@ def fit_plainly(
         early = [stopping] if validation_data is not None and end == epochs else []
         return model.fit(initial_epoch=begin, epochs=end, callbacks=[*callbacks, *early], **options)
 
-    def adjust() -> None:
-        loss = adjusted(model.loss, plan, labels.argmax(1), classes)
-        if loss is not model.loss:
-            model.compile(optimizer=model.optimizer, loss=loss, metrics=["accuracy"], jit_compile=jit_compile())
-
-    adjust()
+    _adjust_loss(model, plan, labels)
     head_until = min(plan.head_epochs, epochs)
     if head_until <= first:
         return train(first, epochs, plan.patience)
     thaw = head_only(model)
     compile_network(model, plan)
-    adjust()
+    _adjust_loss(model, plan, labels)
     history = train(first, head_until, epochs)  # a head that is being warmed up is not given up on
     for layer in thaw:
         layer.trainable = True
     compile_network(model, plan)
-    adjust()
+    _adjust_loss(model, plan, labels)
     if head_until < epochs and not model.stop_training:
         _extend(history, train(head_until, epochs, plan.patience))
     return history
+
+
+def _adjust_loss(model: keras.Model, plan: TrainingSettings, labels: NDArray[np.float32]) -> None:
+    """Compile the network anew where the plan balances classes in the loss; `labels` are one-hot `(n, classes)`."""
+    loss = adjusted(model.loss, plan, labels.argmax(1), labels.shape[1])
+    if loss is not model.loss:
+        model.compile(optimizer=model.optimizer, loss=loss, metrics=["accuracy"], jit_compile=jit_compile())
 
 
 def _batches(

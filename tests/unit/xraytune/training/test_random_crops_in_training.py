@@ -29,13 +29,13 @@ def test_a_trial_trains_on_crops_of_the_larger_array_and_is_validated_on_whole_i
     data = dataclasses.replace(trial_data(tmp_path, sizes=(32, 96)), crop_size=96)
     point = config(full, **SMALL, crop="0.08")
     one = Trainer(full, point, data, max_epochs=2)
-    rows = one._epoch_rows(1)
-    source = one._training_source(1, rows)
+    rows = one.images.rows(1)
+    source = one.images.training(1, rows)
     expected = one.plan.augmentation.crops_of(data.pools[96], 32, point.seed, 1)[rows[:32]]
     np.testing.assert_array_equal(source[rows[:32]], expected)
-    assert not np.array_equal(expected, one._training_source(2, rows)[rows[:32]])
-    assert one._plain_source(rows) is one.pool
-    assert one.pool.shape[1] == 32
+    assert not np.array_equal(expected, one.images.training(2, rows)[rows[:32]])
+    assert one.images.plain(rows) is one.images.pool
+    assert one.images.pool.shape[1] == 32
     other = Trainer(full, point, data, max_epochs=2)
     for _ in range(2):
         assert one.step().metrics["loss"] == pytest.approx(other.step().metrics["loss"], rel=1e-5)

@@ -22,6 +22,7 @@ from xraytune.records import FailureCause
 from xraytune.training import memory
 from xraytune.training.inputs import augmentation, feature_store, frozen_features
 from xraytune.training.inputs.augmentation import Augmentation
+from xraytune.training.inputs.frozen_features import AugmentedCopy
 from xraytune.training.trainer import Trainer
 
 ROWS = np.arange(40)
@@ -111,9 +112,9 @@ def test_trials_that_ask_together_share_the_work(small, pool, tmp_path, monkeypa
     "other",
     [
         {"fingerprint": "g"},
-        {"augment": Augmentation("light")},
-        {"augment": Augmentation("light"), "copy": 1},
-        {"augment": Augmentation("light", flip=True)},
+        {"copy": AugmentedCopy(Augmentation("light"), 0)},
+        {"copy": AugmentedCopy(Augmentation("light"), 1)},
+        {"copy": AugmentedCopy(Augmentation("light", flip=True), 0)},
     ],
 )
 def test_whatever_it_depends_on_is_in_the_key(small, pool, tmp_path, other):
@@ -267,9 +268,9 @@ def test_trials_of_a_narrowed_space_share_the_copies_whatever_is_drawn(weights, 
     seen = []
     real = frozen_features.Prefix.features
 
-    def spied(self, *arguments, augment=None, copy=0, **options):
-        seen.append((augment, copy) if augment else None)
-        return real(self, *arguments, augment=augment, copy=copy, **options)
+    def spied(self, *arguments, copy=None, **options):
+        seen.append((copy.augmentation, copy.number) if copy else None)
+        return real(self, *arguments, copy=copy, **options)
 
     monkeypatch.setattr(frozen_features.Prefix, "features", spied)
     data = trial_data(tmp_path, sizes=(64,))
