@@ -12,7 +12,7 @@ from search.cli import console, tables
 from search.cli.console import BANNER
 from search.cli.progress_bars import bars
 from search.cli.tables import Column
-from xraytune.errors import InputError
+from search.external.options import EvaluationOptions
 
 if TYPE_CHECKING:
     from search.external.evaluation import Evaluated
@@ -30,37 +30,8 @@ def main(
         Path, typer.Argument(help="The folder that search.retrain wrote, or a .keras or .onnx file in it.")
     ],
     sources: Annotated[list[str], typer.Argument(metavar="DATA...", help="Labelled data sets, as search.run takes.")],
-    names: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--map",
-            metavar="DATA_CLASS=MODEL_CLASS",
-            help="What a class is called in the model",
-            show_default="the same",
-        ),
-    ] = None,
-    label: Annotated[
-        str | None,
-        typer.Option(metavar="FINDING", help="The finding, where DATA is a public label file", show_default="none"),
-    ] = None,
-    negative: Annotated[
-        str | None,
-        typer.Option(metavar="FINDING", help="The other class there", show_default="images without the finding"),
-    ] = None,
-    uncertain: Annotated[
-        str, typer.Option(help="What an uncertain finding there counts as: ignore, positive or negative")
-    ] = "ignore",
-    patient_regex: Annotated[
-        str | None,
-        typer.Option(metavar="REGEX", help="Finds the patient in a file's path", show_default="known naming schemes"),
-    ] = None,
-    quarantine: Annotated[bool, typer.Option("--quarantine", help="Leave bad files out and name them.")] = False,
-    include_seen: Annotated[
-        bool, typer.Option("--include-seen", help="Keep images that the study trained or validated on.")
-    ] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="Where evaluations are written", show_default="evaluations/ of the study")
-    ] = None,
+    *,
+    options: EvaluationOptions,
 ) -> None:
     """Evaluate a saved model on labelled images, and say whether it is usable there.
 
@@ -69,13 +40,10 @@ def main(
     """
     from search.external import evaluation, labelled_data, saved_model
 
-    how = labelled_data.Reading(
-        _names(names or []), label, negative, uncertain, patient_regex, quarantine, include_seen
-    )
     loaded = saved_model.load(model)
     with bars() as bar:
-        ready = [labelled_data.load(source, loaded, how, bar) for source in sources]
-        base, moved = saved_model.place(loaded, out)
+        ready = [labelled_data.load(source, loaded, options, bar) for source in sources]
+        base, moved = saved_model.place(loaded, options.out)
         done = [evaluation.run(loaded, one, base, bar) for one in ready]
     if moved:
         console.err.say(moved, style="yellow")
@@ -84,23 +52,6 @@ def main(
     if len(done) > 1:
         _together(done)
     console.out.say("Not a medical device: for research, no diagnosis may rest on it.")
-
-
-def _names(pairs: Sequence[str]) -> dict[str, str]:
-    """`--map` as a mapping.
-
-    Raises:
-        InputError: one is not of the form DATA_CLASS=MODEL_CLASS, or names a class twice.
-    """
-    found: dict[str, str] = {}
-    for pair in pairs:
-        theirs, equals, ours = (part.strip() for part in pair.partition("="))
-        if not equals or not theirs or not ours:
-            raise InputError(f"--map {pair!r}: write DATA_CLASS=MODEL_CLASS, for example --map 'No finding=NORMAL'.")
-        if theirs in found:
-            raise InputError(f"--map names the class {theirs!r} twice.")
-        found[theirs] = ours
-    return found
 
 
 def _show(one: Evaluated) -> None:

@@ -61,14 +61,7 @@ def main(
         with nullcontext(None) if as_json else bars() as progress:
             found = examine(
                 data,
-                fit=reading.fit,
-                positive=reading.positive,
-                seed=reading.seed,
-                patient_regex=reading.patient_regex,
-                label=reading.label,
-                negative=reading.negative,
-                uncertain=reading.uncertain,
-                quarantine=reading.quarantine,
+                **reading.of(Reading),
                 rehash=rehash,
                 progress=progress,
             )

@@ -146,6 +146,10 @@ class Options:
             if one.parse is not None and value is not None:
                 object.__setattr__(self, name, one.parse(value, one.flag(name)))
 
+    def of(self, cls: type) -> dict[str, Any]:
+        """The values of those options that `cls`, a base of this one, declares, by name."""
+        return {name: getattr(self, name) for name in declared(cls)}
+
     def check_values(self) -> None:
         """Refuse every value that is out of bounds or not among the choices.
 

@@ -32,10 +32,9 @@ class Place(Options):
 
 
 @dataclass(frozen=True)
-class Reading(Options):
-    """How a data set is read."""
+class Source(Options):
+    """How a data set's files and labels are read."""
 
-    positive: str | None = option(None, "Name of the positive class", DATA, metavar="CLASS", shown="found by its name")
     patient_regex: str | None = option(
         None, "Finds the patient in a file's path", DATA, metavar="REGEX", shown="known naming schemes"
     )
@@ -53,6 +52,13 @@ class Reading(Options):
         "ignore", "What an uncertain finding there counts as", DATA, metavar="NAME", choices=UNCERTAIN
     )
     quarantine: bool = option(False, "Leave files that can't be used out and name them", DATA)
+
+
+@dataclass(frozen=True)
+class Reading(Source):
+    """How a data set becomes classes, squares and splits."""
+
+    positive: str | None = option(None, "Name of the positive class", DATA, metavar="CLASS", shown="found by its name")
     fit: str = option("crop", "How an image becomes a square", DATA, metavar="NAME", choices=("crop", "pad", "squash"))
     seed: int = option(0, "Seed of the split and of everything random", REPRODUCIBILITY, metavar="NUMBER", least=0)
 

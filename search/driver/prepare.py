@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from search.cli.options import default_of
+from search.cli.shared import Reading, Source
 from search.driver import options as driver_options
 from search.driver.options import StudyOptions
 from search.driver.prepared import Prepared
@@ -258,18 +260,7 @@ def _spec(options: StudyOptions, name: str, space: Space, **known: Any) -> Study
 def _load(options: StudyOptions, progress: Progress) -> Dataset:
     from xraytune import data as data_room
 
-    return data_room.load(
-        options.data,
-        fit=options.fit,
-        positive=options.positive,
-        seed=options.seed,
-        patient_regex=options.patient_regex,
-        label=options.label,
-        negative=options.negative,
-        uncertain=options.uncertain,
-        quarantine=options.quarantine,
-        progress=progress,
-    )
+    return data_room.load(options.data, **options.of(Reading), progress=progress)
 
 
 def _shortcuts(audit: Audit, dataset: Dataset) -> tuple[str, ...]:
@@ -308,18 +299,7 @@ def _typed(fixed: Mapping[str, Value], space_parameters: list[Any]) -> dict[str,
 
 def kept_options(options: StudyOptions) -> dict[str, Value]:
     """Whatever else must not change over a resume."""
-    kept: dict[str, Value] = {}
-    if options.quarantine:
-        kept["quarantine"] = True
-    if options.patient_regex:
-        kept["patient_regex"] = options.patient_regex
-    if options.label:
-        kept["label"] = options.label
-    if options.negative:
-        kept["negative"] = options.negative
-    if options.uncertain != "ignore":
-        kept["uncertain"] = options.uncertain
-    return kept
+    return {name: value for name, value in options.of(Source).items() if value != default_of(Source, name)}
 
 
 def _keras_job(given: _Given, space: Space, context: SpaceContext, progress: Progress) -> Job:

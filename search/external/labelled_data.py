@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from search.cli.shared import Source
+from search.external.options import EvaluationOptions
 from search.external.saved_model import SavedModel
 from xraytune import data
 from xraytune.data import spelling
@@ -22,21 +24,6 @@ NEAR = 4
 """Bits of the perceptual hash by which an image and a training image differ at most to be taken for copies: an image
 saved again differed in 4 at most (`data.verification.near_copies`). Of 313 other images of the same hospital 9 are that
 near to one of 5,232 training images by chance; leaving them out costs less than keeping a copy."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How the data sets of one call are read."""
-
-    names: Mapping[str, str]
-    """The model's class by the data's (`--map`)."""
-    label: str | None = None
-    negative: str | None = None
-    uncertain: str = "ignore"
-    patient_regex: str | None = None
-    quarantine: bool = False
-    include_seen: bool = False
-    """Keep the images that the study trained or validated on."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +74,7 @@ def matched(source: str, found: Sequence[str], classes: Sequence[str], names: Ma
     return out
 
 
-def load(source: str, model: SavedModel, how: Reading, progress: Progress | None = None) -> Labelled:
+def load(source: str, model: SavedModel, how: EvaluationOptions, progress: Progress | None = None) -> Labelled:
     """Read and verify one data set, and leave out what the study has seen.
 
     Raises:
@@ -107,17 +94,13 @@ def load(source: str, model: SavedModel, how: Reading, progress: Progress | None
         positive=None if card.positive is None else card.classes[card.positive],
         fit=card.fit,
         channels=card.channels,
-        label=how.label,
-        negative=how.negative,
-        uncertain=how.uncertain,
-        patient_regex=how.patient_regex,
-        quarantine=how.quarantine,
+        **how.of(Source),
         progress=progress,
     )
     return _chosen(dataset, model, how)
 
 
-def _chosen(dataset: Dataset, model: SavedModel, how: Reading) -> Labelled:
+def _chosen(dataset: Dataset, model: SavedModel, how: EvaluationOptions) -> Labelled:
     """The images to evaluate on."""
     images = dataset.images
     chosen = images.splits == "test" if dataset.has_own_test else np.ones(len(images), bool)

@@ -8,6 +8,8 @@ from typing import Any
 
 import spaces
 from search.cli import progress_bars
+from search.cli.options import declared
+from search.cli.shared import Source
 from search.hyperparameters.declaration import declared_parameters, signature
 from search.retraining.options import RetrainingOptions
 from search.retraining.records import TrainingSetup, image_size
@@ -20,9 +22,6 @@ from xraytune.models import backbones
 from xraytune.training.inputs import random_crops
 from xraytune.training.inputs.trial_data import TrialData
 
-READING = frozenset({"patient_regex", "quarantine", "label", "negative", "uncertain"})
-"""Options of a study that say how its data are read."""
-
 
 def dataset(study: StudyView, options: RetrainingOptions) -> Dataset:
     """The study's data, verified and compared with its fingerprints.
@@ -34,7 +33,7 @@ def dataset(study: StudyView, options: RetrainingOptions) -> Dataset:
     spec = study.spec
     positive = None if spec.positive is None else spec.classes[spec.positive]
     where = options.data or spec.data
-    extra: dict[str, Any] = {k: v for k, v in spec.options.items() if k in READING}
+    extra: dict[str, Any] = {k: v for k, v in spec.options.items() if k in declared(Source)}
     with progress_bars.progress() as progress:
         found = data.load(where, fit=spec.fit, positive=positive, seed=spec.seed, progress=progress, **extra)
     changed = difference(found, spec.train_fingerprint, kept=study.folder) or difference(

@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from search import evaluate
+from search.external.options import EvaluationOptions
 from search.study import access_log
 from tests.made_films import write
 from tests.made_models import brightness_model, hospital
@@ -47,13 +48,17 @@ def study(tmp_path):
     return folder
 
 
+def evaluated(model, sources, **options):
+    evaluate.main(model, sources, options=EvaluationOptions(**options))
+
+
 def found(folder):
     (only,) = sorted((folder / "evaluations").iterdir())
     return only, json.loads((only / "metrics.json").read_text())
 
 
 def test_a_model_that_holds_elsewhere_is_said_to_and_everything_is_written(study, tmp_path, capsys):
-    evaluate.main(study / "winner", [str(hospital(tmp_path / "other"))])
+    evaluated(study / "winner", [str(hospital(tmp_path / "other"))])
     folder, metrics = found(study)
     assert folder.name.startswith("other-20")
     assert sorted(path.name for path in folder.iterdir()) == ["metrics.json", "predictions.csv", "report.html"]
@@ -76,7 +81,7 @@ def test_a_model_that_holds_elsewhere_is_said_to_and_everything_is_written(study
 
 
 def test_labels_that_have_nothing_to_do_with_the_images_make_it_not_usable(study, tmp_path, capsys):
-    evaluate.main(study / "winner", [str(hospital(tmp_path / "other", right=0.0, each=80))])
+    evaluated(study / "winner", [str(hospital(tmp_path / "other", right=0.0, each=80))])
     _, metrics = found(study)
     assert metrics["verdict"] == "not usable here"
     assert any("includes 0.5" in reason for reason in metrics["reasons"])
@@ -95,12 +100,12 @@ def test_images_that_the_study_saw_are_left_out_and_counted_unless_asked_for(stu
     for image in seen[4:]:  # saved again
         with Image.open(studied.path(image)) as opened:
             write(other / studied.classes[image.label] / f"9{image.key[-15:-4]}.jpg", opened.convert("L"))
-    evaluate.main(study / "winner", [str(other)], patient_regex=r"(\d+)_")
+    evaluated(study / "winner", [str(other)], patient_regex=r"(\d+)_")
     _, metrics = found(study)
     assert metrics["seen"] == {"known": True, "same_content": 4, "near_copies": 2, "included": False}
     assert metrics["test"]["images"] == 80
     assert "were left out" in " ".join(capsys.readouterr().out.split())
-    evaluate.main(study / "winner", [str(other)], patient_regex=r"(\d+)_", include_seen=True, out=tmp_path / "out")
+    evaluated(study / "winner", [str(other)], patient_regex=r"(\d+)_", include_seen=True, out=tmp_path / "out")
     (second,) = (tmp_path / "out").iterdir()
     metrics = json.loads((second / "metrics.json").read_text())
     assert metrics["test"]["images"] == 86
@@ -115,12 +120,12 @@ def test_only_images_that_the_study_saw_are_refused(study, tmp_path):
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(studied.path(image), target)
     with pytest.raises(InputError, match="trained or validated on all of them"):
-        evaluate.main(study / "winner", [str(tmp_path / "again")])
+        evaluated(study / "winner", [str(tmp_path / "again")])
     assert not (study / "evaluations").exists()
 
 
 def test_the_study_s_own_test_set_counts_as_an_access(study, tmp_path, capsys):
-    evaluate.main(study / "winner", [str(tmp_path / "studied")])
+    evaluated(study / "winner", [str(tmp_path / "studied")])
     _, metrics = found(study)
     (entry,) = access_log.read(study)
     assert entry["images"] == metrics["own_test_images"] == metrics["test"]["images"]
@@ -132,7 +137,7 @@ def test_several_data_sets_end_in_one_table_and_data_with_a_test_set_are_judged_
     split = tmp_path / "split"
     hospital(split / "train", seed=1)
     hospital(split / "test", seed=2, each=30)
-    evaluate.main(study / "winner", [str(hospital(tmp_path / "other")), str(split)])
+    evaluated(study / "winner", [str(hospital(tmp_path / "other")), str(split)])
     shown = capsys.readouterr().out
     assert "All data sets" in shown
     by_name = {
@@ -145,31 +150,31 @@ def test_several_data_sets_end_in_one_table_and_data_with_a_test_set_are_judged_
 def test_class_names_are_mapped_and_classes_that_do_not_fit_are_one_error_naming_both_sides(study, tmp_path):
     other = str(hospital(tmp_path / "other", names=("No finding", "Pneumonia")))
     with pytest.raises(InputError, match=r"No finding, Pneumonia\).*NORMAL, PNEUMONIA\).*--map 'No finding="):
-        evaluate.main(study / "winner", [other])
+        evaluated(study / "winner", [other])
     assert not (study / "evaluations").exists()
-    evaluate.main(study / "winner", [other], names=["No finding=NORMAL"])
+    evaluated(study / "winner", [other], names=["No finding=NORMAL"])
     assert found(study)[1]["test"]["classes"] == ["NORMAL", "PNEUMONIA"]
 
 
 @pytest.mark.parametrize("pair", ["No finding", "=NORMAL", "No finding=", "A=NORMAL,B"])
 def test_a_map_that_says_nothing_is_refused(study, tmp_path, pair):
     with pytest.raises(InputError, match="--map"):
-        evaluate.main(study / "winner", [str(hospital(tmp_path / "other"))], names=[pair])
+        evaluated(study / "winner", [str(hospital(tmp_path / "other"))], names=[pair])
 
 
 def test_data_or_a_model_that_are_not_there_are_one_error(study, tmp_path):
     with pytest.raises(DataError, match="There is no"):
-        evaluate.main(study / "winner", [str(tmp_path / "nowhere")])
+        evaluated(study / "winner", [str(tmp_path / "nowhere")])
     with pytest.raises(ArtifactError, match="does not exist"):
-        evaluate.main(tmp_path / "nothing", [str(tmp_path)])
+        evaluated(tmp_path / "nothing", [str(tmp_path)])
     (study / "winner" / "metrics.json").write_text("[]")
     with pytest.raises(ArtifactError, match=r"metrics\.json"):
-        evaluate.main(study / "winner", [str(tmp_path / "studied")])
+        evaluated(study / "winner", [str(tmp_path / "studied")])
 
 
 def test_a_model_folder_that_can_not_be_written_is_no_error(study, tmp_path, capsys):
     (study / "evaluations").write_text("in the way")
-    evaluate.main(study / "winner", [str(hospital(tmp_path / "other"))])
+    evaluated(study / "winner", [str(hospital(tmp_path / "other"))])
     assert found(tmp_path)[1]["verdict"] == "no sign against it"
     assert "can't be written" in capsys.readouterr().err
 
@@ -177,13 +182,13 @@ def test_a_model_folder_that_can_not_be_written_is_no_error(study, tmp_path, cap
 def test_an_out_that_can_not_be_written_is_an_error_and_nothing_is_left(study, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="--out"):
-        evaluate.main(study / "winner", [str(hospital(tmp_path / "other"))], out=tmp_path / "file")
+        evaluated(study / "winner", [str(hospital(tmp_path / "other"))], out=tmp_path / "file")
     assert not (study / "evaluations").exists()
 
 
 def test_a_model_alone_is_judged_by_its_ranking_and_says_what_is_not_known(tmp_path, capsys):
     model = brightness_model(tmp_path / "alone")
-    evaluate.main(model, [str(hospital(tmp_path / "other"))])
+    evaluated(model, [str(hospital(tmp_path / "other"))])
     _, metrics = found(model)
     assert metrics["verdict"] == "can't be told"
     assert metrics["study_test"] is None
@@ -197,8 +202,8 @@ def test_the_onnx_export_gives_the_same_figures(study, tmp_path):
 
     export(study / "winner", None)
     other = str(hospital(tmp_path / "other"))
-    evaluate.main(study / "winner", [other])
-    evaluate.main(study / "winner" / "model.onnx", [other], out=tmp_path / "out")
+    evaluated(study / "winner", [other])
+    evaluated(study / "winner" / "model.onnx", [other], out=tmp_path / "out")
     (second,) = (tmp_path / "out").iterdir()
     first = found(study)[1]["test"]["overall"]
     for name, value in json.loads((second / "metrics.json").read_text())["test"]["overall"].items():
