@@ -76,7 +76,7 @@ class TensorBoard(Callback):
         if run not in self._writers:
             place = folder / FOLDER / run
             place.mkdir(parents=True, exist_ok=True)
-            self._writers[run] = EventsWriter(str(place / "events"), f".{os.getpid()}")
+            self._writers[run] = EventsWriter(str(place / "events"), f".{os.getpid()}.{time.time_ns()}")
         for one in summaries:
             self._writers[run].write_event(Event(wall_time=time.time(), step=step, summary=one))
         self._writers[run].flush()

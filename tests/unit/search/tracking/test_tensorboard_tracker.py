@@ -9,7 +9,7 @@ import pytest
 
 from search.tracking.callbacks import TrialStart
 from search.tracking.tensorboard_tracker import TensorBoard
-from tests.made_events import CONFIGS, retrained, session, spec
+from tests.made_events import CONFIGS, retrained, session, spec, trial
 
 
 @pytest.fixture
@@ -74,10 +74,8 @@ def test_the_study_has_the_value_of_each_trial_and_the_final_model_its_metrics(w
 
 
 def test_a_resumed_study_adds_to_its_run(written, tmp_path):
-    from tests.made_events import trial
-
     resumed = TensorBoard()
-    for event in trial(tmp_path, 1, [0.8]):
+    for event in [*trial(tmp_path, 1, [0.8]), list(session(tmp_path))[-1]]:
         resumed.tell(event)
     assert scalars(written / "study")["value_by_trial"] == [(0, 0.7), (1, 0.8)]
 
@@ -86,17 +84,23 @@ def test_a_running_trial_can_be_read(tmp_path):
     tracker = TensorBoard()
     tracker.tell(TrialStart(spec(), tmp_path, 0, CONFIGS[0]))
     assert hyperparameters(tmp_path / "tensorboard" / "trial-0000")["cnn/blocks"] == 3
+    tracker.tell(list(session(tmp_path))[-1])
 
 
 def test_writing_imports_neither_tensorflow_nor_tensorboard(tmp_path):
     program = """
 import sys
 from pathlib import Path
+from search.tracking.callbacks import Epoch, SearchEnd, TrialEnd, TrialStart
 from search.tracking.tensorboard_tracker import TensorBoard
-from tests.made_events import session
+from xraytune.records import EpochReport, TrialConfig
+config = TrialConfig("cnn", {"cnn/blocks": 3}, 0)
+about = None, Path(sys.argv[1])
 tracker = TensorBoard()
-for event in session(Path(sys.argv[1])):
-    tracker.tell(event)
+tracker.tell(TrialStart(*about, 0, config))
+tracker.tell(Epoch(*about, 0, EpochReport(1, 0.5, {"val_auc": 0.5}, {})))
+tracker.tell(TrialEnd(*about, 0, config, "FAIL", None, "", ""))
+tracker.tell(SearchEnd(*about, "", False, {}, None, None))
 loaded = {"tensorflow", "tensorboard", "keras", "torch"} & {name.split(".")[0] for name in sys.modules}
 sys.exit(f"loaded: {loaded}" if loaded else 0)
 """
