@@ -32,8 +32,13 @@ class Tracking(Options):
 
     @property
     def mlflow_uri(self) -> str:
-        """Of MLflow, as it was given; empty where nothing is recorded there."""
-        return self.mlflow if self.mlflow is not None else os.environ.get(ENVIRONMENT, "")
+        """Of MLflow, as it was given; empty where nothing is recorded there.
+
+        The environment variable may be meant for another program: without MLflow it counts for nothing.
+        """
+        if self.mlflow is not None:
+            return self.mlflow
+        return os.environ.get(ENVIRONMENT, "") if _is_installed() else ""
 
     def check_tracking(self, callbacks: Iterable[object] = ()) -> None:
         """Refuse what can be refused before anything slow is imported or read.
@@ -42,10 +47,9 @@ class Tracking(Options):
             InputError: MLflow is not installed, or an object is no callback.
         """
         check(callbacks)
-        if self.mlflow_uri and importlib.util.find_spec("mlflow") is None:
-            given = "--mlflow" if self.mlflow is not None else f"The environment variable {ENVIRONMENT}"
+        if self.mlflow_uri and not _is_installed():
             raise InputError(
-                f"{given} needs MLflow, which is not installed. Run: make setup EXTRAS=mlflow "
+                "--mlflow needs MLflow, which is not installed. Run: make setup EXTRAS=mlflow "
                 "(or: pip install mlflow-skinny)."
             )
 
@@ -62,6 +66,8 @@ class Tracking(Options):
             lines.append(f"TensorBoard: tensorboard --logdir {shlex.quote(str(folder / 'tensorboard'))}")
         if self.mlflow_uri:
             lines.append(f"MLflow: {shown_url(self.mlflow_uri)}")
+        elif self.mlflow is None and os.environ.get(ENVIRONMENT):
+            lines.append(f"MLflow is not installed: nothing is recorded at {ENVIRONMENT} (make setup EXTRAS=mlflow).")
         return lines
 
     def dispatcher(self, callbacks: Iterable[Callback], report: Report) -> Dispatcher:
@@ -87,3 +93,7 @@ class Tracking(Options):
             report(hide_password(line, uri), hide_password(details, uri)) if uri else report(line, details)
 
         return Dispatcher(trackers, without_password)
+
+
+def _is_installed() -> bool:
+    return importlib.util.find_spec("mlflow") is not None
