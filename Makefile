@@ -72,7 +72,7 @@ $(VENV)/.ready-jax: $(VENV)/.ready-dev
 	@touch $@
 
 .PHONY: setup
-setup: ## install into .venv (EXTRAS=cuda,dicom,onnx,jax,postgres,mysql adds those)
+setup: ## install into .venv (EXTRAS=cuda,dicom,onnx,jax,postgres,mysql,mlflow adds those)
 	@$(if $(EXTRAS),rm -f $(VENV)/.ready)
 	@$(MAKE) --no-print-directory $(VENV)/.ready
 	@echo "Ready: $(BIN)/python ($$($(BIN)/python --version))"
@@ -160,6 +160,17 @@ test-real: $(VENV)/.ready-dev ## on real X-rays and weights: XRAYTUNE_DATA, XRAY
 .PHONY: test-browser
 test-browser: $(VENV)/.ready-dev ## report and dashboard in Chromium
 	$(PYTEST) tests/browser
+
+MLFLOW_SERVER := $(VENV)/mlflow-server
+
+$(VENV)/.ready-servers: $(VENV)/.ready-dev
+	$(call install,dev dicom onnx mlflow)
+	@$(BIN)/python -m venv $(MLFLOW_SERVER) && $(MLFLOW_SERVER)/bin/python -m pip install --quiet mlflow
+	@touch $@
+
+.PHONY: test-servers
+test-servers: $(VENV)/.ready-servers ## MLflow on a real server, which is installed into an environment of its own
+	XRAYTUNE_MLFLOW=$(or $(XRAYTUNE_MLFLOW),$(MLFLOW_SERVER)/bin/mlflow) $(PYTEST) tests/servers
 
 .PHONY: bench
 bench: $(VENV)/.ready-dev ## timings as ratios, appended to results/bench.jsonl (ONLY=name for one)

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from search.cli import console, quantities
 from search.cli.screen import Screen, escaped, name, styled
-from xraytune.records import EpochReport, TrialConfig
+from xraytune.records import EpochReport, TrialConfig, TrialResult
 
 PER_SECOND = 2
 """Drawings on a terminal; a thread makes them, so that the time left runs on while the search is busy."""
@@ -149,6 +149,13 @@ class Progress:
         else:
             self._record(message)
 
+    def warn(self, message: str, details: str = "") -> None:
+        """A line that something went wrong, and its details for the log; either may be empty."""
+        if message:
+            self.note(message, style="yellow")
+        for line in details.splitlines():
+            self.detail(line)
+
     # -- trials ------------------------------------------------------------------------------------------------------
 
     def started(self, number: int, config: TrialConfig) -> None:
@@ -165,8 +172,9 @@ class Progress:
             row = self._running.setdefault(number, _Row("-"))
             row.epoch, row.value = report.epoch, report.value
 
-    def ended(self, number: int, state: str, value: float | None, cause: str, message: str) -> None:
+    def ended(self, number: int, state: str, result: TrialResult | None, cause: str, message: str) -> None:
         """A trial ended."""
+        value = result.value if result else None
         with self._lock:
             row = self._running.pop(number, _Row("-"))
             self._counts[state] += 1

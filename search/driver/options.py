@@ -26,6 +26,7 @@ from search.cli.options import (
 )
 from search.cli.shared import Caches, Place, Reading
 from search.samplers import SAMPLERS
+from search.tracking.options import Tracking
 from search.tuner import PRUNERS
 from xraytune.errors import InputError
 from xraytune.records import Objective
@@ -119,7 +120,7 @@ _STORED = {
 
 
 @dataclass(frozen=True)
-class SessionOptions(Place):
+class SessionOptions(Tracking, Place):
     """How a search is run, beside what is searched; none of it belongs to the study."""
 
     patience: int | None = option(
@@ -223,6 +224,7 @@ def check(asked: StudyOptions, session: SessionOptions) -> None:
     """
     asked.check_values()
     session.check_values()
+    session.check_tracking()
     if asked.objectives[:1] != ("f_beta",) or len(asked.objectives) > 2 or not all(asked.objectives):
         raise InputError("--objectives: f_beta first, and at most one more: f_beta,parameters.")
     if len(asked.objectives) > 1 and asked.pruner in {"median", "hyperband"}:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,18 +24,22 @@ if TYPE_CHECKING:
     from search.driver.initial_trials import FirstTrials
     from search.study.study import Study
     from search.study.view import StudyView
+    from search.tracking.callbacks import Callback
     from search.tuner.cluster import Cluster
     from search.tuner.job import Job
     from search.tuner.orchestrator import Orchestrator
     from search.tuner.resources import Resources
 
 
-def search(options: StudyOptions, running: SessionOptions | None = None) -> StudyView:
+def search(
+    options: StudyOptions, running: SessionOptions | None = None, callbacks: Sequence[Callback] = ()
+) -> StudyView:
     """Search, show it, keep it.
 
     Args:
         options: what is searched.
         running: how.
+        callbacks: told what happens, beside the trackers that `running` asks for.
 
     Returns:
         The study as it stands at the end.
@@ -44,6 +49,7 @@ def search(options: StudyOptions, running: SessionOptions | None = None) -> Stud
     """
     running = running or SessionOptions()
     check(options, running)
+    running.check_tracking(callbacks)
     name = check_name(options.study) if options.study else dated_name(running.results)
     lock = StudyLock(running.results, name)
     made = False
@@ -65,7 +71,7 @@ def search(options: StudyOptions, running: SessionOptions | None = None) -> Stud
                 plan = _started(cluster, plan, running, progress)
                 study = _make(options, running, prepared, name, lock, first)
                 made = True
-                conductor, preparation = _run(options, running, study, job, progress, cluster, plan)
+                conductor, preparation = _run(options, running, study, job, progress, cluster, plan, callbacks)
                 _remember_speed(study.view(), job, running, plan)
             finally:
                 cluster.stop()
@@ -220,9 +226,11 @@ def _run(
     progress: Progress,
     cluster: Cluster,
     plan: Resources,
+    callbacks: Sequence[Callback],
 ) -> tuple[Orchestrator, float]:
     """Run the trials; the conductor, which knows why they ended, and the seconds before the first of them."""
     from search.driver import opening
+    from search.driver.following import followed
     from search.study.study import FAILURE_SHARE
     from search.tuner import engine
     from search.tuner.orchestrator import Budget
@@ -240,6 +248,8 @@ def _run(
         opening.on_study(study.spec.name, study.ended, plan, options.trials, options.seconds, joined=cluster.joined)
     )
     progress.note(opening.on_results(study.folder))
+    for line in running.followed_at(study.folder):
+        progress.note(line)
     preparation = time.time() - running.begun
     budget = Budget(
         options.trials,
@@ -252,5 +262,7 @@ def _run(
     limits = engine.Limits(
         plan, budget, running.begun, options.pruner, options.max_epochs, trial_memory=running.trial_memory
     )
-    conductor = engine.run(study, job, progress, cluster, limits, earlier, running.where)
+    with followed(progress, study, running.dispatcher(callbacks, progress.warn)) as view:
+        conductor = engine.run(study, job, view, cluster, limits, earlier, running.where)
+        view.why = conductor.why_over
     return conductor, preparation

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from search.cli import options
 from search.cli.options import BUDGET, DATA, HARDWARE, MODEL, OUTPUT, STORAGE, option
 from search.cli.shared import Caches, Place
+from search.tracking.options import Tracking
 from xraytune.errors import InputError
 from xraytune.evaluation import thresholds
 from xraytune.inference.test_time_augmentation import KINDS as KINDS_OF_TTA
@@ -33,7 +34,7 @@ def _tta(value: str | bool, name: str) -> str:
 
 
 @dataclass(frozen=True)
-class RetrainingOptions(Caches, Place):
+class RetrainingOptions(Caches, Tracking, Place):
     """What a retraining is asked for; the fields are options of `python -m search.retrain`."""
 
     which: str = option("best", "best, a trial's number, top:K, pareto:N, or a recipe's name", MODEL, argument=True)
@@ -81,4 +82,5 @@ def check(asked: RetrainingOptions) -> None:
         InputError: with what to change.
     """
     asked.check_values()
+    asked.check_tracking()
     thresholds.check(asked.threshold)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from search.cli import console, progress_bars
+from search.cli.live_view import Progress
 from search.reporting import final_metrics, html_report
 from search.retraining import announce, records, recreate
 from search.retraining.confirmation import cost_estimate, cross_validation, finalists
@@ -30,6 +31,7 @@ from search.retraining.workers.tasks import FoldTask, RefitTask
 from search.retraining.workers.worker_pool import Workers
 from search.study.lock import StudyLock
 from search.study.view import StudyView, TrialRecord, open_study, search_seconds
+from search.tracking.callbacks import Callback, RetrainEnd
 from xraytune import artifacts, data, hardware
 from xraytune.data.dataset import Dataset
 from xraytune.errors import InputError, classify
@@ -37,6 +39,8 @@ from xraytune.evaluation import thresholds
 from xraytune.evaluation.predictions import Predictions
 from xraytune.records import Objective
 
+FLUSH = 300.0
+"""Seconds that callbacks have for the final model: a tracker may send hundreds of megabytes."""
 DEMONSTRATION_SECONDS = 75.0
 """Default time budget of the demonstration's retraining: two minutes with imports, test evaluation and report."""
 
@@ -184,20 +188,38 @@ def _name(task: FoldTask) -> str:
     return f"trial {task.trial} ({task.config.family}) fold {task.fold + 1}/{task.folds} seed {task.repeat + 1}"
 
 
-def retrain(options: RetrainingOptions) -> dict[str, Any]:
+def retrain(options: RetrainingOptions, callbacks: Sequence[Callback] = ()) -> dict[str, Any]:
     """All of it, callable from Python; returns the figures that `metrics.json` holds.
+
+    Args:
+        options: what is asked for.
+        callbacks: told of the final model, beside the trackers that `options` ask for.
 
     Raises:
         InputError: an option, the study, the data or the weights can't be used.
         FatalError: no finalist could be trained, or the disk is full.
     """
     check(options)
+    options.check_tracking(callbacks)
     if options.cache:
         os.environ["XRAYTUNE_CACHE"] = str(options.cache.absolute())  # for the workers too
     study = open_study(options.study, options.results, options.storage)
     chosen = finalists.choose(study, options.which, options.finalists)
     lock = StudyLock(study.results, study.name, "retrained")
     try:
-        return Retraining(study, chosen, options).run()
+        found = Retraining(study, chosen, options).run()
+        _tell(study, options, callbacks, found)
     finally:
         lock.release()
+    return found
+
+
+def _tell(study: StudyView, options: RetrainingOptions, callbacks: Sequence[Callback], found: dict[str, Any]) -> None:
+    """Tell callbacks and trackers of the final model, and wait until they have it."""
+    for line in options.followed_at(study.folder):
+        console.out.say(line)
+    progress = Progress(target=console.err)
+    progress.log_to(study.folder)
+    dispatcher = options.dispatcher(callbacks, progress.warn)
+    dispatcher.send(RetrainEnd(study.spec, study.folder, study.folder / "winner", found))
+    dispatcher.close(FLUSH)

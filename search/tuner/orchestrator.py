@@ -57,7 +57,7 @@ class View(Protocol):
     def epoch(self, number: int, report: EpochReport) -> None:
         """A trial reported."""
 
-    def ended(self, number: int, state: str, value: float | None, cause: str, message: str) -> None:
+    def ended(self, number: int, state: str, result: TrialResult | None, cause: str, message: str) -> None:
         """A trial ended: COMPLETE, PRUNED, FAIL or INTERRUPTED."""
 
     def note(self, message: str) -> None:
@@ -291,4 +291,4 @@ class Orchestrator:
                 return
         del self.running[number]
         state = "PRUNED" if pruned else "COMPLETE"
-        self.view.ended(number, state, result.value if result else None, "", "")
+        self.view.ended(number, state, result, "", "")

@@ -12,6 +12,7 @@ import pytest
 from search.cli.live_view import LOG, Progress
 from search.cli.screen import Screen
 from search.reporting.search_summary import why_none
+from tests.made_studies import result
 from xraytune.records import EpochReport, TrialConfig
 
 COLUMNS, LINES = 80, 24
@@ -58,8 +59,8 @@ def test_running_trials_the_best_the_families_and_the_bar_are_complete_at_80_col
         progress.epoch(7, report(3, 0.87654))
         progress.started(8, trial("densenet", epochs=5))
         for number, value in ((0, 0.81), (1, 0.92), (2, 0.9)):
-            progress.ended(number, "COMPLETE", value, "", "")
-        progress.ended(3, "PRUNED", 0.7, "", "")
+            progress.ended(number, "COMPLETE", result(value), "", "")
+        progress.ended(3, "PRUNED", result(0.7), "", "")
         progress.ended(4, "FAIL", None, "oom", "no memory " * 20)
         lines = shown()
     by_trial = {line.split()[0]: line.split() for line in lines if line.startswith("    ")}
@@ -80,7 +81,7 @@ def test_ended_trials_stay_when_the_view_is_taken_away(terminal):
     progress, shown = terminal
     with progress:
         progress.started(0, trial("cnn"))
-        progress.ended(0, "COMPLETE", 0.9, "", "")
+        progress.ended(0, "COMPLETE", result(0.9), "", "")
     said = [line for line in shown() if line]
     assert len(said) == 1
     assert said[0].startswith("trial   0  cnn            complete")
@@ -95,7 +96,7 @@ def test_the_log_has_every_line_those_before_the_study_was_made_too(tmp_path):
         progress.log_to(tmp_path)
         progress.start_from(Counter(), Counter(), None)
         progress.started(3, trial("cnn"))
-        progress.ended(3, "COMPLETE", 0.87654, "", "")
+        progress.ended(3, "COMPLETE", result(0.87654), "", "")
     log = (tmp_path / LOG).read_text()
     assert [line[20:] for line in log.splitlines()[:2]] == ["recipe cnn skipped", "Data: a\\x1b[31mb"]
     assert "trial   3  cnn            complete    F2 0.8765" in log

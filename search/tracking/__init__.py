@@ -1,0 +1,1 @@
+"""Who follows a search and a retraining: callbacks, and the trackers TensorBoard and MLflow on them."""
