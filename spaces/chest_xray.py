@@ -1,10 +1,10 @@
-"""The default space: five families, from a flattened image to a fine-tuned DenseNet.
+"""The default space: six families, from logistic regression to a fine-tuned DenseNet.
 
     make search                                     # this space
     python -m search.run --families cnn,densenet    # two of its families
     python -m search.run --fix cnn/image_size=96    # one value held
 
-On 2 cores in 15 minutes, 5,000 images: some forty trials at 28–64 px, all five families. On a GPU in an hour: hundreds,
+On 2 cores in 15 minutes, 5,000 images: some forty trials at 28–64 px, all six families. On a GPU in an hour: hundreds,
 up to 224 px. What is too dear for the time asked is narrowed away beforehand (`spaces.narrowing.narrow`) and said so.
 
 `declare_hyperparameters` only declares (no network is built); `build` makes the network of `xraytune.models`; `fit` is
@@ -28,12 +28,13 @@ from spaces.narrowing import cache_size, narrow
 from spaces.space import Feature, Narrowed, Point, SearchContext, Space
 from xraytune import models
 from xraytune.framework import keras
-from xraytune.models import backbones, densenet, heads, vgg
+from xraytune.models import backbones, densenet, heads, linear, vgg
 from xraytune.models.weight_files import DENSENET_BLOCKS, VGG_CONVOLUTIONS
 from xraytune.records import Value
 from xraytune.training.inputs import augmentation
 from xraytune.training.optimization.compiling import compile_network, computing_in
 from xraytune.training.optimization.fitting import fit_plainly
+from xraytune.training.optimization.logistic_regression import SOLVER
 from xraytune.training.optimization.settings import IMBALANCE, TrainingSettings
 
 OWN_NORMALIZATIONS = ("unit", "centered", "standardized")
@@ -43,7 +44,7 @@ COPIES = (0, 1, 2, 4)
 
 
 class ChestXRay(Space):
-    """The five families over one data set.
+    """The six families over one data set.
 
     Args:
         context: classes, channels, weights at hand, families allowed, narrowed choices.
@@ -65,19 +66,36 @@ class ChestXRay(Space):
         able = [f for f in models.FAMILIES if f in asked and (self.vggs or not f.startswith("vgg"))]
         return tuple(self.context.choices("family", able))
 
+    @property
+    def once(self) -> tuple[str, ...]:
+        """The linear model: it has one configuration."""
+        return tuple(f for f in self.families if f == "linear")
+
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
         """Everything that may vary; conditional parameters under their parent."""
         hp.Choice("family", list(self.families))
+        self._linear(hp)
         self._dense(hp)
         self._cnn(hp)
         for family in ("vgg_frozen", "vgg_finetuned"):
             self._vgg(hp, family)
         self._densenet(hp)
-        with_heads = [f for f in self.families if f != "dense"]
+        with_heads = [f for f in self.families if f not in {"linear", "dense"}]
         if with_heads:
             with hp.conditional_scope("family", with_heads):
                 self._head(hp)
-        self._training(hp)
+        if trained := [f for f in self.families if f != "linear"]:
+            with hp.conditional_scope("family", trained) if "linear" in self.families else nullcontext():
+                self._training(hp)
+
+    def _linear(self, hp: keras_tuner.HyperParameters) -> None:
+        if "linear" not in self.families:
+            return
+        choice = self.context.choice
+        with hp.conditional_scope("family", ["linear"]):
+            choice(hp, "linear/image_size", models.SIZES["linear"])
+            choice(hp, "linear/cells", linear.CELLS)
+            choice(hp, "linear/solver", (SOLVER,))
 
     def _dense(self, hp: keras_tuner.HyperParameters) -> None:
         if "dense" not in self.families:
@@ -177,7 +195,7 @@ class ChestXRay(Space):
             for family in own:
                 self._of_copies(hp, family, name, values)
             # a DenseNet from scratch keeps no copies
-            sharing = [f for f in self.families if f not in own or f == "densenet"]
+            sharing = [f for f in self.families if f != "linear" and (f not in own or f == "densenet")]
             if sharing:
                 with hp.conditional_scope("family", sharing) if own else nullcontext():
                     self.context.choice(hp, name, values, usual.get(name))
@@ -250,7 +268,7 @@ class ChestXRay(Space):
 
     def initial_trials(self, search: SearchContext) -> list[Point]:
         """Each family's starting point against the shortcuts that the audit found."""
-        return countermeasures.against_shortcuts(self, self.families, search.audit.remedies)
+        return countermeasures.against_shortcuts(self, [f for f in self.families if f not in self.once], search.audit.remedies)
 
     def recipes(self, search: SearchContext) -> tuple[list[Point], list[str]]:
         """The published configurations that can be tried, cheapest first.
