@@ -71,6 +71,11 @@ class ChestXRay(Space):
         """The linear model: it has one configuration."""
         return tuple(f for f in self.families if f == "linear")
 
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The families that are trained by gradient steps."""
+        return tuple(f for f in self.families if f not in self.once)
+
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
         """Everything that may vary; conditional parameters under their parent."""
         hp.Choice("family", list(self.families))
@@ -84,8 +89,8 @@ class ChestXRay(Space):
         if with_heads:
             with hp.conditional_scope("family", with_heads):
                 self._head(hp)
-        if trained := [f for f in self.families if f != "linear"]:
-            with hp.conditional_scope("family", trained) if "linear" in self.families else nullcontext():
+        if self.trained:
+            with hp.conditional_scope("family", list(self.trained)) if self.once else nullcontext():
                 self._training(hp)
 
     def _linear(self, hp: keras_tuner.HyperParameters) -> None:
@@ -195,7 +200,7 @@ class ChestXRay(Space):
             for family in own:
                 self._of_copies(hp, family, name, values)
             # a DenseNet from scratch keeps no copies
-            sharing = [f for f in self.families if f != "linear" and (f not in own or f == "densenet")]
+            sharing = [f for f in self.trained if f not in own or f == "densenet"]
             if sharing:
                 with hp.conditional_scope("family", sharing) if own else nullcontext():
                     self.context.choice(hp, name, values, usual.get(name))
@@ -268,7 +273,7 @@ class ChestXRay(Space):
 
     def initial_trials(self, search: SearchContext) -> list[Point]:
         """Each family's starting point against the shortcuts that the audit found."""
-        return countermeasures.against_shortcuts(self, [f for f in self.families if f not in self.once], search.audit.remedies)
+        return countermeasures.against_shortcuts(self, self.trained, search.audit.remedies)
 
     def recipes(self, search: SearchContext) -> tuple[list[Point], list[str]]:
         """The published configurations that can be tried, cheapest first.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ class WithoutOnce(BaseSampler):
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> Mapping[str, Any]:  # type: ignore[override]
+    ) -> dict[str, Any]:
         """The sampler's proposal, or nothing where that is of a family that is not proposed."""
         found = self._sampler.sample_relative(study, trial, search_space)
         return {} if found.get("family") in self._once else found

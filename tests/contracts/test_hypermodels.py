@@ -12,7 +12,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 SPACES = {
     "smoke": {},
-    "chest_xray": {"families": ("dense", "cnn"), "narrowed": {"cnn/image_size": (28,), "dense/image_size": (28,)}},
+    "chest_xray": {
+        "families": ("linear", "dense", "cnn"),
+        "narrowed": {"cnn/image_size": (28,), "dense/image_size": (28,)},
+    },
 }
 
 
@@ -40,7 +43,7 @@ def tuner(kind, hypermodel, folder):
 def test_kerastuners_own_tuners_run_it_and_give_its_best_network_back(kind, augmentation, films, tmp_path):
     x, y = films
     narrowed = {"augmentation": (augmentation,), "shape_jitter": ("none",), "flip": (False,)}
-    families = ("dense",) if kind == "hyperband" else ("dense", "cnn")
+    families = ("dense",) if kind == "hyperband" else ("linear", "dense", "cnn")
     search = tuner(
         kind,
         space(

@@ -1,14 +1,14 @@
 """Family `linear`: an image averaged down to a few hundred cells, and one softmax layer on them.
 
-What it is. Each image is standardised by itself and averaged over squares; logistic regression on the cells is the whole
-model. The layer is not trained by gradient steps: scikit-learn solves it, its penalty chosen on held-out patients
+What it is. Each image is standardised by itself and averaged over squares; logistic regression on the cells is all of
+the model. The layer is not trained by gradient steps: scikit-learn solves it, its penalty chosen on held-out patients
 (`training.optimization.logistic_regression`). As a network it is fixed layers and one dense layer, so that prediction,
 export and ensembles use it like any other.
 
 What it costs. Seconds on 5,000 images, whatever the machine: it is the first trial of a search of images.
 
 Where it comes from. Logistic regression (Cox 1958). Whitened patches (Coates, Ng & Lee 2011, "An analysis of
-single-layer networks in unsupervised feature learning") were compared with it and not kept.
+single-layer networks in unsupervised feature learning") were compared with it and are not better on shifted views.
 
 What to expect. The floor that deep networks have to beat: it knows where an image is bright and nothing of what moves.
 

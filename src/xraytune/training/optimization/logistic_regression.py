@@ -1,8 +1,8 @@
 """The last layer of a network by logistic regression on what it is given, instead of by gradient steps.
 
 The features are standardised for the solver and the standardisation is folded into the layer's weights, so that the
-network needs no further layer. Classes weigh equally. How strong the L2 penalty is, is chosen by the log loss on a fifth
-of the patients who are left out for it; then all images are fitted.
+network needs no further layer. Classes weigh equally. The strength of the L2 penalty is chosen by the log loss of a
+fifth of the patients, who are left out for it; then all images are fitted.
 """
 
 from __future__ import annotations
