@@ -92,6 +92,7 @@ class ChestXRay(Space):
         if self.trained:
             with hp.conditional_scope("family", list(self.trained)) if self.once else nullcontext():
                 self._training(hp)
+            self._augmentation(hp)
 
     def _linear(self, hp: keras_tuner.HyperParameters) -> None:
         if "linear" not in self.families:
@@ -190,10 +191,9 @@ class ChestXRay(Space):
         self._precision(hp)
         choice(hp, "imbalance", IMBALANCE)
         choice(hp, "label_smoothing", (0.0, 0.05, 0.1))
-        self._augmentation(hp)
 
     def _augmentation(self, hp: keras_tuner.HyperParameters) -> None:
-        """Shared by all families, but where narrowing gave the kept copies of one family an augmentation of its own."""
+        """Shared by trained families, but where narrowing gave the kept copies of one an augmentation of its own."""
         usual = {"augmentation": "light", "shape_jitter": "light"}
         for name, values in augmentation.CHOICES.items():
             own = [f for f in self.families if f"{f}/{name}" in self.context.narrowed]
@@ -202,7 +202,7 @@ class ChestXRay(Space):
             # a DenseNet from scratch keeps no copies
             sharing = [f for f in self.trained if f not in own or f == "densenet"]
             if sharing:
-                with hp.conditional_scope("family", sharing) if own else nullcontext():
+                with hp.conditional_scope("family", sharing) if own or self.once else nullcontext():
                     self.context.choice(hp, name, values, usual.get(name))
 
     def _of_copies(self, hp: keras_tuner.HyperParameters, family: str, name: str, values: tuple[Any, ...]) -> None:
@@ -273,7 +273,7 @@ class ChestXRay(Space):
 
     def initial_trials(self, search: SearchContext) -> list[Point]:
         """Each family's starting point against the shortcuts that the audit found."""
-        return countermeasures.against_shortcuts(self, self.trained, search.audit.remedies)
+        return countermeasures.against_shortcuts(self, self.families, search.audit.remedies)
 
     def recipes(self, search: SearchContext) -> tuple[list[Point], list[str]]:
         """The published configurations that can be tried, cheapest first.

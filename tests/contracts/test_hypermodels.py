@@ -90,6 +90,15 @@ def test_what_it_builds_is_compiled_takes_pixels_and_ends_in_a_softmax(hypermode
     np.testing.assert_allclose(network.predict_on_batch(pixels).sum(axis=1), 1, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["random", "hyperband"])
+def test_kerastuners_own_tuners_solve_the_linear_family(kind, tmp_path):
+    data = trial_data(tmp_path, n=64, sizes=(64,))
+    x, y = data.pools[64].astype(np.float32), data.labels
+    search = tuner(kind, space("chest_xray", families=("linear",)), tmp_path)
+    search.search(x[16:], y[16:], validation_data=(x[:16], y[:16]), epochs=1, verbose=0)
+    assert search.oracle.get_best_trials()[0].score == 1.0  # gradient steps of rate 0 alone would leave it at chance
+
+
 def test_its_fit_warms_the_rate_and_stops_early(films):
     x, y = films
     hypermodel = space(families=("cnn",))

@@ -172,7 +172,7 @@ class TestNarrowing:
             values = draw(left, seed)
             images = min(TrainingSettings.of(values).epoch_images or 4400, 4400)
             found = cost(values)
-            assert found.trace + values["epochs"] * found.epoch_seconds(machine, images) < 300, values
+            assert found.trace + TrainingSettings.of(values).epochs * found.epoch_seconds(machine, images) < 300, values
 
     @pytest.mark.parametrize("pool", ["avg", "flatten", "cnn"])
     @pytest.mark.parametrize(("family", "size"), [("cnn", 64), ("densenet", 64)])
