@@ -56,7 +56,7 @@ def show(screen: Screen, asked: StudyOptions) -> None:
 
 
 def _condition(row: Row) -> str:
-    own = row.family.startswith("all") or row.name.startswith(f"{row.family}/")
+    own = row.family == "all" or row.family.startswith("all but ") or row.name.startswith(f"{row.family}/")
     said = [] if own else [f"families {row.family}"]
     said += [f"active when {row.active}"] if row.active else []
     return "; ".join(said)
