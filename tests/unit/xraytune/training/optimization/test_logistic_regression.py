@@ -113,6 +113,7 @@ def test_fewer_images_than_a_usual_batch_are_enough(tmp_path):
     assert np.isfinite(report.metrics["loss"])
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, when it saves
 def test_it_is_saved_and_explained_like_any_network_without_convolutions(tmp_path):
     data = noisy(tmp_path)
     training, _ = trained(data)
