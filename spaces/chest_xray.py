@@ -1,10 +1,10 @@
-"""The default space: five families, from a flattened image to a fine-tuned DenseNet.
+"""The default space: six families, from logistic regression to a fine-tuned DenseNet.
 
     make search                                     # this space
     python -m search.run --families cnn,densenet    # two of its families
     python -m search.run --fix cnn/image_size=96    # one value held
 
-On 2 cores in 15 minutes, 5,000 images: some forty trials at 28–64 px, all five families. On a GPU in an hour: hundreds,
+On 2 cores in 15 minutes, 5,000 images: some forty trials at 28–64 px, all six families. On a GPU in an hour: hundreds,
 up to 224 px. What is too dear for the time asked is narrowed away beforehand (`spaces.narrowing.narrow`) and said so.
 
 `declare_hyperparameters` only declares (no network is built); `build` makes the network of `xraytune.models`; `fit` is
@@ -28,12 +28,13 @@ from spaces.narrowing import cache_size, narrow
 from spaces.space import Feature, Narrowed, Point, SearchContext, Space
 from xraytune import models
 from xraytune.framework import keras
-from xraytune.models import backbones, densenet, heads, vgg
+from xraytune.models import backbones, densenet, heads, linear, vgg
 from xraytune.models.weight_files import DENSENET_BLOCKS, VGG_CONVOLUTIONS
 from xraytune.records import Value
 from xraytune.training.inputs import augmentation
 from xraytune.training.optimization.compiling import compile_network, computing_in
 from xraytune.training.optimization.fitting import fit_plainly
+from xraytune.training.optimization.logistic_regression import SOLVER
 from xraytune.training.optimization.settings import IMBALANCE, TrainingSettings
 
 OWN_NORMALIZATIONS = ("unit", "centered", "standardized")
@@ -43,7 +44,7 @@ COPIES = (0, 1, 2, 4)
 
 
 class ChestXRay(Space):
-    """The five families over one data set.
+    """The six families over one data set.
 
     Args:
         context: classes, channels, weights at hand, families allowed, narrowed choices.
@@ -65,19 +66,42 @@ class ChestXRay(Space):
         able = [f for f in models.FAMILIES if f in asked and (self.vggs or not f.startswith("vgg"))]
         return tuple(self.context.choices("family", able))
 
+    @property
+    def once(self) -> tuple[str, ...]:
+        """The linear model: it has one configuration."""
+        return tuple(f for f in self.families if f == "linear")
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The families that are trained by gradient steps."""
+        return tuple(f for f in self.families if f not in self.once)
+
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
         """Everything that may vary; conditional parameters under their parent."""
         hp.Choice("family", list(self.families))
+        self._linear(hp)
         self._dense(hp)
         self._cnn(hp)
         for family in ("vgg_frozen", "vgg_finetuned"):
             self._vgg(hp, family)
         self._densenet(hp)
-        with_heads = [f for f in self.families if f != "dense"]
+        with_heads = [f for f in self.families if f not in {"linear", "dense"}]
         if with_heads:
             with hp.conditional_scope("family", with_heads):
                 self._head(hp)
-        self._training(hp)
+        if self.trained:
+            with hp.conditional_scope("family", list(self.trained)) if self.once else nullcontext():
+                self._training(hp)
+            self._augmentation(hp)
+
+    def _linear(self, hp: keras_tuner.HyperParameters) -> None:
+        if "linear" not in self.families:
+            return
+        choice = self.context.choice
+        with hp.conditional_scope("family", ["linear"]):
+            choice(hp, "linear/image_size", models.SIZES["linear"])
+            choice(hp, "linear/cells", linear.CELLS)
+            choice(hp, "linear/solver", (SOLVER,))
 
     def _dense(self, hp: keras_tuner.HyperParameters) -> None:
         if "dense" not in self.families:
@@ -167,19 +191,18 @@ class ChestXRay(Space):
         self._precision(hp)
         choice(hp, "imbalance", IMBALANCE)
         choice(hp, "label_smoothing", (0.0, 0.05, 0.1))
-        self._augmentation(hp)
 
     def _augmentation(self, hp: keras_tuner.HyperParameters) -> None:
-        """Shared by all families, but where narrowing gave the kept copies of one family an augmentation of its own."""
+        """Shared by trained families, but where narrowing gave the kept copies of one an augmentation of its own."""
         usual = {"augmentation": "light", "shape_jitter": "light"}
         for name, values in augmentation.CHOICES.items():
             own = [f for f in self.families if f"{f}/{name}" in self.context.narrowed]
             for family in own:
                 self._of_copies(hp, family, name, values)
             # a DenseNet from scratch keeps no copies
-            sharing = [f for f in self.families if f not in own or f == "densenet"]
+            sharing = [f for f in self.trained if f not in own or f == "densenet"]
             if sharing:
-                with hp.conditional_scope("family", sharing) if own else nullcontext():
+                with hp.conditional_scope("family", sharing) if own or self.once else nullcontext():
                     self.context.choice(hp, name, values, usual.get(name))
 
     def _of_copies(self, hp: keras_tuner.HyperParameters, family: str, name: str, values: tuple[Any, ...]) -> None:

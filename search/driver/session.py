@@ -65,6 +65,7 @@ def search(
                     options, name, cache, progress.step, stored,
                     deterministic=running.deterministic, after_reading=cluster.begin,
                 )  # fmt: skip
+                options = _limited(options, prepared, progress)
                 _tell(prepared, progress)
                 first = _check_study(options, running, prepared)
                 job = prepared.make_job(progress.step)
@@ -107,6 +108,14 @@ def _completed(
     progress.trials, progress.max_epochs = trials, options.max_epochs
     progress.end = running.begun + seconds if seconds is not None and not options.resume else None
     return replace(options, trials=trials, time=seconds), stored, data_cache.folder()
+
+
+def _limited(options: StudyOptions, prepared: Prepared, progress: Progress) -> StudyOptions:
+    """The options with no more trials than there is to try."""
+    if prepared.most_trials is None:
+        return options
+    progress.trials = prepared.most_trials
+    return replace(options, trials=prepared.most_trials)
 
 
 def _tell(prepared: Prepared, progress: Progress) -> None:
@@ -209,6 +218,7 @@ def _make(
             narrowing=Narrowing(prepared.spec.fixed, prepared.spec.narrowed),
             existing=existing,
             objectives=len(options.objectives),
+            once=prepared.once,
         ),
         pruner=pruning.make_pruner(options.pruner),
         directions=study_objectives.directions(options.objectives),

@@ -19,7 +19,7 @@ from search.tuner import PRUNERS
 from xraytune.errors import InputError
 from xraytune.training.history import REDUCTION
 
-GRACE: Mapping[str, int] = {"dense": 2, "cnn": 3, "vgg_frozen": 2, "vgg_finetuned": 2, "densenet": 2}
+GRACE: Mapping[str, int] = {"linear": 2, "dense": 2, "cnn": 3, "vgg_frozen": 2, "vgg_finetuned": 2, "densenet": 2}
 """Epochs before a family may be stopped. Trained from scratch (`cnn`) a network needs longest to leave the trivial
 answer; families that are not listed get 1."""
 

@@ -12,7 +12,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 SPACES = {
     "smoke": {},
-    "chest_xray": {"families": ("dense", "cnn"), "narrowed": {"cnn/image_size": (28,), "dense/image_size": (28,)}},
+    "chest_xray": {
+        "families": ("linear", "dense", "cnn"),
+        "narrowed": {"cnn/image_size": (28,), "dense/image_size": (28,)},
+    },
 }
 
 
@@ -40,7 +43,7 @@ def tuner(kind, hypermodel, folder):
 def test_kerastuners_own_tuners_run_it_and_give_its_best_network_back(kind, augmentation, films, tmp_path):
     x, y = films
     narrowed = {"augmentation": (augmentation,), "shape_jitter": ("none",), "flip": (False,)}
-    families = ("dense",) if kind == "hyperband" else ("dense", "cnn")
+    families = ("dense",) if kind == "hyperband" else ("linear", "dense", "cnn")
     search = tuner(
         kind,
         space(
@@ -85,6 +88,15 @@ def test_what_it_builds_is_compiled_takes_pixels_and_ends_in_a_softmax(hypermode
     size = network.input_shape[1]
     pixels = np.random.default_rng(0).integers(0, 255, (4, size, size, 1)).astype(np.uint8)
     np.testing.assert_allclose(network.predict_on_batch(pixels).sum(axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["random", "hyperband"])
+def test_kerastuners_own_tuners_solve_the_linear_family(kind, tmp_path):
+    data = trial_data(tmp_path, n=64, sizes=(64,))
+    x, y = data.pools[64].astype(np.float32), data.labels
+    search = tuner(kind, space("chest_xray", families=("linear",)), tmp_path)
+    search.search(x[16:], y[16:], validation_data=(x[:16], y[:16]), epochs=1, verbose=0)
+    assert search.oracle.get_best_trials()[0].score == 1.0  # gradient steps of rate 0 alone would leave it at chance
 
 
 def test_its_fit_warms_the_rate_and_stops_early(films):

@@ -164,6 +164,7 @@ def evaluate_test_set(
             "recipes": comparison.on_validation(
                 pooled, study, model.choice.winner.trial, spaces.offered(study.spec.space, ()).recipe_names()
             ),
+            "linear": comparison.beyond_linear(pooled, study),
             "test": comparison.on_test(tested, others),
             "untrained": [{"name": r.name, "why": r.network.error} for r in model.recipes if r.network.error],
         },

@@ -1,4 +1,4 @@
-"""The five families as Keras networks, made from a trial's values.
+"""The six families as Keras networks, made from a trial's values.
 
 `network` is what a space's `build` calls; each family's file opens with what it is, costs and comes from.
 """
@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from xraytune.framework import keras
-from xraytune.models import cnn, dense, densenet, vgg
+from xraytune.models import cnn, dense, densenet, linear, vgg
 from xraytune.records import Value
 
-FAMILIES = ("dense", "cnn", "vgg_frozen", "vgg_finetuned", "densenet")
+FAMILIES = ("linear", "dense", "cnn", "vgg_frozen", "vgg_finetuned", "densenet")
 SIZES = {
+    "linear": linear.SIZES,
     "dense": dense.SIZES,
     "cnn": cnn.SIZES,
     "vgg_frozen": vgg.SIZES,
@@ -36,6 +37,8 @@ def network(values: Mapping[str, Value], channels: int, classes: int, weights: M
         WeightsError: a backbone's weights can't be used.
     """
     family = values["family"]
+    if family == "linear":
+        return linear.network(values, channels, classes)
     if family == "dense":
         return dense.network(values, channels, classes)
     if family == "cnn":

@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from xraytune import hardware
-from xraytune.models import FAMILIES
+from xraytune.models import FAMILIES, linear
 from xraytune.models.cnn import widths
 from xraytune.models.densenet import GROWTH, VARIANTS
 from xraytune.models.heads import FLATTEN_CELLS
 from xraytune.models.weight_files import VGG_CONVOLUTIONS
 from xraytune.records import Value
 
-EFFICIENCY = {"dense": 0.3, "cnn": 0.6, "vgg_frozen": 0.9, "vgg_finetuned": 0.7, "densenet": 0.3}
+EFFICIENCY = {"linear": 0.3, "dense": 0.3, "cnn": 0.6, "vgg_frozen": 0.9, "vgg_finetuned": 0.7, "densenet": 0.3}
 """Share of the machine's matrix-multiplication rate that a training step reaches, measured on one core at 48–64 px."""
 
 PREFIX_EFFICIENCY = {"vgg": 0.9, "densenet": 0.7}
@@ -28,7 +28,7 @@ PREFIX_EFFICIENCY = {"vgg": 0.9, "densenet": 0.7}
 STEP_SECONDS = 0.004
 """Keras's own time a step, whatever the network (measured, Keras 3.15 on TensorFlow)."""
 
-TRACE_SECONDS = {"dense": 1.0, "cnn": 1.5, "vgg_frozen": 2.5, "vgg_finetuned": 4.0}
+TRACE_SECONDS = {"linear": 1.0, "dense": 1.0, "cnn": 1.5, "vgg_frozen": 2.5, "vgg_finetuned": 4.0}
 TRACE_SECONDS_A_CONVOLUTION = 0.25
 """Tracing and optimising a DenseNet's graph: half a minute for DenseNet121's hundred and twenty convolutions."""
 
@@ -130,6 +130,8 @@ def cost(values: Mapping[str, Value]) -> Cost:
     family = str(values["family"])
     if family not in FAMILIES:
         raise ValueError(f"unknown family {family!r}: {', '.join(FAMILIES)}")
+    if family == "linear":
+        return Cost(0, linear.operations(values), TRACE_SECONDS[family], family)
     if family == "dense":
         size, units = int(values["dense/image_size"]), int(values["dense/units"])
         return Cost(0, 6 * units * (size**2 + units * (int(values["dense/layers"]) - 1)), TRACE_SECONDS[family], family)

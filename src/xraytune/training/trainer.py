@@ -34,7 +34,7 @@ from xraytune.training.inputs import batches, frozen_features
 from xraytune.training.inputs.batches import Rows
 from xraytune.training.inputs.trial_data import TrialData
 from xraytune.training.machine import device_name, forget_peak_memory, host_name, peak_memory_mb, versions
-from xraytune.training.optimization import weight_averaging
+from xraytune.training.optimization import logistic_regression, weight_averaging
 from xraytune.training.optimization.compiling import adjusted, jit_compile, targets, to_float32
 from xraytune.training.optimization.fitting import augmented, class_weights, head_only
 from xraytune.training.optimization.fused_batch_norm import fuse
@@ -114,7 +114,7 @@ class Trainer:
             self._compile()
         self._judge = EpochEvaluator(
             data, self.images.pool,
-            objective=objective, beta=beta, trained=self.images.epoch_size, prefix=self.prefix is not None,
+            objective=objective, beta=beta, trained=self.images.seen_anew, prefix=self.prefix is not None,
         )  # fmt: skip
 
     # ── one epoch ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -177,6 +177,7 @@ class Trainer:
         steps = len(rows) // plan.batch_size
         loss = 0.0
         with self.clock.phase("train"):
+            self._solve()
             self.shell.reset_metrics()
             for i, batch in enumerate(batches.full_batches(rows, plan.batch_size)):
                 self._check_deadline()
@@ -193,6 +194,15 @@ class Trainer:
         if loss > DIVERGED:
             raise TrialError(FailureCause.NAN, f"diverged: mean loss {loss:.3g} in epoch {epoch}")
         return loss
+
+    def _solve(self) -> None:
+        """Solve for the last layer, where the plan says so: the epoch that follows then changes nothing."""
+        if self.plan.solver:
+            train = np.asarray(self.data.train)
+            logistic_regression.solve(
+                self.model, self.images.pool, train, self.images.labels, np.asarray(self.data.patients)[train],
+                seed=self.config.seed, check=self._check_deadline,
+            )  # fmt: skip
 
     def _validate(self) -> NDArray[np.float32]:
         """Probabilities of the validation images, float32 `(n_val, k)`."""

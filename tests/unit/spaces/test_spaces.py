@@ -59,7 +59,7 @@ def test_all_families_take_part_where_their_weights_are_there():
 
 def test_families_without_weights_are_left_out_and_densenet_stays_from_scratch():
     lean = space()
-    assert lean.families == ("dense", "cnn", "densenet")
+    assert lean.families == ("linear", "dense", "cnn", "densenet")
     hp = keras_tuner.HyperParameters()
     lean.declare_hyperparameters(hp)
     assert {tuple(p.values) for p in hp.space if p.name == "densenet/mode"} == {("scratch",)}
@@ -94,7 +94,7 @@ def test_two_hundred_draws_have_every_value_their_network_reads():
 
 @pytest.mark.parametrize("seed", range(12))
 def test_a_draw_of_the_light_families_builds(seed):
-    light = space(families=("dense", "cnn"), channels=1 + 2 * (seed % 2), classes=2 + seed % 2)
+    light = space(families=("linear", "dense", "cnn"), channels=1 + 2 * (seed % 2), classes=2 + seed % 2)
     hp = keras_tuner.HyperParameters()
     hp.values = draw(light, seed)
     network = light.build(hp)
@@ -172,7 +172,7 @@ class TestNarrowing:
             values = draw(left, seed)
             images = min(TrainingSettings.of(values).epoch_images or 4400, 4400)
             found = cost(values)
-            assert found.trace + values["epochs"] * found.epoch_seconds(machine, images) < 300, values
+            assert found.trace + TrainingSettings.of(values).epochs * found.epoch_seconds(machine, images) < 300, values
 
     @pytest.mark.parametrize("pool", ["avg", "flatten", "cnn"])
     @pytest.mark.parametrize(("family", "size"), [("cnn", 64), ("densenet", 64)])

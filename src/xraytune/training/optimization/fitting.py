@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from xraytune.framework import keras
 from xraytune.training.inputs import batches
+from xraytune.training.optimization import logistic_regression
 from xraytune.training.optimization.compiling import adjusted, compile_network, jit_compile
 from xraytune.training.optimization.fused_batch_norm import fuse
 from xraytune.training.optimization.settings import PLATEAU_EPOCHS, TrainingSettings
@@ -105,6 +106,9 @@ def fit_plainly(
         return model.fit(initial_epoch=begin, epochs=end, callbacks=[*callbacks, *early], **options)
 
     _adjust_loss(model, plan, labels)
+    if plan.solver:
+        everyone = np.arange(len(labels))
+        logistic_regression.solve(model, images, everyone, labels.argmax(1).astype(np.int32), everyone)
     head_until = min(plan.head_epochs, epochs)
     if head_until <= first:
         return train(first, epochs, plan.patience)

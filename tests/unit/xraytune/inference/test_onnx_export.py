@@ -12,7 +12,7 @@ from xraytune.evaluation import calibration
 from xraytune.inference import onnx_export, test_time_augmentation
 from xraytune.inference.classifier import load_model
 from xraytune.inference.model_card import Member, ModelCard, read_card, write_card
-from xraytune.models import inputs
+from xraytune.models import inputs, linear
 
 pytest.importorskip("tf2onnx")
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, when it saves
@@ -114,3 +114,15 @@ def test_an_export_that_answers_differently_is_refused_with_all_others(tmp_path,
     with pytest.raises(FatalError, match=r"model-2\.keras differs from Keras by .* nothing was kept"):
         onnx_export.export(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_the_linear_family_is_exported_like_any_network(tmp_path):
+    keras.utils.set_random_seed(3)
+    values = {"family": "linear", "linear/image_size": 64, "linear/cells": 16}
+    model = linear.network(values, 1, 2)
+    model.save(tmp_path / "model-1.keras")
+    member = Member("model-1.keras", artifacts.sha256(tmp_path / "model-1.keras"), 64, 1.0).to_json()
+    card = ModelCard(("a", "b"), 1, 1, "crop", 0.5, "0.5", calibration.none(2).to_json(), {}, (member,))
+    write_card(tmp_path, card)
+    _, worst = onnx_export.export(tmp_path)
+    assert worst <= onnx_export.TOLERANCE
