@@ -16,6 +16,7 @@ from search.study.view import TrialRecord
 from spaces.recipes import RECIPES
 from xraytune.evaluation import (
     ensemble_selection,
+    referral,
 )
 from xraytune.evaluation.calibration import Calibration
 from xraytune.evaluation.evaluate import Crossed
@@ -236,6 +237,10 @@ class OperatingPoint:
     """ROC AUC within each fold, as the final model averages."""
     views: tuple[str, ...]
     """The shifted views behind the evidence."""
+    referral: referral.Fitted | None = None
+    """The referral that was asked for; None where none was."""
+    referred_on: referral.Sample | None = None
+    """What it was fitted on."""
 
     @property
     def threshold(self) -> float:
