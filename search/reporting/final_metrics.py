@@ -150,6 +150,37 @@ def limit(figures: Mapping[str, Any]) -> str:
     return "It was tested on images of the training data's source only: how it does elsewhere is not known."
 
 
+def referral(found: Mapping[str, Any] | None, test: Mapping[str, Any]) -> list[str]:
+    """What became of `--refer`, in sentences; none where it was not asked for.
+
+    Args:
+        found: `referral` of `metrics.json`.
+        test: the test figures.
+    """
+    if not found:
+        return []
+    if not (pair := found["pair"]):
+        return [found["reason"]]
+    return [referral_rule(pair, test["classes"][test["positive"]]), referral_figures(found["test"], "test images")]
+
+
+def referral_rule(pair: Mapping[str, Any], positive: str) -> str:
+    """The two thresholds and their guarantee in one sentence."""
+    return (
+        f"Referral: an image whose probability of {positive} is from {pair['low']:.3f} to below {pair['high']:.3f} is "
+        f"referred to a radiologist; among answered images sensitivity is at least {pair['sensitivity']:g} and "
+        f"specificity at least {pair['specificity']:g}, with a risk of {pair['risk']:g} that this fails."
+    )
+
+
+def referral_figures(judged: Mapping[str, Any], where: str) -> str:
+    """What a referral does on labelled images, in one sentence."""
+    return (
+        f"Of {judged['images']} {where} {interval(judged['referred'])} are referred; among the answered ones "
+        f"sensitivity is {interval(judged['sensitivity'])} and specificity {interval(judged['specificity'])}."
+    )
+
+
 def results(figures: Mapping[str, Any], folder: Path) -> None:
     """The verdict and the report; then the final metrics: overall beside the trivial answer, by class, what is next."""
     test = figures["test"]
@@ -184,6 +215,8 @@ def results(figures: Mapping[str, Any], folder: Path) -> None:
             f"{positive} is predicted when its calibrated probability is at least {test['threshold']:.3f} (threshold "
             f"policy {figures['model']['policy']}, fitted on cross-validated predictions)."
         )
+    for line in referral(figures.get("referral"), test):
+        say(line)
     for line in figures["gap"]:
         say(line)
     if figures["folds_auc"]["warning"]:

@@ -174,6 +174,26 @@ def policies(figures: Mapping[str, Any]) -> Table:
     return Table("policies", "Threshold policies", columns, rows, used)
 
 
+def referral(figures: Mapping[str, Any]) -> Table | None:
+    """What the referral does out of fold and on the test set; None where there is none."""
+    found = figures.get("referral")
+    if not found or not found["pair"]:
+        return None
+    test, own = found["test"], found["out_of_fold"]
+    rows = [
+        ["sensitivity among answered", found["asked"]["sensitivity"], own["sensitivity"], test["sensitivity"]],
+        ["specificity among answered", found["asked"]["specificity"], own["specificity"], test["specificity"]],
+        ["share referred", None, own["referred"], test["referred"]],
+        ["share of positive images referred", None, None, test["referred_positive"]],
+        ["share of negative images referred", None, None, test["referred_negative"]],
+        ["share of positive images answered and missed", None, None, test["missed"]],
+    ]
+    columns = [
+        Column("figure"), Column("guaranteed", "number", 2), Column("out-of-fold", "number"), Column("test", "interval")
+    ]  # fmt: skip
+    return Table("referral", "Referral", columns, rows)
+
+
 def rule(policy: str, beta: float) -> str:
     """A threshold policy in one line."""
     kind, _, value = policy.partition(":")

@@ -16,10 +16,10 @@ from search.study.view import TrialRecord
 from spaces.recipes import RECIPES
 from xraytune.evaluation import (
     ensemble_selection,
-    referral,
 )
 from xraytune.evaluation.calibration import Calibration
 from xraytune.evaluation.evaluate import Crossed
+from xraytune.evaluation.referral import Fitted, Sample
 from xraytune.evaluation.thresholds import Policy
 from xraytune.records import TrialResult
 from xraytune.training.inputs.trial_data import TrialData
@@ -237,9 +237,9 @@ class OperatingPoint:
     """ROC AUC within each fold, as the final model averages."""
     views: tuple[str, ...]
     """The shifted views behind the evidence."""
-    referral: referral.Fitted | None = None
+    referral: Fitted | None = None
     """The referral that was asked for; None where none was."""
-    referred_on: referral.Sample | None = None
+    referred_on: Sample | None = None
     """What it was fitted on."""
 
     @property

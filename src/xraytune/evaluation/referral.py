@@ -205,9 +205,7 @@ def p_values(sample: Sample, aims: Aims, seed: int = 0) -> Floats:
         wrong, right = (below, above) if side is sample.event else (above, below)
         drawn = wrong[first].sum(axis=0)  # of a patient the first, since they were shuffled
         exact = stats.binom.cdf(drawn, drawn + right[first].sum(axis=0), allowed)
-        errors, answered = (
-            np.add.reduceat(each, first, axis=0, dtype=np.int64) for each in (wrong, wrong | right)
-        )
+        errors, answered = (np.add.reduceat(each, first, axis=0, dtype=np.int64) for each in (wrong, wrong | right))
         worst = np.maximum.reduce([worst, exact, _of_all_images(errors, answered, allowed)])
     return worst
 

@@ -135,15 +135,21 @@ def classify(
 
 
 def _answers(model: Any, paths: Sequence[Path], squares: Any, overlays: Sequence[Path], stated: Stated) -> list[Answer]:
+    import numpy as np
+
+    from xraytune.evaluation.referral import REFER, WORD
+
     card = model.card
     probabilities, decided = stated.answers(model, squares)
     unusual = model.unusual(squares)
     out = []
     for path, p, answer, odd in zip(paths, probabilities, decided, unusual, strict=True):
         shown = card.positive if card.positive is not None else int(answer)
-        out.append(Answer(str(path), tuple(float(v) for v in p), float(p[shown]), card.classes[int(answer)], odd))
+        word = WORD if answer == REFER else card.classes[int(answer)]
+        out.append(Answer(str(path), tuple(float(v) for v in p), float(p[shown]), word, odd))
     if overlays:
-        _write_overlays(model, paths, squares, decided, out, overlays)
+        explained = np.where(decided == REFER, card.positive, decided) if model.referral else decided
+        _write_overlays(model, paths, squares, explained, out, overlays)
     return out
 
 
@@ -178,11 +184,11 @@ def _write_overlays(
 
     card = model.card
     heats = model.heat_maps(squares, decided, grad_cam.EDGE)
-    for path, heat, answer, target in zip(paths, heats, answers, targets, strict=True):
+    for path, heat, answer, index, target in zip(paths, heats, answers, decided, targets, strict=True):
         shown = answer.decision if card.positive is None else card.classes[card.positive]
         lines = [
             f"probability of {shown} {answer.probability:.3f}, decided {answer.decision}",
-            grad_cam.caption(heat, answer.decision, model.heat_method),
+            grad_cam.caption(heat, card.classes[int(index)], model.heat_method),
         ]
         film = read_image(path, grad_cam.EDGE, fit=card.fit)
         with artifacts.atomic_write(target) as temporary:
