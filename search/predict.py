@@ -198,8 +198,8 @@ def _table(
     how = "The likeliest class is predicted."
     if pair := stated.referral(model):
         how = (
-            f"{positive} is predicted when its probability is at least {pair.high:.3f}; an image from {pair.low:.3f} to "
-            f"that is referred to a radiologist."
+            f"{positive} is predicted when its probability is at least {pair.high:.3f}; an image from "
+            f"{pair.low:.3f} to that is referred to a radiologist."
         )
     elif positive is not None:
         how = "{} is predicted when its probability is at least {:.3f} ({}).".format(positive, *stated.at(model))

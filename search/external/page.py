@@ -14,6 +14,7 @@ from search.reporting.figures import counts_of_bins, operating_point
 from search.reporting.final_metrics import referral_rule
 from search.reporting.formats import html_cell, significant
 from search.reporting.html_report import environment
+from search.reporting.report_tables import REFERRAL
 from search.reporting.svg import Series, chart
 from xraytune import artifacts
 from xraytune.evaluation import evaluate
@@ -57,18 +58,10 @@ def _referral(found: Mapping[str, Any]) -> dict[str, Any] | None:
     if not found["referral"]:
         return None
     test = found["test"]
-    words = {
-        "sensitivity": "sensitivity among answered",
-        "specificity": "specificity among answered",
-        "referred": "share referred",
-        "referred_positive": "share of positive images referred",
-        "referred_negative": "share of negative images referred",
-        "missed": "share of positive images answered and missed",
-    }
     here, study = found["referral"]["here"], found["referral"]["study_test"] or {}
     return {
         "rule": referral_rule(found["referral"]["pair"], test["classes"][test["positive"]]),
-        "rows": [(name, here[key], study.get(key)) for key, name in words.items()],
+        "rows": [(name, here[key], study.get(key)) for key, name in REFERRAL.items()],
     }
 
 

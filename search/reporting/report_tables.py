@@ -179,19 +179,23 @@ def referral(figures: Mapping[str, Any]) -> Table | None:
     found = figures.get("referral")
     if not found or not found["pair"]:
         return None
-    test, own = found["test"], found["out_of_fold"]
-    rows = [
-        ["sensitivity among answered", found["asked"]["sensitivity"], own["sensitivity"], test["sensitivity"]],
-        ["specificity among answered", found["asked"]["specificity"], own["specificity"], test["specificity"]],
-        ["share referred", None, own["referred"], test["referred"]],
-        ["share of positive images referred", None, None, test["referred_positive"]],
-        ["share of negative images referred", None, None, test["referred_negative"]],
-        ["share of positive images answered and missed", None, None, test["missed"]],
-    ]
+    asked, own, test = found["asked"], found["out_of_fold"], found["test"]
+    rows = [[words, asked.get(name), own.get(name), test[name]] for name, words in REFERRAL.items()]
     columns = [
         Column("figure"), Column("guaranteed", "number", 2), Column("out-of-fold", "number"), Column("test", "interval")
     ]  # fmt: skip
     return Table("referral", "Referral", columns, rows)
+
+
+REFERRAL = {
+    "sensitivity": "sensitivity among answered",
+    "specificity": "specificity among answered",
+    "referred": "share referred",
+    "referred_positive": "share of positive images referred",
+    "referred_negative": "share of negative images referred",
+    "missed": "share of positive images answered and missed",
+}
+"""What a referral is judged by."""
 
 
 def rule(policy: str, beta: float) -> str:

@@ -12,7 +12,8 @@ Images of one patient are no independent evidence, so a pair is valid only if bo
   answered wrongly is binomial, so the p-value is exact (Clopper & Pearson 1934); likewise for negative ones. The
   guarantee rests on this test: it is one on an image of a new patient.
 - All images, as many as each patient has: the binomial p-value of the effective number of patients (Korn & Graubard
-  1998), as in `intervals.of_share`. It keeps a pair from being chosen that fails on the images of patients who have many.
+  1998), as in `intervals.of_share`. It keeps a pair from being chosen that fails on the images of patients who
+  have many.
 
 A pair's p-value is the largest of all, since any of the hypotheses makes it invalid (intersection-union test, Berger
 1982). Bonferroni's bound over all pairs keeps the probability that any invalid pair is accepted at the risk.
