@@ -28,9 +28,9 @@ def clustered(
 
     Args:
         patients: how many; each has 1 to 6 images, and its images resemble each other (correlation 0.5 of the logits).
-        kind: of the logits' spread. `normal`: as it is. `heavy`: Student's t of 3 degrees of freedom. `noisy`: the
-            label of one patient in fifty is wrong. `large`: patients with more images are the harder ones. `sided`: one in
-            ten patients has images of both sides.
+        kind: of the logits' spread. `normal`: as it is. `heavy`: Student's t of 3 degrees of freedom. `noisy`: in one
+            patient of fifty the label is wrong. `large`: patients with more images are the harder ones. `sided`: one
+            in ten patients has images of both sides.
         seed: of everything drawn.
         apart: difference of the classes' means in standard deviations; 3.4 is a ROC AUC of 0.99, 2.5 one of 0.96.
         share: of positive patients.
