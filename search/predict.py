@@ -196,13 +196,14 @@ def _table(
     said += [f"{len(skipped)} skipped"] if skipped else []
     console.out.say(f"{', '.join(said)}.", style="bold")
     how = "The likeliest class is predicted."
-    if pair := stated.referral(model):
+    if (pair := stated.referral(model)) and pair.low < pair.high:
         how = (
             f"{positive} is predicted when its probability is at least {pair.high:.3f}; an image from "
             f"{pair.low:.3f} to that is referred to a radiologist."
         )
     elif positive is not None:
-        how = "{} is predicted when its probability is at least {:.3f} ({}).".format(positive, *stated.at(model))
+        at = (pair.low, "no image is referred") if pair else stated.at(model)
+        how = "{} is predicted when its probability is at least {:.3f} ({}).".format(positive, *at)
     if prevalence := stated.prevalence or model.prevalence:
         how += f" Probabilities are stated for a prevalence of {100 * prevalence:.3g} %."
     console.out.say(f"{how} {NOTICE}", style="dim")

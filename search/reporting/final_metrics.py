@@ -165,18 +165,23 @@ def referral(found: Mapping[str, Any] | None, test: Mapping[str, Any]) -> list[s
 
 
 def referral_rule(pair: Mapping[str, Any], positive: str) -> str:
-    """The two thresholds and their guarantee in one sentence."""
+    """The two thresholds and their guarantee, in words."""
+    rest = (
+        f"search.predict answers {positive} from a probability of {pair['high']:.3f} on, another class below "
+        f"{pair['low']:.3f}, and refers the images between to a radiologist."
+    )
+    if pair["low"] == pair["high"]:
+        rest = f"search.predict needs to refer no image when it answers {positive} from {pair['low']:.3f} on."
     return (
-        f"Referral: an image whose probability of {positive} is from {pair['low']:.3f} to below {pair['high']:.3f} is "
-        f"referred to a radiologist; among answered images sensitivity is at least {pair['sensitivity']:g} and "
-        f"specificity at least {pair['specificity']:g}, with a risk of {pair['risk']:g} that this fails."
+        f"Referral: {rest} Among answered images sensitivity is at least {pair['sensitivity']:g} and specificity at "
+        f"least {pair['specificity']:g}; the risk that this fails is {pair['risk']:g}."
     )
 
 
 def referral_figures(judged: Mapping[str, Any], where: str) -> str:
     """What a referral does on labelled images, in one sentence."""
     return (
-        f"Of {judged['images']} {where} {interval(judged['referred'])} are referred; among the answered ones "
+        f"Of {judged['images']} {where} a share of {interval(judged['referred'])} is referred; among the answered ones "
         f"sensitivity is {interval(judged['sensitivity'])} and specificity {interval(judged['specificity'])}."
     )
 

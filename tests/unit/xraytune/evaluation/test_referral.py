@@ -104,6 +104,7 @@ def test_a_model_that_needs_no_referral_refers_nothing() -> None:
     found = referral.choose(Sample(event, np.where(event, 0.9, 0.1), np.arange(800)), Aims())
     assert found.referral is not None
     assert found.at == {"referred": 0.0, "sensitivity": 1.0, "specificity": 1.0}
+    assert (found.referral.low, found.referral.high) == (0.5, 0.5)  # of many that refer nothing and err nowhere
 
 
 @pytest.mark.parametrize(("positives", "negatives"), [(160, 500), (500, 78), (3, 3)])
