@@ -25,7 +25,7 @@ python -m search.evaluate results/mine/winner/model.onnx data/ --out here/
 """
 
 
-REFERRAL_NOTICE = "The guarantee is for images like the study's own: here only these figures count."
+REFERRAL_NOTICE = "The guarantee does not reach another hospital: here only these figures count."
 
 
 def main(

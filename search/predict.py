@@ -199,7 +199,7 @@ def _table(
     if (pair := stated.referral(model)) and pair.low < pair.high:
         how = (
             f"{positive} is predicted when its probability is at least {pair.high:.3f}; an image from "
-            f"{pair.low:.3f} to that is referred to a radiologist."
+            f"{pair.low:.3f} to below that is referred to a radiologist."
         )
     elif positive is not None:
         at = (pair.low, "no image is referred") if pair else stated.at(model)

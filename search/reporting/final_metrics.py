@@ -173,8 +173,9 @@ def referral_rule(pair: Mapping[str, Any], positive: str) -> str:
     if pair["low"] == pair["high"]:
         rest = f"search.predict needs to refer no image when it answers {positive} from {pair['low']:.3f} on."
     return (
-        f"Referral: {rest} Among answered images sensitivity is at least {pair['sensitivity']:g} and specificity at "
-        f"least {pair['specificity']:g}; the risk that this fails is {pair['risk']:g}."
+        f"Referral: {rest} Among answered images like the study's own sensitivity is at least "
+        f"{pair['sensitivity']:g} and specificity at least {pair['specificity']:g}; the risk that this fails is "
+        f"{pair['risk']:g}."
     )
 
 

@@ -166,7 +166,7 @@ def test_a_model_s_referral_is_judged_beside_the_study_s_test_set(study, tmp_pat
     assert here["sensitivity"][0] == pytest.approx(sum(sure) / (sum(sure) + sum(missed)))
     shown = " ".join(capsys.readouterr().out.split())
     assert "refers the images between to a radiologist" in shown
-    assert "The guarantee is for images like the study's own" in shown
+    assert "The guarantee does not reach another hospital" in shown
     html = (folder / "report.html").read_text()
     assert "share of positive images answered and missed" in html
     study_test = here

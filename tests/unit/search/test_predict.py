@@ -341,7 +341,7 @@ def test_an_image_between_the_two_thresholds_is_referred_in_csv_json_and_table(r
     assert predict.main(referring, [three]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "1 NORMAL, 1 PNEUMONIA, 1 referred" in shown
-    assert "from 0.300 to that is referred to a radiologist" in shown
+    assert "from 0.300 to below that is referred to a radiologist" in shown
     target = tmp_path / "answers.csv"
     assert predict.main(referring, [three], csv_file=target) == 0
     capsys.readouterr()
