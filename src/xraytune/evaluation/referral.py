@@ -15,6 +15,9 @@ Images of one patient are no independent evidence, so a pair is valid only if bo
   1998), as in `intervals.of_share`. It keeps a pair from being chosen that fails on the images of patients who
   have many.
 
+Where predictions come from the networks of several folds, the number of errors is a sum over networks that differ; its
+lower tail is no heavier than the binomial one of the mean (Hoeffding 1956), so the test stays valid for that mean.
+
 A pair's p-value is the largest of all, since any of the hypotheses makes it invalid (intersection-union test, Berger
 1982). Bonferroni's bound over all pairs keeps the probability that any invalid pair is accepted at the risk.
 """
