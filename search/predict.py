@@ -18,7 +18,7 @@ from search.cli.shared import Json
 from search.cli.tables import Column
 from xraytune.data.decoding.image_files import find
 from xraytune.errors import InputError
-from xraytune.evaluation.referral import WORD
+from xraytune.evaluation.referral.pair import WORD
 from xraytune.inference.predict_files import Answer, Stated, classify
 
 EXAMPLES = """

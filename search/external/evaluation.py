@@ -19,9 +19,9 @@ from search.study import access_log
 from xraytune import artifacts
 from xraytune.data.problems import Progress
 from xraytune.errors import FatalError, InputError
-from xraytune.evaluation import evaluate, external, referral, subgroups
+from xraytune.evaluation import evaluate, external, subgroups
 from xraytune.evaluation.predictions import Predictions
-from xraytune.evaluation.referral import Referral
+from xraytune.evaluation.referral.pair import Referral, judged
 from xraytune.inference.predict_files import Answer, Stated, classify
 
 SHOWN = 20
@@ -168,7 +168,7 @@ def _referral(model: SavedModel, tested: Predictions) -> dict[str, Any] | None:
     if pair is None:
         return None
     study = ((model.figures or {}).get("referral") or {}).get("test")
-    return {"pair": pair.to_json(), "here": referral.judged(tested, pair), "study_test": study}
+    return {"pair": pair.to_json(), "here": judged(tested, pair), "study_test": study}
 
 
 def _free(base: Path, name: str) -> Path:

@@ -17,7 +17,7 @@ from search.retraining.confirmation.plan import ConfirmationPlan
 from search.retraining.records import Confirmed
 from search.study.view import StudyView, TrialRecord
 from xraytune.data.dataset import Dataset
-from xraytune.evaluation.referral import Aims, too_few
+from xraytune.evaluation.referral.selection import Aims, too_few
 from xraytune.records import Objective
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from search.cli.options import BUDGET, DATA, HARDWARE, MODEL, OUTPUT, STORAGE, o
 from search.cli.shared import Caches, Place
 from xraytune.errors import InputError
 from xraytune.evaluation import thresholds
-from xraytune.evaluation.referral import Aims
+from xraytune.evaluation.referral.selection import Aims
 from xraytune.inference.test_time_augmentation import KINDS as KINDS_OF_TTA
 
 KINDS = ("refit", "folds", "ensemble")

@@ -19,7 +19,7 @@ from xraytune.evaluation import (
 )
 from xraytune.evaluation.calibration import Calibration
 from xraytune.evaluation.evaluate import Crossed
-from xraytune.evaluation.referral import Fitted, Sample
+from xraytune.evaluation.referral.selection import Fitted, Sample
 from xraytune.evaluation.thresholds import Policy
 from xraytune.records import TrialResult
 from xraytune.training.inputs.trial_data import TrialData

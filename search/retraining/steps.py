@@ -35,7 +35,7 @@ from xraytune.data.dataset import Dataset
 from xraytune.errors import InputError, classify
 from xraytune.evaluation import thresholds
 from xraytune.evaluation.predictions import Predictions
-from xraytune.evaluation.referral import WORD
+from xraytune.evaluation.referral.pair import WORD
 from xraytune.records import Objective
 
 DEMONSTRATION_SECONDS = 75.0

@@ -20,8 +20,9 @@ from scipy import stats
 from tests.evidence import networks
 from tests.made_predictions import clustered
 from xraytune import artifacts
-from xraytune.evaluation import metrics, referral
-from xraytune.evaluation.referral import Aims, Sample
+from xraytune.evaluation import metrics
+from xraytune.evaluation.referral import selection
+from xraytune.evaluation.referral.selection import Aims, Sample
 
 SPLITS = 200
 RISK = 0.05
@@ -68,7 +69,7 @@ def split(name: str, sample: Sample, splits: int = SPLITS) -> Splits:
     for seed in range(splits):
         half = np.isin(sample.patients, np.random.default_rng(seed).permutation(names)[: len(names) // 2])
         fitted = Sample(sample.event[half], sample.score[half], sample.patients[half])
-        pair = referral.choose(fitted, Aims(risk=RISK), seed).referral
+        pair = selection.choose(fitted, Aims(risk=RISK), seed).referral
         if pair is None:
             without += 1
             continue

@@ -13,12 +13,12 @@ from xraytune.evaluation import (
     calibration,
     metrics,
     prevalences,
-    referral,
     thresholds,
 )
 from xraytune.evaluation.calibration import Calibration, Folds
 from xraytune.evaluation.evaluate import Crossed
 from xraytune.evaluation.predictions import Predictions
+from xraytune.evaluation.referral import selection
 from xraytune.evaluation.thresholds import Policy
 from xraytune.records import Objective
 
@@ -30,7 +30,7 @@ def fit(
     *,
     policy: str,
     objective: str = Objective.CLEAN,
-    refer: referral.Aims | None = None,
+    refer: selection.Aims | None = None,
 ) -> OperatingPoint:
     """Calibration and operating threshold, fitted on out-of-fold predictions alone, at equal prevalence.
 
@@ -72,7 +72,7 @@ def fit(
     if refer is not None:
         clean = _Viewed(np.arange(len(p)), {"clean": p}, folds)
         kept = _unseen(raw, viewed if shifted else clean, without)
-        referred = referral.choose(kept, refer)
+        referred = selection.choose(kept, refer)
     return OperatingPoint(
         scale, losses, shifted, policies, used, calibrated, Crossed(crossed, decided), areas, tuple(views), referred,
         kept,
@@ -109,7 +109,7 @@ def _policy(
     return policies, next(p for p in policies if p.name == asked)
 
 
-def _unseen(raw: Predictions, viewed: _Viewed, without: Sequence[Calibration]) -> referral.Sample:
+def _unseen(raw: Predictions, viewed: _Viewed, without: Sequence[Calibration]) -> selection.Sample:
     """What a referral is fitted on: of each image one view, drawn, each fold's calibrated on the other folds."""
     assert raw.positive is not None
     rng = np.random.default_rng(0)
@@ -120,7 +120,7 @@ def _unseen(raw: Predictions, viewed: _Viewed, without: Sequence[Calibration]) -
     for scale, (_, held) in zip(without, viewed.folds, strict=True):
         score[held] = scale.apply(drawn[held])[:, raw.positive]
     event = raw.labels[viewed.images] == raw.positive
-    return referral.Sample(event, score, raw.patients[viewed.images])
+    return selection.Sample(event, score, raw.patients[viewed.images])
 
 
 def _threshold(

@@ -33,11 +33,12 @@ from xraytune.evaluation import (
     metrics,
     prevalences,
     published,
-    referral,
     shortcut_audit,
     subgroups,
 )
 from xraytune.evaluation.predictions import Predictions
+from xraytune.evaluation.referral.pair import judged
+from xraytune.evaluation.referral.selection import Sample
 from xraytune.inference.model_card import Member, read_card
 
 DRAWS_OUT_OF_FOLD = 500
@@ -288,11 +289,11 @@ def _referral(fitted: OperatingPoint, tested: Predictions) -> dict[str, Any] | N
     found = fitted.referral
     if found is None:
         return None
-    on_test = referral.judged(tested, found.referral) if found.referral else None
+    on_test = judged(tested, found.referral) if found.referral else None
     return {**found.to_json(), "over_views": fitted.shifted, "test": on_test}
 
 
-def write_referral(path: Path, sample: referral.Sample) -> None:
+def write_referral(path: Path, sample: Sample) -> None:
     """`referral.csv`: the out-of-fold predictions that the referral was fitted on, patients by number."""
     numbers = image_names.numbers([str(patient) for patient in sample.patients])
     rows = [

@@ -26,7 +26,7 @@ from xraytune.errors import ArtifactError, InputError
 from xraytune.evaluation import metrics, prevalences
 from xraytune.evaluation.calibration import Calibration
 from xraytune.evaluation.ensemble_selection import average
-from xraytune.evaluation.referral import Referral
+from xraytune.evaluation.referral.pair import Referral
 from xraytune.inference import test_time_augmentation
 from xraytune.inference.model_card import CARD, Member, ModelCard, read_card
 from xraytune.inference.outliers import MakeUp

@@ -137,7 +137,7 @@ def classify(
 def _answers(model: Any, paths: Sequence[Path], squares: Any, overlays: Sequence[Path], stated: Stated) -> list[Answer]:
     import numpy as np
 
-    from xraytune.evaluation.referral import REFER, WORD
+    from xraytune.evaluation.referral.pair import REFER, WORD
 
     card = model.card
     probabilities, decided = stated.answers(model, squares)

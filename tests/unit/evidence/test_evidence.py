@@ -12,7 +12,7 @@ from search.retraining.test_evaluation import evaluation
 from tests.evidence import crops, decision, networks, page, refer, run, scores, searches
 from tests.evidence.scores import Network
 from tests.made_predictions import clustered
-from xraytune.evaluation.referral import Sample
+from xraytune.evaluation.referral.selection import Sample
 from xraytune.training.optimization.settings import TrainingSettings
 
 REACHES = (0.5, 1.0, 2.0)

@@ -14,7 +14,7 @@ from tests.made_models import brightness_model, hospital
 from xraytune import artifacts, data
 from xraytune.data import dataset as datasets
 from xraytune.errors import ArtifactError, DataError, InputError
-from xraytune.evaluation.referral import Referral
+from xraytune.evaluation.referral.pair import Referral
 from xraytune.inference.model_card import read_card, write_card
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, when it saves

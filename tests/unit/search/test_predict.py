@@ -15,7 +15,7 @@ from xraytune import artifacts
 from xraytune.data.decoding import image_files
 from xraytune.errors import ArtifactError, InputError
 from xraytune.evaluation import calibration
-from xraytune.evaluation.referral import Referral
+from xraytune.evaluation.referral.pair import Referral
 from xraytune.inference import outliers, predict_files
 from xraytune.inference.classifier import Classifier, load_model
 from xraytune.inference.model_card import Member, ModelCard, read_card, write_card

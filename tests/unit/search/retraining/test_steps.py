@@ -29,7 +29,7 @@ from xraytune.data.dataset import ImageRecord
 from xraytune.errors import FatalError, InputError, StudyError
 from xraytune.evaluation import subgroups
 from xraytune.evaluation.predictions import Predictions
-from xraytune.evaluation.referral import Aims
+from xraytune.evaluation.referral.selection import Aims
 from xraytune.records import TrialConfig
 
 

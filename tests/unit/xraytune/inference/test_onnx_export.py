@@ -9,7 +9,7 @@ import pytest
 from xraytune import artifacts
 from xraytune.errors import FatalError
 from xraytune.evaluation import calibration
-from xraytune.evaluation.referral import Referral
+from xraytune.evaluation.referral.pair import Referral
 from xraytune.inference import onnx_export, test_time_augmentation
 from xraytune.inference.classifier import load_model
 from xraytune.inference.model_card import Member, ModelCard, read_card, write_card

@@ -11,7 +11,7 @@ from tests.made_predictions import clustered
 from xraytune.data import folds
 from xraytune.evaluation import calibration, thresholds
 from xraytune.evaluation.predictions import Predictions
-from xraytune.evaluation.referral import Aims
+from xraytune.evaluation.referral.selection import Aims
 
 
 def made_choice(labels: np.ndarray, views: dict[str, np.ndarray], rows: np.ndarray) -> Any:
