@@ -125,7 +125,8 @@ def _patients(event: NDArray[np.bool_], patients: NDArray[np.generic]) -> tuple[
 def choose(sample: Sample, aims: Aims, seed: int = 0) -> Fitted:
     """The valid pair that refers least, positive and negative images weighted equally; none where none is valid.
 
-    Of pairs that refer as little, the one of the highest sensitivity + specificity, then the one around 0.5.
+    Of pairs that refer as little, the one of the highest sensitivity + specificity, then the narrowest, then that
+    around 0.5.
 
     Args:
         sample: what it is chosen on.
@@ -144,8 +145,9 @@ def choose(sample: Sample, aims: Aims, seed: int = 0) -> Fitted:
             f"{aims.specificity:g} among answered images at a risk of {aims.risk:g}: the model has no referral."
         )
         return Fitted(aims, None, reason, {}, line)
-    order = (np.abs(PAIRS.sum(axis=1) - 1), -(sensitivity + specificity), np.where(valid, referred, np.inf))
-    best = int(np.lexsort(order)[0])  # the last key counts first
+    off, width = np.abs(PAIRS.sum(axis=1) - 1), PAIRS[:, 1] - PAIRS[:, 0]
+    order = (off, width, -(sensitivity + specificity), np.where(valid, referred, np.inf))
+    best = int(np.lexsort(np.round(order, 9))[0])  # the last key counts first
     low, high = (float(value) for value in PAIRS[best])
     pair = Referral(low, high, aims.sensitivity, aims.specificity, aims.risk, *_patients(event, sample.patients))
     at = {
