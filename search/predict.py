@@ -18,6 +18,7 @@ from search.cli.shared import Json
 from search.cli.tables import Column
 from xraytune.data.decoding.image_files import find
 from xraytune.errors import InputError
+from xraytune.evaluation.referral.pair import WORD
 from xraytune.inference.predict_files import Answer, Stated, classify
 
 EXAMPLES = """
@@ -61,7 +62,7 @@ def main(
     threshold: Annotated[
         float | None,
         typer.Option(
-            help="The positive class is predicted from this probability on",
+            help="The positive class is predicted from this probability on; no image is referred",
             metavar="PROBABILITY",
             show_default="the model's",
             rich_help_panel=OBJECTIVE,
@@ -71,6 +72,7 @@ def main(
     """Classify images with a saved model: class, calibrated probability, decision at the operating threshold.
 
     Files that can't be read are listed and skipped (exit code 1). A film that is unlike the training images is marked.
+    A model that was retrained with --refer answers `refer` between its two thresholds.
     Not a medical device.
     """
     from xraytune.inference.classifier import load_model
@@ -149,6 +151,7 @@ def _plain(answers: Sequence[Answer], skipped: Sequence[tuple[str, str]], model:
         "positive": None if card.positive is None else card.classes[card.positive],
         "threshold": None if card.positive is None else stated.at(model)[0],
         "prevalence": stated.prevalence or model.prevalence,
+        "referral": pair.to_json() if (pair := stated.referral(model)) else None,
         "demonstration": card.demonstration,
         "notice": NOTICE,
         "films": [
@@ -188,12 +191,19 @@ def _table(
     counts = Counter(a.decision for a in answers)
     flagged = sum(bool(a.unusual) for a in answers)
     said = [f"{counts[c]} {c}" for c in card.classes if counts[c]]
+    said += [f"{counts[WORD]} referred"] if counts[WORD] else []
     said += [f"{flagged} unlike the training images (don't trust these)"] if flagged else []
     said += [f"{len(skipped)} skipped"] if skipped else []
     console.out.say(f"{', '.join(said)}.", style="bold")
     how = "The likeliest class is predicted."
-    if positive is not None:
-        how = "{} is predicted when its probability is at least {:.3f} ({}).".format(positive, *stated.at(model))
+    if (pair := stated.referral(model)) and pair.low < pair.high:
+        how = (
+            f"{positive} is predicted when its probability is at least {pair.high:.3f}; an image from "
+            f"{pair.low:.3f} to below that is referred to a radiologist."
+        )
+    elif positive is not None:
+        at = (pair.low, "no image is referred") if pair else stated.at(model)
+        how = "{} is predicted when its probability is at least {:.3f} ({}).".format(positive, *at)
     if prevalence := stated.prevalence or model.prevalence:
         how += f" Probabilities are stated for a prevalence of {100 * prevalence:.3g} %."
     console.out.say(f"{how} {NOTICE}", style="dim")

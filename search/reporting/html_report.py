@@ -129,6 +129,7 @@ def _context(study: StudyView, folder: Path, figures: Mapping[str, Any], *, with
         "pool": _pool_counts(figures),
         "explorer": None if positive is None else _explorer(labels == positive, p[:, positive]),
         "whose": final_metrics.whose(figures),
+        "referral": final_metrics.referral(figures.get("referral"), test),
         "states": Counter(t.state for t in trials),
         "with_names": with_names,
     }
@@ -157,6 +158,7 @@ def _tables(
         None if several else report_tables.predictive(figures, populations),
         report_tables.reliability(test),
         None if several else report_tables.policies(figures),
+        report_tables.referral(figures),
         report_tables.subgroups(figures) if figures["subgroups"] else None,
         report_tables.compared(figures, "test", "On the test images"),
         report_tables.compared(figures, "out_of_fold", "Cross-validated (out-of-fold): the other finalists"),
@@ -181,6 +183,7 @@ def _charts(
         "reliability": charts.reliability_chart(figures), "history": charts.history_chart(trials, objective),
         "importance": charts.importance_chart(study), "time": charts.time_chart(trials), "loss": loss, "score": score,
         "pareto": charts.pareto_chart(study, trials), "subgroups": charts.subgroup_chart(_forest(figures)),
+        "referral": charts.referral_chart(figures),
     }  # fmt: skip
     if figures["test"]["positive"] is None:
         for i, one in enumerate(curves, start=1):

@@ -10,6 +10,7 @@ from search.cli.shared import Caches, Place
 from search.tracking.options import Tracking
 from xraytune.errors import InputError
 from xraytune.evaluation import thresholds
+from xraytune.evaluation.referral.selection import Aims
 from xraytune.inference.test_time_augmentation import KINDS as KINDS_OF_TTA
 
 KINDS = ("refit", "folds", "ensemble")
@@ -60,6 +61,18 @@ class RetrainingOptions(Caches, Tracking, Place):
         "Threshold: auto, a number, f-beta, sensitivity:0.95, youden, shared, plateau, plateau_middle",
         MODEL, metavar="POLICY",
     )  # fmt: skip
+    refer: bool = option(
+        False, "Refer images between two thresholds to a radiologist, with a guarantee for those answered", MODEL
+    )
+    refer_sensitivity: float = option(
+        0.95, "Least sensitivity among answered images", MODEL, metavar="SHARE", above=0.0, most=0.999
+    )
+    refer_specificity: float = option(
+        0.90, "Least specificity among answered images", MODEL, metavar="SHARE", above=0.0, most=0.999
+    )
+    refer_risk: float = option(
+        0.05, "Probability that the guarantee of --refer fails", MODEL, metavar="SHARE", above=0.0, most=0.5
+    )
     tta: str = option(
         "", "Test-time augmentation: the mean over small shifts or crops of each image; alone it means shifts", MODEL,
         metavar="[KIND]", parse=_tta, shown="none",
@@ -75,6 +88,11 @@ class RetrainingOptions(Caches, Tracking, Place):
     )
 
 
+def referral_asked(asked: RetrainingOptions) -> Aims | None:
+    """What is asked of a referral; None where none is."""
+    return Aims(asked.refer_sensitivity, asked.refer_specificity, asked.refer_risk) if asked.refer else None
+
+
 def check(asked: RetrainingOptions) -> None:
     """Refuse what can be refused before anything slow is imported.
 
@@ -84,3 +102,7 @@ def check(asked: RetrainingOptions) -> None:
     asked.check_values()
     asked.check_tracking()
     thresholds.check(asked.threshold)
+    own = ("refer_sensitivity", "refer_specificity", "refer_risk")
+    changed = [name for name in own if getattr(asked, name) != options.default_of(RetrainingOptions, name)]
+    if changed and not asked.refer:
+        raise InputError(f"--{changed[0].replace('_', '-')} says nothing without --refer: give both or neither.")

@@ -64,6 +64,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     maker = ROOT / "tests/e2e/retraining/made_study.py"
     subprocess.run([sys.executable, str(maker), str(home)], env=environment, check=True, capture_output=True)
     arguments = ["best", "--results", str(home / "results"), "--folds", "3", "--seeds", "1", "--time", "5m"]
+    arguments += ["--refer", "--refer-sensitivity", "0.3", "--refer-specificity", "0.3", "--refer-risk", "0.5"]
     subprocess.run(
         [sys.executable, "-m", "search.retrain", *arguments], cwd=ROOT, env=environment, check=True, capture_output=True
     )
@@ -97,6 +98,7 @@ def test_nothing_is_cut_at_any_width_and_the_page_asks_for_nothing(browser: Any,
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert page.evaluate(CUT) == []
     assert page.locator("svg.chart").count() >= 8
+    assert page.locator("#figure-referral svg.chart").count() == page.locator("#table-referral").count() == 1
     assert page.locator(".picture img").count() >= 8
     assert page.evaluate("Array.from(document.images).filter(i => i.src && !i.naturalWidth).length") == 0
     assert page.locator(".picture").first.bounding_box()["width"] >= 300

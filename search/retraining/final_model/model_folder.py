@@ -42,7 +42,7 @@ def save(
     Args:
         folder: to write to.
         networks: of the final model.
-        fitted: calibration and threshold.
+        fitted: calibration, threshold and referral.
         dataset: the data.
         data: the training and validation images, decoded at the networks' sizes.
         tta: test-time augmentation of its predictions; empty: none.
@@ -59,6 +59,7 @@ def save(
         members.append(member.to_json())
     artifacts.write_text(folder / "SHA256SUMS", "".join(f"{m['sha256']}  {m['file']}\n" for m in members))
     first = tasks.pool_of(data, members[0]["image_size"])
+    pair = fitted.referral.referral if fitted.referral else None
     card = ModelCard(
         classes=dataset.classes,
         positive=dataset.positive,
@@ -70,6 +71,7 @@ def save(
         makeup=outliers.fit(first).to_json(),
         members=tuple(members),
         tta=tta,
+        referral=pair.to_json() if pair else {},
         demonstration=dataset.demonstration,
         made=made,
     )

@@ -12,7 +12,7 @@ unpickled. Written by `search.retrain`, used by `search.predict`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +26,7 @@ from xraytune.errors import ArtifactError, InputError
 from xraytune.evaluation import metrics, prevalences
 from xraytune.evaluation.calibration import Calibration
 from xraytune.evaluation.ensemble_selection import average
+from xraytune.evaluation.referral.pair import Referral
 from xraytune.inference import test_time_augmentation
 from xraytune.inference.model_card import CARD, Member, ModelCard, read_card
 from xraytune.inference.outliers import MakeUp
@@ -111,6 +112,7 @@ class Classifier:
         self.networks = tuple(networks)
         self.members = tuple(Member.from_json(m) for m in card.members)
         self.calibration = Calibration.from_json(card.calibration)
+        self.referral = Referral.from_json(card.referral) if card.referral else None
         self.makeup = MakeUp.from_json(card.makeup) if card.makeup else None
 
     def restated(self, probabilities: NDArray[Any], share: float) -> NDArray[np.float32]:
@@ -219,6 +221,28 @@ class Classifier:
     def decide(self, probabilities: NDArray[Any]) -> NDArray[np.int64]:
         """Class indices `(n,)` at the operating threshold."""
         return metrics.decide(probabilities, self.card.positive, self.card.threshold)
+
+    def answer(self, probabilities: NDArray[Any]) -> NDArray[np.int64]:
+        """Class indices `(n,)`, -1 for an image that is referred; those of `decide` where the model refers none.
+
+        Args:
+            probabilities: as `predict` gives them, `(n, k)`.
+        """
+        if self.referral is None or self.card.positive is None:
+            return self.decide(probabilities)
+        return self.referral.decide(probabilities, self.card.positive)
+
+    def restated_referral(self, share: float) -> Referral | None:
+        """The referral's thresholds among probabilities that are restated for this share of the positive class.
+
+        Raises:
+            InputError: as `restated`.
+        """
+        if self.referral is None:
+            return None
+        before = self.calibration.prevalence[self._checked(share)]
+        low, high = (prevalences.moved(at, before, share) for at in (self.referral.low, self.referral.high))
+        return replace(self.referral, low=low, high=high)
 
     def unusual(self, squares: Mapping[int, NDArray[np.uint8]]) -> list[str]:
         """For each prepared film in what it is unlike the training images; empty where it is like them."""

@@ -62,6 +62,8 @@ class ModelCard(Record):
     """The same networks exported, in the same order."""
     tta: str = ""
     """Test-time augmentation, one of `test_time_augmentation.KINDS`; empty: none."""
+    referral: Mapping[str, Any] = field(default_factory=dict)
+    """A `Referral` as JSON: the two thresholds between which an image is referred; empty: every image is answered."""
     demonstration: bool = False
     """Trained on drawn phantoms, not on X-rays."""
     made: Mapping[str, Any] = field(default_factory=dict)

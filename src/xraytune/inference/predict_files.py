@@ -28,7 +28,7 @@ class Answer:
     probability: float
     """Of the positive class; without one, of the decided class."""
     decision: str
-    """The class at the operating threshold."""
+    """The class at the operating threshold, or `refer`."""
     unusual: str
     """In what the image is unlike the training images; empty where it is like them."""
 
@@ -40,7 +40,9 @@ class Stated:
     prevalence: float | None = None
     """The share of the positive class that probabilities are stated for."""
     threshold: float | None = None
-    """At which probability of these an image is classified as positive."""
+    """At which probability of these an image is classified as positive; no image is then referred."""
+    refer: bool = True
+    """Whether the model's referral counts, where it has one."""
 
     def check(self, model: Any) -> str:
         """What it does to the answers of a model, in one sentence; empty where nothing is restated.
@@ -67,14 +69,20 @@ class Stated:
         own, policy = model.card.threshold, model.card.policy
         return (own if self.prevalence is None else model.restated_threshold(self.prevalence)), policy
 
+    def referral(self, model: Any) -> Any:
+        """The model's `Referral` as it counts here, its thresholds among the probabilities as they are stated."""
+        if self.threshold is not None or not self.refer:
+            return None
+        return model.referral if self.prevalence is None else model.restated_referral(self.prevalence)
+
     def answers(self, model: Any, squares: Any) -> tuple[Any, Any]:
-        """Probabilities `(n, k)` as they are stated, and class indices `(n,)` of prepared images."""
+        """Probabilities `(n, k)` as they are stated, and class indices `(n,)` of prepared images, -1 where referred."""
         from xraytune.evaluation import metrics
 
         own = model.predict_squares(squares)
         shown = own if self.prevalence is None else model.restated(own, self.prevalence)
         if self.threshold is None:  # decided on the model's own probabilities, so that no rounding changes a decision
-            return shown, model.decide(own)
+            return shown, model.answer(own) if self.refer else model.decide(own)
         return shown, metrics.decide(shown, model.card.positive, self.threshold)
 
 
@@ -127,15 +135,21 @@ def classify(
 
 
 def _answers(model: Any, paths: Sequence[Path], squares: Any, overlays: Sequence[Path], stated: Stated) -> list[Answer]:
+    import numpy as np
+
+    from xraytune.evaluation.referral.pair import REFER, WORD
+
     card = model.card
     probabilities, decided = stated.answers(model, squares)
     unusual = model.unusual(squares)
     out = []
     for path, p, answer, odd in zip(paths, probabilities, decided, unusual, strict=True):
         shown = card.positive if card.positive is not None else int(answer)
-        out.append(Answer(str(path), tuple(float(v) for v in p), float(p[shown]), card.classes[int(answer)], odd))
+        word = WORD if answer == REFER else card.classes[int(answer)]
+        out.append(Answer(str(path), tuple(float(v) for v in p), float(p[shown]), word, odd))
     if overlays:
-        _write_overlays(model, paths, squares, decided, out, overlays)
+        explained = np.where(decided == REFER, card.positive, decided) if model.referral else decided
+        _write_overlays(model, paths, squares, explained, out, overlays)
     return out
 
 
@@ -170,11 +184,11 @@ def _write_overlays(
 
     card = model.card
     heats = model.heat_maps(squares, decided, grad_cam.EDGE)
-    for path, heat, answer, target in zip(paths, heats, answers, targets, strict=True):
+    for path, heat, answer, index, target in zip(paths, heats, answers, decided, targets, strict=True):
         shown = answer.decision if card.positive is None else card.classes[card.positive]
         lines = [
             f"probability of {shown} {answer.probability:.3f}, decided {answer.decision}",
-            grad_cam.caption(heat, answer.decision, model.heat_method),
+            grad_cam.caption(heat, card.classes[int(index)], model.heat_method),
         ]
         film = read_image(path, grad_cam.EDGE, fit=card.fit)
         with artifacts.atomic_write(target) as temporary:

@@ -11,6 +11,7 @@ import pytest
 from tests import made_films
 from tests.made_models import brightness_model, hospital
 from tests.terminals import Seen, seen
+from xraytune.inference.model_card import read_card
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, when it saves
 
@@ -42,7 +43,8 @@ def test_a_leaderboard_shows_as_many_columns_as_there_is_room_for(own: Path, siz
 
 @SIZES
 def test_a_retraining_ends_with_the_verdict_the_figures_and_what_to_do_next(own: Path, size: dict[str, int]) -> None:
-    small = ("--folds", 3, "--seeds", 1, "--time", "5m", "--refits", 1)
+    easy = ("--refer-sensitivity", 0.3, "--refer-specificity", 0.3, "--refer-risk", 0.5) if size is LARGE else ()
+    small = ("--folds", 3, "--seeds", 1, "--time", "5m", "--refits", 1, "--refer", *easy)
     shown = seen("search.retrain", "best", "--results", own / "results", *small, home=own, **size).check()
     winner = own / "results" / "made" / "winner"
     verdict, report, title = (shown.words.index(w) for w in ("test images", "Report: ", "Held-out test set"))
@@ -52,6 +54,11 @@ def test_a_retraining_ends_with_the_verdict_the_figures_and_what_to_do_next(own:
     assert len(shown.row("sensitivity")) == 4
     assert (winner / "report.html").exists()
     assert "3 folds grouped by patient" in shown.words
+    few = "need at least 161 patients with positive and 79 with negative images, and there are 12 and 12."
+    assert shown.words.count(few) == (0 if size is LARGE else 2)  # before the training, and after it
+    assert ("Referral: search.predict" in shown.words) == (size is LARGE)
+    assert (read_card(winner).referral != {}) == (winner / "tables" / "referral.csv").exists() == (size is LARGE)
+    assert len((winner / "referral.csv").read_text().splitlines()) == 49
 
 
 @SIZES

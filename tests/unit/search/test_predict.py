@@ -15,8 +15,9 @@ from xraytune import artifacts
 from xraytune.data.decoding import image_files
 from xraytune.errors import ArtifactError, InputError
 from xraytune.evaluation import calibration
+from xraytune.evaluation.referral.pair import Referral
 from xraytune.inference import outliers, predict_files
-from xraytune.inference.classifier import load_model
+from xraytune.inference.classifier import Classifier, load_model
 from xraytune.inference.model_card import Member, ModelCard, read_card, write_card
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, when it saves
@@ -314,3 +315,76 @@ def test_a_prevalence_needs_a_positive_class_and_a_model_that_keeps_its_own(mode
     write_card(stated, replace(read_card(stated), positive=None))
     with pytest.raises(InputError, match="has none"):
         load_model(stated).restated_threshold(0.1)
+
+
+REFERRAL = Referral(0.3, 0.6, 0.95, 0.9, 0.05, 200, 180)
+
+
+@pytest.fixture
+def referring(stated, monkeypatch):
+    """The model with a referral, and one image of each answer: probabilities 0.1, 0.45 and 0.8."""
+    write_card(stated, replace(read_card(stated), referral=REFERRAL.to_json(), threshold=0.5))
+    p = np.array([0.1, 0.45, 0.8], np.float32)
+    monkeypatch.setattr(
+        Classifier, "predict_squares", lambda self, squares: np.stack([1 - p, p], axis=1)[: len(squares[28])]
+    )
+    return stated
+
+
+@pytest.fixture
+def three(films):
+    Image.fromarray(drawn(np.random.default_rng(5))).save(films / "2.png")
+    return films
+
+
+def test_an_image_between_the_two_thresholds_is_referred_in_csv_json_and_table(referring, three, tmp_path, capsys):
+    assert predict.main(referring, [three]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "1 NORMAL, 1 PNEUMONIA, 1 referred" in shown
+    assert "from 0.300 to below that is referred to a radiologist" in shown
+    target = tmp_path / "answers.csv"
+    assert predict.main(referring, [three], csv_file=target) == 0
+    capsys.readouterr()
+    with target.open() as file:
+        assert [row["decision"] for row in csv.DictReader(file)] == ["NORMAL", "refer", "PNEUMONIA"]
+    assert predict.main(referring, [three], as_json=True) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [film["decision"] for film in found["films"]] == ["NORMAL", "refer", "PNEUMONIA"]
+    assert found["referral"] == REFERRAL.to_json()
+
+
+def test_another_prevalence_moves_the_thresholds_of_a_referral_and_refers_the_same_images(referring, three, capsys):
+    assert predict.main(referring, [three], as_json=True, prevalence=0.1) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [film["decision"] for film in found["films"]] == ["NORMAL", "refer", "PNEUMONIA"]
+    low, high = found["referral"]["low"], found["referral"]["high"]
+    assert (low, high) == (pytest.approx(0.3 / 0.7 / 9 / (1 + 0.3 / 0.7 / 9)), pytest.approx(1.5 / 9 / (1 + 1.5 / 9)))
+    assert [low <= film["probability"] < high for film in found["films"]] == [False, True, False]
+
+
+def test_a_threshold_that_was_asked_for_refers_nothing(referring, three, capsys):
+    assert predict.main(referring, [three], as_json=True, threshold=0.4) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [film["decision"] for film in found["films"]] == ["NORMAL", "PNEUMONIA", "PNEUMONIA"]
+    assert found["referral"] is None
+
+
+def test_a_referred_image_is_explained_for_the_positive_class(referring, three, tmp_path, monkeypatch):
+    from xraytune.inference import grad_cam
+
+    said = []
+    monkeypatch.setattr(grad_cam, "captioned", lambda picture, lines: said.append(lines) or picture)
+    assert predict.main(referring, [three], csv_file=tmp_path / "o.csv", overlays=tmp_path / "heat") == 0
+    assert said[1][0].endswith("decided refer")
+    assert "for PNEUMONIA" in said[1][1]
+
+
+def test_a_model_answers_and_decides_by_its_own_rules(referring):
+    model = load_model(referring)
+    p = np.array([[0.7, 0.3], [0.71, 0.29], [0.41, 0.59], [0.4, 0.6]])
+    assert model.answer(p).tolist() == [-1, 0, -1, 1]
+    assert model.decide(p).tolist() == [0, 0, 1, 1]
+    write_card(referring, replace(read_card(referring), referral={}))
+    plain = load_model(referring)
+    assert plain.answer(p).tolist() == plain.decide(p).tolist()
+    assert plain.restated_referral(0.1) is None
