@@ -1,7 +1,8 @@
 """optuna-dashboard, read-only and on this machine alone: `python -m search.dashboard`.
 
 By itself optuna-dashboard answers anyone who can reach it, any Host name and every method; a web page open in the same
-browser could delete a study. Here only GET and HEAD are passed on, and only with a Host that names this machine.
+browser could delete a study. Here only GET and HEAD are passed on, and only with a Host that names this machine. What
+would be refused is hidden from its pages.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ python -m search.dashboard --port 9000 --results other/results
 METHODS = ("GET", "HEAD")
 HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
+STYLE = """
+"""
+"""Hides buttons that would be refused, and lets no long word widen the page."""
+
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -48,6 +53,29 @@ def read_only(application: Application, hosts: Iterable[str] = HOSTS) -> Applica
         return application(environ, start_response)
 
     return guarded
+
+
+def styled(application: Application) -> Application:
+    """`application` with `STYLE` in each of its pages.
+
+    Args:
+        application: any WSGI application that answers as it starts, as optuna-dashboard does.
+    """
+
+    def with_style(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        begun: list[Any] = []
+        # its pages are compressed for a browser that takes that
+        content = application({**environ, "HTTP_ACCEPT_ENCODING": "identity"}, lambda *given: begun.extend(given))
+        status, headers = begun[0], begun[1]
+        if dict(headers).get("Content-Type", "").startswith("text/html"):
+            whole = b"".join(content).replace(b"</head>", f"<style>{STYLE}</style></head>".encode())
+            headers = [(key, value) for key, value in headers if key != "Content-Length"]
+            content = [whole]
+            headers.append(("Content-Length", str(len(whole))))
+        start_response(status, headers, *begun[2:])
+        return content
+
+    return with_style
 
 
 def _refuse(start_response: Callable[..., Any], status: str, text: str) -> Iterable[bytes]:
@@ -77,15 +105,15 @@ def serve(results: Path, storage: str | None = None, port: int = 8080) -> WSGISe
         InputError: the port is taken.
     """
     from search.study.database import is_there, open_database
+    from search.study.pages import picture_store
 
     if not is_there(results, storage):
         raise StudyError(f"There is no study in {results} yet. Make one: python -m search.run (or: make search)")
     from optuna_dashboard import wsgi
 
+    application = styled(wsgi(open_database(results, storage), picture_store(results)))
     try:
-        return make_server(
-            "127.0.0.1", port, read_only(wsgi(open_database(results, storage))), _Server, handler_class=_Quiet
-        )
+        return make_server("127.0.0.1", port, read_only(application), _Server, handler_class=_Quiet)
     except OSError as error:
         raise InputError(f"--port {port}: {error.strerror}. Give another, or 0 for a free one.") from None
 

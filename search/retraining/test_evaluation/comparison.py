@@ -81,8 +81,7 @@ def on_validation(
 def _predictions(study: StudyView, trial: TrialRecord) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
     """Indices and probabilities of the validation images that a trial of the search kept."""
     try:
-        path = study.trial_folder(trial.number) / "predictions.npz"
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
+        with study.predictions(trial.number).open("rb") as file, np.load(file, allow_pickle=False) as kept:
             return kept["indices"], kept["probabilities"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):  # missing, or damaged
         return None

@@ -228,7 +228,7 @@ def test_a_study_made_with_something_else_is_refused_and_the_difference_named(ma
     assert words in str(refused.value)
 
 
-def test_a_study_of_another_layout_of_views_is_refused_in_one_line_to_go_on_with_and_to_read(make, tmp_path):
+def test_a_study_of_another_layout_is_refused_in_one_line_to_go_on_with_and_to_read(make, tmp_path):
     study = make()
     plain = study.spec.to_json()
     for layout in ({}, {"layout": LAYOUT + 1}):
@@ -236,7 +236,7 @@ def test_a_study_of_another_layout_of_views_is_refused_in_one_line_to_go_on_with
         study._study.set_user_attr("spec", earlier)
         study.close()
         for act in (lambda: make(resume=True), lambda: open_study("mine", tmp_path)):
-            with pytest.raises(StudyError, match=f"layout {layout.get('layout', 1)} of the shifted views") as refused:
+            with pytest.raises(StudyError, match=f"has layout {layout.get('layout', 1)}, this version") as refused:
                 act()
             assert "\n" not in str(refused.value)
             assert "--study" in str(refused.value)
