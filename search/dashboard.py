@@ -27,9 +27,25 @@ python -m search.dashboard --port 9000 --results other/results
 METHODS = ("GET", "HEAD")
 HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
-STYLE = """
+HIDDEN = (
+    'button:has([data-testid="AddBoxIcon"])',  # create a study
+    'button[aria-label="rename study"]',
+    'button[aria-label="delete study"]',
+    'button[aria-label="delete artifact"]',
+    'button:has([data-testid="EditIcon"])',  # a note
+    '.MuiCard-root:has([data-testid="UploadFileIcon"])',
+)
+"""What would be refused, in optuna-dashboard's pages."""
+
+STYLE = f"""
+{", ".join(HIDDEN)} {{ display: none; }}
+.MuiAppBar-root .MuiToolbar-root::after {{ content: "read-only"; margin-left: auto; white-space: nowrap; }}
+.MuiTypography-root {{ overflow-wrap: anywhere; }}
+table:not([class]) :is(th, td) {{ padding: 2px 12px; text-align: right; }}
+.MuiCard-root:has(> .MuiBox-root > img[src^="/artifacts/"]) {{ width: 345px !important; }}
+.MuiBox-root:has(> img[src^="/artifacts/"]) {{ height: 260px !important; }}
 """
-"""Hides buttons that would be refused, and lets no long word widen the page."""
+"""For each of its pages: a long word does not widen it, tables of notes have room, pictures can be read."""
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 

@@ -1,4 +1,4 @@
-"""Notes and pictures for optuna-dashboard: of a study what it is and what to type next, of a trial how good it is and why.
+"""Notes and pictures for optuna-dashboard: of a study what it is and what to type next, of a trial how good it is.
 
 Names, values and messages of others stand in code spans: there Markdown reads nothing out of them, no link either.
 """

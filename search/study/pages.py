@@ -1,7 +1,7 @@
 """Notes and pictures that optuna-dashboard shows of a study and of its trials, in the form that it stores them in.
 
-The form is that of `optuna_dashboard.save_note` and `optuna.artifacts.upload_artifact`. Neither is called here: to import
-optuna-dashboard takes seconds, and `upload_artifact` takes only files and writes the row before the file.
+The form is that of `optuna_dashboard.save_note` and `optuna.artifacts.upload_artifact`. Neither is called here: to
+import optuna-dashboard takes seconds, and `upload_artifact` takes only files and writes the row before the file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.storages import BaseStorage
 
-from xraytune import artifacts
 from xraytune.errors import FatalError
 from xraytune.records import StudySpec
 
@@ -95,12 +94,12 @@ def write_note(storage: BaseStorage, study_id: int, body: str, trial_id: int | N
     storage.set_study_system_attr(study_id, f"{whose}note_ver", int(had.get(f"{whose}note_ver", 0)) + 1)
 
 
-def write_picture(storage: BaseStorage, results: Path, trial_id: int, name: str, drawing: str) -> None:
+def write_picture(storage: BaseStorage, folder: Path, trial_id: int, name: str, drawing: str) -> None:
     """Keep a picture of a trial that has not ended yet; one of the same name is replaced.
 
     Args:
         storage: of the study.
-        results: the results folder.
+        folder: the study's, in the results folder.
         trial_id: Optuna's id of the trial.
         name: of its file.
         drawing: SVG.
@@ -108,13 +107,12 @@ def write_picture(storage: BaseStorage, results: Path, trial_id: int, name: str,
     Raises:
         FatalError: it can't be written.
     """
-    known = storage.get_trial_system_attrs(trial_id).items()
-    same = (json.loads(value) for key, value in known if key.startswith("artifacts:"))
-    number = next((one["artifact_id"] for one in same if one["filename"] == name), str(uuid.uuid4()))
-    path = results / FOLDER / number
+    number = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{folder.name}/{trial_id}/{name}"))
+    store = folder.parent / FOLDER
     try:
-        artifacts.write_text(path, drawing)
+        store.mkdir(exist_ok=True)
+        (store / number).write_text(drawing, encoding="utf-8")  # not flushed: a picture is nothing that a search needs
     except OSError as error:
-        raise FatalError(f"{path} can't be written: {error.strerror}. Go on with --resume.") from None
+        raise FatalError(f"{store} can't be written: {error.strerror}. Go on with --resume.") from None
     row = {"artifact_id": number, "filename": name, "mimetype": "image/svg+xml", "encoding": None}
     storage.set_trial_system_attr(trial_id, f"artifacts:{number}", json.dumps(row))

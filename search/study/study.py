@@ -314,9 +314,8 @@ class Study:
         """
         standing = self._standing.get(number, {})
         curve = self._curve[number] if standing and self.multi_objective else {}
-        epochs = {name: {str(e): value for e, value in of.items()}
-                  for name, of in (("standing", standing), ("curve", curve))}  # fmt: skip
-        self._outcome[number] = replace(self._outcome.get(number, Outcome()), **epochs, **found)
+        found |= {"standing": {str(e): v for e, v in standing.items()}, "curve": {str(e): v for e, v in curve.items()}}
+        self._outcome[number] = replace(self._outcome.get(number, Outcome()), **found)
         write_outcome(self.folder, number, self._outcome[number])
 
     def _attributes(self, number: int, **attributes: Any) -> None:
@@ -348,7 +347,7 @@ class Study:
         for table in (
             self._open, self._config, self._curve, self._standing, self._ran, self._outcome, self._predictions
         ):  # fmt: skip
-            table.pop(number, None)  # type: ignore[attr-defined]
+            table.pop(number, None)
         return ended
 
     def _show(self, ended: TrialRecord, trial_id: int) -> None:
@@ -358,7 +357,7 @@ class Study:
         page = self._pages.of_trial(self.spec, ended, self._predictions.get(ended.number, {}))
         write_note(self._storage, self._study._study_id, page.note, trial_id)
         for name, drawing in page.pictures.items():
-            write_picture(self._storage, self.results, trial_id, name, drawing)
+            write_picture(self._storage, self.folder, trial_id, name, drawing)
 
     def _requeue(self, number: int, params: Mapping[str, Any], config: TrialConfig | None) -> None:
         """Queue a cut-off trial again, once: a kill between this and `tell` must not queue it twice."""
@@ -419,11 +418,11 @@ def trial_seed(study_seed: int, number: int) -> int:
 
 
 def _shown(result: TrialResult) -> dict[str, Any]:
-    """What the dashboard shows of a trial in columns of their own: both scores, and the view where it falls."""
+    """What the dashboard shows of a trial in columns of their own: both scores, and the worst view."""
     metrics, weakest = result.metrics, result.weakest_view
     found: dict[str, Any] = {
         title: round(metrics[key], 4)
         for title, key in (("clean F-beta", "val_f_beta"), ("robust F-beta", "robust"), ("AUC", "val_auc"))
         if key in metrics
     }
-    return found | ({"falls where": f"{weakest[0]} {weakest[1]:.3f}"} if weakest else {})
+    return found | ({"worst view": f"{weakest[0]} {weakest[1]:.3f}"} if weakest else {})
