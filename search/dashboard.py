@@ -7,6 +7,7 @@ would be refused is hidden from its pages.
 
 from __future__ import annotations
 
+import contextlib
 import socketserver
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -84,10 +85,11 @@ def styled(application: Application) -> Application:
         content = application({**environ, "HTTP_ACCEPT_ENCODING": "identity"}, lambda *given: begun.extend(given))
         status, headers = begun[0], begun[1]
         if dict(headers).get("Content-Type", "").startswith("text/html"):
-            whole = b"".join(content).replace(b"</head>", f"<style>{STYLE}</style></head>".encode())
+            with contextlib.closing(content) if hasattr(content, "close") else contextlib.nullcontext():
+                whole = b"".join(content).replace(b"</head>", f"<style>{STYLE}</style></head>".encode())
             headers = [(key, value) for key, value in headers if key != "Content-Length"]
-            content = [whole]
             headers.append(("Content-Length", str(len(whole))))
+            content = [whole]
         start_response(status, headers, *begun[2:])
         return content
 

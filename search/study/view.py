@@ -145,11 +145,11 @@ def records(study: optuna.Study, storage: BaseStorage, folder: Path) -> list[Tri
         FatalError: what the database or the folder has of one can't be read, or trials are missing.
     """
     with readable(storage, study.study_name):
-        found = [record_of(trial, folder) for trial in study.get_trials(deepcopy=False)]
-        for number, record in enumerate(found):
-            if record.number != number:
-                raise LookupError(f"it has a trial {record.number} where {number} should be")
-        return found
+        found = study.get_trials(deepcopy=False)
+        for number, trial in enumerate(found):
+            if trial.number != number:
+                raise LookupError(f"it has a trial {trial.number} where {number} should be")
+        return [record_of(trial, folder) for trial in found]
 
 
 def folder_name(name: str) -> str:
