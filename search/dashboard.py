@@ -7,7 +7,6 @@ would be refused is hidden from its pages.
 
 from __future__ import annotations
 
-import contextlib
 import socketserver
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -34,6 +33,7 @@ HIDDEN = (
     'button[aria-label="delete study"]',
     'button[aria-label="delete artifact"]',
     'button:has([data-testid="EditIcon"])',  # a note
+    "button.MuiButton-outlinedError",  # fail a running trial
     '.MuiCard-root:has([data-testid="UploadFileIcon"])',
 )
 """What would be refused, in optuna-dashboard's pages."""
@@ -85,8 +85,8 @@ def styled(application: Application) -> Application:
         content = application({**environ, "HTTP_ACCEPT_ENCODING": "identity"}, lambda *given: begun.extend(given))
         status, headers = begun[0], begun[1]
         if dict(headers).get("Content-Type", "").startswith("text/html"):
-            with contextlib.closing(content) if hasattr(content, "close") else contextlib.nullcontext():
-                whole = b"".join(content).replace(b"</head>", f"<style>{STYLE}</style></head>".encode())
+            whole = b"".join(content).replace(b"</head>", f"<style>{STYLE}</style></head>".encode())
+            getattr(content, "close", lambda: None)()
             headers = [(key, value) for key, value in headers if key != "Content-Length"]
             headers.append(("Content-Length", str(len(whole))))
             content = [whole]
