@@ -72,7 +72,7 @@ def plain_trial(trial: TrialRecord) -> dict[str, Any]:
         "seconds": trial.seconds,
         "config": trial.config.to_json() if trial.config else None,
         "result": trial.result.to_json() if trial.result else None,
-        "ran": trial.attributes.get("ran"),
+        "ran": dict(trial.ran) or None,
         "curve": {str(epoch): value for epoch, value in trial.curve.items()},
     }
     cleaned: dict[str, Any] = artifacts.finite(plain)

@@ -87,7 +87,7 @@ class StudyOptions(Reading, Caches):
         "auto", "What networks compute in; auto is the faster on this machine", HARDWARE, metavar="NAME",
         choices=("auto", "float32", "bfloat16"),
     )  # fmt: skip
-    study: str | None = option(None, "Name of the study", STORAGE, metavar="NAME", shown="date and time", stored=False)
+    study: str | None = option(None, "Name of the study", STORAGE, metavar="NAME", shown="data and date", stored=False)
     resume: bool = option(False, "Continue the study named by --study", STORAGE, stored=False)
     given: frozenset[str] = frozenset()
     """Fields that the user gave by name, a default's own value among them: a resumed study does not fill them in."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections import Counter
@@ -14,9 +15,9 @@ from search.driver.options import SessionOptions, StudyOptions, budget, check
 from search.driver.prepare import prepare
 from search.driver.prepared import Prepared
 from search.samplers import SAMPLERS
-from search.study.lock import StudyLock, check_name, dated_name
-from xraytune.data.sources.open_source import is_demo
-from xraytune.errors import FatalError
+from search.study.lock import StudyLock, check_name, default_names
+from xraytune.data.sources.open_source import canonical, is_demo
+from xraytune.errors import FatalError, StudyError
 from xraytune.records import StudySpec, objective_label
 
 if TYPE_CHECKING:
@@ -50,9 +51,8 @@ def search(
     running = running or SessionOptions()
     check(options, running)
     running.check_tracking(callbacks)
-    name = check_name(options.study) if options.study else dated_name(running.results)
-    lock = StudyLock(running.results, name)
-    made = False
+    lock = _locked(options, running)
+    name, made = lock.name, False
     try:
         from search.cli.live_view import Progress
 
@@ -81,6 +81,19 @@ def search(
             lock.release(remove=True)
         raise
     return _ended(study, conductor, running, options, preparation)
+
+
+def _locked(options: StudyOptions, running: SessionOptions) -> StudyLock:
+    """The lock of the study that the user named, else of the first default name that is free."""
+    if options.study:
+        return StudyLock(running.results, check_name(options.study))
+    from search.study.view import exists
+
+    for name in default_names(canonical(options.data)):
+        if not (running.results / name).exists() and not exists(name, running.results, running.storage):
+            with contextlib.suppress(StudyError):  # another search has just taken it
+                return StudyLock(running.results, name)
+    raise AssertionError  # names never end
 
 
 def _completed(
@@ -196,6 +209,7 @@ def _make(
 ) -> Study:
     """Make or resume the study, with its queue of first trials."""
     from search.hyperparameters.suggestion import Narrowing
+    from search.reporting.dashboard_pages import DashboardPages
     from search.samplers import factory
     from search.study import create
     from search.study import objectives as study_objectives
@@ -222,6 +236,7 @@ def _make(
         ),
         pruner=pruning.make_pruner(options.pruner),
         directions=study_objectives.directions(options.objectives),
+        pages=DashboardPages(prepared.opening[:2], options.trials, options.seconds, running.where),
     )
     for one in first:
         study.enqueue(one.values, one.origin, one.recipe)
@@ -254,6 +269,7 @@ def _run(
     progress.log_to(study.folder)
     study.note(request={**options.to_request(), "trials": options.trials, "time": options.seconds})
     study.begin(running.begun, **running.settings(plan))
+    study.describe()
     progress.note(
         opening.on_study(study.spec.name, study.ended, plan, options.trials, options.seconds, joined=cluster.joined)
     )

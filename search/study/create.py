@@ -16,6 +16,7 @@ from search.hyperparameters.suggestion import Declaration
 from search.study.database import open_database, readable
 from search.study.lock import StudyLock
 from search.study.objectives import metric_names
+from search.study.pages import Pages
 from search.study.study import Study
 from search.study.view import exists, find, is_whole, spec_of, taken
 from xraytune import artifacts
@@ -34,6 +35,7 @@ def create(
     sampler: optuna.samplers.BaseSampler | None = None,
     pruner: optuna.pruners.BasePruner | None = None,
     directions: Sequence[str] = ("maximize",),
+    pages: Pages | None = None,
 ) -> Study:
     """Make a new study, or go on with one that is there.
 
@@ -46,6 +48,7 @@ def create(
         sampler: who suggests.
         pruner: Optuna's pruner; None where Ray's schedulers prune.
         directions: `maximize` or `minimize` for each objective.
+        pages: what is shown of it in the dashboard; None shows its rows alone.
 
     Raises:
         StudyError: it exists and `resume` was not asked; it was made with something else (every difference is named).
@@ -78,7 +81,7 @@ def create(
             with warnings.catch_warnings():  # Optuna calls the names experimental; the dashboard shows them
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 study.set_metric_names(metric_names(spec, len(directions)))
-        owned = Study(study, database, results, spec, declaration, lock)
+        owned = Study(study, database, results, spec, declaration, lock, pages)
         owned.recover()
     except OSError as error:
         raise FatalError(f"{results} can't be written: {error.strerror}. Choose another with --results.") from None

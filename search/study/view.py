@@ -10,7 +10,7 @@ import datetime
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.study.database import ChangedError, is_there, open_database, readable
 from search.study.lock import check_name
+from search.study.trial_files import PREDICTIONS, Outcome, read_config, read_outcome, trial_folder
 from xraytune.errors import InputError, StudyError
 from xraytune.records import LAYOUT, FailureCause, StudySpec, TrialConfig, TrialResult
 
@@ -44,6 +45,10 @@ class TrialRecord:
     started: datetime.datetime | None
     ended: datetime.datetime | None
     attributes: Mapping[str, Any]
+    standing: Mapping[int, float] = field(default_factory=dict)
+    """The objective that it would have had if it had stopped after each epoch."""
+    ran: Mapping[str, Any] = field(default_factory=dict)
+    """Its machine and its seconds by phase, where it left no result that says so."""
 
     @property
     def value(self) -> float | None:
@@ -76,11 +81,6 @@ class TrialRecord:
         return self.state in {"COMPLETE", "PRUNED"} or (self.state == "FAIL" and not self.interrupted)
 
     @property
-    def standing(self) -> Mapping[int, float]:
-        """The objective that it would have had if it had stopped after each epoch."""
-        return {int(epoch): float(value) for epoch, value in self.attributes.get("standing", {}).items()}
-
-    @property
     def seconds(self) -> float | None:
         """Wall time from suggestion to record; of the training alone where that is known."""
         if self.result and self.result.seconds:
@@ -88,14 +88,20 @@ class TrialRecord:
         return (self.ended - self.started).total_seconds() if self.started and self.ended else None
 
 
-def record_of(trial: FrozenTrial) -> TrialRecord:
-    """Optuna's trial as ours.
+def record_of(trial: FrozenTrial, folder: Path) -> TrialRecord:
+    """Optuna's trial as ours, with what its files say.
+
+    Args:
+        trial: Optuna's.
+        folder: the study's.
 
     Raises:
+        ArtifactError: a file that must be there is missing or damaged.
         ValueError, TypeError, LookupError, AttributeError: what the database has of it is not what a search writes.
     """
     attributes = trial.user_attrs
-    result = TrialResult.from_json(attributes["result"]) if "result" in attributes else None
+    config = read_config(folder, trial.number) if "family" in attributes else None
+    outcome, result = read_outcome(folder, trial.number) if "ending" in attributes else (Outcome(), None)
     values = tuple(trial.values or ())
     if trial.state == TrialState.PRUNED and result:
         values = (result.value, *values[1:])
@@ -103,22 +109,23 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
     if not curve and result:
         curve = {int(point["epoch"]): float(point["value"]) for point in result.curve if "value" in point}
     elif not curve:  # several objectives, and no result
-        curve = {int(epoch): float(value) for epoch, value in attributes.get("curve", {}).items()}
+        curve = {int(epoch): float(value) for epoch, value in outcome.curve.items()}
     cause = FailureCause(attributes["cause"]) if attributes.get("cause") else ""
     record = TrialRecord(
         number=trial.number,
         state=trial.state.name,
         values=values,
-        config=TrialConfig.from_json(attributes["config"]) if "config" in attributes else None,
+        config=config,
         result=result,
         cause=cause or (FailureCause.ERROR if trial.state == TrialState.FAIL else ""),
-        message=str(attributes.get("message", "")),
+        message=outcome.message,
         curve=curve,
         started=trial.datetime_start,
         ended=trial.datetime_complete,
         attributes=attributes,
+        standing={int(epoch): float(value) for epoch, value in outcome.standing.items()},
+        ran=outcome.ran,
     )
-    dict(record.standing)  # raises where it can't be read
     if not isinstance(attributes.get("retry_of", 0), int) or not isinstance(attributes.get("origin", ""), str):
         raise TypeError(
             f"trial {record.number} comes from {attributes.get('origin', attributes.get('retry_of'))!r:.40}"
@@ -126,18 +133,23 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
     return record
 
 
-def records(study: optuna.Study, storage: BaseStorage) -> list[TrialRecord]:
+def records(study: optuna.Study, storage: BaseStorage, folder: Path) -> list[TrialRecord]:
     """Every trial of a study, by number.
 
+    Args:
+        study: Optuna's study.
+        storage: where it is, as `open_database` gave it.
+        folder: the study's.
+
     Raises:
-        FatalError: what the database has of one can't be read, or trials are missing.
+        FatalError: what the database or the folder has of one can't be read, or trials are missing.
     """
     with readable(storage, study.study_name):
-        found = [record_of(trial) for trial in study.get_trials(deepcopy=False)]
-        for number, record in enumerate(found):
-            if record.number != number:
-                raise LookupError(f"it has a trial {record.number} where {number} should be")
-        return found
+        found = study.get_trials(deepcopy=False)
+        for number, trial in enumerate(found):
+            if trial.number != number:
+                raise LookupError(f"it has a trial {trial.number} where {number} should be")
+        return [record_of(trial, folder) for trial in found]
 
 
 def folder_name(name: str) -> str:
@@ -186,9 +198,9 @@ class StudyView:
         """Every trial, by number.
 
         Raises:
-            FatalError: what the database has of one can't be read.
+            FatalError: what the database or the folder has of one can't be read.
         """
-        return records(self._study, self._storage)
+        return records(self._study, self._storage, self.folder)
 
     def ranked(self) -> list[TrialRecord]:
         """The COMPLETE trials, the best first (the earlier on a tie)."""
@@ -241,29 +253,24 @@ class StudyView:
         front = {trial.number for trial in self._study.best_trials}
         return [t for t in self.ranked() if t.number in front]
 
-    def trial_folder(self, number: int) -> Path:
-        """Where that trial's predictions lie."""
-        return trial_folder(self.folder, number)
+    def predictions(self, number: int) -> Path:
+        """The file of that trial's predictions of the validation images."""
+        return trial_folder(self.folder, number) / PREDICTIONS
 
 
 def spec_of(name: str, attributes: Mapping[str, Any]) -> StudySpec:
     """What a study was made with.
 
     Raises:
-        StudyError: its trials were judged on views of another layout.
+        StudyError: it is of another layout.
     """
     plain = attributes["spec"]
     if isinstance(plain, Mapping) and "name" in plain and (layout := plain.get("layout", 1)) != LAYOUT:
         raise StudyError(
-            f"Study {name!r} has layout {layout} of the shifted views, this version {LAYOUT}; scores of both can't be "
-            "compared: make a new study with --study."
+            f"Study {name!r} has layout {layout}, this version {LAYOUT}: it can't be read, and its scores can't be "
+            "compared. Make a new study with --study."
         )
     return StudySpec.from_json(plain)
-
-
-def trial_folder(study_folder: Path, number: int) -> Path:
-    """`results/<study>/trials/0007`."""
-    return study_folder / "trials" / f"{number:04d}"
 
 
 def open_study(name: str | None = None, results: str | Path = "results", storage: str | None = None) -> StudyView:
@@ -382,7 +389,7 @@ def taken(name: str) -> str:
     return (
         f"Study {name!r} exists already. Go on with it:\n"
         f"  python -m search.run --study {name} --resume      (or: make search STUDY={name} RESUME=1)\n"
-        "or make a new one: give another name with --study, or none for a dated one."
+        "or make a new one: give another name with --study, or none for that of the data and the date."
     )
 
 

@@ -259,6 +259,7 @@ class Orchestrator:
         """
         states = [self._failure(number, FailureCause.INTERRUPTED, message) for number in list(self.running)]
         self.study.touch(self.begun)
+        self.study.describe(self.why_over or message)
         return states.count("INTERRUPTED")
 
     # -- inside ------------------------------------------------------------------------------------------------------

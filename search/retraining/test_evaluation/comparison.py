@@ -136,8 +136,7 @@ def _views(study: StudyView, trial: TrialRecord) -> tuple[NDArray[np.int64], dic
 def _kept(study: StudyView, trial: TrialRecord) -> dict[str, NDArray[Any]] | None:
     """All that a trial of the search kept of its predictions; None where it is missing or damaged."""
     try:
-        path = study.trial_folder(trial.number) / "predictions.npz"
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
+        with study.predictions(trial.number).open("rb") as file, np.load(file, allow_pickle=False) as kept:
             return dict(kept)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None

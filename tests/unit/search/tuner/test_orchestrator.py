@@ -190,8 +190,8 @@ def test_a_trial_without_a_result_keeps_on_what_it_ran_and_how_long(make):
     trials = study.view().trials()
     assert [t.state for t in trials] == ["FAIL", "PRUNED"]
     there = {"host": "there", "device": "gpu"}
-    assert trials[0].attributes["ran"] == {**there, **peak, "seconds": {"build": 3.0, "train": 1.0}}
-    assert trials[1].attributes["ran"] == {**there, "seconds": {"build": 3.0, "train": 3.0}}
+    assert trials[0].ran == {**there, **peak, "seconds": {"build": 3.0, "train": 1.0}}
+    assert trials[1].ran == {**there, "seconds": {"build": 3.0, "train": 3.0}}
 
 
 def test_the_worst_of_a_rung_stop_but_never_within_their_grace():
