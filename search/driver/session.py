@@ -196,10 +196,9 @@ def _check_study(options: StudyOptions, running: SessionOptions, prepared: Prepa
     """What is tried first; before Ray is started, a study made with something else and a useless warm start refused."""
     from search.driver import initial_trials
     from search.study.create import check_existing
-    from search.study.objectives import directions
 
     if options.resume:
-        check_existing(prepared.spec, running.results, running.storage, directions(options.objectives))
+        check_existing(prepared.spec, running.results, running.storage)
     warm = initial_trials.warm(prepared, running.warm_start, running.results, running.storage)
     return initial_trials.first_trials(prepared, warm)
 
@@ -212,7 +211,6 @@ def _make(
     from search.reporting.dashboard_pages import DashboardPages
     from search.samplers import factory
     from search.study import create
-    from search.study import objectives as study_objectives
     from search.study import view as storage
     from search.tuner import pruning
 
@@ -235,7 +233,6 @@ def _make(
             once=prepared.once,
         ),
         pruner=pruning.make_pruner(options.pruner),
-        directions=study_objectives.directions(options.objectives),
         pages=DashboardPages(prepared.opening[:2], options.trials, options.seconds, running.where),
     )
     for one in first:

@@ -6,7 +6,6 @@ Our own trials go through `xraytune.training.trainer` instead, which stops, repo
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -95,8 +94,7 @@ def fit_plainly(
     first, epochs = int(options.pop("initial_epoch", 0)), int(options.pop("epochs", plan.epochs))
     callbacks = [*(options.pop("callbacks", None) or []), keras.callbacks.TerminateOnNaN(), _Rate(plan)]
     if plan.imbalance == "class_weights" and "class_weight" not in options:
-        weights: Mapping[int, float] = dict(enumerate(map(float, class_weights(labels.argmax(1), classes))))
-        options["class_weight"] = weights
+        options["class_weight"] = dict(enumerate(map(float, class_weights(labels.argmax(1), classes))))
     size = int(options.pop("batch_size", None) or plan.batch_size)
     options |= _batches(model, images, labels, plan, size)
 

@@ -39,7 +39,7 @@ def study(tmp_path: Any, *families: str) -> Any:
         for i, family in enumerate(families)
     ]
     made: Any = FakeStudy(*trials)
-    made.trial_folder = lambda number: tmp_path / str(number)
+    made.predictions = lambda number: tmp_path / str(number) / "predictions.npz"
     return made
 
 

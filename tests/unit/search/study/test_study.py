@@ -218,7 +218,7 @@ def test_a_study_that_exists_names_both_ways_out(make):
         ({"space_signature": "t"}, "space_signature: s in the study, t now"),
         ({"train_fingerprint": "z"}, "train_fingerprint: a in the study, z now"),
         ({"weights": {"vgg16": "0"}}, "weights"),
-        ({"directions": ("maximize", "minimize")}, "directions: ['maximize'] in the study"),
+        ({"objectives": ("f_beta", "parameters")}, "objectives: "),
     ],
 )
 def test_a_study_made_with_something_else_is_refused_and_the_difference_named(make, changes, words):
