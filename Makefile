@@ -161,6 +161,10 @@ test-real: $(VENV)/.ready-dev ## on real X-rays and weights: XRAYTUNE_DATA, XRAY
 test-browser: $(VENV)/.ready-dev ## report and dashboard in Chromium
 	$(PYTEST) tests/browser
 
+.PHONY: test-systems
+test-systems: $(VENV)/.ready-dev ## Dockerfile's steps in a Debian root, a real Slurm (needs root, mmdebstrap, slurm-wlm, munge)
+	$(PYTEST) tests/systems
+
 .PHONY: bench
 bench: $(VENV)/.ready-dev ## timings as ratios, appended to results/bench.jsonl (ONLY=name for one)
 	@exec $(BIN)/python -m tests.benchmarks.run $(ONLY)

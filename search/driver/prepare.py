@@ -172,6 +172,7 @@ def _with_images(given: _Given, name: str) -> Prepared:
         make_job=lambda progress: _keras_job(given, space, context, progress),
         notes=(*found_out, *notes, *recipe_notes, *held_notes, caches),
         opening=(*opening.on_data(dataset, audit), *opening.on_space(space.families, gone, missing)),
+        caches=caches,
     )
 
 

@@ -30,3 +30,5 @@ class Prepared:
     """Everything that was found out and decided, one sentence each."""
     opening: tuple[str, ...] = ()
     """The few of them that everybody should read, in short."""
+    caches: str = ""
+    """One line on the decoded images and features that trials may write, and the free disk space."""

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from search.driver.options import SessionOptions, StudyOptions, budget, check
@@ -14,8 +15,9 @@ from search.driver.prepare import prepare
 from search.driver.prepared import Prepared
 from search.samplers import SAMPLERS
 from search.study.lock import StudyLock, check_name, dated_name
+from xraytune import artifacts
 from xraytune.data.sources.open_source import is_demo
-from xraytune.errors import FatalError
+from xraytune.errors import FatalError, InputError
 from xraytune.records import StudySpec, objective_label
 
 if TYPE_CHECKING:
@@ -74,6 +76,43 @@ def search(options: StudyOptions, running: SessionOptions | None = None) -> Stud
             lock.release(remove=True)
         raise
     return _ended(study, conductor, running, options, preparation)
+
+
+def rehearse(options: StudyOptions, running: SessionOptions | None = None) -> None:
+    """Do what a search does before its first trial, and print what would follow; leaves nothing but the cache.
+
+    The first configurations are those that the search itself would try: they are asked of a study in a temporary
+    folder. Ray is not started.
+
+    Raises:
+        FatalError: and its kinds, as `search` would raise them; a study that is resumed has begun already.
+    """
+    running = running or SessionOptions()
+    check(options, running)
+    if options.resume:
+        raise InputError("--dry-run shows how a study begins. Leave --resume out, or see: python -m search.leaderboard")
+    name = check_name(options.study) if options.study else dated_name(running.results)
+    from search.cli.live_view import Progress
+    from search.driver import rehearsal
+
+    with Progress(begun=running.begun, verbose=running.verbose) as progress, TemporaryDirectory() as folder:
+        progress.step(0, 0, "preparing")
+        options, stored, cache = _completed(options, running, name, progress)
+        plan, _ = _cluster(running, cache)
+        prepared = prepare(options, name, cache, progress.step, stored, deterministic=running.deterministic)
+        _tell(prepared, progress)
+        first = _check_study(options, running, prepared)
+        job = prepared.make_job(progress.step)
+        progress.step(0, 0, "asking for the first trials")
+        place = replace(running, results=Path(folder), storage=f"sqlite:///{folder}/studies.db")
+        study = _make(options, place, prepared, name, StudyLock(place.results, name), first)
+        try:
+            asked = [study.ask() for _ in range(rehearsal.ASKED)]
+            origins = {trial.number: str(trial.attributes.get("origin", "")) for trial in study.view().trials()}
+        finally:
+            study.close()
+    left = None if options.seconds is None else options.seconds - (time.time() - running.begun)
+    rehearsal.show(asked, origins, rehearsal.Bounds(options.trials, left, options.max_epochs), plan, job, prepared)
 
 
 def _completed(
@@ -222,6 +261,7 @@ def _run(
     plan: Resources,
 ) -> tuple[Orchestrator, float]:
     """Run the trials; the conductor, which knows why they ended, and the seconds before the first of them."""
+    from search.cli import config_file
     from search.driver import opening
     from search.study.study import FAILURE_SHARE
     from search.tuner import engine
@@ -235,6 +275,7 @@ def _run(
     progress.end = end
     progress.log_to(study.folder)
     study.note(request={**options.to_request(), "trials": options.trials, "time": options.seconds})
+    artifacts.write_text(study.folder / config_file.NAME, config_file.text(options, running))
     study.begin(running.begun, **running.settings(plan))
     progress.note(
         opening.on_study(study.spec.name, study.ended, plan, options.trials, options.seconds, joined=cluster.joined)

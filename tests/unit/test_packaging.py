@@ -119,3 +119,25 @@ def test_no_file_names_the_address_of_a_registry():
 )
 def test_an_address_of_a_registry_would_be_found(text):
     assert REGISTRY.search(text)
+
+
+def instructions(name):
+    """The lines of a Dockerfile without comments."""
+    return [line for line in (ROOT / name).read_text().splitlines() if line and not line.startswith("#")]
+
+
+def test_the_two_dockerfiles_differ_in_their_base_alone():
+    cpu, cuda = instructions("Dockerfile"), instructions("Dockerfile.cuda")
+    assert [a.split()[0] for a, b in zip(cpu, cuda, strict=True) if a != b] == ["FROM"]
+    assert "NOT BUILT OR RUN" in (ROOT / "Dockerfile.cuda").read_text().splitlines()[0]
+
+
+def test_an_image_holds_what_is_copied_and_runs_as_an_unprivileged_user():
+    lines = instructions("Dockerfile")
+    assert [line for line in lines if line.startswith("USER ")] == ["USER researcher"]
+    assert lines.index("USER researcher") > max(i for i, line in enumerate(lines) if line.startswith("RUN "))
+    copied = {word for line in lines if line.startswith("COPY ") for word in line.split()[1:-1]}
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    assert {line[1:] for line in ignored if line.startswith("!")} == copied
+    assert "*" in ignored
+    assert all((ROOT / name).exists() for name in copied)
