@@ -128,7 +128,9 @@ def _expected(bounds: Bounds, seconds: Sequence[float | None], plan: Resources) 
     at_once = f"{plan.concurrency or 'as many as fit'} at once"
     most = "" if bounds.trials is None else f", at most {bounds.trials}"
     if bounds.seconds is None:
-        return [f"Trials: {bounds.trials}, {at_once}, without a time budget."]
+        takes = (bounds.trials or 0) * mean(known) / UNPRUNED / max(plan.concurrency, 1) if known else None
+        about = f"; about {quantities.clock(takes)}, within a factor of two" if takes else ""
+        return [f"Trials: {bounds.trials}, {at_once}, without a time budget{about}."]
     left = quantities.clock(bounds.seconds)
     if not known:
         return [f"Trials: as many as end in the {left} that preparation leaves{most}, {at_once}."]

@@ -21,16 +21,18 @@ def test_a_dry_run_leaves_nothing_and_names_the_trials_that_the_search_then_trie
     assert {one.name for one in tmp_path.iterdir()} - before == {"cache"}
     for words in ("Families: dense, cnn.", "Memory: about", "Disk: cache", "at most 3", "no study was made"):
         assert words in shown.stdout, shown.stdout
-    rows = re.findall(r"^ *(\d+)  (dense|cnn) +(\S.*?)  +(\S+)\n +(.+)$", shown.stdout, re.MULTILINE)
+    begins = r" *\d+  (?:dense|cnn) "
+    form = rf"^ *(\d+)  (dense|cnn) +(\S.*?)  +(\S+)\n((?:(?!{begins}|Trials: ).+\n)+)"
+    rows = re.findall(form, shown.stdout, re.MULTILINE)
     assert [int(number) for number, *_ in rows] == [0, 1, 2]
 
-    search.start("--config", str(path), "--trials", "3", space="smoke")
+    search.start("--config", str(path), "--trials", "3", "--time", "5m", space="smoke")
     assert search.wait() == 0, search.text
     view = open_study(search.study, search.results)
     for (_, family, origin, _, values), trial in list(zip(rows, view.trials(), strict=True))[:2]:
         assert trial.family == family
         assert trial.attributes["origin"] == origin
-        wanted = dict(pair.rsplit(" ", 1) for pair in values.split(", "))
+        wanted = dict(pair.rsplit(" ", 1) for pair in " ".join(values.split()).split(", "))
         found = {name: value for name, value in trial.config.values.items() if name != "family"}
         assert wanted.keys() == found.keys()
         assert all(float(wanted[n]) == float(f"{v:.3g}") for n, v in found.items() if isinstance(v, float))
