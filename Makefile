@@ -171,6 +171,9 @@ $(VENV)/.ready-servers: $(VENV)/.ready-dev
 .PHONY: test-servers
 test-servers: $(VENV)/.ready-servers ## MLflow on a real server, which is installed into an environment of its own
 	XRAYTUNE_MLFLOW=$(or $(XRAYTUNE_MLFLOW),$(MLFLOW_SERVER)/bin/mlflow) $(PYTEST) tests/servers
+.PHONY: test-systems
+test-systems: $(VENV)/.ready-dev ## Dockerfile's steps in a Debian root, a real Slurm (needs root, mmdebstrap, slurm-wlm, munge)
+	$(PYTEST) tests/systems
 
 .PHONY: bench
 bench: $(VENV)/.ready-dev ## timings as ratios, appended to results/bench.jsonl (ONLY=name for one)
@@ -187,6 +190,27 @@ evidence: $(VENV)/.ready-dev ## which score picks what generalises: one PART of 
 .PHONY: reference
 reference: $(VENV)/.ready-dev ## write the tables of docs/options.md and docs/spaces.md from the code
 	@exec $(BIN)/python -m tests.reference
+
+# ── the package ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+# The exact versions of all dependencies with their hashes, and no address: pip takes them from wherever it is set to.
+LOCKED := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
+  $(addprefix --extra ,dicom onnx postgres mysql)
+
+.PHONY: lock
+lock: $(VENV)/.ready-dev ## write requirements.lock (and -cuda): exact versions of all dependencies with their hashes
+	@set -e; index=$$($(BIN)/python -m pip config get global.index-url 2>/dev/null || true); \
+	if [ -n "$$index" ] && [ -z "$$UV_DEFAULT_INDEX$$UV_INDEX_URL" ]; then export UV_DEFAULT_INDEX="$$index"; fi; \
+	echo hatchling | $(BIN)/uv pip compile $(LOCKED) pyproject.toml - -o requirements.lock; \
+	echo hatchling | $(BIN)/uv pip compile $(LOCKED) --extra cuda pyproject.toml - -o requirements-cuda.lock
+
+.PHONY: licences
+licences: $(VENV)/.ready-dev ## write docs/licences.md: the licences of all dependencies
+	@exec $(BIN)/python -m tests.licences
+
+.PHONY: wheel
+wheel: $(VENV)/.ready-dev ## build dist/xraytune-….whl
+	$(BIN)/python -m hatchling build -t wheel
 
 .PHONY: clean
 clean: ## remove the environment and the tools' caches; results stay

@@ -59,6 +59,8 @@ class Option:
     """The environment variable that counts where the option is not given; the library reads it."""
     shown: str | None = None
     """The default in words, where it is no plain value."""
+    reads: Callable[[Path, Iterable[type]], dict[str, Any]] | None = None
+    """Of a file that sets other options: its path and the dataclasses of options to the values that it sets."""
     stored: bool = True
     """Whether it belongs to a study: stored with it, and completed from it on `--resume`."""
 
@@ -195,13 +197,15 @@ def spread(command: Callable[..., Any]) -> Callable[..., Any]:
     """A function for typer whose parameters are the options of the dataclasses that `command` takes.
 
     Other parameters (`Annotated[…, typer.Option(…)]`, or an `Option` in its place) stay as they are. What was not given
-    on the command line keeps the dataclass's default; a field `given` gets the names of what was.
+    on the command line, nor in a file that sets options (`Option.reads`), keeps the dataclass's default; a field
+    `given` gets the names of what was.
 
     Args:
         command: its annotations name dataclasses of options.
     """
     hints = typing.get_type_hints(command, include_extras=True)
     groups = {n: hints[n] for n in inspect.signature(command).parameters if declared(hints.get(n, object))}
+    files = {n: one.reads for n in inspect.signature(command).parameters if (one := _own(hints[n])) and one.reads}
     parameters = []
     for name, parameter in inspect.signature(command).parameters.items():
         if name in groups:
@@ -212,10 +216,12 @@ def spread(command: Callable[..., Any]) -> Callable[..., Any]:
     def called(context: typer.Context, **values: Any) -> Any:
         sources = {n: context.get_parameter_source(n) for n in values}
         given = {n for n, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
-        arguments = {}
+        arguments, read = {}, dict[str, Any]()
+        for name, reads in files.items():
+            read |= reads(values[name], groups.values()) if values[name] else {}
         for name, cls in groups.items():
             own = declared(cls)
-            made = {n: values[n] for n in own if n in given}
+            made = {n: read[n] for n in own if n in read} | {n: values[n] for n in own if n in given}
             if any(f.name == "given" for f in dataclasses.fields(cls)):
                 made["given"] = frozenset(made)
             arguments[name] = cls(**made)
@@ -247,7 +253,7 @@ def _parameters(cls: type) -> list[inspect.Parameter]:
 def _plain(parameter: inspect.Parameter, annotation: Any) -> inspect.Parameter:
     """A parameter of the function itself, its help as those of dataclasses show theirs."""
     kind, *about = typing.get_args(annotation)
-    if one := next((one for one in about if isinstance(one, Option)), None):
+    if one := _own(annotation):
         return _parameter(parameter.name, parameter.default, kind, one.on_line(parameter.name, parameter.default))
     info = next(one for one in about if isinstance(one, OptionInfo | ArgumentInfo))
     made = type(info)(**{**vars(info), "show_default": False})
@@ -260,6 +266,11 @@ def _plain(parameter: inspect.Parameter, annotation: Any) -> inspect.Parameter:
     else:
         made.rich_help_panel = info.rich_help_panel or OUTPUT
     return _parameter(parameter.name, parameter.default, kind, made)
+
+
+def _own(annotation: Any) -> Option | None:
+    """The option that a parameter of the function itself is annotated with."""
+    return next((one for one in typing.get_args(annotation) if isinstance(one, Option)), None)
 
 
 def _parameter(name: str, default: Any, kind: Any, info: Any) -> inspect.Parameter:

@@ -175,6 +175,7 @@ def _with_images(given: _Given, name: str) -> Prepared:
         notes=(*found_out, *notes, *recipe_notes, *held_notes, caches),
         opening=(*opening.on_data(dataset, audit), *opening.on_space(space.families, gone, missing)),
         once=space.once,
+        caches=caches,
     )
 
 

@@ -30,6 +30,8 @@ class Prepared:
     """Everything that was found out and decided, one sentence each."""
     opening: tuple[str, ...] = ()
     """The few of them that everybody should read, in short."""
+    caches: str = ""
+    """One line on the decoded images and features that trials may write, and the free disk space."""
     once: tuple[str, ...] = ()
     """Families whose one configuration is tried before all others and never proposed again."""
 

@@ -6,9 +6,10 @@ import contextlib
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from search.driver.options import SessionOptions, StudyOptions, budget, check
@@ -16,8 +17,9 @@ from search.driver.prepare import prepare
 from search.driver.prepared import Prepared
 from search.samplers import SAMPLERS
 from search.study.lock import StudyLock, check_name, default_names
+from xraytune import artifacts
 from xraytune.data.sources.open_source import canonical, is_demo
-from xraytune.errors import FatalError, StudyError
+from xraytune.errors import FatalError, InputError, StudyError
 from xraytune.records import StudySpec, objective_label
 
 if TYPE_CHECKING:
@@ -87,13 +89,56 @@ def _locked(options: StudyOptions, running: SessionOptions) -> StudyLock:
     """The lock of the study that the user named, else of the first default name that is free."""
     if options.study:
         return StudyLock(running.results, check_name(options.study))
+    for name in _free_names(options, running):
+        with contextlib.suppress(StudyError):  # another search has just taken it
+            return StudyLock(running.results, name)
+    raise AssertionError  # names never end
+
+
+def _free_names(options: StudyOptions, running: SessionOptions) -> Iterator[str]:
+    """Default names that no study has."""
     from search.study.view import exists
 
     for name in default_names(canonical(options.data)):
         if not (running.results / name).exists() and not exists(name, running.results, running.storage):
-            with contextlib.suppress(StudyError):  # another search has just taken it
-                return StudyLock(running.results, name)
-    raise AssertionError  # names never end
+            yield name
+
+
+def rehearse(options: StudyOptions, running: SessionOptions | None = None) -> None:
+    """Do what a search does before its first trial, and print what would follow; leaves nothing but the cache.
+
+    The first configurations are those that the search itself would try: they are asked of a study in a temporary
+    folder. Ray is not started.
+
+    Raises:
+        FatalError: and its kinds, as `search` would raise them; a study that is resumed has begun already.
+    """
+    running = running or SessionOptions()
+    check(options, running)
+    if options.resume:
+        raise InputError("--dry-run shows how a study begins. Leave --resume out, or see: python -m search.leaderboard")
+    name = check_name(options.study) if options.study else next(_free_names(options, running))
+    from search.cli.live_view import Progress
+    from search.driver import rehearsal
+
+    with Progress(begun=running.begun, verbose=running.verbose) as progress, TemporaryDirectory() as folder:
+        progress.step(0, 0, "preparing")
+        options, stored, cache = _completed(options, running, name, progress)
+        plan, _ = _cluster(running, cache)
+        prepared = prepare(options, name, cache, progress.step, stored, deterministic=running.deterministic)
+        _tell(prepared, progress)
+        first = _check_study(options, running, prepared)
+        job = prepared.make_job(progress.step)
+        progress.step(0, 0, "asking for the first trials")
+        place = replace(running, results=Path(folder), storage=f"sqlite:///{folder}/studies.db")
+        study = _make(options, place, prepared, name, StudyLock(place.results, name), first)
+        try:
+            asked = [study.ask() for _ in range(rehearsal.ASKED)]
+            origins = {trial.number: str(trial.attributes.get("origin", "")) for trial in study.view().trials()}
+        finally:
+            study.close()
+    left = None if options.seconds is None else options.seconds - (time.time() - running.begun)
+    rehearsal.show(asked, origins, rehearsal.Bounds(options.trials, left, options.max_epochs), plan, job, prepared)
 
 
 def _completed(
@@ -251,6 +296,7 @@ def _run(
     callbacks: Sequence[Callback],
 ) -> tuple[Orchestrator, float]:
     """Run the trials; the conductor, which knows why they ended, and the seconds before the first of them."""
+    from search.cli import config_file
     from search.driver import opening
     from search.driver.following import followed
     from search.study.study import FAILURE_SHARE
@@ -265,6 +311,7 @@ def _run(
     progress.end = end
     progress.log_to(study.folder)
     study.note(request={**options.to_request(), "trials": options.trials, "time": options.seconds})
+    artifacts.write_text(study.folder / config_file.NAME, config_file.text(options, running))
     study.begin(running.begun, **running.settings(plan))
     study.describe()
     progress.note(
