@@ -103,6 +103,10 @@ retrain: $(VENV)/.ready ## train the final model, evaluate it on the test set, w
 evaluate: $(VENV)/.ready ## a saved model on labelled data of another hospital (MODEL=results/mine/winner DATA=folder)
 	@$(COMMAND) evaluate
 
+.PHONY: shift
+shift: $(VENV)/.ready ## how images without labels (FOLDER) differ from the training images, and what MODEL may be worth there
+	@$(COMMAND) shift
+
 .PHONY: report
 report: $(VENV)/.ready ## write the report of a final model again (STUDY=mine, else the latest)
 	@$(COMMAND) report

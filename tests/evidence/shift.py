@@ -106,7 +106,7 @@ def draw(seed: int, patients: int, how: Machine) -> Site:
         labels.append(phantom.label)
         who.append(phantom.patient_seed)
     copies = np.stack([np.asarray(image.resize((reading.MEASURED, reading.MEASURED), 2)) for image in images])
-    rows = np.zeros(len(images), property_table._ROW)  # noqa: SLF001
+    rows = np.zeros(len(images), property_table.ROW)
     rows["width"], rows["height"] = np.array([image.size for image in images]).T
     rows["features"] = image_properties.measure(copies, image_properties.thumbnails(copies))
     small = np.stack([reading.square(image, EDGE, "crop")[..., 0] for image in images]).astype(np.float64)
@@ -115,9 +115,7 @@ def draw(seed: int, patients: int, how: Machine) -> Site:
 
 def _phantoms(seed: int, patients: int, how: Machine, rng: np.random.Generator) -> Iterator[Phantom]:
     """Twice as many patients are planned, of whom as many are taken as the share of positives asks for."""
-    plan = synthetic_images.draw_plan(
-        seed, 6 * patients, shortcut=how.kind, strength=0.0, size=SIZE, depth=how.depth
-    )
+    plan = synthetic_images.draw_plan(seed, 6 * patients, shortcut=how.kind, strength=0.0, size=SIZE, depth=how.depth)
     ids = {label: list(dict.fromkeys(p.patient_seed for p in plan if p.label == label)) for label in (0, 1)}
     ill = round(patients * how.positives)
     taken = set(ids[1][:ill]) | set(ids[0][: patients - ill])

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from xraytune.data import files, image_properties
 from xraytune.data.decoding import reading
+from xraytune.data.decoding.inspection import Inspection
+from xraytune.data.images import Images
 from xraytune.hardware import cores
 
 FILE = ("width", "height", "aspect_ratio", "bytes", "mode")
@@ -47,14 +49,23 @@ class Measured:
     """`(n, len(NAMES))`; NaN where a file can't be used."""
     digests: tuple[str, ...]
     """The sha256 of each file; empty where it could not be read."""
+    patients: tuple[str, ...]
+    """A digest of the DICOM header's PatientID; empty elsewhere."""
     problems: dict[int, str]
     """Why a file can't be used, by its row."""
 
 
-_ROW = np.dtype(
+ROW = np.dtype(
     [("width", "i4"), ("height", "i4"), ("size", "i8"), ("mode", "S8"),
      ("features", "f4", len(image_properties.FEATURES))]
 )  # fmt: skip
+"""What `table` needs of a file."""
+
+
+def of_images(images: Images, seen: Inspection) -> NDArray[np.float64]:
+    """The properties of a data set's images, `(n, len(NAMES))`, as its inspection found them."""
+    row = {key: index for index, key in enumerate(seen.keys)}
+    return table(seen.rows[[row[key] for key in images.keys]])
 
 
 def measure(paths: Sequence[Path], progress: Callable[[int, int, str], Any] | None = None) -> Measured:
@@ -64,14 +75,14 @@ def measure(paths: Sequence[Path], progress: Callable[[int, int, str], Any] | No
         paths: the files.
         progress: told about the files read.
     """
-    rows = np.zeros(len(paths), _ROW)
-    digests, problems = [""] * len(paths), dict[int, str]()
+    rows = np.zeros(len(paths), ROW)
+    digests, patients, problems = [""] * len(paths), [""] * len(paths), dict[int, str]()
     with ThreadPoolExecutor(cores()) as pool, reading.silenced():
         for start in range(0, len(paths), _BATCH):
             part = list(pool.map(_read, paths[start : start + _BATCH]))
             looked = []
             for row, (found, look) in enumerate(part, start):
-                digests[row] = found.sha256
+                digests[row], patients[row] = found.sha256, found.patient
                 rows[row] = (found.width, found.height, found.size, found.mode.encode(), 0.0)
                 if look is None:
                     problems[row] = found.problem
@@ -84,7 +95,7 @@ def measure(paths: Sequence[Path], progress: Callable[[int, int, str], Any] | No
                 progress(start + len(part), len(paths), "measuring image properties")
     values = table(rows)
     values[list(problems)] = np.nan
-    return Measured(values, tuple(digests), problems)
+    return Measured(values, tuple(digests), tuple(patients), problems)
 
 
 def _read(path: Path) -> tuple[reading.Reading, reading.Look | None]:

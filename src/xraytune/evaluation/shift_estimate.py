@@ -51,7 +51,9 @@ class Answers:
     """Who each image shows, `(n,)`."""
 
 
-def estimate(known: Answers, truth: ArrayLike, new: Answers, *, draws: int = DRAWS, seed: int = 0) -> dict[str, Interval]:
+def estimate(
+    known: Answers, truth: ArrayLike, new: Answers, *, draws: int = DRAWS, seed: int = 0
+) -> dict[str, Interval]:
     """`FIGURES` on new images, each with a 95 % interval from draws of patients of both sets.
 
     Args:

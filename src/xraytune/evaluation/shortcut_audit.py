@@ -221,9 +221,7 @@ def audit(
 
 def _properties(images: Images, seen: Inspection) -> dict[str, NDArray[np.float64]]:
     """Every property of every image, float64 `(n,)` each."""
-    row = {key: index for index, key in enumerate(seen.keys)}
-    values = property_table.table(seen.rows[[row[key] for key in images.keys]])
-    return dict(zip(property_table.NAMES, values.T, strict=True))
+    return dict(zip(property_table.NAMES, property_table.of_images(images, seen).T, strict=True))
 
 
 def _auc(positive: NDArray[np.bool_], values: NDArray[np.float64]) -> float:
