@@ -128,10 +128,8 @@ def _notes(done: Reported) -> list[str]:
     elif found["seen"]["left_out"]:
         lines.append(f"{found['seen']['left_out']} images that the study trained or validated on were left out.")
     if skipped := found["skipped"]:
-        first = skipped[0]
-        lines.append(
-            f"{len(skipped)} files could not be used and were skipped, first {first['image']}: {first['why']}."
-        )
+        first = f"first {skipped[0]['image']}: {skipped[0]['why']}"
+        lines.append(f"{len(skipped)} files could not be used and were skipped, {first}.")
     return lines
 
 

@@ -173,7 +173,12 @@ def _verdict(compared: Compared | None, images: int) -> tuple[str, list[str]]:
     if not np.isfinite(found.auc):
         fewest = separation.FEWEST
         return external.UNCLEAR, [f"{images} images are too few to be compared: at least {fewest} are needed."]
-    alike = "No difference from the training images was found that the network could see."
+    if not found.alike:
+        return external.UNCLEAR, [
+            f"These images may differ from the training images in {found.reason} (ROC AUC {found.auc:.2f}), but they are "
+            "too few to be sure: nothing is estimated."
+        ]
+    alike = "No difference from the training images was found that would tell them apart."
     if compared.at_home is None:
         return external.NO_SIGN, [alike, NO_POSITIVE]
     if compared.estimate is None or not np.isfinite(compared.estimate["sensitivity"].value):

@@ -1,16 +1,20 @@
 """Sensitivity and specificity estimated without labels, on made sites where the truth is known.
 
-One training site of synthetic images; two fixed classifiers of 32 px thumbnails; many other sites that differ in machine
-(brightness, gamma, focus, crop, position, shape, markers), in how plain pneumonia is, and in the share of positives. For
-each site: the ROC AUC by which image properties separate it from the training site, the estimate with its interval, and
-the truth. The bound above which no estimate is made (`separation.BOUND`) follows from the table.
+One training site of synthetic images; two fixed classifiers of 32 px thumbnails; many other sites that differ in
+machine (brightness, gamma, focus, crop, position, shape, markers), in how plain pneumonia is, and in the share of
+positives. For each site: the ROC AUC by which image properties separate it from the training site, the estimate with
+its interval, and the truth. The bound above which no estimate is made (`separation.BOUND`) follows from the table.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +36,15 @@ TRAINING, ELSEWHERE = 700, 150
 """Patients of the training site, and of each other site."""
 SIZE, EDGE, DEPTH = 96, 32, 2.0
 """Shorter edge of the images, edge of the thumbnails, and how plain pneumonia is at the training site."""
-BINS = (0.0, 0.55, 0.60, 0.65, 0.70, 0.75, 0.80, 0.85, 0.90, 0.95, 1.01)
+BINS = (0.0, 0.55, 0.60, 0.65, 0.70, 0.80, 0.90, 1.01)
 """Of the ROC AUC of the separation, in the table."""
 WANTED = 0.90
 """Share of the intervals that hold the truth in every bin of the table below the bound."""
 FOLDS = 5
 FOLDER = Path("results/evidence/shift")
 PAGE = Path("docs/evidence/shift.md")
+MARK = "<!-- table -->"
+"""What follows it on the page is written by `page`."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +69,11 @@ class Machine:
 
 
 def machine(rng: np.random.Generator) -> Machine:
-    """A site's machine: every third site differs in the share of positives alone, the others more or less."""
+    """A site's machine: every fourth site differs in the share of positives alone, the others mostly a little."""
     positives = float(rng.uniform(0.1, 0.9))
-    if rng.random() < 1 / 3:
+    if rng.random() < 1 / 4:
         return Machine(positives=positives)
-    dose = float(rng.uniform(0, 1))
+    dose = float(rng.uniform(0, 1) ** 2)
     on = rng.random(6) < 0.5
     return Machine(
         kind=str(rng.choice([kind for kind in STYLES if kind != "none"])) if on[0] else "none",
@@ -184,17 +190,27 @@ class Classifier:
         return model.fit(self._seen(site.small), site.labels)
 
 
-def make(sites: int = SITES) -> None:
+def make(workers: int, sites: int = SITES) -> None:
     """Draw and judge the sites that are not there yet, then write the page."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with threadpoolctl.threadpool_limits(1):
-        home = draw(0, TRAINING, Machine())
-        models = {name: Classifier(home, name == "standardised") for name in ("standardised", "raw")}
-        for number in range(1, sites + 1):
-            path = FOLDER / f"{number}.json"
-            if not path.exists():
-                path.write_text(json.dumps(_judge(number, home, models)))
+    left = [number for number in range(1, sites + 1) if not (FOLDER / f"{number}.json").exists()]
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for number, judged in zip(left, pool.map(judge, left), strict=True):
+            (FOLDER / f"{number}.json").write_text(json.dumps(judged))
     page()
+
+
+@functools.cache
+def _home() -> tuple[Site, dict[str, Classifier]]:
+    """The training site and its classifiers, made once a process."""
+    home = draw(0, TRAINING, Machine())
+    return home, {name: Classifier(home, name == "standardised") for name in ("standardised", "raw")}
+
+
+def judge(number: int) -> list[dict[str, Any]]:
+    """One site: a row for each classifier and figure."""
+    with threadpoolctl.threadpool_limits(1):
+        return _judge(number, *_home())
 
 
 def _judge(number: int, home: Site, models: dict[str, Classifier]) -> list[dict[str, Any]]:
@@ -232,7 +248,7 @@ def rows() -> list[dict[str, Any]]:
 def bins(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The table: by ROC AUC of the separation, how far estimates are off and how many intervals hold the truth."""
     out = []
-    for low, high in zip(BINS[:-1], BINS[1:], strict=True):
+    for low, high in itertools.pairwise(BINS):
         part = [r for r in found if low <= max(r["auc"], 0.5) < high and np.isfinite(r["low"])]
         if part:
             off = np.array([abs(r["estimate"] - r["truth"]) for r in part])
@@ -258,18 +274,31 @@ def bound(table: list[dict[str, Any]]) -> float:
 
 
 def page() -> None:
-    """Write the page."""
+    """Write the page from what there is."""
     found = rows()
     table = bins(found)
+    reached = bound(table)
+    alone = [r for r in found if not r["machine"]]
+    below = [r for r in found if r["auc"] <= reached]
     lines = [
-        "| ROC AUC of the separation | estimates | hold the truth | median error | 95 % of errors below | median width | "
-        "median error of the figure at home |",
+        "| ROC AUC of the separation | estimates | intervals that hold the truth | median error | 95 % of errors below "
+        "| median width of the interval | median change from the training site |",
         "|---|---|---|---|---|---|---|",
         *(
             f"| {max(r['low'], 0.5):.2f} to {r['high']:.2f} | {r['n']} | {100 * r['held']:.0f} % | {r['off']:.3f} | "
             f"{r['worst']:.3f} | {r['width']:.3f} | {r['fell']:.3f} |"
             for r in table
         ),
+        "",
+        f"- Bound by the rule above: **{reached:.2f}**. `separation.BOUND` is {separation.BOUND:.2f}.",
+        f"- {len({r['site'] for r in found})} sites; up to the bound {_held(below)}.",
+        f"- Sites that differ in the share of positives alone (10 to 90 %): {_held(alone)}; the largest ROC AUC of the "
+        f"separation is {max(r['auc'] for r in alone):.2f}.",
     ]
-    print("\n".join(lines))
-    print("bound", bound(table))
+    before, mark, _ = PAGE.read_text(encoding="utf-8").partition(MARK)
+    PAGE.write_text(f"{before}{mark}\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _held(part: list[dict[str, Any]]) -> str:
+    told = [r["low"] <= r["truth"] <= r["high"] for r in part if np.isfinite(r["low"])]
+    return f"{sum(told)} of {len(told)} intervals hold the truth"

@@ -1,8 +1,8 @@
 """What a model folder keeps of single training images, so that images without labels can be compared with them.
 
 A sample of the training and validation images: their properties (rounded to three significant digits, so that no file
-is recognised by them), their classes, calibrated probabilities by networks that had not seen them, and a number for each
-patient that was drawn for this file. No name, no path, no pixel; the order is random.
+is recognised by them), their classes, calibrated probabilities by networks that had not seen them, and a random number
+for each patient. No name, no path, no pixel; the order is random.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def compare(
         "sensitivity": float(ours.positive[truth].mean()),
         "specificity": float(1 - ours.positive[~truth].mean()),
     }
-    told = estimate and np.isfinite(found.auc) and not found.foreign and np.isfinite(share)
+    told = estimate and found.alike and np.isfinite(share)
     return Compared(found, shift_estimate.estimate(ours, truth, theirs) if told else None, at_home)
 
 
