@@ -1,9 +1,10 @@
 """Do new images differ from the training images, and in what? Told by image properties alone, without labels.
 
 A small model of image properties, cross-validated by patient, tells training images from new ones. Where it separates
-them (ROC AUC above `BOUND`) a model's confidence says too little about how often it is right: nothing is estimated. Where
-the ROC AUC is above the bound by more than chance explains, the images are called foreign. The training images' classes are mixed beforehand as the new images' seem to be,
-so that another share of positives does not look like another hospital.
+them (ROC AUC above `BOUND`) a model's confidence says too little about how often it is right: nothing is estimated.
+Where the ROC AUC is above the bound by more than chance explains, the images are called foreign. The training images'
+classes are mixed beforehand as the new images' seem to be, so that another share of positives does not look like another
+hospital.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ BOUND = 0.60
 """ROC AUC above which no estimate is made. Fixed on synthetic sites, see docs/evidence/shift.md."""
 
 CHANCE = 2.0
-"""Standard errors above the bound from which images are called foreign: of a ROC AUC without any separation, known from
-so many new patients, which is the square root of 1 / (12 patients)."""
+"""Standard errors above the bound from which images are called foreign: those of a ROC AUC without any separation, the
+square root of 1 / (12 new patients)."""
 
 FEWEST = 30
 """New images below which nothing is compared: with fewer the ROC AUC is chance."""
