@@ -97,7 +97,7 @@ def main(
     if csv_file:
         write_csv(csv_file, answers, loaded.card.classes)
     if as_json:
-        print(json.dumps(_plain(answers, skipped, loaded, stated), indent=2))
+        print(json.dumps({**_plain(answers, skipped, loaded, stated), "warning": foreign}, indent=2))
     elif not csv_file:
         _table(answers, skipped, loaded, stated, films)
     else:

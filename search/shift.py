@@ -128,8 +128,9 @@ def _notes(done: Reported) -> list[str]:
     elif found["seen"]["left_out"]:
         lines.append(f"{found['seen']['left_out']} images that the study trained or validated on were left out.")
     if skipped := found["skipped"]:
-        first = f"first {skipped[0]['image']}: {skipped[0]['why']}"
-        lines.append(f"{len(skipped)} files could not be used and were skipped, {first}.")
+        names = [f"{row['image']} ({row['why']})" for row in skipped[:3]]
+        more = f" and {len(skipped) - 3} more" * (len(skipped) > 3)
+        lines.append(f"Skipped, because it can't be used: {', '.join(names)}{more}.")
     return lines
 
 

@@ -175,15 +175,18 @@ def _verdict(compared: Compared | None, images: int) -> tuple[str, list[str]]:
         return external.UNCLEAR, [f"{images} images are too few to be compared: at least {fewest} are needed."]
     if not found.alike:
         return external.UNCLEAR, [
-            f"These images may differ from the training images in {found.reason} (ROC AUC {found.auc:.2f}), but they are "
-            "too few to be sure: nothing is estimated."
+            f"These images may differ from the training images in {found.reason} (ROC AUC {found.auc:.2f}), but they "
+            "are too few to be sure: nothing is estimated."
         ]
     alike = "No difference from the training images was found that would tell them apart."
     if compared.at_home is None:
         return external.NO_SIGN, [alike, NO_POSITIVE]
     if compared.estimate is None or not np.isfinite(compared.estimate["sensitivity"].value):
         return external.UNCLEAR, [alike, UNTOLD]
-    return external.NO_SIGN, [alike, "The estimate is no measurement: images with labels alone can show what it is."]
+    return external.NO_SIGN, [
+        alike,
+        "The estimate is not a measurement: only images with labels show the true figures.",
+    ]
 
 
 def _share(rows: Sequence[bool], patients: Sequence[str]) -> list[float]:

@@ -47,12 +47,15 @@ def patients(
         InputError: the pattern is no regular expression.
     """
     inside = [path.relative_to(folder) if path.is_relative_to(folder) else Path(path.name) for path in paths]
+    used = [row for row in range(len(paths)) if row not in measured.problems]  # another file's name says nothing
+    named = [""] * len(paths)
     if regex:
         find = patient_names.by_regex(regex)
         named = [find(path.as_posix()).patient for path in inside]
     else:
-        found = patient_names.from_names([path.with_suffix("").as_posix() for path in inside]).subjects
-        named = [subject.patient for subject in found] or [""] * len(inside)
+        found = patient_names.from_names([inside[row].with_suffix("").as_posix() for row in used]).subjects
+        for row, subject in zip(used, found, strict=False):
+            named[row] = subject.patient
     own = [a or b for a, b in zip(named, measured.patients, strict=True)]
     return [p or f"image {i}" for i, p in enumerate(own)], "patient" if any(own) else "image"
 

@@ -148,6 +148,7 @@ def test_images_that_the_study_trained_on_are_left_out_and_files_that_can_not_be
     assert report["seen"] == {"known": True, "left_out": 6}
     assert report["images"] == 80
     assert [row["image"] for row in report["skipped"]] == ["broken.png"]
+    assert report["grouped_by"] == "patient"
     shown = words(capsys.readouterr().out)
     assert "6 images that the study trained or validated on were left out" in shown
     assert "broken.png" in shown
