@@ -1,4 +1,4 @@
-"""The properties of image files as one table: what the shortcut audit compares classes by, and a shift report sites."""
+"""The properties of image files as one table, by which classes are compared, and new images with training images."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 A small model of image properties, cross-validated by patient, tells training images from new ones. Where it separates
 them (ROC AUC above `BOUND`) a model's confidence says too little about how often it is right: nothing is estimated.
 Where the ROC AUC is above the bound by more than chance explains, the images are called foreign. The training images'
-classes are mixed beforehand as the new images' seem to be, so that another share of positives does not look like another
-hospital.
+classes are mixed beforehand as the new images' seem to be, so that another share of positives does not look like
+another hospital.
 """
 
 from __future__ import annotations
