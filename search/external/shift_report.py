@@ -179,14 +179,18 @@ def _verdict(compared: Compared | None, images: int) -> tuple[str, list[str]]:
             "are too few to be sure: nothing is estimated."
         ]
     alike = "No difference from the training images was found that would tell them apart."
+    return _of_alike(compared, alike)
+
+
+def _of_alike(compared: Compared, alike: str) -> tuple[str, list[str]]:
+    """The verdict on images that look like the training images."""
     if compared.at_home is None:
         return external.NO_SIGN, [alike, NO_POSITIVE]
     if compared.estimate is None or not np.isfinite(compared.estimate["sensitivity"].value):
         return external.UNCLEAR, [alike, UNTOLD]
     return external.NO_SIGN, [
-        alike,
-        "The estimate is not a measurement: only images with labels show the true figures.",
-    ]
+        alike, "The estimate is not a measurement: only images with labels show the true figures.",
+    ]  # fmt: skip
 
 
 def _share(rows: Sequence[bool], patients: Sequence[str]) -> list[float]:
