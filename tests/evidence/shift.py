@@ -30,7 +30,7 @@ from xraytune.data.sources.synthetic_images import STYLES, Phantom
 from xraytune.evaluation import calibration, separation, shift_estimate, thresholds
 from xraytune.evaluation.shift_estimate import Answers
 
-SITES = 240
+SITES = 200
 """Other sites."""
 TRAINING, ELSEWHERE = 700, 150
 """Patients of the training site, and of each other site."""
