@@ -14,7 +14,7 @@ from search.reporting.formats import html_cell
 from search.reporting.html_report import environment
 from search.reporting.svg import Series, chart
 from xraytune import artifacts
-from xraytune.evaluation.separation import WORDS
+from xraytune.evaluation.shift.separation import WORDS
 
 Curves = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 """By property, or `probability`: the values of the training images and of the new ones."""

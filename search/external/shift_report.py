@@ -20,9 +20,10 @@ from xraytune.data import property_table
 from xraytune.data.decoding import image_files
 from xraytune.data.problems import Progress
 from xraytune.errors import InputError
-from xraytune.evaluation import external, intervals, separation, shift_estimate
+from xraytune.evaluation import external, intervals
 from xraytune.evaluation.intervals import Interval
-from xraytune.evaluation.separation import Difference
+from xraytune.evaluation.shift import separation, shift_estimate
+from xraytune.evaluation.shift.separation import Difference
 from xraytune.inference import training_sample, unlabelled
 from xraytune.inference.predict_files import Answer, classify
 from xraytune.inference.training_sample import TrainingSample

@@ -27,8 +27,9 @@ from xraytune.data import image_properties, property_table, split
 from xraytune.data.decoding import reading
 from xraytune.data.sources import synthetic_images
 from xraytune.data.sources.synthetic_images import STYLES, Phantom
-from xraytune.evaluation import calibration, separation, shift_estimate, thresholds
-from xraytune.evaluation.shift_estimate import Answers
+from xraytune.evaluation import calibration, thresholds
+from xraytune.evaluation.shift import separation, shift_estimate
+from xraytune.evaluation.shift.shift_estimate import Answers
 
 SITES = 200
 """Other sites."""

@@ -8,7 +8,7 @@ import pytest
 
 from xraytune.data import property_table
 from xraytune.data.sources import patient_names
-from xraytune.evaluation import separation
+from xraytune.evaluation.shift import separation
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,8 @@ from xraytune.data.decoding.inspection import Inspection, inspect
 from xraytune.data.images import Images
 from xraytune.data.problems import Progress
 from xraytune.errors import ArtifactError
-from xraytune.evaluation import metrics, property_model
+from xraytune.evaluation import metrics
+from xraytune.evaluation.shift import property_model
 from xraytune.records import Record
 
 NOTABLE = 0.70

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from xraytune.data import property_table
 from xraytune.data.property_table import Measured
 from xraytune.data.sources import patient_names
-from xraytune.evaluation import metrics, separation, shift_estimate
+from xraytune.evaluation import metrics
 from xraytune.evaluation.intervals import Interval
-from xraytune.evaluation.separation import Separation
-from xraytune.evaluation.shift_estimate import Answers
+from xraytune.evaluation.shift import separation, shift_estimate
+from xraytune.evaluation.shift.separation import Separation
+from xraytune.evaluation.shift.shift_estimate import Answers
 from xraytune.inference.model_card import ModelCard
 from xraytune.inference.predict_files import Answer
 from xraytune.inference.training_sample import TrainingSample, rounded

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xraytune.data import property_table
-from xraytune.evaluation import separation
+from xraytune.evaluation.shift import separation
 
 COLUMNS = property_table.NAMES
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from xraytune.evaluation import shift_estimate
-from xraytune.evaluation.shift_estimate import Answers
+from xraytune.evaluation.shift import shift_estimate
+from xraytune.evaluation.shift.shift_estimate import Answers
 
 
 def answers(seed, n=2000, positive=0.5, apart=2.0, threshold=0.4, blur=0.0):
