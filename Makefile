@@ -103,6 +103,10 @@ retrain: $(VENV)/.ready ## train the final model, evaluate it on the test set, w
 evaluate: $(VENV)/.ready ## a saved model on labelled data of another hospital (MODEL=results/mine/winner DATA=folder)
 	@$(COMMAND) evaluate
 
+.PHONY: shift
+shift: $(VENV)/.ready ## how images without labels (FOLDER) differ from the training images, and what MODEL may be worth there
+	@$(COMMAND) shift
+
 .PHONY: report
 report: $(VENV)/.ready ## write the report of a final model again (STUDY=mine, else the latest)
 	@$(COMMAND) report
@@ -184,7 +188,7 @@ performance: $(VENV)/.ready-dev ## write docs/performance.md from results/bench.
 	@exec $(BIN)/python -m tests.benchmarks.page
 
 .PHONY: evidence
-evidence: $(VENV)/.ready-dev ## which score picks what generalises: one PART of networks, doses, finals, decision, crops, refer, searches, page, confirm (resumable)
+evidence: $(VENV)/.ready-dev ## which score picks what generalises: one PART of networks, doses, finals, decision, crops, refer, shift, searches, page, confirm (resumable)
 	@exec $(BIN)/python -m tests.evidence.run $(or $(PART),networks)
 
 .PHONY: reference

@@ -95,16 +95,30 @@ def main(
             else:
                 skipped.append((str(path), problem))
             bar.show(len(answers) + len(skipped), len(paths), "classifying")
+    foreign, answers = _whole_set(model, loaded, films, answers)
     if csv_file:
         write_csv(csv_file, answers, loaded.card.classes)
     if as_json:
-        print(json.dumps(_plain(answers, skipped, loaded, stated), indent=2))
+        print(json.dumps({**_plain(answers, skipped, loaded, stated), "warning": foreign}, indent=2))
     elif not csv_file:
         _table(answers, skipped, loaded, stated, films)
     else:
         console.err.say(f"{len(answers)} images classified: {csv_file}. {NOTICE}")
     _warn(answers if as_json or csv_file else (), skipped)
+    if foreign:
+        console.err.say(foreign, style="bold red")
     return 1 if skipped else 0
+
+
+def _whole_set(model: Path, loaded: Any, films: Sequence[Path], answers: list[Answer]) -> tuple[str, list[Answer]]:
+    """One sentence where the images of a folder are other images than the model was trained on, and their flags."""
+    from xraytune.inference import training_sample, unlabelled
+
+    folder = next((film for film in films if film.is_dir()), None)
+    sample = None if folder is None else training_sample.load(model if model.is_dir() else model.parent, loaded.card)
+    if folder is None or sample is None:
+        return "", answers
+    return unlabelled.warning(loaded.card, sample, answers, folder)
 
 
 def _warn(answers: Sequence[Answer], skipped: Sequence[tuple[str, str]]) -> None:

@@ -66,7 +66,7 @@ def run(model: SavedModel, labelled: Labelled, base: Path, progress: Progress | 
     if opened and model.study:
         access_log.keep_figures(model.study, opened, found["test"]["overall"])
         found["opened"] = opened
-    target = _free(base, dataset.name)
+    target = free(base, dataset.name)
     with artifacts.whole(target) as folder:
         artifacts.write_json(folder / "metrics.json", artifacts.finite(found))
         _write_predictions(folder / "predictions.csv", labelled, tested, answers, model.classifier.referral)
@@ -171,7 +171,7 @@ def _referral(model: SavedModel, tested: Predictions) -> dict[str, Any] | None:
     return {"pair": pair.to_json(), "here": judged(tested, pair), "study_test": study}
 
 
-def _free(base: Path, name: str) -> Path:
+def free(base: Path, name: str) -> Path:
     """A folder of today that is not there yet."""
     stem = Path(name).name.partition(".")[0].replace(":", "-") or "data"
     dated = f"{stem}-{datetime.date.today():%Y-%m-%d}"

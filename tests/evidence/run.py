@@ -6,6 +6,7 @@
     python -m tests.evidence.run decision              # calibration, class balance, operating threshold
     python -m tests.evidence.run crops                 # random resized crops and shape jitter against framing
     python -m tests.evidence.run refer                 # the guarantee of a referral, on halves of patients
+    python -m tests.evidence.run shift                 # estimates without labels on made sites: docs/evidence/shift.md
     python -m tests.evidence.run searches --on marker  # clean and robust searches, three seeds each
     python -m tests.evidence.run page                  # what there is, into docs/evidence/robust-validation.md
     python -m tests.evidence.run confirm               # 40 networks on the X-rays: opens their test half
@@ -22,7 +23,7 @@ from typing import Annotated
 
 import typer
 
-from tests.evidence import crops, decision, doses, finals, networks, page, refer, searches
+from tests.evidence import crops, decision, doses, finals, networks, page, refer, searches, shift
 from tests.evidence.searches import Search
 from tests.evidence.sets import PLANTED, SETS
 
@@ -54,6 +55,12 @@ def confirm(count: Annotated[int, typer.Option(min=4)] = 40, workers: Workers = 
 def make_doses(workers: Workers = 2) -> None:
     """Train one network on each planted shortcut with no, light and strong remedies, and keep its answers."""
     doses.make(workers)
+
+
+@app.command("shift")
+def make_shift(workers: Workers = 2) -> None:
+    """Estimate sensitivity and specificity without labels on made sites, where the truth is known."""
+    shift.make(workers)
 
 
 @app.command("finals")

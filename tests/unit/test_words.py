@@ -88,7 +88,7 @@ def known_variables() -> set[str]:
     """The variables that `make` takes: those that the Makefile reads, and the options and arguments of all commands."""
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     options = set().union(*(options_of(module) for module in commands_there_are.names().values()))
-    places = {"DATA", "STUDY", "MODEL", "IMAGES", "WHICH", "ARGS"}
+    places = {"DATA", "STUDY", "MODEL", "FOLDER", "IMAGES", "WHICH", "ARGS"}
     read = re.findall(r"\$\((?:or \$\(|if \$\()?([A-Z_]+)\)", text)
     environment = {"XRAYTUNE_DATA", "XRAYTUNE_WEIGHTS"}  # make test-real hands these on
     return {option[2:].upper().replace("-", "_") for option in options} | set(read) | environment | places

@@ -17,9 +17,11 @@ from search.retraining.workers.tasks import PredictTask
 from search.retraining.workers.worker_pool import Workers
 from search.study.view import StudyView
 from xraytune import artifacts
+from xraytune.data import property_table
 from xraytune.data.dataset import Dataset
+from xraytune.data.decoding.inspection import inspect
 from xraytune.errors import FatalError
-from xraytune.inference import outliers
+from xraytune.inference import outliers, training_sample
 from xraytune.inference.model_card import Member, ModelCard, write_card
 from xraytune.training.inputs.trial_data import TrialData
 
@@ -74,8 +76,17 @@ def save(
         referral=pair.to_json() if pair else {},
         demonstration=dataset.demonstration,
         made=made,
+        sample=training_sample.save(folder, _sample(fitted, dataset, data)),
     )
     write_card(folder, card)
+
+
+def _sample(fitted: OperatingPoint, dataset: Dataset, data: TrialData) -> training_sample.TrainingSample:
+    """Properties, classes and out-of-fold probabilities of training images, without anything that names them."""
+    images = dataset.select("train") + dataset.select("val")  # the order of `TrialData.of`
+    seen = dataset.inspection or inspect(dataset.root, dataset.images.keys.tolist())
+    table = property_table.of_images(images, seen)
+    return training_sample.draw(table, data.labels, fitted.probabilities, data.patients)
 
 
 def provenance(study: StudyView, asked: str, choice: Choice, epochs: Sequence[int]) -> dict[str, Any]:

@@ -68,6 +68,8 @@ class ModelCard(Record):
     """Trained on drawn phantoms, not on X-rays."""
     made: Mapping[str, Any] = field(default_factory=dict)
     """Where it comes from: study, trials, configuration, versions, when."""
+    sample: str = ""
+    """sha256 of `training_sample.FILE`; empty: images without labels can't be compared with training images."""
     format: int = FORMAT
 
 

@@ -175,6 +175,26 @@ def test_an_evaluation_begins_with_the_verdict_and_ends_with_the_notice(own: Pat
     assert list((model / "evaluations").glob("hospital-*/report.html"))
 
 
+@SIZES
+def test_a_shift_report_begins_with_the_verdict_and_ends_with_the_notice(own: Path, size: dict[str, int]) -> None:
+    model, images = brightness_model(own / "unlabelled"), hospital(own / "plain")
+    shown = seen("search.shift", model, images, home=own, **size).check()
+    verdict, title, report = (shown.words.index(w) for w in ("no sign against", "80 images of 40 patients", "Report: "))
+    assert verdict < title < report
+    assert "estimated sensitivity" in shown.words
+    assert shown.row("property")[:2] == ["property", "ROC AUC"]
+    assert shown.last.startswith("Not a medical device")
+    assert list((model / "evaluations").glob("shift-plain-*/report.html"))
+
+
+def test_a_folder_without_images_is_one_message_at_the_terminal(own: Path) -> None:
+    model = brightness_model(own / "nothing")
+    (own / "no-images").mkdir()
+    shown = seen("search.shift", model, own / "no-images", home=own).check(2)
+    assert "holds no image" in shown.raw
+    assert not (model / "evaluations").exists()
+
+
 def test_classes_that_do_not_fit_are_one_message_at_the_terminal(own: Path) -> None:
     model = brightness_model(own / "refused")
     images = hospital(own / "named", names=("A", "B"))
