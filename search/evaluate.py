@@ -12,7 +12,6 @@ from search.cli import console, tables
 from search.cli.console import BANNER
 from search.cli.progress_bars import bars
 from search.cli.tables import Column
-from xraytune.errors import InputError
 
 if TYPE_CHECKING:
     from search.external.evaluation import Evaluated
@@ -70,7 +69,7 @@ def main(
     from search.external import evaluation, labelled_data, saved_model
 
     how = labelled_data.Reading(
-        _names(names or []), label, negative, uncertain, patient_regex, quarantine, include_seen
+        labelled_data.class_names(names or []), label, negative, uncertain, patient_regex, quarantine, include_seen
     )
     loaded = saved_model.load(model)
     with bars() as bar:
@@ -84,23 +83,6 @@ def main(
     if len(done) > 1:
         _together(done)
     console.out.say("Not a medical device: for research, no diagnosis may rest on it.")
-
-
-def _names(pairs: Sequence[str]) -> dict[str, str]:
-    """`--map` as a mapping.
-
-    Raises:
-        InputError: one is not of the form DATA_CLASS=MODEL_CLASS, or names a class twice.
-    """
-    found: dict[str, str] = {}
-    for pair in pairs:
-        theirs, equals, ours = (part.strip() for part in pair.partition("="))
-        if not equals or not theirs or not ours:
-            raise InputError(f"--map {pair!r}: write DATA_CLASS=MODEL_CLASS, for example --map 'No finding=NORMAL'.")
-        if theirs in found:
-            raise InputError(f"--map names the class {theirs!r} twice.")
-        found[theirs] = ours
-    return found
 
 
 def _show(one: Evaluated) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import Counter
 from dataclasses import replace
@@ -29,12 +30,13 @@ if TYPE_CHECKING:
     from search.tuner.resources import Resources
 
 
-def search(options: StudyOptions, running: SessionOptions | None = None) -> StudyView:
+def search(options: StudyOptions, running: SessionOptions | None = None, shown: Progress | None = None) -> StudyView:
     """Search, show it, keep it.
 
     Args:
         options: what is searched.
         running: how.
+        shown: how it is shown; None: as the command shows it.
 
     Returns:
         The study as it stands at the end.
@@ -46,11 +48,11 @@ def search(options: StudyOptions, running: SessionOptions | None = None) -> Stud
     check(options, running)
     name = check_name(options.study) if options.study else dated_name(running.results)
     lock = StudyLock(running.results, name)
-    made = False
+    study: Study | None = None
     try:
         from search.cli.live_view import Progress
 
-        with Progress(begun=running.begun, verbose=running.verbose) as progress:
+        with shown or Progress(begun=running.begun, verbose=running.verbose) as progress:
             progress.step(0, 0, "preparing")
             options, stored, cache = _completed(options, running, name, progress)
             plan, cluster = _cluster(running, cache)
@@ -64,14 +66,12 @@ def search(options: StudyOptions, running: SessionOptions | None = None) -> Stud
                 job = prepared.make_job(progress.step)
                 plan = _started(cluster, plan, running, progress)
                 study = _make(options, running, prepared, name, lock, first)
-                made = True
                 conductor, preparation = _run(options, running, study, job, progress, cluster, plan)
                 _remember_speed(study.view(), job, running, plan)
             finally:
-                cluster.stop()
+                cluster.stop(at_once=isinstance(sys.exception(), KeyboardInterrupt))
     except BaseException:
-        if not made:
-            lock.release(remove=True)
+        lock.release(remove=study is None)
         raise
     return _ended(study, conductor, running, options, preparation)
 
@@ -250,7 +250,8 @@ def _run(
         FAILURE_SHARE if running.failures is None else running.failures,
     )
     limits = engine.Limits(
-        plan, budget, running.begun, options.pruner, options.max_epochs, trial_memory=running.trial_memory
-    )
+        plan, budget, running.begun, options.pruner, options.max_epochs,
+        trial_memory=running.trial_memory, own_process=running.own_process,
+    )  # fmt: skip
     conductor = engine.run(study, job, progress, cluster, limits, earlier, running.where)
     return conductor, preparation

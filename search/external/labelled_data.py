@@ -61,6 +61,23 @@ class Labelled:
     """Images of the study's own test set among them."""
 
 
+def class_names(pairs: Sequence[str]) -> dict[str, str]:
+    """`--map` as a mapping.
+
+    Raises:
+        InputError: one is not of the form DATA_CLASS=MODEL_CLASS, or names a class twice.
+    """
+    found: dict[str, str] = {}
+    for pair in pairs:
+        theirs, equals, ours = (part.strip() for part in pair.partition("="))
+        if not equals or not theirs or not ours:
+            raise InputError(f"--map {pair!r}: write DATA_CLASS=MODEL_CLASS, for example --map 'No finding=NORMAL'.")
+        if theirs in found:
+            raise InputError(f"--map names the class {theirs!r} twice.")
+        found[theirs] = ours
+    return found
+
+
 def matched(source: str, found: Sequence[str], classes: Sequence[str], names: Mapping[str, str]) -> dict[str, str]:
     """The model's class for each class of the data.
 

@@ -120,22 +120,30 @@ def classify(
             if good:
                 squares = {size: np.stack([g[size] for g in good]) for size in model.sizes}
                 names = [path for path, r in zip(batch, read_now, strict=True) if not isinstance(r, str)]
-                targets = [overlays / pictures[path] for path in names] if overlays else []
-                answers = iter(_answers(model, names, squares, targets, stated))
+                found = answers_of(model, list(map(str, names)), squares, stated)
+                if overlays:
+                    _write_overlays(model, names, squares, found, [overlays / pictures[path] for path in names])
+                answers = iter(found)
             for path, result in zip(batch, read_now, strict=True):
                 yield (None, path, result) if isinstance(result, str) else (next(answers), path, "")
 
 
-def _answers(model: Any, paths: Sequence[Path], squares: Any, overlays: Sequence[Path], stated: Stated) -> list[Answer]:
+def answers_of(model: Any, names: Sequence[str], squares: Any, stated: Stated = PLAIN) -> list[Answer]:
+    """What the model says of prepared images.
+
+    Args:
+        model: an `xraytune.inference.classifier.Classifier`.
+        names: of the images.
+        squares: arrays uint8 `(n, s, s, c)` by edge s, as `Classifier.prepare` makes them of one.
+        stated: for which prevalence and at which threshold.
+    """
     card = model.card
     probabilities, decided = stated.answers(model, squares)
     unusual = model.unusual(squares)
     out = []
-    for path, p, answer, odd in zip(paths, probabilities, decided, unusual, strict=True):
+    for name, p, answer, odd in zip(names, probabilities, decided, unusual, strict=True):
         shown = card.positive if card.positive is not None else int(answer)
-        out.append(Answer(str(path), tuple(float(v) for v in p), float(p[shown]), card.classes[int(answer)], odd))
-    if overlays:
-        _write_overlays(model, paths, squares, decided, out, overlays)
+        out.append(Answer(name, tuple(float(v) for v in p), float(p[shown]), card.classes[int(answer)], odd))
     return out
 
 
@@ -158,24 +166,44 @@ def picture_names(paths: Sequence[Path]) -> list[str]:
     return out
 
 
-def _write_overlays(
-    model: Any, paths: Sequence[Path], squares: Any, decided: Any, answers: Sequence[Answer], targets: Sequence[Path]
-) -> None:
-    """Each image in its own resolution with its heat map over it, and under it what the numbers are of."""
+def overlays_of(model: Any, images: Sequence[Any], squares: Any, answers: Sequence[Answer]) -> Iterator[Any]:
+    """Each image with the heat map of its decision over it, and under it what the numbers are of, as a PIL image.
+
+    Args:
+        model: an `xraytune.inference.classifier.Classifier` that is `explainable`.
+        images: as they are shown, uint8 `(grad_cam.EDGE, grad_cam.EDGE, 1)`.
+        squares: of the same images, as `answers_of` takes them.
+        answers: what `answers_of` said of them.
+
+    Raises:
+        InputError: the model runs in ONNX Runtime, which has no gradients.
+    """
+    import numpy as np
     from PIL import Image
 
-    from xraytune import artifacts
-    from xraytune.data.decoding.reading import read_image
     from xraytune.inference import grad_cam
 
     card = model.card
+    decided = np.array([card.classes.index(answer.decision) for answer in answers])
     heats = model.heat_maps(squares, decided, grad_cam.EDGE)
-    for path, heat, answer, target in zip(paths, heats, answers, targets, strict=True):
+    for image, heat, answer in zip(images, heats, answers, strict=True):
         shown = answer.decision if card.positive is None else card.classes[card.positive]
         lines = [
             f"probability of {shown} {answer.probability:.3f}, decided {answer.decision}",
             grad_cam.caption(heat, answer.decision, model.heat_method),
         ]
-        film = read_image(path, grad_cam.EDGE, fit=card.fit)
+        yield Image.fromarray(grad_cam.captioned(grad_cam.overlay(image, heat), lines))
+
+
+def _write_overlays(
+    model: Any, paths: Sequence[Path], squares: Any, answers: Sequence[Answer], targets: Sequence[Path]
+) -> None:
+    """The overlay of each image as a file."""
+    from xraytune import artifacts
+    from xraytune.data.decoding.reading import read_image
+    from xraytune.inference import grad_cam
+
+    images = [read_image(path, grad_cam.EDGE, fit=model.card.fit) for path in paths]
+    for picture, target in zip(overlays_of(model, images, squares, answers), targets, strict=True):
         with artifacts.atomic_write(target) as temporary:
-            Image.fromarray(grad_cam.captioned(grad_cam.overlay(film, heat), lines)).save(temporary, "PNG")
+            picture.save(temporary, "PNG")
