@@ -47,9 +47,9 @@ def _prepare(undone_by: Callable[..., object], *, verbose: bool) -> None:
     before = dict(os.environ)
     undone_by(_restore, before)
     from search.cli import console, streams
-    from search.tuner import engine
+    from search.tuner import SETTINGS
 
-    for name, value in {**console.QUIET, **engine.SETTINGS}.items():
+    for name, value in {**console.QUIET, **SETTINGS}.items():
         os.environ.setdefault(name, value)
     for screen in (console.out, console.err):
         undone_by(setattr, screen, "quiet", screen.quiet)
@@ -111,11 +111,11 @@ def training(*, verbose: bool) -> Iterator[None]:
         raise InputError("A search or a retraining runs in this process already. Wait for it, or use another process.")
     try:
         with call(verbose=verbose):
-            from search.tuner.engine import SignalledError
-
             try:
                 yield
-            except SignalledError as ended:
+            except FatalError as ended:
+                if ended.exit_code <= 128:
+                    raise
                 if ended.exit_code == 128 + signal.SIGTERM:  # as the process would have ended without us
                     signal.raise_signal(signal.SIGTERM)
                 raise KeyboardInterrupt(str(ended)) from None

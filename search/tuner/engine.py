@@ -17,6 +17,7 @@ from typing import Any
 from search.study.database import with_note
 from search.study.study import Study
 from search.study.view import TrialRecord
+from search.tuner import SETTINGS
 from search.tuner.cluster import Cluster
 from search.tuner.job import Job
 from search.tuner.orchestrator import Budget, Orchestrator, PruningRule, SearchEnded, View
@@ -28,21 +29,6 @@ HARD_EXIT = 7.0
 
 COMPUTED_BY = ("KERAS_BACKEND", "TF_DETERMINISTIC_OPS")
 """Environment variables that workers are given on whatever machine."""
-
-SETTINGS = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # the study is the only record
-    "TUNE_FORCE_TRIAL_CLEANUP_S": "2",
-    "TUNE_WARN_THRESHOLD_S": "1000000",
-    "TUNE_MAX_PENDING_TRIALS_PG": "1",  # one suggestion is made ahead, while trials run
-    "TUNE_RESULT_BUFFER_LENGTH": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-}
-"""Environment variables of Ray and Tune."""
 
 for _name, _value in SETTINGS.items():
     os.environ.setdefault(_name, _value)
