@@ -150,8 +150,8 @@ class Cluster:
             self._tried.wait()
             if self._problem:
                 raise self._problem
-        except BaseException:
-            self.stop()
+        except BaseException as error:
+            self.stop(at_once=isinstance(error, KeyboardInterrupt))
             raise
 
     def _try_to_start(self) -> None:
