@@ -39,7 +39,7 @@ def test_the_session_in_the_documentation_runs_and_leaves_the_process_as_it_was(
     data = made_films.kaggle(tmp_path / "path" / "to" / "chest_xray", train=24, test=6)
     made_films.kaggle(tmp_path / "path" / "to" / "other_hospital", train=30, test=0)
     os.link(next((data / "test" / "NORMAL").iterdir()), tmp_path / "path" / "to" / "image.jpeg")
-    os.symlink(data / "test", tmp_path / "path" / "to" / "folder")
+    (tmp_path / "path" / "to" / "folder").symlink_to(data / "test")
     smaller = {
         'time="30m", name="mine"': 'trials=2, name="mine", **small',
         "study.retrain()": "study.retrain(finalists=1, folds=3, seeds=1, refits=1, time='2m')",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from search.api import calls, keywords
 from search.cli import console
 from search.driver.options import SessionOptions, StudyOptions
 from tests.made_models import CLASSES, brightness_model, hospital, image
-from xraytune.errors import ArtifactError, DataError, FatalError, InputError, StudyError
+from xraytune.errors import ArtifactError, FatalError, InputError, StudyError
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, when it saves
 
@@ -97,9 +98,8 @@ def test_all_options_of_the_command_are_keywords_with_their_defaults():
 )
 def test_what_the_command_refuses_is_an_exception_with_its_message(options, words, capfd):
     before = dict(os.environ)
-    with pytest.raises(InputError, match="(?s)") as raised:
+    with pytest.raises(InputError, match=re.escape(words)):
         xt.search(**options)
-    assert words in str(raised.value)
     assert dict(os.environ) == before
     assert capfd.readouterr() == ("", "")
 
@@ -115,21 +115,24 @@ def test_missing_studies_and_models_are_said_to_be_missing(tmp_path):
         xt.load("mine")
     with pytest.raises(AttributeError, match="no attribute 'serach'"):
         _ = xt.serach
-    with pytest.raises(DataError, match="does not exist"):
+    with pytest.raises(InputError, match="There is no nowhere"):
         xt.verify("nowhere")
 
 
 def test_a_call_puts_back_what_it_changes_also_where_it_fails(tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
     before, stream, quiet = dict(os.environ), sys.stderr, console.out.quiet
-    with pytest.raises(FatalError, match="full.npz can't be read or written: No space left"), calls.call():
+
+    def write_on_a_full_disk() -> None:
         assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
         os.environ["KERAS_BACKEND"] = "none"
-        assert console.out.quiet
         with calls.call():
-            pass
+            assert console.out.quiet
         assert console.out.quiet, "another call still runs"
         raise OSError(28, "No space left on device", "full.npz")
+
+    with pytest.raises(FatalError, match=r"full\.npz can't be read or written: No space left"), calls.call():
+        write_on_a_full_disk()
     assert (dict(os.environ), sys.stderr, console.out.quiet) == (before, stream, quiet)
 
 
