@@ -129,7 +129,7 @@ class Study:
             budget = [f"at most {asked['trials']} trials"] if asked.get("trials") else []
             budget += [f"time budget {quantities.clock(float(asked['time']))}"] if asked.get("time") else []
             table = tables.leaderboard(self._view).head(BEST)
-            table = table[[column for column in table.columns if not column.startswith("params.")]]
+            table = table[[c for c in table.columns if not c.startswith("params.")]].dropna(axis=1, how="all")
             chart = figures.history_chart([t for t in self._view.trials() if t.counts], spec.label)
             lines = [
                 f"Data: {spec.data} ({', '.join(spec.classes)})",
