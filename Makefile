@@ -192,7 +192,7 @@ evidence: $(VENV)/.ready-dev ## which score picks what generalises: one PART of 
 	@exec $(BIN)/python -m tests.evidence.run $(or $(PART),networks)
 
 .PHONY: reference
-reference: $(VENV)/.ready-dev ## write the tables of docs/options.md and docs/spaces.md from the code
+reference: $(VENV)/.ready-dev ## write docs/options.md, the table of docs/spaces.md and the type stub from the code
 	@exec $(BIN)/python -m tests.reference
 
 # ── the package ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -30,7 +30,7 @@ def main(
     storage: Storage = None,
 ) -> None:
     """List a study's trials, best first: complete ones, then pruned, failed, running."""
-    from search.reporting.trial_tables import show_families, show_leaderboard
+    from search.reporting.trial_tables import rank, show_families, show_leaderboard
     from search.study.view import open_study
 
     view = open_study(study, results, storage)
@@ -48,12 +48,6 @@ def main(
     show_leaderboard(out, shown, view.spec)
     if counted:
         show_families(out, counted, view.spec.label)
-
-
-def rank(trial: TrialRecord) -> tuple[int, float, int]:
-    """Sorting key: by state, then the objective, then the number."""
-    order = ["COMPLETE", "PRUNED", "RUNNING", "WAITING", "FAIL"]
-    return order.index(trial.state), *trial.rank
 
 
 def plain_trial(trial: TrialRecord) -> dict[str, Any]:

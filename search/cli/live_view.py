@@ -200,6 +200,14 @@ class Progress:
     def tick(self) -> None:
         """Time passed; the terminal's own thread draws."""
 
+    def in_one_line(self) -> str:
+        """What is being done, or how far the trials are, and the time left."""
+        with self._lock:
+            doing = f"{self._step} …" if self._step and not self._running else self._totals()
+            running = f", {len(self._running)} running" if self._running else ""
+            mark = "DEMONSTRATION, NOT X-RAYS: " if self.demonstration else ""
+            return f"{mark}{doing}{running}{self._left(', ')}"
+
     # -- drawing -----------------------------------------------------------------------------------------------------
 
     def _ended_line(self, number: int, row: _Row, state: str, value: float | None, spent: str, *, better: bool) -> Text:

@@ -161,6 +161,8 @@ class SessionOptions(Tracking, Place):
     ray_dashboard: bool = option(False, "Start Ray's own dashboard on 127.0.0.1", ADVANCED)
     verbose: bool = option(False, "Print everything that search.log says", OUTPUT, flags=("--verbose", "-v"))
     begun: float = field(default_factory=time.time)
+    own_process: bool = True
+    """Whether the search may end this process where it hangs; not where it is called from Python."""
 
     @property
     def where(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -35,7 +36,10 @@ if TYPE_CHECKING:
 
 
 def search(
-    options: StudyOptions, running: SessionOptions | None = None, callbacks: Sequence[Callback] = ()
+    options: StudyOptions,
+    running: SessionOptions | None = None,
+    callbacks: Sequence[Callback] = (),
+    shown: Progress | None = None,
 ) -> StudyView:
     """Search, show it, keep it.
 
@@ -43,6 +47,7 @@ def search(
         options: what is searched.
         running: how.
         callbacks: told what happens, beside the trackers that `running` asks for.
+        shown: how it is shown; None: as the command shows it.
 
     Returns:
         The study as it stands at the end.
@@ -54,11 +59,12 @@ def search(
     check(options, running)
     running.check_tracking(callbacks)
     lock = _locked(options, running)
-    name, made = lock.name, False
+    name = lock.name
+    study: Study | None = None
     try:
         from search.cli.live_view import Progress
 
-        with Progress(begun=running.begun, verbose=running.verbose) as progress:
+        with shown or Progress(begun=running.begun, verbose=running.verbose) as progress:
             progress.step(0, 0, "preparing")
             options, stored, cache = _completed(options, running, name, progress)
             plan, cluster = _cluster(running, cache)
@@ -73,14 +79,12 @@ def search(
                 job = prepared.make_job(progress.step)
                 plan = _started(cluster, plan, running, progress)
                 study = _make(options, running, prepared, name, lock, first)
-                made = True
                 conductor, preparation = _run(options, running, study, job, progress, cluster, plan, callbacks)
                 _remember_speed(study.view(), job, running, plan)
             finally:
-                cluster.stop()
+                cluster.stop(at_once=isinstance(sys.exception(), KeyboardInterrupt))
     except BaseException:
-        if not made:
-            lock.release(remove=True)
+        lock.release(remove=study is None)
         raise
     return _ended(study, conductor, running, options, preparation)
 
@@ -330,8 +334,9 @@ def _run(
         FAILURE_SHARE if running.failures is None else running.failures,
     )
     limits = engine.Limits(
-        plan, budget, running.begun, options.pruner, options.max_epochs, trial_memory=running.trial_memory
-    )
+        plan, budget, running.begun, options.pruner, options.max_epochs,
+        trial_memory=running.trial_memory, own_process=running.own_process,
+    )  # fmt: skip
     with followed(progress, study, running.dispatcher(callbacks, progress.warn)) as view:
         conductor = engine.run(study, job, view, cluster, limits, earlier, running.where)
         view.why = conductor.why_over

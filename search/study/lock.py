@@ -102,14 +102,17 @@ class StudyLock:
             os.close(file)  # it was removed by its last holder between our opening and locking it
 
     def release(self, *, remove: bool = False) -> None:
-        """Let the next search in.
+        """Let the next search in; nothing, where that was done before.
 
         Args:
             remove: leave no trace either, for a search that came to nothing.
         """
+        if self._file < 0:
+            return
         if remove:
             with contextlib.suppress(OSError):
                 self._path.unlink()
                 self._path.parent.rmdir()
                 self._path.parent.parent.rmdir()
         os.close(self._file)
+        self._file = -1

@@ -66,6 +66,11 @@ class TrialRecord:
         return self.config.family if self.config else "-"
 
     @property
+    def params(self) -> dict[str, Any]:
+        """Its hyperparameters by name, empty before it was suggested."""
+        return dict(self.config.values) if self.config else {}
+
+    @property
     def recipe(self) -> str:
         """The published configuration that it tried, empty where it tried none."""
         return str(self.attributes.get("recipe", ""))

@@ -40,7 +40,6 @@ EXCEPTIONS = {
     ("spaces.md", r"\bfilms?\b"): "edited by a generated table at present",
     ("spaces.md", r"(?-i:\b[Rr]emed(y|ies)\b)"): "as above",
     ("spaces.md", r"\bcop(y|ies) of a prefix\b|\bfrozen prefix(es)?\b"): "as above",
-    ("python.md", r"\bfilms?\b"): "names of variables in an example that a test runs",
     ("options.md", r"\bfilms?\b"): "an option's earlier name",
     ("performance.md", r"\bwanted\b.*\bmissed\b|\*\*missed\*\*"): "the column of the benchmarks' limits",
 }

@@ -112,7 +112,13 @@ class Workers:
         self._context = multiprocessing.get_context("spawn")
         self._threads = threads
         self._gpus = hardware.gpu_names()
-        self._slots: list[tuple[SpawnProcess, Connection]] = [self._start(i) for i in range(count)]
+        self._slots: list[tuple[SpawnProcess, Connection]] = []
+        try:
+            for slot in range(count):
+                self._slots.append(self._start(slot))
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def count(self) -> int:

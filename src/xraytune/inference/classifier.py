@@ -171,13 +171,21 @@ class Classifier:
         Raises:
             ValueError: it has another shape, or its values are neither uint8 nor floats in 0–255.
         """
+        film = self.picture(image, self.card.channels)
+        return {size: square(film, size, self.card.fit) for size in self.sizes}
+
+    def picture(self, image: NDArray[Any], channels: int) -> Image.Image:
+        """One image `(height, width)` or `(height, width, 1 or 3)` of pixel values 0–255 as PIL's, gray or RGB.
+
+        Raises:
+            ValueError: it has another shape, or its values are neither uint8 nor floats in 0–255.
+        """
         array = _pixels(np.asarray(image))
         if array.ndim == 3 and array.shape[2] == 1:
             array = array[..., 0]
         if array.ndim not in {2, 3} or (array.ndim == 3 and array.shape[2] != 3):
             raise ValueError(f"an image must be (height, width) or (height, width, 1 or 3), not {np.shape(image)}")
-        film = Image.fromarray(array).convert("L" if self.card.channels == 1 else "RGB")
-        return {size: square(film, size, self.card.fit) for size in self.sizes}
+        return Image.fromarray(array).convert("L" if channels == 1 else "RGB")
 
     def read(self, path: str | Path) -> dict[int, NDArray[np.uint8]]:
         """One file as squares, by edge.

@@ -185,14 +185,14 @@ def test_class_names_are_mapped_and_classes_that_do_not_fit_are_one_error_naming
     with pytest.raises(InputError, match=r"No finding, Pneumonia\).*NORMAL, PNEUMONIA\).*--map 'No finding="):
         evaluated(study / "winner", [other])
     assert not (study / "evaluations").exists()
-    evaluated(study / "winner", [other], names=["No finding=NORMAL"])
+    evaluated(study / "winner", [other], map=["No finding=NORMAL"])
     assert found(study)[1]["test"]["classes"] == ["NORMAL", "PNEUMONIA"]
 
 
 @pytest.mark.parametrize("pair", ["No finding", "=NORMAL", "No finding=", "A=NORMAL,B"])
 def test_a_map_that_says_nothing_is_refused(study, tmp_path, pair):
     with pytest.raises(InputError, match="--map"):
-        evaluated(study / "winner", [str(hospital(tmp_path / "other"))], names=[pair])
+        evaluated(study / "winner", [str(hospital(tmp_path / "other"))], map=[pair])
 
 
 def test_data_or_a_model_that_are_not_there_are_one_error(study, tmp_path):
