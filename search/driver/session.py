@@ -80,10 +80,11 @@ def _completed(
     options: StudyOptions, running: SessionOptions, name: str, progress: Progress
 ) -> tuple[StudyOptions, StudySpec | None, Path]:
     """The options with what a resumed study and the defaults say, that study's specification, and the cache folder."""
+    from search.study import own_space
     from search.study.view import check_free, request, stored_spec
     from xraytune.data import cache as data_cache
 
-    stored = None
+    stored, named = None, options.space
     if options.resume:
         stored = stored_spec(name, running.results, running.storage)
         options = options.completed(request(name, running.results, running.storage))
@@ -95,6 +96,8 @@ def _completed(
         os.environ["TF_DETERMINISTIC_OPS"] = "1"
     if options.cache:
         os.environ["XRAYTUNE_CACHE"] = str(options.cache.absolute())  # for the workers too
+    for space in {options.space, stored.space if stored else None}:
+        own_space.check(name, space, named, running.results, running.storage)
     demonstration = is_demo(options.data)
     trials, seconds = budget(options.trials, options.seconds, demonstration=demonstration)
     progress.label, progress.demonstration = objective_label(options.objective, options.beta), demonstration
@@ -223,6 +226,7 @@ def _run(
 ) -> tuple[Orchestrator, float]:
     """Run the trials; the conductor, which knows why they ended, and the seconds before the first of them."""
     from search.driver import opening
+    from search.study import own_space
     from search.study.study import FAILURE_SHARE
     from search.tuner import engine
     from search.tuner.orchestrator import Budget
@@ -234,7 +238,10 @@ def _run(
     end = running.begun + options.seconds - study.seconds_spent() if options.seconds is not None else None
     progress.end = end
     progress.log_to(study.folder)
-    study.note(request={**options.to_request(), "trials": options.trials, "time": options.seconds})
+    study.note(
+        request={**options.to_request(), "trials": options.trials, "time": options.seconds},
+        **{own_space.ATTRIBUTE: own_space.mark(study.spec.name, study.spec.space)},
+    )
     study.begin(running.begun, **running.settings(plan))
     progress.note(
         opening.on_study(study.spec.name, study.ended, plan, options.trials, options.seconds, joined=cluster.joined)

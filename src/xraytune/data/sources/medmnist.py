@@ -21,8 +21,8 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from xraytune import artifacts
-from xraytune.data import cache, files
+from xraytune import artifacts, files
+from xraytune.data import cache
 from xraytune.data.problems import Progress
 from xraytune.data.sources import archives, folder
 from xraytune.data.sources.listing import Listing
