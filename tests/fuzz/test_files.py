@@ -170,6 +170,7 @@ def test_a_damaged_dicom_file_is_read_or_refused(content, packed):
     check_image(deflated(content[300:]) if packed else content)
 
 
+_TYPES = [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.GNUTYPE_SPARSE]
 _CONTENTS = {"png": PNG, "jpeg": JPEG, "nothing": b"", "zeros": bytes(2_000_000)}
 _MEMBER = st.sampled_from(
     ["train/NORMAL/1.png", "train/PNEUMONIA/2.png", "a/../b.png", "/etc/x.png", "C:/x.png", "..", ".", "", "a//b.png",
@@ -180,9 +181,7 @@ _MEMBER = st.sampled_from(
 @fuzzed(
     kind=st.sampled_from([".zip", ".tar", ".tar.gz"]),
     members=st.lists(st.tuples(_MEMBER | LETTERS, st.sampled_from(sorted(_CONTENTS))), max_size=6),
-    type_=st.sampled_from(
-        [tarfile.REGTYPE] * 4 + [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.GNUTYPE_SPARSE]
-    ),
+    type_=st.sampled_from([tarfile.REGTYPE] * 4 + _TYPES),
     data=st.data(),
 )
 def test_an_archive_is_read_or_refused_and_leaves_nothing(kind, members, type_, data):
@@ -203,9 +202,9 @@ def test_an_archive_is_read_or_refused_and_leaves_nothing(kind, members, type_, 
     with place() as home:
         path = home / f"set{kind}"
         path.write_bytes(data.draw(damaged(sink.getvalue())))
-        outside = set(os.listdir(home))
+        outside = set(home.iterdir())
         check_examined(path)
-        assert set(os.listdir(home)) <= outside | {"cache"}
+        assert set(home.iterdir()) <= outside | {home / "cache"}
 
 
 def check_examined(path: Path, **options: Any) -> None:
@@ -221,13 +220,15 @@ _CELL = st.one_of(
     st.sampled_from(["NORMAL", "PNEUMONIA", "normal", "A|B", "['A']", "train", "test", "-1"]),
     ODD_NUMBERS, LETTERS, st.sampled_from(["fifo.png", "zero.png", ".", "NORMAL", "a\0b", '"', "=1+1"]),
 )  # fmt: skip
+_HEADS = [["path", "label"], ["path", "label", "patient", "split"], ["Image Index", "Finding Labels", "Patient ID"]]
+_HEADS += [["Path", "Frontal/Lateral", "Pneumonia"], ["patientId", "Target"], ["subject_id", "study_id", "Pneumonia"]]
+_HEADS += [[]]
 _TABLE = st.lists(st.lists(_CELL, min_size=1, max_size=5), min_size=1, max_size=8)
 
 
 @fuzzed(
     table=_TABLE,
-    head=st.sampled_from([["path", "label"], ["path", "label", "patient", "split"], ["Image Index", "Finding Labels", "Patient ID"],
-                          ["Path", "Frontal/Lateral", "Pneumonia"], ["patientId", "Target"], ["subject_id", "study_id", "Pneumonia"], []]),
+    head=st.sampled_from(_HEADS),
     delimiter=st.sampled_from([",", ";", "\t", "|"]),
     encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "latin-1"]),
     label=st.sampled_from([None, None, "Pneumonia", "x"]),

@@ -1,4 +1,4 @@
-"""What a received results folder holds: rows of the database, `model.json`, `metrics.json`; and names and values typed."""
+"""What a received results folder holds, its database and `model.json`; and names and values that are typed."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from search import leaderboard
 from search.cli import console, quantities, screen
+from search.driver.options import SessionOptions, StudyOptions, check
 from search.hyperparameters.suggestion import Narrowing
 from search.reporting import formats
 from search.samplers import factory
@@ -70,7 +71,7 @@ def check_study(results: Path, capture: io.StringIO | None = None) -> None:
     view, message = answer(lambda: open_study("mine", results))
     assert (view is None) == bool(message)
     answer(lambda: open_study(None, results))
-    answer(lambda: request("mine", results))
+    answer(lambda: check(StudyOptions(study="mine").completed(request("mine", results)), SessionOptions()))
     if view is not None:
         assert view.folder == results / "mine"
         trials, _ = answer(view.trials)
@@ -95,8 +96,9 @@ def _tables(connection: sqlite3.Connection) -> list[tuple[str, list[str]]]:
 
 @fuzzed(data=st.data())
 def test_a_changed_row_of_the_database_is_read_or_refused(data):
+    whole = searched() / "studies.db"
     with place() as home:
-        shutil.copy(searched() / "studies.db", home / "studies.db")
+        shutil.copy(whole, home / "studies.db")
         with closing(sqlite3.connect(home / "studies.db")) as other:
             for _ in range(data.draw(st.integers(1, 2))):
                 table, columns = data.draw(st.sampled_from(_tables(other)))
@@ -152,10 +154,11 @@ def model() -> Path:
 
 @fuzzed(content=st.deferred(lambda: damaged((model() / CARD).read_bytes())))
 def test_a_damaged_model_json_is_refused_or_whole(content):
+    saved = model()
     with place() as home:
         (home / CARD).write_bytes(content)
         card, message = answer(lambda: read_card(home))
-        assert bool(message) == (content != (model() / CARD).read_bytes())
+        assert bool(message) == (content != (saved / CARD).read_bytes())
         assert (card is None) == bool(message)
 
 
@@ -176,14 +179,15 @@ def test_any_text_as_model_json_is_refused(plain):
 def test_a_model_json_that_was_changed_and_sealed_again_is_loaded_or_refused(data):
     from xraytune.inference.classifier import load_model
 
-    plain = json.loads((model() / CARD).read_text())
+    saved = model()
+    plain = json.loads((saved / CARD).read_text())
     del plain["sha256"]
     other = data.draw(changed(plain))
     if not isinstance(other, dict):
         return
     with place() as home:
         folder = home / "winner"
-        shutil.copytree(model(), folder)
+        shutil.copytree(saved, folder)
         try:
             write_card(folder, SimpleNamespace(to_json=lambda: other))
         except (ValueError, UnicodeError):

@@ -163,14 +163,8 @@ class MakeUp(Record):
         shaped = len(self.spread) == n and [len(row) for row in self.precision] == [n] * n
         if not shaped or len(self.upright) != cells or len(self.limits) not in {0, 3}:
             raise ValueError("what it says of the training images' properties does not fit together")
-        numbers = [
-            *self.location,
-            *self.spread,
-            *self.thumbnail,
-            *self.upright,
-            *self.limits,
-            *itertools.chain(*self.precision),
-        ]
+        parts = (self.location, self.spread, self.thumbnail, self.upright, self.limits, *self.precision)
+        numbers = list(itertools.chain(*parts))
         if not np.isfinite(numbers).all() or min(self.spread, default=1) <= 0 or min(self.limits, default=1) <= 0:
             raise ValueError("what it says of the training images' properties is out of range")
 

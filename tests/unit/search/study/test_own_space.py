@@ -18,7 +18,7 @@ from xraytune.errors import InputError
 FILE = "films.py:Space"
 
 
-class Reached(Exception):
+class ReachedError(Exception):
     """What comes after the check was asked for."""
 
 
@@ -63,7 +63,7 @@ def test_a_received_study_s_own_space_is_refused_before_it_runs(received, call, 
 
 @pytest.mark.parametrize("forged", ["", "0" * 16, 7, None, ["x"], "é"])
 def test_a_forged_mark_does_not_count(received, forged):
-    with pytest.raises(InputError, match="--space films.py:Space"):
+    with pytest.raises(InputError, match=r"--space films\.py:Space"):
         resume(received(**{own_space.ATTRIBUTE: forged}))
 
 
@@ -85,10 +85,10 @@ def test_a_space_that_the_user_names_or_named_here_is_let_in(received, named, mo
     results = received(**({} if named else {own_space.ATTRIBUTE: own_space.mark("mine", FILE)}))
 
     def reached(*_):
-        raise Reached
+        raise ReachedError
 
     monkeypatch.setattr(steps.finalists, "choose", reached)
-    with pytest.raises(Reached):
+    with pytest.raises(ReachedError):
         retrain(results, named)
 
 
