@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from search.cli import clock
 from search.driver.options import SessionOptions, StudyOptions, budget, check
 from search.driver.prepare import prepare
 from search.driver.prepared import Prepared
@@ -247,7 +247,7 @@ def _run(
         opening.on_study(study.spec.name, study.ended, plan, options.trials, options.seconds, joined=cluster.joined)
     )
     progress.note(opening.on_results(study.folder))
-    preparation = time.time() - running.begun
+    preparation = clock.now() - running.begun
     budget = Budget(
         options.trials,
         end,
