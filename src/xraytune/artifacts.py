@@ -163,6 +163,17 @@ def read_text(path: str | os.PathLike[str]) -> str:
     return read_bytes(path).decode("utf-8", errors="surrogateescape")
 
 
+def inside(folder: Path, name: object) -> Path:
+    """The file of that name in a folder, where the name comes out of a file that somebody else may have written.
+
+    Raises:
+        ArtifactError: it is no plain name, so that it may lie anywhere.
+    """
+    if not isinstance(name, str) or Path(name).name != name or name in {"", ".", ".."} or "\0" in name:
+        raise ArtifactError(f"{folder} names a file {name!r:.80}, which does not lie in it: it was changed.")
+    return folder / name
+
+
 def sha256(path: str | os.PathLike[str]) -> str:
     """The sha256 of a file's content, as 64 hexadecimal digits.
 

@@ -7,6 +7,7 @@ kept as an example of its test (`fuzzed(examples=…)`).
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import re
@@ -42,6 +43,10 @@ _LEFTOVERS = re.compile(r"^\.(?!xraytune)(making-|.*-\d+$|.*-[a-z0-9_]{8}(\.\w+)
 """Names of temporary files and folders that their makers remove (`artifacts.atomic_write`, `whole`, `archives`)."""
 
 
+class _Over(BaseException):
+    """The time of a test is over; hypothesis lets it pass, as an interruption."""
+
+
 class _TooLong(BaseException):
     """No `except Exception` may hide it."""
 
@@ -55,7 +60,21 @@ def fuzzed(
         def test() -> None:
             for example in examples:
                 check(**example)
-            end, seed = time.monotonic() + LENGTH / tests, SEED
+            end, seed, done, failed = time.monotonic() + LENGTH / tests, SEED, 0, False
+
+            @functools.wraps(check)
+            def once(**drawn: Any) -> None:
+                """Check one input, unless the time is over and nothing was found that is to be made smaller."""
+                nonlocal done, failed
+                if done and not failed and time.monotonic() > end:
+                    raise _Over
+                done += 1
+                try:
+                    check(**drawn)
+                except Exception:
+                    failed = True
+                    raise
+
             while True:
                 drawn = hypothesis.settings(
                     max_examples=ROUND,
@@ -64,15 +83,15 @@ def fuzzed(
                     phases=(hypothesis.Phase.generate, hypothesis.Phase.shrink),
                     report_multiple_bugs=False,
                     suppress_health_check=list(hypothesis.HealthCheck),
-                )(hypothesis.given(**strategies)(check))
+                )(hypothesis.given(**strategies)(once))
                 try:
                     hypothesis.seed(seed)(drawn)()
+                except _Over:
+                    return
                 except BaseException as error:
                     error.add_note(f"FUZZ_SEED={seed}")
                     raise
                 seed += 1
-                if time.monotonic() > end:
-                    return
 
         test.__name__, test.__doc__, test.__module__ = check.__name__, check.__doc__, check.__module__
         return test

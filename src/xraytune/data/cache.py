@@ -30,7 +30,7 @@ def folder(*parts: str) -> Path:
         path.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError, ValueError) as error:  # no home of that user's, a zero byte
         where = repr(named) if named else f"in {platformdirs.user_cache_dir()}"
-        why = error.strerror if isinstance(error, OSError) else str(error)
+        why = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
         raise InputError(
             f"The cache {where} can't be made: {why}. Name another folder in the environment: XRAYTUNE_CACHE=FOLDER."
         ) from None

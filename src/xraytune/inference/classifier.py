@@ -22,7 +22,7 @@ from PIL import Image
 
 from xraytune import artifacts
 from xraytune.data.decoding.reading import read_image, square
-from xraytune.errors import ArtifactError, InputError, classify
+from xraytune.errors import FOREIGN, ArtifactError, InputError, classify
 from xraytune.evaluation import metrics, prevalences
 from xraytune.evaluation.calibration import Calibration
 from xraytune.evaluation.ensemble_selection import average
@@ -302,7 +302,7 @@ def load_model(path: str | Path) -> Classifier:
         networks.append(_Keras(network))
     try:
         return Classifier(card, networks)
-    except (TypeError, ValueError) as error:
+    except FOREIGN as error:
         raise ArtifactError(f"{folder / CARD} can't be read: {error}.") from None
 
 

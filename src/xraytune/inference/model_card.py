@@ -13,7 +13,7 @@ from typing import Any
 
 from xraytune import artifacts
 from xraytune.data.decoding.reading import FITS
-from xraytune.errors import ArtifactError
+from xraytune.errors import FOREIGN, ArtifactError
 from xraytune.inference import test_time_augmentation
 from xraytune.records import Record
 
@@ -131,5 +131,5 @@ def read_card(folder: Path) -> ModelCard:
         for member in (*card.members, *card.onnx):
             Member.from_json(member)
         return card
-    except (TypeError, ValueError) as error:
+    except FOREIGN as error:
         raise ArtifactError(f"{path} can't be read: {error}.") from None

@@ -201,7 +201,7 @@ def _download(size: int, progress: Progress | None) -> Path:
 
 def _check(path: Path, size: int, url: str) -> None:
     """Refuse a file that is not the record's."""
-    with path.open("rb") as opened:
+    with files.open_named(path) as opened:
         found = hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if found != MD5[size]:
         raise SourceError(
