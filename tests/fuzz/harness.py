@@ -60,13 +60,14 @@ def fuzzed(
         def test() -> None:
             for example in examples:
                 check(**example)
-            end, seed, done, failed = time.monotonic() + LENGTH / tests, SEED, 0, False
+            end, seed, done, failed, over = time.monotonic() + LENGTH / tests, SEED, 0, False, False
 
             @functools.wraps(check)
             def once(**drawn: Any) -> None:
                 """Check one input, unless the time is over and nothing was found that is to be made smaller."""
-                nonlocal done, failed
+                nonlocal done, failed, over
                 if done and not failed and time.monotonic() > end:
+                    over = True
                     raise _Over
                 done += 1
                 try:
@@ -86,9 +87,9 @@ def fuzzed(
                 )(hypothesis.given(**strategies)(once))
                 try:
                     hypothesis.seed(seed)(drawn)()
-                except _Over:
-                    return
                 except BaseException as error:
+                    if over:  # hypothesis may also wonder about an input of which nothing was drawn
+                        return
                     error.add_note(f"FUZZ_SEED={seed}")
                     raise
                 seed += 1
