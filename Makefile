@@ -143,6 +143,12 @@ test: lint ## lint, types and the first tier of tests (needs nothing outside the
 test-faults: $(VENV)/.ready-dev ## every fault caused for real: kills, full disks, lost nodes (ONLY=file for one)
 	$(PYTEST) -n 2 $(or $(ONLY),tests/faults)
 
+FUZZ_SECONDS ?= 600
+
+.PHONY: test-fuzz
+test-fuzz: $(VENV)/.ready-dev ## drawn and damaged inputs, ten minutes of them (FUZZ_SECONDS=30 FUZZ_SEED=1 for others)
+	FUZZ_SECONDS='$(FUZZ_SECONDS)' FUZZ_SEED='$(FUZZ_SEED)' $(PYTEST) tests/fuzz
+
 .PHONY: test-whole
 test-whole: $(VENV)/.ready-dev ## whole searches: what each option does, a space of one's own
 	$(PYTEST) tests/whole

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.cli import options
+from search.cli import clock, options
 from search.cli.options import (
     ADVANCED,
     BUDGET,
@@ -160,7 +159,7 @@ class SessionOptions(Tracking, Place):
     )
     ray_dashboard: bool = option(False, "Start Ray's own dashboard on 127.0.0.1", ADVANCED)
     verbose: bool = option(False, "Print everything that search.log says", OUTPUT, flags=("--verbose", "-v"))
-    begun: float = field(default_factory=time.time)
+    begun: float = field(default_factory=clock.now)
     own_process: bool = True
     """Whether the search may end this process where it hangs; not where it is called from Python."""
 

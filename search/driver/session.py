@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from search.cli import clock
 from search.driver.options import SessionOptions, StudyOptions, budget, check
 from search.driver.prepare import prepare
 from search.driver.prepared import Prepared
@@ -141,7 +141,7 @@ def rehearse(options: StudyOptions, running: SessionOptions | None = None) -> No
             origins = {trial.number: str(trial.attributes.get("origin", "")) for trial in study.view().trials()}
         finally:
             study.close()
-    left = None if options.seconds is None else options.seconds - (time.time() - running.begun)
+    left = None if options.seconds is None else options.seconds - (clock.now() - running.begun)
     rehearsal.show(asked, origins, rehearsal.Bounds(options.trials, left, options.max_epochs), plan, job, prepared)
 
 
@@ -149,10 +149,11 @@ def _completed(
     options: StudyOptions, running: SessionOptions, name: str, progress: Progress
 ) -> tuple[StudyOptions, StudySpec | None, Path]:
     """The options with what a resumed study and the defaults say, that study's specification, and the cache folder."""
+    from search.study import own_space
     from search.study.view import check_free, request, stored_spec
     from xraytune.data import cache as data_cache
 
-    stored = None
+    stored, named = None, options.space
     if options.resume:
         stored = stored_spec(name, running.results, running.storage)
         options = options.completed(request(name, running.results, running.storage))
@@ -164,6 +165,8 @@ def _completed(
         os.environ["TF_DETERMINISTIC_OPS"] = "1"
     if options.cache:
         os.environ["XRAYTUNE_CACHE"] = str(options.cache.absolute())  # for the workers too
+    for space in {options.space, stored.space if stored else None}:
+        own_space.check(name, space, named, running.results, running.storage)
     demonstration = is_demo(options.data)
     trials, seconds = budget(options.trials, options.seconds, demonstration=demonstration)
     progress.label, progress.demonstration = objective_label(options.objective, options.beta), demonstration
@@ -303,6 +306,7 @@ def _run(
     from search.cli import config_file
     from search.driver import opening
     from search.driver.following import followed
+    from search.study import own_space
     from search.study.study import FAILURE_SHARE
     from search.tuner import engine
     from search.tuner.orchestrator import Budget
@@ -314,7 +318,10 @@ def _run(
     end = running.begun + options.seconds - study.seconds_spent() if options.seconds is not None else None
     progress.end = end
     progress.log_to(study.folder)
-    study.note(request={**options.to_request(), "trials": options.trials, "time": options.seconds})
+    study.note(
+        request={**options.to_request(), "trials": options.trials, "time": options.seconds},
+        **{own_space.ATTRIBUTE: own_space.mark(study.spec.name, study.spec.space)},
+    )
     artifacts.write_text(study.folder / config_file.NAME, config_file.text(options, running))
     study.begin(running.begun, **running.settings(plan))
     study.describe()
@@ -324,7 +331,7 @@ def _run(
     progress.note(opening.on_results(study.folder))
     for line in running.followed_at(study.folder):
         progress.note(line)
-    preparation = time.time() - running.begun
+    preparation = clock.now() - running.begun
     budget = Budget(
         options.trials,
         end,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import io
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ from search.reporting.report_tables import Table
 from search.study import access_log, image_names
 from search.study.view import StudyView, TrialRecord
 from xraytune import artifacts
-from xraytune.errors import ArtifactError
+from xraytune.errors import FOREIGN, ArtifactError
 from xraytune.evaluation import evaluate, predictive_values, robust_score
 
 RARE = 0.1
@@ -43,7 +44,7 @@ def again(study: StudyView, folder: Path, *, with_names: bool = False) -> None:
     """
     try:
         write(study, folder, with_names=with_names)
-    except (KeyError, ValueError, TypeError, FileNotFoundError, jinja2.UndefinedError) as error:
+    except (*FOREIGN, FileNotFoundError, IsADirectoryError, jinja2.UndefinedError) as error:
         raise ArtifactError(
             f"The report of {folder} can't be made: metrics.json, predictions.csv or gradcam/ are not what the "
             f"retraining wrote there ({type(error).__name__}: {error}). Retrain: python -m search.retrain best --study "
@@ -269,8 +270,7 @@ def _pool_counts(figures: Mapping[str, Any]) -> dict[str, int]:
 
 def read_predictions(path: Path, classes: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.float64], list[str]]:
     """Labels `(n,)`, calibrated probabilities `(n, k)` and patients of `predictions.csv`."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = list(csv.DictReader(io.StringIO(artifacts.read_text(path), newline="")))
     index = {artifacts.safe_cell(name): i for i, name in enumerate(classes)}
     labels = np.array([index[row["truth"]] for row in rows], dtype=np.int64)
     p = np.array([[float(row[f"probability_{c}"]) for c in classes] for row in rows])
@@ -313,8 +313,8 @@ def _cases(folder: Path, paths: Mapping[int, str]) -> list[dict[str, Any]]:
     shown = [
         {
             **row,
-            "src": _data_uri(folder / "gradcam" / row["file"]),
-            "overlay_src": _data_uri(folder / "gradcam" / row["overlay"]),
+            "src": _data_uri(artifacts.inside(folder / "gradcam", row["file"])),
+            "overlay_src": _data_uri(artifacts.inside(folder / "gradcam", row["overlay"])),
             "name": paths.get(row["image"], f"image {row['image']}"),
         }
         for row in rows
@@ -324,4 +324,4 @@ def _cases(folder: Path, paths: Mapping[int, str]) -> list[dict[str, Any]]:
 
 
 def _data_uri(path: Path) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()
+    return "data:image/jpeg;base64," + base64.b64encode(artifacts.read_bytes(path)).decode()

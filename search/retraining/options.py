@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from search.cli import options
-from search.cli.options import BUDGET, DATA, HARDWARE, MODEL, OUTPUT, STORAGE, option
+from search.cli.options import BUDGET, DATA, HARDWARE, MODEL, OUTPUT, SPACE, STORAGE, option
 from search.cli.shared import Caches, Place
 from search.tracking.options import Tracking
 from xraytune.errors import InputError
@@ -43,6 +43,10 @@ class RetrainingOptions(Caches, Tracking, Place):
     data: str | None = option(
         None, "Where the data are now, if they were moved", DATA, metavar="DATA", shown="where the search read them"
     )
+    space: str | None = option(
+        None, "The study's own space, where somebody else searched it: file.py:name runs as a program", SPACE,
+        metavar="NAME", shown="the study's", stored=False,
+    )  # fmt: skip
     time: float | None = option(
         None, "Time budget, like 20m", BUDGET, metavar="DURATION", parse=options.duration, shown="as long as the search"
     )

@@ -83,7 +83,7 @@ class StudyLock:
         while True:
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+                file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
             except OSError as error:
                 raise FatalError(
                     f"{self.results} can't be written: {error.strerror}. Choose another with --results."

@@ -8,7 +8,6 @@ failure: it counts nowhere and its configuration is queued again.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
+from search.cli import clock
 from search.hyperparameters.declaration import ambiguous_names, declared_parameters
 from search.hyperparameters.suggestion import Declaration, Narrowing, RecordedHyperParameters, SuggestedHyperParameters
 from search.study.database import readable
@@ -272,7 +272,7 @@ class Study:
 
     def touch(self, start: float) -> None:
         """Note that this session, begun at `start` (seconds since 1970), is alive."""
-        now = time.time()
+        now = clock.now()
         sessions = [s for s in self._study.user_attrs.get("sessions", []) if s[0] != start]
         self._study.set_user_attr("sessions", [*sessions, [start, now]])
         self._study.set_user_attr("touched", now)

@@ -354,14 +354,30 @@ def exists(name: str, results: Path, storage: str | None = None) -> bool:
     return found is not None and is_whole(database, name, found)
 
 
-def request(name: str, results: Path, storage: str | None = None) -> dict[str, Any]:
-    """The options the study was last searched with, empty where it is not there."""
+def attributes(name: str, results: Path, storage: str | None = None) -> Mapping[str, Any]:
+    """What is kept of the study beside its trials, empty where it is not there.
+
+    Raises:
+        FatalError: it can't be read.
+    """
     if not is_there(results, storage):
         return {}
     database = open_database(results, storage)
     found = find(database, name)
     with readable(database, name):
-        return {} if found is None else dict(database.get_study_user_attrs(found).get("request", {}))
+        return {} if found is None else database.get_study_user_attrs(found)
+
+
+def request(name: str, results: Path, storage: str | None = None) -> dict[str, Any]:
+    """The options the study was last searched with, empty where it is not there.
+
+    Raises:
+        StudyError: they are no options.
+    """
+    kept = attributes(name, results, storage).get("request", {})
+    if not isinstance(kept, Mapping):
+        raise StudyError(f"What study {name!r} was asked for can't be read: another program changed it.")
+    return dict(kept)
 
 
 def stored_spec(name: str, results: Path, storage: str | None = None) -> StudySpec | None:

@@ -168,7 +168,6 @@ def _tune(
         logs=str(logs.resolve()),
         threads=resources.threads,
         gpus=resources.gpus,
-        deadline=conductor.budget.end,
         memory=memory,
         environment={name: os.environ[name] for name in COMPUTED_BY if name in os.environ},
     )

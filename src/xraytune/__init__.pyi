@@ -42,6 +42,7 @@ class Study(_Study):
         cache: str | Path | None = None,
         cache_limit: int | str = 0,
         data: str | Path | None = None,
+        space: str | None = None,
         time: float | str | None = None,
         finalists: int = 5,
         folds: int = 5,

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytune.data import files, image_properties
+from xraytune import files
+from xraytune.data import image_properties
 from xraytune.data.decoding import reading
 from xraytune.data.decoding.inspection import Inspection
 from xraytune.data.images import Images

@@ -22,7 +22,7 @@ from PIL import Image
 
 from xraytune import artifacts
 from xraytune.data.decoding.reading import read_image, square
-from xraytune.errors import ArtifactError, InputError
+from xraytune.errors import FOREIGN, ArtifactError, InputError, classify
 from xraytune.evaluation import metrics, prevalences
 from xraytune.evaluation.calibration import Calibration
 from xraytune.evaluation.ensemble_selection import average
@@ -114,6 +114,9 @@ class Classifier:
         self.calibration = Calibration.from_json(card.calibration)
         self.referral = Referral.from_json(card.referral) if card.referral else None
         self.makeup = MakeUp.from_json(card.makeup) if card.makeup else None
+        for name in ("bias", "prevalence"):
+            if len(getattr(self.calibration, name)) not in {0, len(card.classes)}:
+                raise ValueError(f"its calibration has a {name} of other classes")
 
     def restated(self, probabilities: NDArray[Any], share: float) -> NDArray[np.float32]:
         """Probabilities stated for another share of the positive class, by Bayes' rule.
@@ -323,8 +326,33 @@ def load_model(path: str | Path) -> Classifier:
     for member in members:
         file = folder / member.file
         artifacts.check_sha256(file, member.sha256)
-        networks.append(_Onnx(onnx_session(file)) if exported else _Keras(load_network(file)))
-    return Classifier(card, networks)
+        if exported:
+            networks.append(_Onnx(onnx_session(file)))
+            continue
+        network = load_network(file)
+        _check_shape(network, member, card, file)
+        networks.append(_Keras(network))
+    try:
+        return Classifier(card, networks)
+    except FOREIGN as error:
+        raise ArtifactError(f"{folder / CARD} can't be read: {error}.") from None
+
+
+def _check_shape(network: Any, member: Member, card: ModelCard, file: Path) -> None:
+    """Refuse a network that takes other images, or answers for other classes, than `model.json` says.
+
+    Raises:
+        ArtifactError: it does.
+    """
+    image = (member.image_size, member.image_size, card.channels)
+    takes, gives = (getattr(network, name, None) or () for name in ("input_shape", "output_shape"))
+    classes = {len(card.classes), *([1] if len(card.classes) == 2 else [])}
+    differs = len(takes) == 4 and any(one not in {None, asked} for one, asked in zip(takes[1:], image, strict=True))
+    if differs or (gives and (len(gives) != 2 or gives[1] not in classes)):
+        raise ArtifactError(
+            f"{file} is no network of this model: it turns {takes} into {gives}, {CARD} says images of {image} and "
+            f"{len(card.classes)} classes."
+        )
 
 
 def load_network(file: Path) -> Any:
@@ -337,8 +365,8 @@ def load_network(file: Path) -> Any:
 
     try:
         return keras.saving.load_model(file, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ArtifactError(f"{file} can't be loaded: {str(error).strip().splitlines()[0]}") from None
+    except Exception as error:  # whatever its layers, their depth and their size make Keras and TensorFlow raise
+        raise ArtifactError(f"{file} can't be loaded: {classify(error)[1]}") from None
 
 
 def onnx_session(file: Path) -> Any:
@@ -354,4 +382,4 @@ def onnx_session(file: Path) -> Any:
     try:
         return onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own classes, which differ between builds
-        raise ArtifactError(f"{file} can't be loaded: {str(error).strip().splitlines()[0]}") from None
+        raise ArtifactError(f"{file} can't be loaded: {classify(error)[1]}") from None

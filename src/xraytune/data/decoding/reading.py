@@ -20,7 +20,8 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from xraytune.data import files, identity, image_properties, spelling
+from xraytune import files
+from xraytune.data import identity, image_properties, spelling
 from xraytune.data.decoding import dicom, jpeg, raster
 from xraytune.data.decoding.dicom_file import DicomError, is_dicom
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from xraytune.data.decoding import image_files
 from xraytune.data.decoding.image_files import Sort
-from xraytune.data.files import NotRegularError
 from xraytune.data.problems import Problem, some
 from xraytune.data.sources.listing import MARKER, Item, Listing
+from xraytune.files import NotRegularError
 
 SPLITS = {
     "train": "train", "training": "train",
