@@ -101,7 +101,7 @@ def _locked(options: StudyOptions, running: SessionOptions) -> StudyLock:
 
 def _free_names(options: StudyOptions, running: SessionOptions) -> Iterator[str]:
     """Default names that no study has."""
-    from search.study.view import exists
+    from search.study.by_name import exists
 
     for name in default_names(canonical(options.data)):
         if not (running.results / name).exists() and not exists(name, running.results, running.storage):
@@ -150,7 +150,8 @@ def _completed(
 ) -> tuple[StudyOptions, StudySpec | None, Path]:
     """The options with what a resumed study and the defaults say, that study's specification, and the cache folder."""
     from search.study import own_space
-    from search.study.view import check_free, request, stored_spec
+    from search.study.by_name import check_free, request
+    from search.study.view import stored_spec
     from xraytune.data import cache as data_cache
 
     stored, named = None, options.space
@@ -262,13 +263,12 @@ def _make(
     from search.hyperparameters.suggestion import Narrowing
     from search.reporting.dashboard_pages import DashboardPages
     from search.samplers import factory
-    from search.study import create
-    from search.study import view as storage
+    from search.study import by_name, create
     from search.tuner import pruning
 
     existing = 0
-    if options.resume and storage.exists(name, running.results, running.storage):
-        existing = storage.count(name, running.results, running.storage)
+    if options.resume and by_name.exists(name, running.results, running.storage):
+        existing = by_name.count(name, running.results, running.storage)
     study = create.create(
         prepared.spec,
         prepared.declaration,

@@ -12,12 +12,13 @@ import optuna
 from optuna.storages import BaseStorage
 
 from search.hyperparameters.suggestion import Declaration
+from search.study.by_name import exists, find, is_whole, taken
 from search.study.database import open_database, readable
 from search.study.lock import StudyLock
 from search.study.objectives import directions
 from search.study.pages import Pages
 from search.study.study import Study
-from search.study.view import exists, find, is_whole, spec_of, taken
+from search.study.view import spec_of
 from xraytune import artifacts
 from xraytune.data import compare, keep_lists
 from xraytune.errors import FatalError, StudyError

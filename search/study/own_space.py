@@ -10,7 +10,7 @@ from __future__ import annotations
 import hmac
 from pathlib import Path
 
-from search.study.view import attributes
+from search.study.by_name import attributes
 from xraytune.data import identity
 from xraytune.errors import InputError
 

@@ -25,7 +25,8 @@ from search.reporting import formats
 from search.samplers import factory
 from search.study import create, database
 from search.study import lock as locks
-from search.study.view import open_study, request
+from search.study.by_name import request
+from search.study.view import open_study
 from search.tuner import pruning
 from tests.fuzz.harness import JSON, LETTERS, ODD_NUMBERS, answer, changed, check_message, damaged, fuzzed, place
 from tests.made_studies import SPACE, report, result, spec

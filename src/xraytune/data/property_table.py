@@ -15,14 +15,31 @@ from xraytune import files
 from xraytune.data import image_properties
 from xraytune.data.decoding import reading
 from xraytune.data.decoding.inspection import Inspection
+from xraytune.data.image_properties import SHAPE, Property
 from xraytune.data.images import Images
 from xraytune.hardware import cores
 
-FILE = ("width", "height", "aspect_ratio", "bytes", "mode")
+_EXPORT = "it follows the device and the export"
+FILE = (
+    Property("width", "width in pixels", "the film's width in pixels", _EXPORT, *SHAPE),
+    Property("height", "height in pixels", "the film's height in pixels", _EXPORT, *SHAPE),
+    Property("aspect_ratio", "shape", "the aspect ratio (width over height)", "it is the film's shape", *SHAPE),
+    Property(
+        "bytes", "file size", "the size of the file", "it follows resolution, focus and compression",
+        "No network sees the file's size, but it may see the grain or blur behind it.",
+    ),
+    Property(
+        "mode", "colours of the file", "how the file stores its colours", "it follows where the file came from",
+        "All images are decoded to the same number of channels, so a network sees little of it.",
+    ),
+)  # fmt: skip
 """Properties of the file itself."""
 
-NAMES = (*FILE, *image_properties.FEATURES)
+NAMES = tuple(prop.name for prop in (*FILE, *image_properties.PROPERTIES))
 """The columns of a table."""
+
+PROPERTIES = {prop.name: prop for prop in (*FILE, *image_properties.PROPERTIES, image_properties.FRAMED)}
+"""Every column, and framing as a whole, by name."""
 
 _MODES = (b"1", b"CMYK", b"DICOM", b"I;16", b"L", b"LA", b"P", b"RGB", b"RGBA")
 """How files store their colours, in the order of their codes; another one lies between its neighbours."""

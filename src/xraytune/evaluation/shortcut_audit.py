@@ -33,8 +33,7 @@ NOTABLE = 0.70
 in seven cases of ten without a look at the lungs."""
 
 _MODEL = 1  # raised when what the small model is shown changes
-FRAMING = "framing"
-"""The finding that the properties `image_properties.FRAMING` make together: each alone says little of a crop."""
+FRAMING = image_properties.FRAMED.name
 
 Labels = NDArray[np.int32]
 _UNSEEN = frozenset({"bytes", "mode"})  # properties of the file that no network is shown
@@ -43,66 +42,6 @@ _FIT = {
     "pad": "--fit pad shows the shape as black borders",
     "squash": "--fit squash turns the shape into the direction of the gradients",
 }
-
-
-@dataclass(frozen=True)
-class _Property:
-    """One number of a file's make-up, in words."""
-
-    name: str
-    title: str
-    why: str
-    cure: str
-    remedy: str = ""
-    """The augmentation's hyperparameter that makes a network blind to it (`augmentation.REMEDIES`)."""
-
-
-_SHAPE = "Shape jitter in the augmentation hides it.", "shape_jitter"
-_LIGHT = "Exposure jitter in the augmentation hides it.", "exposure_jitter"
-_FRAME = "Random resized crops in the augmentation remove it.", "crop"
-_PROPERTIES = {
-    p.name: p
-    for p in (
-        _Property("width", "the film's width in pixels", "it follows the device and the export", *_SHAPE),
-        _Property("height", "the film's height in pixels", "it follows the device and the export", *_SHAPE),
-        _Property("aspect_ratio", "the aspect ratio (width over height)", "it is the film's shape", *_SHAPE),
-        _Property(
-            "bytes", "the size of the file", "it follows resolution, focus and compression",
-            "No network sees the file's size, but it may see the grain or blur behind it.",
-        ),
-        _Property(
-            "mode", "how the file stores its colours", "it follows where the file came from",
-            "All images are decoded to the same number of channels, so a network sees little of it.",
-        ),
-        _Property("mean", "the mean brightness", "it follows exposure and positioning", *_LIGHT),
-        _Property("spread", "the contrast (standard deviation)", "it follows exposure and processing", *_LIGHT),
-        _Property(
-            "border_black", "how much of the border is black", "it follows collimation and cropping",
-            "Hiding borders in the augmentation, or a tighter crop, hides it.", "hiding",
-        ),
-        _Property(
-            "gradient_ratio", "the ratio of horizontal to vertical gradients", "it follows a film's shape", *_SHAPE
-        ),
-        _Property(
-            "sharpness", "the share of fine detail", "it follows focus, resolution and compression",
-            "Focus jitter in the augmentation hides it.", "focus_jitter",
-        ),
-        *(
-            _Property(name, title, "it follows how an image is framed", *_FRAME)
-            for name, title in (
-                (FRAMING, "where the chest lies in the image"),
-                ("chest_middle", "how low the chest lies in the image"),
-                ("chest_height", "the height of the chest in the image"),
-                ("chest_width", "the width of the chest in the image"),
-                ("sides", "the brightness at the image's sides"),
-            )
-        ),
-        _Property(
-            "corner", "a bright corner", "it follows markers and labels burnt into the film",
-            "Look at the corners of some films; hiding in the augmentation, or a tighter crop, hides it.", "hiding",
-        ),
-    )
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -169,7 +108,7 @@ class Audit(Record):
     @property
     def remedies(self) -> tuple[str, ...]:
         """The augmentation's hyperparameters that hide what was found, the most telling first."""
-        named = [_PROPERTIES[finding.name].remedy for finding in self.shortcuts]
+        named = [property_table.PROPERTIES[finding.name].remedy for finding in self.shortcuts]
         return tuple(dict.fromkeys(name for name in named if name))
 
     @property
@@ -238,7 +177,7 @@ def _finding(name: str, values: NDArray[np.float64], labels: Labels, dataset: Da
     signed = {index: _auc(labels == index, values) for index in wanted}
     index = max(signed, key=lambda i: abs(signed[i] - 0.5))
     auc, higher = max(signed[index], 1 - signed[index]), signed[index] >= 0.5
-    known, label = _PROPERTIES[name], dataset.classes[index]
+    known, label = property_table.PROPERTIES[name], dataset.classes[index]
     between = "tells the classes apart" if two else f"tells {label} from the rest"
     sentence = f"{known.title[0].upper()}{known.title[1:]} alone {between} with AUC {auc:.2f} ({known.why})"
     if auc >= NOTABLE:
@@ -253,7 +192,7 @@ def _finding(name: str, values: NDArray[np.float64], labels: Labels, dataset: Da
 def _framing(auc: float) -> Finding:
     """What framing tells; nothing where it could not be measured."""
     auc = max(auc, 0.5) if math.isfinite(auc) else 0.5
-    known = _PROPERTIES[FRAMING]
+    known = property_table.PROPERTIES[FRAMING]
     sentence = (
         f"{known.title[0].upper()}{known.title[1:]} alone separates the classes with ROC AUC {auc:.2f} ({known.why})"
     )
@@ -300,7 +239,7 @@ def _shift(
     label = max(signed, key=lambda key: abs(signed[key] - 0.5))
     side = "higher" if signed[label] >= 0.5 else "lower"
     auc = max(signed[label], 1 - signed[label])
-    title = _PROPERTIES[name].title
+    title = property_table.PROPERTIES[name].title
     which = f"{label} " if label else ""
     sentence = (
         f"{title[0].upper()}{title[1:]} is {side} on {which}test images: it tells them from {which}training images"
@@ -327,7 +266,7 @@ def _summary(together: float, findings: Sequence[Finding], dataset: Dataset) -> 
         text += " No single property carries it; together they do."
     text = " ".join([text, *(finding.sentence for finding in notable[:3])])
     if len(notable) > 3:
-        text += f" Also: {', '.join(_PROPERTIES[f.name].title + f' ({f.auc:.2f})' for f in notable[3:])}."
+        text += f" Also: {', '.join(property_table.PROPERTIES[f.name].title + f' ({f.auc:.2f})' for f in notable[3:])}."
     if any(finding.name in {"aspect_ratio", "width", "height"} for finding in notable):
         text += f" {_FIT[dataset.fit]}."
     return text

@@ -1,4 +1,4 @@
-"""The six families as Keras networks, made from a trial's values.
+"""The families as Keras networks, made from a trial's values.
 
 `network` is what a space's `build` calls; each family's file opens with what it is, costs and comes from.
 """
@@ -10,17 +10,19 @@ from pathlib import Path
 
 from xraytune.framework import keras
 from xraytune.models import cnn, dense, densenet, linear, vgg
+from xraytune.models.family import Family
 from xraytune.records import Value
 
-FAMILIES = ("linear", "dense", "cnn", "vgg_frozen", "vgg_finetuned", "densenet")
-SIZES = {
-    "linear": linear.SIZES,
-    "dense": dense.SIZES,
-    "cnn": cnn.SIZES,
-    "vgg_frozen": vgg.SIZES,
-    "vgg_finetuned": vgg.SIZES,
-    "densenet": densenet.SIZES,
+BY_NAME: dict[str, Family] = {
+    "linear": linear.LINEAR,
+    "dense": dense.DENSE,
+    "cnn": cnn.CNN,
+    "vgg_frozen": vgg.FROZEN,
+    "vgg_finetuned": vgg.FINETUNED,
+    "densenet": densenet.DENSENET,
 }
+FAMILIES = tuple(BY_NAME)
+SIZES = {name: family.sizes for name, family in BY_NAME.items()}
 
 
 def network(values: Mapping[str, Value], channels: int, classes: int, weights: Mapping[str, str | Path]) -> keras.Model:
@@ -37,14 +39,6 @@ def network(values: Mapping[str, Value], channels: int, classes: int, weights: M
         WeightsError: a backbone's weights can't be used.
     """
     family = values["family"]
-    if family == "linear":
-        return linear.network(values, channels, classes)
-    if family == "dense":
-        return dense.network(values, channels, classes)
-    if family == "cnn":
-        return cnn.network(values, channels, classes)
-    if family in {"vgg_frozen", "vgg_finetuned"}:
-        return vgg.network(values, channels, classes, weights)
-    if family == "densenet":
-        return densenet.network(values, channels, classes, weights)
-    raise ValueError(f"unknown family {family!r}: {', '.join(FAMILIES)}")
+    if family not in BY_NAME:
+        raise ValueError(f"unknown family {family!r}: {', '.join(FAMILIES)}")
+    return BY_NAME[str(family)].network(values, channels, classes, weights)

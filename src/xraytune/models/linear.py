@@ -18,9 +18,11 @@ Values: `linear/image_size`, `linear/cells`, `linear/solver`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from xraytune.framework import keras
 from xraytune.models import heads, inputs
+from xraytune.models.family import Family
 from xraytune.records import Value
 
 SIZES = (64,)
@@ -28,7 +30,7 @@ CELLS = (16,)
 """Cells along an edge that an image is averaged to; it divides every size."""
 
 
-def network(values: Mapping[str, Value], channels: int, classes: int) -> keras.Model:
+def network(values: Mapping[str, Value], channels: int, classes: int, _: Mapping[str, str | Path]) -> keras.Model:
     """The network, uncompiled and not yet solved: pixels `(n, size, size, channels)` in, softmax `(n, classes)` out."""
     size, cells = int(values["linear/image_size"]), int(values["linear/cells"])
     x = start = inputs.pixels(size, channels)
@@ -41,3 +43,6 @@ def network(values: Mapping[str, Value], channels: int, classes: int) -> keras.M
 def operations(values: Mapping[str, Value]) -> float:
     """Operations an image of one step: a few per pixel, and the dense layer forward and backward."""
     return 10.0 * int(values["linear/image_size"]) ** 2 + 12.0 * int(values["linear/cells"]) ** 2
+
+
+LINEAR = Family(SIZES, network, efficiency=0.3, trace_seconds=1.0, operations=operations)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytune.data import property_table
+from xraytune.data import image_properties, property_table
 from xraytune.evaluation import metrics
 from xraytune.evaluation.shift import property_model
 
@@ -39,27 +39,7 @@ NOTABLE = 0.65
 UNSEEN = frozenset({"width", "height", "bytes", "mode"})
 """Properties of the file that the network does not see: listed, but no reason to refuse."""
 
-WORDS = {
-    "width": "width in pixels",
-    "height": "height in pixels",
-    "aspect_ratio": "shape",
-    "bytes": "file size",
-    "mode": "colours of the file",
-    "mean": "brightness",
-    "spread": "contrast",
-    "border_black": "black borders",
-    "gradient_ratio": "direction of gradients",
-    "sharpness": "sharpness",
-    "corner": "bright corners",
-    "chest_middle": "position of the chest",
-    "chest_height": "height of the chest",
-    "chest_width": "width of the chest",
-    "sides": "brightness at the sides",
-}
-"""What each column of a property table is called."""
-
-_FRAMING = "framing"
-_GROUPS = dict.fromkeys(("chest_middle", "chest_height", "chest_width", "sides"), _FRAMING)
+_GROUPS = dict.fromkeys(image_properties.FRAMING, image_properties.FRAMED.words)
 
 
 @dataclass(frozen=True)
@@ -198,9 +178,8 @@ def _difference(column: int, ours: NDArray[np.float64], theirs: NDArray[np.float
     auc = auc if np.isfinite(auc) else 0.5
     low, high = np.percentile(a, [1, 99])
     beyond = float(((b < low) | (b > high)).mean())
-    return Difference(
-        name, WORDS[name], _spread(a), _spread(b), max(auc, 1 - auc), auc >= 0.5, name not in UNSEEN, beyond
-    )
+    words = property_table.PROPERTIES[name].words
+    return Difference(name, words, _spread(a), _spread(b), max(auc, 1 - auc), auc >= 0.5, name not in UNSEEN, beyond)
 
 
 def _spread(values: NDArray[np.float64]) -> tuple[float, float, float]:

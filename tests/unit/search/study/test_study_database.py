@@ -12,7 +12,8 @@ import sqlalchemy
 from optuna.trial import TrialState
 
 from search.study import database
-from search.study.view import exists, open_study, request, stored_spec
+from search.study.by_name import exists, request
+from search.study.view import open_study, stored_spec
 from tests.made_studies import report, result, trials
 from xraytune.errors import FatalError, StudyError
 from xraytune.records import FailureCause

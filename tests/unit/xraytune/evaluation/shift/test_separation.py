@@ -38,8 +38,8 @@ def test_a_property_that_moved_is_named(name):
     assert found.differences[0].name == name
     assert found.differences[0].higher
     assert found.warning == (
-        f"These images differ from the training images in {separation.WORDS[name]}; do not use this model on them "
-        "without labelled images from this hospital."
+        f"These images differ from the training images in {property_table.PROPERTIES[name].words}; do not use this "
+        "model on them without labelled images from this hospital."
     )
 
 
