@@ -153,7 +153,7 @@ def test_several_data_sets_end_in_one_table_and_data_with_a_test_set_are_judged_
 def test_a_model_s_referral_is_judged_beside_the_study_s_test_set(study, tmp_path, capsys):
     pair = Referral(0.3, 0.9, 0.95, 0.9, 0.05, 200, 200)
     write_card(study / "winner", replace(read_card(study / "winner"), referral=pair.to_json()))
-    evaluate.main(study / "winner", [str(hospital(tmp_path / "other"))])
+    evaluated(study / "winner", [str(hospital(tmp_path / "other"))])
     folder, metrics = found(study)
     here = metrics["referral"]["here"]
     assert metrics["referral"]["pair"] == pair.to_json()
@@ -176,7 +176,7 @@ def test_a_model_s_referral_is_judged_beside_the_study_s_test_set(study, tmp_pat
     assert "share of positive images answered and missed" in html
     study_test = here
     artifacts.write_json(study / "winner" / "metrics.json", {**figures(), "referral": {"test": study_test}})
-    evaluate.main(study / "winner", [str(hospital(tmp_path / "other"))], out=tmp_path / "again")
+    evaluated(study / "winner", [str(hospital(tmp_path / "other"))], out=tmp_path / "again")
     assert "images of the study's test set" in " ".join(capsys.readouterr().out.split())
 
 
