@@ -202,6 +202,7 @@ def spread(command: Callable[..., Any]) -> Callable[..., Any]:
     """
     hints = typing.get_type_hints(command, include_extras=True)
     groups = {n: hints[n] for n in inspect.signature(command).parameters if declared(hints.get(n, object))}
+    alone = {n: one for n, hint in hints.items() for one in typing.get_args(hint)[1:] if isinstance(one, Option)}
     parameters = []
     for name, parameter in inspect.signature(command).parameters.items():
         if name in groups:
@@ -222,6 +223,8 @@ def spread(command: Callable[..., Any]) -> Callable[..., Any]:
             values = {n: v for n, v in values.items() if n not in own}
         for one in arguments.values():
             one.check_values()
+        for name, one in alone.items():
+            one.check(name, values[name])
         return command(**arguments, **values)
 
     parameters.sort(key=_order)
@@ -247,11 +250,11 @@ def _parameters(cls: type) -> list[inspect.Parameter]:
 def _plain(parameter: inspect.Parameter, annotation: Any) -> inspect.Parameter:
     """A parameter of the function itself, its help as those of dataclasses show theirs."""
     kind, *about = typing.get_args(annotation)
+    shown: Any = parameter.default if parameter.default is not inspect.Parameter.empty else None
     if one := next((one for one in about if isinstance(one, Option)), None):
-        return _parameter(parameter.name, parameter.default, kind, one.on_line(parameter.name, parameter.default))
+        return _parameter(parameter.name, parameter.default, kind, one.on_line(parameter.name, shown))
     info = next(one for one in about if isinstance(one, OptionInfo | ArgumentInfo))
     made = type(info)(**{**vars(info), "show_default": False})
-    shown: Any = parameter.default if parameter.default is not inspect.Parameter.empty else None
     if isinstance(shown, bool):
         made.metavar, shown = made.metavar or "", "on" if shown else "off"
     made.help = _help(info.help or "", info.show_default if isinstance(info.show_default, str) else shown)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xraytune.errors import InputError
 
-BATCH = 32
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
+BATCH = 32
 
 AHEAD = 4
 """Batches decoded before the network asks for them."""
@@ -75,6 +78,22 @@ class Stated:
             return None
         return model.referral if self.prevalence is None else model.restated_referral(self.prevalence)
 
+    def rule(self, model: Any) -> str:
+        """How images are decided, and for which prevalence probabilities are stated, in words."""
+        positive = None if model.card.positive is None else model.card.classes[model.card.positive]
+        how = "The likeliest class is predicted."
+        if (pair := self.referral(model)) and pair.low < pair.high:
+            how = (
+                f"{positive} is predicted when its probability is at least {pair.high:.3f}; an image from "
+                f"{pair.low:.3f} to below that is referred to a radiologist."
+            )
+        elif positive is not None:
+            at = (pair.low, "no image is referred") if pair else self.at(model)
+            how = "{} is predicted when its probability is at least {:.3f} ({}).".format(positive, *at)
+        if prevalence := self.prevalence or model.prevalence:
+            how += f" Probabilities are stated for a prevalence of {100 * prevalence:.3g} %."
+        return how
+
     def answers(self, model: Any, squares: Any) -> tuple[Any, Any]:
         """Probabilities `(n, k)` as they are stated, and class indices `(n,)` of prepared images, -1 where referred."""
         from xraytune.evaluation import metrics
@@ -128,13 +147,27 @@ def classify(
             if good:
                 squares = {size: np.stack([g[size] for g in good]) for size in model.sizes}
                 names = [path for path, r in zip(batch, read_now, strict=True) if not isinstance(r, str)]
-                targets = [overlays / pictures[path] for path in names] if overlays else []
-                answers = iter(_answers(model, names, squares, targets, stated))
+                found, explained = answer(model, names, squares, stated)
+                if overlays:
+                    _write_overlays(model, names, squares, explained, found, [overlays / pictures[p] for p in names])
+                answers = iter(found)
             for path, result in zip(batch, read_now, strict=True):
                 yield (None, path, result) if isinstance(result, str) else (next(answers), path, "")
 
 
-def _answers(model: Any, paths: Sequence[Path], squares: Any, overlays: Sequence[Path], stated: Stated) -> list[Answer]:
+def answer(
+    model: Any, names: Sequence[Path | str], squares: Mapping[int, NDArray[np.uint8]], stated: Stated = PLAIN
+) -> tuple[list[Answer], NDArray[np.int64]]:
+    """Answers of prepared images, and which class `(n,)` the heat map of each is of.
+
+    A referred image is explained for the positive class.
+
+    Args:
+        model: an `xraytune.inference.classifier.Classifier`.
+        names: what the answers call the images.
+        squares: the images, `(n, s, s, c)` by edge s.
+        stated: for which prevalence and at which threshold.
+    """
     import numpy as np
 
     from xraytune.evaluation.referral.pair import REFER, WORD
@@ -143,14 +176,11 @@ def _answers(model: Any, paths: Sequence[Path], squares: Any, overlays: Sequence
     probabilities, decided = stated.answers(model, squares)
     unusual = model.unusual(squares)
     out = []
-    for path, p, answer, odd in zip(paths, probabilities, decided, unusual, strict=True):
-        shown = card.positive if card.positive is not None else int(answer)
-        word = WORD if answer == REFER else card.classes[int(answer)]
-        out.append(Answer(str(path), tuple(float(v) for v in p), float(p[shown]), word, odd))
-    if overlays:
-        explained = np.where(decided == REFER, card.positive, decided) if model.referral else decided
-        _write_overlays(model, paths, squares, explained, out, overlays)
-    return out
+    for name, p, chosen, odd in zip(names, probabilities, decided, unusual, strict=True):
+        shown = card.positive if card.positive is not None else int(chosen)
+        word = WORD if chosen == REFER else card.classes[int(chosen)]
+        out.append(Answer(str(name), tuple(float(v) for v in p), float(p[shown]), word, odd))
+    return out, np.where(decided == REFER, card.positive, decided) if model.referral else decided
 
 
 def picture_names(paths: Sequence[Path]) -> list[str]:
