@@ -8,7 +8,15 @@ from typing import Annotated
 
 from search.cli import options
 from search.cli.options import (
-    DATA, OBJECTIVE, OUTPUT, REPRODUCIBILITY, STORAGE, Option, Options, as_field, option,
+    DATA,
+    OBJECTIVE,
+    OUTPUT,
+    REPRODUCIBILITY,
+    STORAGE,
+    Option,
+    Options,
+    as_field,
+    option,
 )  # fmt: skip
 from xraytune.data.sources.label_tables import UNCERTAIN
 from xraytune.data.sources.open_source import KINDS
