@@ -58,7 +58,8 @@ def server(app: ASGIApp) -> uvicorn.Server:
     """A server of an application, not yet running. It writes no line a request and tells nobody what it is."""
     import uvicorn
 
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    for name in ("uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     return uvicorn.Server(
         uvicorn.Config(
             app, loop="asyncio", http="h11", ws="none", lifespan="off", log_config=None, access_log=False,

@@ -17,7 +17,7 @@ async function classify(files, folder) {
   const file = files[0];
   if (folder) return say(`${file.name} is a folder: drop one image file.`);
   if (file.size > LARGEST) return say(`${file.name}: This file can't be used: it has more than the ${LARGEST >> 20} MiB that are read.`);
-  $("status").textContent = `Classifying ${file.name} …`;
+  $("status").textContent = `Classifying ${file.name} …`; $("status").className = "";
   try {
     const content = await file.arrayBuffer();
     const response = await fetch("/answer", {
@@ -57,8 +57,10 @@ function show(name, found) {
   if (found.heat) $("heat").src = found.heat; else $("heat").removeAttribute("src");
   for (const id of ["toggle", "scale"]) $(id).hidden = !found.heat;
   $("words").textContent = found.heat_words;
+  $("meaning").hidden = !found.heat;
   overlay();
   $("answer").hidden = false;
+  $("status").className = "unseen";
   $("status").textContent = `${name}: ${words}, probability of ${found.shown} ${found.probability.toFixed(3)}.`
     + (found.unusual ? " Unlike the training images." : "");
 }
@@ -67,6 +69,7 @@ function overlay() { $("heat").hidden = !$("heat").hasAttribute("src") || !$("sh
 
 document.querySelectorAll(".threshold").forEach(mark => { mark.style.left = `${100 * mark.dataset.at}%`; });
 $("show").addEventListener("change", overlay);
+$("file").addEventListener("click", event => { event.target.value = ""; });
 $("file").addEventListener("change", event => { if (event.target.files.length) classify([...event.target.files]); });
 addEventListener("dragover", event => { event.preventDefault(); $("drop").classList.add("over"); });
 addEventListener("dragleave", event => { if (!event.relatedTarget) $("drop").classList.remove("over"); });
@@ -74,5 +77,6 @@ addEventListener("drop", event => {
   event.preventDefault();
   $("drop").classList.remove("over");
   const first = event.dataTransfer.items[0], entry = first && first.webkitGetAsEntry && first.webkitGetAsEntry();
+  $("file").files = event.dataTransfer.files;
   classify([...event.dataTransfer.files], entry && entry.isDirectory);
 });
