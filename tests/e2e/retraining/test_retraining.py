@@ -157,7 +157,9 @@ def test_prediction_lists_what_it_can_not_read_and_marks_what_is_unusual(
     assert list(rows[0]) == ["path", "probability", "decision", "flag"]
     assert len(rows) == 13
     assert len(list((tmp_path / "heat").glob("*.png"))) == 13
-    assert predict.main(folder, [home / "films" / "test" / "NORMAL"], asked=predict.PredictionOptions(), as_json=True) == 0
+    assert (
+        predict.main(folder, [home / "films" / "test" / "NORMAL"], asked=predict.PredictionOptions(), as_json=True) == 0
+    )
     answers = json.loads(capsys.readouterr().out)
     assert len(answers["films"]) == 12
     with pytest.raises(InputError, match="does not exist"):

@@ -303,7 +303,8 @@ def test_the_page_itself_is_answered_by_every_name_of_this_machine(port, name):
 
 
 @pytest.mark.parametrize(
-    "kind", [None, "", "text/plain", "image/png", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
+    "kind",
+    [None, "", "text/plain", "image/png", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"],
 )
 def test_a_body_that_another_site_could_send_and_several_files_are_refused(port, kind):
     part = b'--x\r\nContent-Disposition: form-data; name="file"; filename="../../etc/passwd"\r\n\r\n1\r\n'
