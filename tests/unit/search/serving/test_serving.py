@@ -32,9 +32,10 @@ from tests import made_dicom
 from tests.made_models import brightness_model, image
 from xraytune.data.decoding.reading import MOST_BYTES
 from xraytune.errors import InputError
+from xraytune.evaluation import calibration
 from xraytune.evaluation.referral.pair import Referral
 from xraytune.inference import outliers, predict_files
-from xraytune.inference.classifier import load_model
+from xraytune.inference.classifier import Classifier, load_model
 from xraytune.inference.model_card import read_card, write_card
 from xraytune.inference.predict_files import Stated
 
@@ -198,6 +199,19 @@ def test_an_image_between_the_two_thresholds_is_referred(folder, tmp_path):
         found = classified(port, content)
         assert (found["decision"], found["referred"]) == ("PNEUMONIA", False)
         assert re.findall(r'data-at="([\d.]+)"', ask(port, method="GET", path="/")[2].decode()) == ["0.3"]
+
+
+def test_a_model_of_three_classes_answers_with_the_likeliest_and_all_probabilities(model):
+    card = replace(
+        model.card, classes=("A", "B", "C"), positive=None, calibration=calibration.none(3).to_json(), makeup={}
+    )
+    loaded = Classifier(card, [lambda images: np.tile(np.float32([0.2, 0.7, 0.1]), (len(images), 1))])
+    found = answered(loaded, predict_files.PLAIN, encoded(chest(1)))
+    assert (found["decision"], found["shown"], found["positive"], found["compared"]) == ("B", "B", False, False)
+    assert found["probabilities"] == [("A", pytest.approx(0.2)), ("B", pytest.approx(0.7)), ("C", pytest.approx(0.1))]
+    text = page(loaded, predict_files.PLAIN, LARGEST).text
+    assert "The likeliest class is predicted." in text
+    assert 'class="threshold"' not in text
 
 
 def test_another_prevalence_moves_probability_and_threshold_and_no_decision(model):
