@@ -202,13 +202,13 @@ def spread(command: Callable[..., Any]) -> Callable[..., Any]:
     """
     hints = typing.get_type_hints(command, include_extras=True)
     groups = {n: hints[n] for n in inspect.signature(command).parameters if declared(hints.get(n, object))}
-    alone = {n: one for n, hint in hints.items() for one in typing.get_args(hint)[1:] if isinstance(one, Option)}
     parameters = []
     for name, parameter in inspect.signature(command).parameters.items():
         if name in groups:
             parameters += _parameters(groups[name])
         else:
             parameters.append(_plain(parameter, hints[name]))
+    alone = {n: one for n, hint in hints.items() for one in typing.get_args(hint)[1:] if isinstance(one, Option)}
 
     def called(context: typer.Context, **values: Any) -> Any:
         sources = {n: context.get_parameter_source(n) for n in values}
@@ -250,11 +250,11 @@ def _parameters(cls: type) -> list[inspect.Parameter]:
 def _plain(parameter: inspect.Parameter, annotation: Any) -> inspect.Parameter:
     """A parameter of the function itself, its help as those of dataclasses show theirs."""
     kind, *about = typing.get_args(annotation)
-    shown: Any = parameter.default if parameter.default is not inspect.Parameter.empty else None
     if one := next((one for one in about if isinstance(one, Option)), None):
-        return _parameter(parameter.name, parameter.default, kind, one.on_line(parameter.name, shown))
+        return _parameter(parameter.name, parameter.default, kind, one.on_line(parameter.name, parameter.default))
     info = next(one for one in about if isinstance(one, OptionInfo | ArgumentInfo))
     made = type(info)(**{**vars(info), "show_default": False})
+    shown: Any = parameter.default if parameter.default is not inspect.Parameter.empty else None
     if isinstance(shown, bool):
         made.metavar, shown = made.metavar or "", "on" if shown else "off"
     made.help = _help(info.help or "", info.show_default if isinstance(info.show_default, str) else shown)
@@ -273,7 +273,9 @@ def _help(text: str, default: Any, envvar: str | None = None) -> str:
     """The help of an option for typer, which reads markup: all is escaped, so nothing is taken for a tag."""
     if isinstance(default, tuple):
         default = ",".join(default)
-    shown = text.removesuffix(".") + (f" [default: {default}]" if default not in (None, "") else "")
+    shown = text.removesuffix(".") + (
+        f" [default: {default}]" if default not in (None, "", inspect.Parameter.empty) else ""
+    )
     return escape(shown + (f" [env: {envvar}]" if envvar else ""))
 
 

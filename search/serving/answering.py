@@ -12,7 +12,6 @@ from PIL import Image
 
 from xraytune.data.decoding.reading import image_of
 from xraytune.errors import FatalError
-from xraytune.evaluation.referral.pair import WORD
 from xraytune.inference import predict_files
 from xraytune.inference.classifier import Classifier
 from xraytune.inference.predict_files import Stated
@@ -41,15 +40,16 @@ def answered(model: Classifier, stated: Stated, content: bytes) -> dict[str, Any
     """
     card = model.card
     squares = {size: square[None] for size, square in model.decode(content).items()}
-    found, explained = predict_files.answer(model, [""], squares, stated)
-    (one,) = found
+    (one,) = predict_files.answers_of(model, [""], squares, stated)
+    positive = None if card.positive is None else card.classes[card.positive]
+    referred = one.decision not in card.classes
     film = image_of(content, EDGE, fit=card.fit)
-    heat, words = _heat_map(model, squares, explained, film)
+    heat, words = _heat_map(model, squares, str(positive) if referred else one.decision, film)
     return {
         "decision": one.decision,
-        "referred": one.decision == WORD and WORD not in card.classes,
-        "positive": card.positive is not None and one.decision == card.classes[card.positive],
-        "shown": one.decision if card.positive is None else card.classes[card.positive],
+        "referred": referred,
+        "positive": one.decision == positive,
+        "shown": positive or one.decision,
         "probability": one.probability,
         "probabilities": list(zip(card.classes, one.probabilities, strict=True)),
         "unusual": one.unusual,
@@ -68,18 +68,18 @@ def warm(model: Classifier, stated: Stated) -> None:
 
 
 def _heat_map(
-    model: Classifier, squares: dict[int, NDArray[np.uint8]], explained: NDArray[np.int64], film: NDArray[np.uint8]
+    model: Classifier, squares: dict[int, NDArray[np.uint8]], explained: str, film: NDArray[np.uint8]
 ) -> tuple[NDArray[np.uint8] | None, str]:
-    """The image with its heat map over it, and what that shows; None and why where the model has none."""
+    """The image with the heat map of a class over it, and what that shows; None and why where the model has none."""
     if not model.explainable:
         return None, NO_GRADIENTS
     from xraytune.inference import grad_cam
 
     try:
-        heat = model.heat_maps(squares, explained, EDGE)[0]
+        heat = model.heat_maps(squares, np.array([model.card.classes.index(explained)]), EDGE)[0]
     except FatalError as error:  # of a backend without gradients
         return None, f"No heat map: {error}"
-    words = grad_cam.caption(heat, model.card.classes[int(explained[0])], model.heat_method)
+    words = grad_cam.caption(heat, explained, model.heat_method)
     return grad_cam.overlay(film, heat), words
 
 

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from xraytune import artifacts
-from xraytune.data.decoding.reading import image_of, read_content, square
+from xraytune.data.decoding import reading
+from xraytune.data.decoding.reading import read_image, square
 from xraytune.errors import ArtifactError, InputError
 from xraytune.evaluation import metrics, prevalences
 from xraytune.evaluation.calibration import Calibration
@@ -185,7 +186,7 @@ class Classifier:
         Raises:
             xraytune.data.decoding.reading.Unreadable: it is no image that can be decoded to its end.
         """
-        return self.decode(read_content(path))
+        return {size: read_image(path, size, fit=self.card.fit, channels=self.card.channels) for size in self.sizes}
 
     def decode(self, content: bytes) -> dict[int, NDArray[np.uint8]]:
         """A file's content as squares, by edge.
@@ -193,7 +194,8 @@ class Classifier:
         Raises:
             xraytune.data.decoding.reading.Unreadable: it is no image that can be decoded to its end.
         """
-        return {size: image_of(content, size, fit=self.card.fit, channels=self.card.channels) for size in self.sizes}
+        fit, channels = self.card.fit, self.card.channels
+        return {size: reading.image_of(content, size, fit=fit, channels=channels) for size in self.sizes}
 
     def predict_squares(self, squares: Mapping[int, NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Calibrated probabilities `(n, k)` of prepared films: arrays `(n, s, s, c)` by edge s."""

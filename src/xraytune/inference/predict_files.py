@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from xraytune.errors import InputError
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
 BATCH = 32
+
 
 AHEAD = 4
 """Batches decoded before the network asks for them."""
@@ -147,40 +144,34 @@ def classify(
             if good:
                 squares = {size: np.stack([g[size] for g in good]) for size in model.sizes}
                 names = [path for path, r in zip(batch, read_now, strict=True) if not isinstance(r, str)]
-                found, explained = answer(model, names, squares, stated)
+                found = answers_of(model, list(map(str, names)), squares, stated)
                 if overlays:
-                    _write_overlays(model, names, squares, explained, found, [overlays / pictures[p] for p in names])
+                    _write_overlays(model, names, squares, found, [overlays / pictures[path] for path in names])
                 answers = iter(found)
             for path, result in zip(batch, read_now, strict=True):
                 yield (None, path, result) if isinstance(result, str) else (next(answers), path, "")
 
 
-def answer(
-    model: Any, names: Sequence[Path | str], squares: Mapping[int, NDArray[np.uint8]], stated: Stated = PLAIN
-) -> tuple[list[Answer], NDArray[np.int64]]:
-    """Answers of prepared images, and which class `(n,)` the heat map of each is of.
-
-    A referred image is explained for the positive class.
+def answers_of(model: Any, names: Sequence[str], squares: Any, stated: Stated = PLAIN) -> list[Answer]:
+    """What the model says of prepared images.
 
     Args:
         model: an `xraytune.inference.classifier.Classifier`.
-        names: what the answers call the images.
-        squares: the images, `(n, s, s, c)` by edge s.
+        names: of the images.
+        squares: arrays uint8 `(n, s, s, c)` by edge s, as `Classifier.prepare` makes them of one.
         stated: for which prevalence and at which threshold.
     """
-    import numpy as np
-
     from xraytune.evaluation.referral.pair import REFER, WORD
 
     card = model.card
     probabilities, decided = stated.answers(model, squares)
     unusual = model.unusual(squares)
     out = []
-    for name, p, chosen, odd in zip(names, probabilities, decided, unusual, strict=True):
-        shown = card.positive if card.positive is not None else int(chosen)
-        word = WORD if chosen == REFER else card.classes[int(chosen)]
-        out.append(Answer(str(name), tuple(float(v) for v in p), float(p[shown]), word, odd))
-    return out, np.where(decided == REFER, card.positive, decided) if model.referral else decided
+    for name, p, answer, odd in zip(names, probabilities, decided, unusual, strict=True):
+        shown = card.positive if card.positive is not None else int(answer)
+        word = WORD if answer == REFER else card.classes[int(answer)]
+        out.append(Answer(name, tuple(float(v) for v in p), float(p[shown]), word, odd))
+    return out
 
 
 def picture_names(paths: Sequence[Path]) -> list[str]:
@@ -202,24 +193,49 @@ def picture_names(paths: Sequence[Path]) -> list[str]:
     return out
 
 
-def _write_overlays(
-    model: Any, paths: Sequence[Path], squares: Any, decided: Any, answers: Sequence[Answer], targets: Sequence[Path]
-) -> None:
-    """Each image in its own resolution with its heat map over it, and under it what the numbers are of."""
+def overlays_of(model: Any, images: Sequence[Any], squares: Any, answers: Sequence[Answer]) -> Iterator[Any]:
+    """Each image with the heat map of its decision over it, and under it what the numbers are of, as a PIL image.
+
+    Where an image is referred, the heat map is of the positive class.
+
+    Args:
+        model: an `xraytune.inference.classifier.Classifier` that is `explainable`.
+        images: as they are shown, uint8 `(grad_cam.EDGE, grad_cam.EDGE, 1)`.
+        squares: of the same images, as `answers_of` takes them.
+        answers: what `answers_of` said of them.
+
+    Raises:
+        InputError: the model runs in ONNX Runtime, which has no gradients.
+    """
+    import numpy as np
     from PIL import Image
 
+    from xraytune.inference import grad_cam
+
+    card = model.card
+    explained = [  # where an image is referred, the positive class
+        a.decision if a.decision in card.classes else card.classes[card.positive] for a in answers
+    ]
+    decided = np.array([card.classes.index(name) for name in explained])
+    heats = model.heat_maps(squares, decided, grad_cam.EDGE)
+    for image, heat, answer, target in zip(images, heats, answers, explained, strict=True):
+        shown = answer.decision if card.positive is None else card.classes[card.positive]
+        lines = [
+            f"probability of {shown} {answer.probability:.3f}, decided {answer.decision}",
+            grad_cam.caption(heat, target, model.heat_method),
+        ]
+        yield Image.fromarray(grad_cam.captioned(grad_cam.overlay(image, heat), lines))
+
+
+def _write_overlays(
+    model: Any, paths: Sequence[Path], squares: Any, answers: Sequence[Answer], targets: Sequence[Path]
+) -> None:
+    """The overlay of each image as a file."""
     from xraytune import artifacts
     from xraytune.data.decoding.reading import read_image
     from xraytune.inference import grad_cam
 
-    card = model.card
-    heats = model.heat_maps(squares, decided, grad_cam.EDGE)
-    for path, heat, answer, index, target in zip(paths, heats, answers, decided, targets, strict=True):
-        shown = answer.decision if card.positive is None else card.classes[card.positive]
-        lines = [
-            f"probability of {shown} {answer.probability:.3f}, decided {answer.decision}",
-            grad_cam.caption(heat, card.classes[int(index)], model.heat_method),
-        ]
-        film = read_image(path, grad_cam.EDGE, fit=card.fit)
+    images = [read_image(path, grad_cam.EDGE, fit=model.card.fit) for path in paths]
+    for picture, target in zip(overlays_of(model, images, squares, answers), targets, strict=True):
         with artifacts.atomic_write(target) as temporary:
-            Image.fromarray(grad_cam.captioned(grad_cam.overlay(film, heat), lines)).save(temporary, "PNG")
+            picture.save(temporary, "PNG")
