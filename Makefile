@@ -64,15 +64,15 @@ $(VENV)/.ready: pyproject.toml
 	@touch $@
 
 $(VENV)/.ready-dev: pyproject.toml
-	$(call install,dev dicom onnx)
+	$(call install,dev dicom onnx serve)
 	@touch $(VENV)/.ready $@
 
 $(VENV)/.ready-jax: $(VENV)/.ready-dev
-	$(call install,dev dicom onnx jax)
+	$(call install,dev dicom onnx serve jax)
 	@touch $@
 
 .PHONY: setup
-setup: ## install into .venv (EXTRAS=cuda,dicom,onnx,jax,postgres,mysql,mlflow adds those)
+setup: ## install into .venv (EXTRAS=cuda,dicom,onnx,serve,jax,postgres,mysql,mlflow adds those)
 	@$(if $(EXTRAS),rm -f $(VENV)/.ready)
 	@$(MAKE) --no-print-directory $(VENV)/.ready
 	@echo "Ready: $(BIN)/python ($$($(BIN)/python --version))"
@@ -114,6 +114,10 @@ report: $(VENV)/.ready ## write the report of a final model again (STUDY=mine, e
 .PHONY: predict
 predict: $(VENV)/.ready ## classify IMAGES (a file or folder) with MODEL (results/mine/winner)
 	@$(COMMAND) predict
+
+.PHONY: serve
+serve: $(VENV)/.ready ## a page on 127.0.0.1 that answers for one image with MODEL (make setup EXTRAS=serve)
+	@$(COMMAND) serve
 
 .PHONY: export
 export: $(VENV)/.ready ## MODEL (results/mine/winner) as ONNX
@@ -174,7 +178,7 @@ test-browser: $(VENV)/.ready-dev ## report and dashboard in Chromium
 MLFLOW_SERVER := $(VENV)/mlflow-server
 
 $(VENV)/.ready-servers: $(VENV)/.ready-dev
-	$(call install,dev dicom onnx mlflow)
+	$(call install,dev dicom onnx serve mlflow)
 	@$(BIN)/python -m venv $(MLFLOW_SERVER) && $(MLFLOW_SERVER)/bin/python -m pip install --quiet mlflow
 	@touch $@
 

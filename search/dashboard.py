@@ -10,14 +10,13 @@ from __future__ import annotations
 import socketserver
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-import typer
-
 from search.cli import console
-from search.cli.shared import Results, Storage
-from xraytune.errors import InputError, StudyError
+from search.cli.local_pages import FOREIGN, HOSTS, is_local, unavailable
+from search.cli.shared import Port, Results, Storage
+from xraytune.errors import StudyError
 
 EXAMPLES = """
 python -m search.dashboard
@@ -25,7 +24,6 @@ python -m search.dashboard --port 9000 --results other/results
 """
 
 METHODS = ("GET", "HEAD")
-HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 HIDDEN = (
     'button:has([data-testid="AddBoxIcon"])',  # create a study
@@ -61,10 +59,8 @@ def read_only(application: Application, hosts: Iterable[str] = HOSTS) -> Applica
     allowed = frozenset(hosts)
 
     def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        host = environ.get("HTTP_HOST", "").lower()
-        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-        if name not in allowed:
-            return _refuse(start_response, "421 Misdirected Request", "This address is served to this machine alone.\n")
+        if not is_local(environ.get("HTTP_HOST", ""), allowed):
+            return _refuse(start_response, "421 Misdirected Request", FOREIGN)
         if environ.get("REQUEST_METHOD") not in METHODS:
             return _refuse(start_response, "405 Method Not Allowed", "The dashboard is read-only.\n")
         return application(environ, start_response)
@@ -133,11 +129,11 @@ def serve(results: Path, storage: str | None = None, port: int = 8080) -> WSGISe
     try:
         return make_server("127.0.0.1", port, read_only(application), _Server, handler_class=_Quiet)
     except OSError as error:
-        raise InputError(f"--port {port}: {error.strerror}. Give another, or 0 for a free one.") from None
+        raise unavailable(port, error) from None
 
 
 def main(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 picks a free one", metavar="NUMBER")] = 8080,
+    port: Port = 8080,
     results: Results = Path("results"),
     storage: Storage = None,
 ) -> None:

@@ -215,3 +215,4 @@ def fail(message: str) -> None:
 
 
 BANNER = "DEMONSTRATION, NOT X-RAYS"
+NOTICE = "Not a medical device: for research, no diagnosis may rest on it."

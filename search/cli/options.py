@@ -212,6 +212,7 @@ def spread(command: Callable[..., Any]) -> Callable[..., Any]:
             parameters += _parameters(groups[name])
         else:
             parameters.append(_plain(parameter, hints[name]))
+    alone = {n: one for n, hint in hints.items() for one in typing.get_args(hint)[1:] if isinstance(one, Option)}
 
     def called(context: typer.Context, **values: Any) -> Any:
         sources = {n: context.get_parameter_source(n) for n in values}
@@ -228,6 +229,8 @@ def spread(command: Callable[..., Any]) -> Callable[..., Any]:
             values = {n: v for n, v in values.items() if n not in own}
         for one in arguments.values():
             one.check_values()
+        for name, one in alone.items():
+            one.check(name, values[name])
         return command(**arguments, **values)
 
     parameters.sort(key=_order)
@@ -281,7 +284,9 @@ def _help(text: str, default: Any, envvar: str | None = None) -> str:
     """The help of an option for typer, which reads markup: all is escaped, so nothing is taken for a tag."""
     if isinstance(default, tuple):
         default = ",".join(default)
-    shown = text.removesuffix(".") + (f" [default: {default}]" if default not in (None, "") else "")
+    shown = text.removesuffix(".") + (
+        f" [default: {default}]" if default not in (None, "", inspect.Parameter.empty) else ""
+    )
     return escape(shown + (f" [env: {envvar}]" if envvar else ""))
 
 

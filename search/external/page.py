@@ -13,7 +13,7 @@ from search.reporting import roc_curves
 from search.reporting.figures import counts_of_bins, operating_point
 from search.reporting.final_metrics import referral_rule
 from search.reporting.formats import html_cell, significant
-from search.reporting.html_report import environment
+from search.reporting.pages import environment
 from search.reporting.report_tables import REFERRAL
 from search.reporting.svg import Series, chart
 from xraytune import artifacts

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from search.cli import quantities
 from search.reporting import figures as charts
 from search.reporting import final_metrics, formats, report_tables, roc_curves, svg
+from search.reporting.pages import TEMPLATES, environment
 from search.reporting.report_tables import Table
 from search.study import access_log, image_names
 from search.study.view import StudyView, TrialRecord
@@ -64,7 +65,7 @@ def write(study: StudyView, folder: Path, *, with_names: bool = False) -> None:
         ArtifactError: one of them is missing or was changed.
     """
     figures = artifacts.read_json(folder / "metrics.json")
-    templates = environment(Path(__file__).parent / "templates")
+    templates = environment(TEMPLATES)
     templates.filters.update(
         number=formats.number, interval=formats.interval, cell=formats.html_cell, significant=formats.significant,
         p_value=formats.p_value, clock=quantities.clock, when=formats.when, md=formats.markdown,
@@ -77,17 +78,6 @@ def write(study: StudyView, folder: Path, *, with_names: bool = False) -> None:
         artifacts.write_text(folder / "figures" / f"{name}.svg", svg.document(chart))
     for name, template in (("report.html", "report.html"), ("MODEL_CARD.md", "model_card.md")):
         artifacts.write_text(folder / name, templates.get_template(template).render(context))
-
-
-def environment(folder: Path) -> jinja2.Environment:
-    """Templates of a folder: HTML is escaped, and a name that is not there is an error."""
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
-        autoescape=jinja2.select_autoescape(["html"]),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
 
 
 def _context(study: StudyView, folder: Path, figures: Mapping[str, Any], *, with_names: bool) -> dict[str, Any]:

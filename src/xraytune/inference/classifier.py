@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from xraytune import artifacts
+from xraytune.data.decoding import reading
 from xraytune.data.decoding.reading import read_image, square
 from xraytune.errors import FOREIGN, ArtifactError, InputError, classify
 from xraytune.evaluation import metrics, prevalences
@@ -197,6 +198,15 @@ class Classifier:
             xraytune.data.decoding.reading.Unreadable: it is no image that can be decoded to its end.
         """
         return {size: read_image(path, size, fit=self.card.fit, channels=self.card.channels) for size in self.sizes}
+
+    def decode(self, content: bytes) -> dict[int, NDArray[np.uint8]]:
+        """A file's content as squares, by edge.
+
+        Raises:
+            xraytune.data.decoding.reading.Unreadable: it is no image that can be decoded to its end.
+        """
+        fit, channels = self.card.fit, self.card.channels
+        return {size: reading.image_of(content, size, fit=fit, channels=channels) for size in self.sizes}
 
     def predict_squares(self, squares: Mapping[int, NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Calibrated probabilities `(n, k)` of prepared films: arrays `(n, s, s, c)` by edge s."""

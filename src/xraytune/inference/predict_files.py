@@ -75,6 +75,22 @@ class Stated:
             return None
         return model.referral if self.prevalence is None else model.restated_referral(self.prevalence)
 
+    def rule(self, model: Any) -> str:
+        """How images are decided, and for which prevalence probabilities are stated, in words."""
+        positive = None if model.card.positive is None else model.card.classes[model.card.positive]
+        how = "The likeliest class is predicted."
+        if (pair := self.referral(model)) and pair.low < pair.high:
+            how = (
+                f"{positive} is predicted when its probability is at least {pair.high:.3f}; an image from "
+                f"{pair.low:.3f} to below that is referred to a radiologist."
+            )
+        elif positive is not None:
+            at = (pair.low, "no image is referred") if pair else self.at(model)
+            how = "{} is predicted when its probability is at least {:.3f} ({}).".format(positive, *at)
+        if prevalence := self.prevalence or model.prevalence:
+            how += f" Probabilities are stated for a prevalence of {100 * prevalence:.3g} %."
+        return how
+
     def answers(self, model: Any, squares: Any) -> tuple[Any, Any]:
         """Probabilities `(n, k)` as they are stated, and class indices `(n,)` of prepared images, -1 where referred."""
         from xraytune.evaluation import metrics

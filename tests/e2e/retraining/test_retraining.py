@@ -168,7 +168,8 @@ def test_prediction_lists_what_it_can_not_read_and_marks_what_is_unusual(
     (mixed / "letter.jpeg").write_text("Dear colleague")
     Image.fromarray(np.zeros((64, 64), np.uint8)).save(mixed / "zz-black.png")
     (mixed / ".hidden.png").write_text("")
-    code = predict.main(folder, [mixed], csv_file=tmp_path / "out.csv", overlays=tmp_path / "heat")
+    asked = predict.PredictionOptions(csv_file=tmp_path / "out.csv", overlays=tmp_path / "heat")
+    code = predict.main(folder, [mixed], asked=asked)
     assert code == 1
     err = " ".join(capsys.readouterr().err.split())
     assert "letter.jpeg: a text file" in err
@@ -178,7 +179,9 @@ def test_prediction_lists_what_it_can_not_read_and_marks_what_is_unusual(
     assert list(rows[0]) == ["path", "probability", "decision", "flag"]
     assert len(rows) == 13
     assert len(list((tmp_path / "heat").glob("*.png"))) == 13
-    assert predict.main(folder, [home / "films" / "test" / "NORMAL"], as_json=True) == 0
+    assert (
+        predict.main(folder, [home / "films" / "test" / "NORMAL"], asked=predict.PredictionOptions(), as_json=True) == 0
+    )
     answers = json.loads(capsys.readouterr().out)
     assert len(answers["films"]) == 12
     with pytest.raises(InputError, match="does not exist"):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
+import socket
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +104,38 @@ def test_a_dashboard_says_where_it_is_and_ends_with_ctrl_c(own: Path) -> None:
         "search.dashboard", "--port", 0, "--results", own / "results", home=own, interrupt_at="Ctrl-C ends it"
     ).check(130)
     assert "http://127.0.0.1:" in shown.words
+
+
+def test_a_page_of_a_model_answers_one_image_and_ends_with_ctrl_c(tmp_path: Path) -> None:
+    model, (film, *_) = brightness_model(tmp_path / "served"), sorted((hospital(tmp_path / "images", 1)).rglob("*.png"))
+    answers: list[dict[str, Any]] = []
+
+    def classify(lines: list[str]) -> None:
+        address = re.search(r"http://127\.0\.0\.1:\d+", "\n".join(lines))
+        if address and not answers:
+            body = {"data": film.read_bytes(), "headers": {"Content-Type": "application/octet-stream"}}
+            with urllib.request.urlopen(urllib.request.Request(f"{address[0]}/answer", **body), timeout=60) as found:
+                answers.append(json.load(found))
+
+    shown = seen(
+        "search.serve", model, "--port", 0, home=tmp_path, watch=classify, interrupt_at="Ctrl-C ends it"
+    ).check()
+    assert answers[0]["decision"] == film.parent.name
+    assert shown.words.index("Loading ") < shown.words.index("Not a medical device") < shown.words.index("http://127")
+    assert shown.last.rstrip("^C").endswith("(this machine alone; Ctrl-C ends it)")
+    assert film.name not in shown.raw
+
+
+def test_a_page_that_can_not_be_made_is_one_message(tmp_path: Path) -> None:
+    model = brightness_model(tmp_path / "served")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        shown = seen("search.serve", model, "--port", port, home=tmp_path).check(2)
+    assert shown.words == f"error: --port {port}: Address already in use. Give another, or 0 for a free one."
+    shown = seen("search.serve", model, "--port", 0, "--threshold", 2, home=tmp_path).check(2)
+    assert shown.words.count("error: ") == 1
+    assert "--threshold 2: a threshold lies between 0 and 1" in shown.words
+    assert "http://" not in shown.raw
 
 
 @pytest.fixture(scope="session")
