@@ -14,7 +14,7 @@ from search.reporting.formats import html_cell
 from search.reporting.pages import environment
 from search.reporting.svg import Series, chart
 from xraytune import artifacts
-from xraytune.evaluation.shift.separation import WORDS
+from xraytune.data.property_table import PROPERTIES
 
 Curves = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 """By property, or `probability`: the values of the training images and of the new ones."""
@@ -64,7 +64,7 @@ def _charts(found: Mapping[str, Any], curves: Curves) -> list[str]:
     for row in rows[:DRAWN] if curves else []:
         ours, theirs = curves[row["name"]]
         both = np.concatenate([ours, theirs])
-        drawn.append(_cumulative(WORDS[row["name"]], ours, theirs, (float(both.min()), float(both.max()))))
+        drawn.append(_cumulative(PROPERTIES[row["name"]].words, ours, theirs, (float(both.min()), float(both.max()))))
     return drawn
 
 
