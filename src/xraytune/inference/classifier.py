@@ -57,6 +57,7 @@ def predict_network(model: Any, images: NDArray[Any], batch: int = 32) -> NDArra
 @dataclass(frozen=True)
 class _Keras:
     model: Any
+    """A Keras network, or one on a backbone by file (`Joined`)."""
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return predict_network(self.model, images)
@@ -250,9 +251,13 @@ class Classifier:
         return self.makeup.far(images) if self.makeup else [""] * len(images)
 
     @property
-    def explainable(self) -> bool:
-        """Whether the networks have gradients: they are Keras's and not exported ones."""
-        return all(isinstance(network, _Keras) for network in self.networks)
+    def inexplicable(self) -> str:
+        """Why there is no Grad-CAM, which needs gradients from images on; empty where there is."""
+        if any(member.backbone for member in self.members):
+            return "Grad-CAM is not available: the model's networks take features of a backbone by file."
+        if not all(isinstance(network, _Keras) for network in self.networks):
+            return "Grad-CAM needs the Keras model (gradients): give the folder, not the .onnx file."
+        return ""
 
     @property
     def heat_method(self) -> str:
@@ -270,13 +275,13 @@ class Classifier:
             float32 `(n, edge, edge)`, 0 to 1 within each film; all 0 where nothing speaks for the class.
 
         Raises:
-            InputError: the model runs in ONNX Runtime, which has no gradients.
+            InputError: the model has no gradients (`inexplicable`).
         """
         from xraytune.inference.grad_cam import ensemble_heat_maps
 
+        if self.inexplicable:
+            raise InputError(self.inexplicable)
         models = [network.model for network in self.networks if isinstance(network, _Keras)]
-        if len(models) < len(self.networks):
-            raise InputError("Grad-CAM needs the Keras model (gradients): give the folder, not the .onnx file.")
         images = [squares[m.image_size] for m in self.members]
         return ensemble_heat_maps(models, [m.weight for m in self.members], images, classes, edge)
 
@@ -315,8 +320,22 @@ def load_model(path: str | Path) -> Classifier:
     for member in members:
         file = folder / member.file
         artifacts.check_sha256(file, member.sha256)
-        networks.append(_Onnx(onnx_session(file)) if exported else _Keras(load_network(file)))
+        networks.append(_Onnx(onnx_session(file)) if exported else _Keras(_loaded(folder, member, card.channels)))
     return Classifier(card, networks)
+
+
+def _loaded(folder: Path, member: Member, channels: int) -> Any:
+    """A member's network, with its backbone where that is a file; both checked."""
+    network = load_network(folder / member.file)
+    if not member.backbone:
+        return network
+    from xraytune.models.file_backbones.backbone import FileBackbone
+    from xraytune.models.file_backbones.network import whole
+
+    backbone = FileBackbone.from_json(member.backbone)
+    file = folder / backbone.path
+    artifacts.check_sha256(file, backbone.sha256)
+    return whole(network, channels, replace(backbone, path=str(file)))
 
 
 def load_network(file: Path) -> Any:

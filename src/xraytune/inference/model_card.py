@@ -36,6 +36,9 @@ class Member(Record):
     """Edge of its square input, pixels."""
     weight: float = 1.0
     """Of its probabilities in the mean."""
+    backbone: Mapping[str, Any] = field(default_factory=dict)
+    """A `FileBackbone` as JSON, its path that in the model's folder: the network takes its features. Empty: the network
+    takes images."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from xraytune.framework import keras
 from xraytune.models import cnn, dense, densenet, linear, vgg
+from xraytune.models.file_backbones import network as file_network
+from xraytune.models.file_backbones.backbone import FileBackbone
 from xraytune.records import Value
 
 FAMILIES = ("linear", "dense", "cnn", "vgg_frozen", "vgg_finetuned", "densenet")
@@ -23,7 +25,13 @@ SIZES = {
 }
 
 
-def network(values: Mapping[str, Value], channels: int, classes: int, weights: Mapping[str, str | Path]) -> keras.Model:
+def network(
+    values: Mapping[str, Value],
+    channels: int,
+    classes: int,
+    weights: Mapping[str, str | Path],
+    files: Mapping[str, FileBackbone] | None = None,
+) -> keras.Model:
     """The uncompiled network of one point of the space.
 
     Args:
@@ -31,12 +39,15 @@ def network(values: Mapping[str, Value], channels: int, classes: int, weights: M
         channels: of the images, 1 or 3.
         classes: how many there are.
         weights: backbone → file.
+        files: the user's backbones by name, which is their family's. The network is then a head that takes features.
 
     Raises:
         ValueError: the family is unknown.
         WeightsError: a backbone's weights can't be used.
     """
     family = values["family"]
+    if files and family in files:
+        return file_network.head_network(files[str(family)], values, classes)
     if family == "linear":
         return linear.network(values, channels, classes)
     if family == "dense":

@@ -5,6 +5,7 @@ Our own trials go through `xraytune.training.trainer` instead, which stops, repo
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xraytune.framework import keras
+from xraytune.models.file_backbones import network as file_network
+from xraytune.models.file_backbones.backbone import FileBackbone
 from xraytune.training.inputs import batches
+from xraytune.training.inputs.augmentation import Augmentation
 from xraytune.training.optimization import logistic_regression
 from xraytune.training.optimization.compiling import adjusted, compile_network, jit_compile
 from xraytune.training.optimization.fused_batch_norm import fuse
@@ -32,12 +36,24 @@ def class_weights(labels: NDArray[np.int32], classes: int) -> NDArray[np.float32
     return (labels.size / (classes * np.maximum(counts, 1))).astype(np.float32)
 
 
-def resized(images: Any, model: keras.Model) -> Any:
+def resized(images: Any, model: keras.Model | file_network.Backbone) -> Any:
     """Images `(n, h, w, c)` at the size the model takes."""
     size = model.input_shape[1:3]
     if images.shape[1:3] == size:
         return images
     return np.asarray(keras.ops.convert_to_numpy(keras.ops.image.resize(images, size, antialias=True)))
+
+
+def features(backbone: FileBackbone, images: NDArray[Any]) -> NDArray[np.float32]:
+    """The features `(n, h, w, c)` that a backbone by file makes of images `(n, h, w, 1 or 3)` of any size.
+
+    What has the shape of its features already stays.
+    """
+    if images.shape[1:] == backbone.features:
+        return np.asarray(images, np.float32)
+    ready = file_network.Backbone(backbone, images.shape[-1])
+    parts = [ready.predict_on_batch(resized(images[i : i + 64], ready)) for i in range(0, len(images), 64)]
+    return np.concatenate(parts)
 
 
 def augmented(model: keras.Model, layers: list[keras.layers.Layer]) -> keras.Model:
@@ -78,7 +94,8 @@ def fit_plainly(
         plan: batch size, epochs, rate and its schedule, augmentation, class weights, early stopping, head's warm-up.
         classes: how many there are.
         x: images `(n, h, w, c)` of pixels 0–255; resized to the model's input if need be. Random crops are cut from
-            them as they are: larger images show more detail.
+            them as they are: larger images show more detail. A model that takes the features of a backbone by file is
+            trained on those of the images as they are, or on features that are given instead of images.
         y: integer labels `(n,)` or one-hot `(n, classes)`.
         validation_data: the same pair, for early stopping and a tuner's objective.
         options: for `model.fit`; `epochs`, `batch_size`, `callbacks` and `class_weight` win over the plan.
@@ -87,6 +104,9 @@ def fit_plainly(
         Keras's history of all epochs.
     """
     fuse(model)
+    if backbone := file_network.backbone_of(model):
+        x, plan = features(backbone, x), dataclasses.replace(plan, augmentation=Augmentation())
+        validation_data = validation_data and (features(backbone, validation_data[0]), validation_data[1])
     cropping = plan.augmentation.cropping
     images = np.clip(np.rint(x), 0, 255).astype(np.uint8) if cropping else resized(x, model)
     labels = one_hot(y, classes)
