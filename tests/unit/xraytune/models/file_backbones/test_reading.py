@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import onnx
 import pytest
-from tests.made_backbones import FEATURES, SIZE, keras_backbone, onnx_backbone
 from onnx import helper
 
+from tests.made_backbones import FEATURES, SIZE, keras_backbone, onnx_backbone
 from xraytune.errors import InputError, WeightsError
 from xraytune.models import FAMILIES
 from xraytune.models.file_backbones import reading
@@ -60,7 +60,7 @@ def test_the_output_is_named_where_there_are_several(tmp_path):
         model.graph.output.append(helper.make_tensor_value_info("map", 1, ["n", FEATURES, 16, 16]))
 
     path = onnx_backbone(tmp_path / "s.onnx", kind="vector", change=second)
-    with pytest.raises(InputError, match="several outputs.*out, map"):
+    with pytest.raises(InputError, match=r"several outputs.*out, map"):
         read(path)
     assert read(path, "imagenet,output=map").features == (16, 16, FEATURES)
     with pytest.raises(InputError, match="no output 'none'"):
@@ -129,7 +129,7 @@ def test_an_input_that_does_not_fit_is_refused(tmp_path, dims, asked, said):
 def test_a_keras_file_with_code_is_refused_before_it_is_loaded(tmp_path, monkeypatch):
     path = keras_backbone(tmp_path / "s.keras", layers=[keras.layers.Lambda(lambda x: x * 2)])
     monkeypatch.setattr(keras.saving, "load_model", lambda *_, **__: pytest.fail("it was loaded"))
-    with pytest.raises(InputError, match="Lambda .* may run code"):
+    with pytest.raises(InputError, match=r"Lambda .* may run code"):
         read(path)
 
 
@@ -140,7 +140,7 @@ class Theirs(keras.layers.Layer):
 
 
 def test_a_keras_file_with_a_layer_of_its_makers_is_refused(tmp_path):
-    with pytest.raises(InputError, match="Theirs .* may run code"):
+    with pytest.raises(InputError, match=r"Theirs .* may run code"):
         read(keras_backbone(tmp_path / "s.keras", layers=[Theirs()]))
 
 
