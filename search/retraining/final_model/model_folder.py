@@ -113,7 +113,10 @@ def provenance(study: StudyView, asked: str, choice: Choice, epochs: Sequence[in
         "train_fingerprint": study.spec.train_fingerprint,
         "test_fingerprint": study.spec.test_fingerprint,
         "weights": dict(study.spec.weights),
-        "backbones": {name: dict(plain) for name, plain in study.spec.backbones.items()},
+        "backbones": {
+            name: {key: value for key, value in plain.items() if key != "path"}
+            for name, plain in study.spec.backbones.items()
+        },
         "versions": dict(first.versions),
         "device": first.device,
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -317,25 +317,30 @@ def load_model(path: str | Path) -> Classifier:
     if given.is_file() and given.name != CARD and given.name not in {m.file for m in members}:
         raise ArtifactError(f"{given.name} is not one of the model's files: {', '.join(m.file for m in members)}.")
     networks: list[Network] = []
+    ready: dict[str, Any] = {}
     for member in members:
         file = folder / member.file
         artifacts.check_sha256(file, member.sha256)
-        networks.append(_Onnx(onnx_session(file)) if exported else _Keras(_loaded(folder, member, card.channels)))
+        networks.append(
+            _Onnx(onnx_session(file)) if exported else _Keras(_loaded(folder, member, card.channels, ready))
+        )
     return Classifier(card, networks)
 
 
-def _loaded(folder: Path, member: Member, channels: int) -> Any:
-    """A member's network, with its backbone where that is a file; both checked."""
+def _loaded(folder: Path, member: Member, channels: int, ready: dict[str, Any]) -> Any:
+    """A member's network, with its backbone where that is a file, checked; `ready` has those of members before it."""
     network = load_network(folder / member.file)
     if not member.backbone:
         return network
     from xraytune.models.file_backbones.backbone import FileBackbone
-    from xraytune.models.file_backbones.network import whole
+    from xraytune.models.file_backbones.network import Joined, RememberingBackbone
 
     backbone = FileBackbone.from_json(member.backbone)
     file = folder / backbone.path
-    artifacts.check_sha256(file, backbone.sha256)
-    return whole(network, channels, replace(backbone, path=str(file)))
+    if backbone.path not in ready:
+        artifacts.check_sha256(file, backbone.sha256)
+        ready[backbone.path] = RememberingBackbone(replace(backbone, path=str(file)), channels)
+    return Joined(ready[backbone.path], network)
 
 
 def load_network(file: Path) -> Any:

@@ -20,7 +20,7 @@ from xraytune.inference import onnx_export
 from xraytune.inference.classifier import load_model, predict_network
 from xraytune.inference.model_card import read_card
 from xraytune.models import FAMILIES
-from xraytune.models.file_backbones import reading
+from xraytune.models.file_backbones import network, reading
 from xraytune.training.trainer import Trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # tf2onnx speaks of numpy's and its own future, Keras of numpy's
@@ -55,7 +55,7 @@ def model(request: Any, tmp_path: Any) -> Any:
     return folder, backbone, images, wanted
 
 
-def test_both_files_are_there_and_answer_as_the_trained_networks_did(model: Any) -> None:
+def test_both_files_are_there_and_answer_as_the_trained_networks_did(model: Any, monkeypatch: Any) -> None:
     folder, backbone, images, wanted = model
     name = f"backbone-small{'.onnx' if backbone.is_onnx else '.keras'}"
     assert sorted(p.name for p in folder.iterdir()) == [
@@ -66,6 +66,13 @@ def test_both_files_are_there_and_answer_as_the_trained_networks_did(model: Any)
         assert (member["backbone"]["path"], member["backbone"]["licence"]) == (name, "CC BY 4.0")
         assert member["backbone"]["sha256"] == artifacts.sha256(folder / name)
     loaded = load_model(folder)
+    real, asked = network.Backbone.predict_on_batch, []
+    monkeypatch.setattr(
+        network.Backbone, "predict_on_batch", lambda self, x: asked.append(np.array(x)) or real(self, x)
+    )
+    assert loaded.predict(images) == pytest.approx(wanted, abs=1e-5)
+    assert [len(part) for part in asked] == [32, 32]  # 40 images, for both networks once
+    monkeypatch.setattr(network, "REMEMBERED", 0)
     assert loaded.predict(images) == pytest.approx(wanted, abs=1e-5)
     with pytest.raises(InputError, match=r"Grad-CAM is not available: .* backbone by file"):
         loaded.heat_maps({SIZE: images}, np.zeros(len(images), int), 64)
