@@ -1,5 +1,7 @@
 """A backbone by file in use: its features, a trial on them, and one ONNX graph of backbone and head."""
 
+import dataclasses
+
 import keras
 import keras_tuner
 import numpy as np
@@ -13,7 +15,7 @@ from tests.made_networks import config, space, trial_data, write_weights
 from xraytune.errors import InputError, TrialError, WeightsError
 from xraytune.inference import onnx_export
 from xraytune.inference.classifier import predict_network
-from xraytune.models import FAMILIES, backbones, cost, inputs
+from xraytune.models import FAMILIES, backbones, cost, heads, inputs
 from xraytune.models.file_backbones import network, reading
 from xraytune.training.trainer import Trainer
 
@@ -63,6 +65,16 @@ def test_vgg16_in_onnx_has_the_features_of_keras_within_half_precision(tmp_path)
         values = {"family": "vgg_frozen", "vgg_frozen/backbone": "vgg16", "vgg_frozen/image_size": 48,
                   "vgg_frozen/cut": "block3_pool"}  # fmt: skip
         assert 1e9 * found.gflop == pytest.approx(cost.cost(values).prefix, rel=0.02)
+
+
+@pytest.mark.parametrize("pool", heads.POOLS)
+@pytest.mark.parametrize("shape", [(1, 1, 6), (257, 1, 6), (16, 16, 6), (3, 5, 6)])
+def test_every_head_takes_vectors_tokens_and_maps(tmp_path, pool, shape):
+    about = dataclasses.replace(read(onnx_backbone(tmp_path / "s.onnx")), features=shape)
+    head = network.head_network(about, HEAD | {"head/pool": pool}, 3)
+    features = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
+    assert head.predict_on_batch(features).sum(axis=1) == pytest.approx(np.ones(2), abs=1e-5)
+    assert network.backbone_of(head) == about
 
 
 @pytest.fixture(scope="module")
