@@ -77,7 +77,11 @@ def offered(name: str, families: tuple[str, ...], files: Mapping[str, FileBackbo
     known = dict.fromkeys(backbones.BACKBONES, "") if name in SPACES else {}
     space = _with_hooks(get(name, SpaceContext(families=families, weights=known, files=files or {})))
     if unused := [one for one in files or () if one not in space.families]:
-        why = f"--families has no {unused[0]}" if families else f"the space {name} takes no backbones by file"
+        why = (
+            f"--families has no {unused[0]}: add it there"
+            if families
+            else f"the space {name} takes no backbones by file"
+        )
         raise InputError(f"--backbone {unused[0]}=…: {why}.")
     return space
 

@@ -35,8 +35,8 @@ def rows(asked: StudyOptions) -> list[Row]:
         InputError: there is no such space or family, or a backbone's file can't be used.
     """
     import spaces
-    from search.hyperparameters.declaration import declared_parameters
     from search.driver.prepare import files_of
+    from search.hyperparameters.declaration import declared_parameters
     from xraytune.models import backbones
 
     weights, files = dict.fromkeys(backbones.BACKBONES, ""), files_of(asked)
