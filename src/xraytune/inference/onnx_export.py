@@ -69,7 +69,7 @@ def export(folder: Path, images: Sequence[NDArray[Any]] | None = None) -> tuple[
             path = folder / member.file.replace(".keras", ".onnx")
             temporary = written.enter_context(artifacts.atomic_write(path))
             network: Any = model.networks[i]
-            _write(network.model, model.card.channels, temporary)
+            _write(network.model, temporary)
             theirs = _answers(temporary, member.file, squares)
             ours = np.asarray(network.model.predict_on_batch(squares.astype(np.float32)))
             difference = float(np.abs(theirs - ours).max())
@@ -117,7 +117,7 @@ def _hold_statistics(network: Any) -> None:
             _hold_statistics(layer)
 
 
-def _write(network: Any, channels: int, path: Path) -> None:
+def _write(network: Any, path: Path) -> None:
     """Write a network that takes images, with its backbone where that is a file."""
     if not isinstance(network, Joined):
         _write_keras(network, path)
@@ -129,7 +129,7 @@ def _write(network: Any, channels: int, path: Path) -> None:
         if not about.is_onnx:
             backbone = Path(folder) / "backbone.onnx"
             _write_keras(keras_file.load(Path(about.path)), backbone)
-        joining.join(about, channels, backbone, head, path)
+        joining.join(about, network.input_shape[-1], backbone, head, path)
 
 
 def _write_keras(network: Any, path: Path) -> None:

@@ -167,7 +167,7 @@ def test_backbone_and_head_become_one_graph(tmp_path, kind, channels):
         about = read(path, "bgr,imagenet")
     head = network.head_network(about, HEAD, 2)
     joined = network.whole(head, channels)
-    onnx_export._write(joined, channels, tmp_path / "joined.onnx")
+    onnx_export._write(joined, tmp_path / "joined.onnx")
     onnx.checker.check_model(tmp_path / "joined.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "joined.onnx")
     (one,) = session.get_inputs()
