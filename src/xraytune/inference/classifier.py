@@ -335,8 +335,13 @@ def _loaded(folder: Path, member: Member, channels: int, ready: dict[str, Any]) 
     from xraytune.models.file_backbones.backbone import FileBackbone
     from xraytune.models.file_backbones.network import Joined, RememberingBackbone
 
-    backbone = FileBackbone.from_json(member.backbone)
+    try:
+        backbone = FileBackbone.from_json(member.backbone)
+    except (TypeError, ValueError) as error:
+        raise ArtifactError(f"{folder / CARD} can't be read: {error}.") from None
     file = folder / backbone.path
+    if file.name != backbone.path:
+        raise ArtifactError(f"{folder / CARD} names {backbone.path}, which is no file in the model's folder.")
     if backbone.path not in ready:
         artifacts.check_sha256(file, backbone.sha256)
         ready[backbone.path] = RememberingBackbone(replace(backbone, path=str(file)), channels)

@@ -79,6 +79,7 @@ def _runner(path: str, backbone: FileBackbone) -> Run:
     if not backbone.is_onnx:
         model = keras_file.load(Path(path))
         return lambda x: np.asarray(model.predict_on_batch(x), np.float32)
+    onnx_file.checked(Path(path), content)  # a model's folder may be received too
     runtime = onnx_file.session(content, path)
     name = runtime.get_inputs()[0].name
     return lambda x: np.asarray(runtime.run([backbone.output], {name: x})[0], np.float32)

@@ -43,6 +43,24 @@ def session(content: bytes, where: str) -> Any:
         raise InputError(f"{where}: ONNX Runtime can't load it: {_first_line(error)}") from None
 
 
+def checked(path: Path, content: bytes) -> Any:
+    """A file's model, which does nothing but compute.
+
+    Raises:
+        InputError: it is damaged, or refused: with weights in other files or operators that are not ONNX's own.
+    """
+    try:
+        import onnx
+    except ImportError:
+        raise InputError(ONNX_EXTRA) from None
+    try:
+        model = onnx.load_from_string(content)
+    except Exception as error:  # protobuf's own class
+        raise InputError(f"{path}: damaged, or no ONNX file ({_first_line(error)}).") from None
+    _refuse(model, path)
+    return model
+
+
 def read(path: Path, content: bytes, asked: InputSettings) -> tuple[InputSettings, tuple[int, ...], float]:
     """What a file says and computes.
 
@@ -57,15 +75,7 @@ def read(path: Path, content: bytes, asked: InputSettings) -> tuple[InputSetting
     Raises:
         InputError: it can't be used; the message says what to change.
     """
-    try:
-        import onnx
-    except ImportError:
-        raise InputError(ONNX_EXTRA) from None
-    try:
-        model = onnx.load_from_string(content)
-    except Exception as error:  # protobuf's own class
-        raise InputError(f"{path}: damaged, or no ONNX file ({_first_line(error)}).") from None
-    _refuse(model, path)
+    model = checked(path, content)
     written = {entry.key: entry.value for entry in model.metadata_props}
     asked = asked.completed(settings(written.get(METADATA, ""), f"{path}, {METADATA} of its metadata"))
     one, output = _input(model, path), _output(model, path, asked.output)

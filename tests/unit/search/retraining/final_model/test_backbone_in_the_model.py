@@ -1,5 +1,6 @@
 """A final model on a backbone by file: both files are in its folder, and it is used like any other."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +19,7 @@ from xraytune.evaluation import calibration
 from xraytune.evaluation.ensemble_selection import average
 from xraytune.inference import onnx_export
 from xraytune.inference.classifier import load_model, predict_network
-from xraytune.inference.model_card import read_card
+from xraytune.inference.model_card import read_card, write_card
 from xraytune.models import FAMILIES
 from xraytune.models.file_backbones import network, reading
 from xraytune.training.trainer import Trainer
@@ -99,4 +100,14 @@ def test_a_backbone_that_was_changed_in_the_folder_is_refused(model: Any, what: 
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
     with pytest.raises(ArtifactError, match="backbone-small"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("change", [{"path": "../small.onnx"}, {"path": "/dev/zero"}, {"features": "many"}])
+def test_a_card_that_names_no_backbone_in_its_folder_is_refused(model: Any, change: dict[str, str]) -> None:
+    folder, _, _, _ = model
+    card = read_card(folder)
+    members = [{**member, "backbone": {**member["backbone"], **change}} for member in card.members]
+    write_card(folder, replace(card, members=tuple(members)))
+    with pytest.raises(ArtifactError, match=r"model\.json"):
         load_model(folder)
