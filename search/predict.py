@@ -66,8 +66,8 @@ def main(
     stated = Stated(asked.prevalence, asked.threshold)
     if restated := stated.check(loaded):
         console.err.say(restated)
-    if asked.overlays and not loaded.explainable:
-        raise InputError("Overlays need the Keras model (gradients): give the folder, not the .onnx file.")
+    if asked.overlays and loaded.inexplicable:
+        raise InputError(f"No overlays: {loaded.inexplicable}")
     if loaded.card.demonstration:
         console.err.say("DEMONSTRATION MODEL, TRAINED ON SYNTHETIC IMAGES, NOT ON X-RAYS", style="bold yellow")
     answers, skipped = _classified(loaded, paths, asked.overlays, stated)

@@ -29,6 +29,7 @@ from spaces.space import Feature, Narrowed, Point, SearchContext, Space
 from xraytune import models
 from xraytune.framework import keras
 from xraytune.models import backbones, densenet, heads, linear, vgg
+from xraytune.models.file_backbones.backbone import FileBackbone
 from xraytune.models.weight_files import DENSENET_BLOCKS, VGG_CONVOLUTIONS
 from xraytune.records import Value
 from xraytune.training.inputs import augmentation
@@ -62,9 +63,9 @@ class ChestXRay(Space):
     @property
     def families(self) -> tuple[str, ...]:
         """The families that take part: those asked for, without those whose weights are not at hand."""
-        asked = self.context.families or models.FAMILIES
-        able = [f for f in models.FAMILIES if f in asked and (self.vggs or not f.startswith("vgg"))]
-        return tuple(self.context.choices("family", able))
+        ours = [f for f in models.FAMILIES if self.vggs or not f.startswith("vgg")]
+        asked = self.context.families or (*ours, *self.context.files)
+        return tuple(self.context.choices("family", [f for f in (*ours, *self.context.files) if f in asked]))
 
     @property
     def once(self) -> tuple[str, ...]:
@@ -85,6 +86,8 @@ class ChestXRay(Space):
         for family in ("vgg_frozen", "vgg_finetuned"):
             self._vgg(hp, family)
         self._densenet(hp)
+        for family, backbone in self.context.files.items():
+            self._by_file(hp, family, backbone)
         with_heads = [f for f in self.families if f not in {"linear", "dense"}]
         if with_heads:
             with hp.conditional_scope("family", with_heads):
@@ -168,6 +171,19 @@ class ChestXRay(Space):
                 choice(hp, "densenet/head_epochs", (1, 2, 3), 2)
                 choice(hp, "densenet/rate_factor", (0.3, 0.1, 0.03, 0.01), 0.1)
 
+    def _by_file(self, hp: keras_tuner.HyperParameters, family: str, backbone: FileBackbone) -> None:
+        """A backbone of the user's: all is as its file says, but the copies."""
+        if family not in self.families:
+            return
+        choice = self.context.choice
+        with hp.conditional_scope("family", [family]):
+            choice(hp, f"{family}/backbone", (family,))
+            choice(hp, f"{family}/image_size", (backbone.image_size,))
+            choice(hp, f"{family}/normalization", (backbone.normalization,))
+            choice(hp, f"{family}/features", ("x".join(map(str, backbone.features)),))
+            choice(hp, f"{family}/gflop", (backbone.gflop,))
+            choice(hp, f"{family}/augmentation_copies", COPIES)
+
     def _head(self, hp: keras_tuner.HyperParameters) -> None:
         choice = self.context.choice
         choice(hp, "head/pool", heads.POOLS)
@@ -235,10 +251,10 @@ class ChestXRay(Space):
         return {p.name: hp.values[p.name] for p in hp.space if hp.is_active(p)}
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        """The whole network, images in, compiled."""
-        values = self.active(hp)
+        """The whole network, images in, compiled; of a backbone by file the head, which takes its features."""
+        values, given = self.active(hp), self.context
         with computing_in(str(values.get("precision", "float32"))):
-            model = models.network(values, self.context.channels, self.context.classes, self.context.weights)
+            model = models.network(values, given.channels, given.classes, given.weights, given.files)
         compile_network(model, TrainingSettings.of(values))
         return model
 
@@ -248,7 +264,7 @@ class ChestXRay(Space):
         """KerasTuner's hook: trains with the plan's batch size, epochs, augmentation, class weights, early stopping.
 
         Images of another size are resized; integer labels become one-hot. What the caller gives (`epochs`,
-        `batch_size`, `callbacks`) wins over the plan.
+        `batch_size`, `callbacks`) wins over the plan. For a backbone by file images become its features first, once.
         """
         return fit_plainly(model, TrainingSettings.of(self.active(hp)), self.context.classes, *args, **kwargs)
 
@@ -256,7 +272,7 @@ class ChestXRay(Space):
 
     def backbones(self) -> tuple[str, ...]:
         """Those that its families may begin with."""
-        return backbones.of(self.context.families or models.FAMILIES)
+        return backbones.of(f for f in models.FAMILIES if f in (self.context.families or models.FAMILIES))
 
     def narrow(self, search: SearchContext) -> Narrowed:
         """Without the augmentations that the audit does not ask for, and without what is too slow for the time.

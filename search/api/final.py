@@ -193,8 +193,8 @@ class Final:
             from xraytune.inference import grad_cam
             from xraytune.inference.predict_files import answers_of, overlays_of
 
-            if not model.explainable:
-                raise InputError("Heat maps need the Keras model (gradients): load the folder, not the .onnx file.")
+            if model.inexplicable:
+                raise InputError(f"No heat map: {model.inexplicable}")
             wanted = given.listed(image)
             if len(wanted) != 1:
                 raise InputError(f"explain takes one image, not {len(wanted)}.")

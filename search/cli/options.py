@@ -172,8 +172,10 @@ def listed(value: str | Iterable[str], name: str) -> tuple[str, ...]:
     return tuple(p.strip() for p in value.split(",") if p.strip()) if isinstance(value, str) else tuple(value)
 
 
-def assignments(value: str | Iterable[str] | Mapping[str, Any], name: str) -> dict[str, Any]:
-    """`NAME=VALUE` texts by name; a mapping as it is.
+def assignments(
+    value: str | Iterable[str] | Mapping[str, Any], name: str, example: str = "batch_size=32"
+) -> dict[str, Any]:
+    """`NAME=VALUE` texts by name; a mapping as it is. `example` is shown where one is not of that form.
 
     Raises:
         InputError: one is not of that form.
@@ -184,9 +186,19 @@ def assignments(value: str | Iterable[str] | Mapping[str, Any], name: str) -> di
     for pair in [value] if isinstance(value, str) else value:
         key, equals, text = pair.partition("=")
         if not equals or not key.strip() or not text.strip():
-            raise InputError(f"{name} {pair!r}: write NAME=VALUE, for example {name} batch_size=32.")
+            raise InputError(f"{name} {pair!r}: write NAME=VALUE, for example {name} {example}.")
         found[key.strip()] = text.strip()
     return found
+
+
+def named_files(value: str | Iterable[str] | Mapping[str, Any], name: str) -> dict[str, str]:
+    """`NAME=FILE` texts, absolute paths by name.
+
+    Raises:
+        InputError: one is not of that form.
+    """
+    found = assignments(value, name, "dino=path/dino.onnx")
+    return {key: str(Path(file).expanduser().absolute()) for key, file in found.items()}
 
 
 duration = quantities.duration

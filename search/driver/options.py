@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -61,6 +62,19 @@ class StudyOptions(Reading, Caches):
     fix: Mapping[str, Any] = option(
         {}, "Hold a hyperparameter at one value; may be repeated", SPACE, metavar="NAME=VALUE",
         parse=options.assignments, repeatable=True, shown="none",
+    )  # fmt: skip
+    backbone: Mapping[str, str] = option(
+        {}, "A family from an ONNX or Keras file of features, like dino=dino.onnx; may be repeated", SPACE,
+        metavar="NAME=FILE", parse=options.named_files, repeatable=True, shown="none",
+    )  # fmt: skip
+    backbone_input: Mapping[str, str] = option(
+        {}, "What its input is, like dino=224,rgb,imagenet; may be repeated", SPACE, metavar="NAME=SETTINGS",
+        parse=functools.partial(options.assignments, example="dino=224,rgb,imagenet"), repeatable=True,
+        shown="as the file says",
+    )  # fmt: skip
+    backbone_licence: Mapping[str, str] = option(
+        {}, "Its licence, for the model card, like dino=Apache-2.0; may be repeated", SPACE, metavar="NAME=TEXT",
+        parse=functools.partial(options.assignments, example="dino=Apache-2.0"), repeatable=True, shown="unknown",
     )  # fmt: skip
     recipes: str = option(
         "none", "Published configurations to try first: none, fitting, all, or names", SPACE, metavar="LIST"

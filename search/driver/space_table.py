@@ -32,13 +32,15 @@ def rows(asked: StudyOptions) -> list[Row]:
         asked: its space and families.
 
     Raises:
-        InputError: there is no such space or family.
+        InputError: there is no such space or family, or a backbone's file can't be used.
     """
     import spaces
+    from search.driver.prepare import files_of
     from search.hyperparameters.declaration import declared_parameters
     from xraytune.models import backbones
 
-    context = spaces.SpaceContext(families=asked.families, weights=dict.fromkeys(backbones.BACKBONES, ""))
+    weights, files = dict.fromkeys(backbones.BACKBONES, ""), files_of(asked)
+    context = spaces.SpaceContext(families=asked.families, weights=weights, files=files)
     space = spaces.to_search(asked.space or "chest_xray", context)
     found = [_row(hp, space.families) for hp in declared_parameters(space.declare_hyperparameters)]
     return list(dict.fromkeys(found))

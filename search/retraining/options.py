@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from search.cli import options
@@ -59,6 +60,10 @@ class RetrainingOptions(Caches, Tracking, Place):
     final: str = option(
         "refit", "The final model: trained on training and validation images, the folds' networks, or an ensemble",
         MODEL, metavar="NAME", choices=KINDS,
+    )  # fmt: skip
+    backbone: Mapping[str, str] = option(
+        {}, "Where the file of a backbone is now, like dino=dino.onnx", STORAGE, metavar="NAME=FILE",
+        parse=options.named_files, repeatable=True, shown="where the search read it",
     )  # fmt: skip
     threshold: str = option(
         thresholds.AUTOMATIC,

@@ -16,7 +16,6 @@ from xraytune.inference import predict_files
 from xraytune.inference.classifier import Classifier
 from xraytune.inference.predict_files import Stated
 
-NO_GRADIENTS = "No heat map: an exported network (ONNX) has no gradients. Serve the model's folder to get one."
 EDGE = 512
 """Pixels of the pictures, as `search.predict --overlays` draws them."""
 
@@ -71,8 +70,8 @@ def _heat_map(
     model: Classifier, squares: dict[int, NDArray[np.uint8]], explained: str, film: NDArray[np.uint8]
 ) -> tuple[NDArray[np.uint8] | None, str]:
     """The image with the heat map of a class over it, and what that shows; None and why where the model has none."""
-    if not model.explainable:
-        return None, NO_GRADIENTS
+    if model.inexplicable:
+        return None, f"No heat map: {model.inexplicable}"
     from xraytune.inference import grad_cam
 
     try:

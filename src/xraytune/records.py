@@ -273,6 +273,9 @@ class StudySpec(Record):
     weights: Mapping[str, str] = field(default_factory=dict)
     """sha256 of each pretrained backbone in use, by name."""
 
+    backbones: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The user's own backbones in use, each a `FileBackbone` as JSON, by name."""
+
     options: Mapping[str, Value] = field(default_factory=dict)
     """Whatever else must not change over a resume (quarantine, the patients' pattern)."""
 

@@ -58,6 +58,7 @@ def predict_network(model: Any, images: NDArray[Any], batch: int = 32) -> NDArra
 @dataclass(frozen=True)
 class _Keras:
     model: Any
+    """A Keras network, or one on a backbone by file (`Joined`)."""
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return predict_network(self.model, images)
@@ -271,9 +272,13 @@ class Classifier:
         return self.makeup.far(images) if self.makeup else [""] * len(images)
 
     @property
-    def explainable(self) -> bool:
-        """Whether the networks have gradients: they are Keras's and not exported ones."""
-        return all(isinstance(network, _Keras) for network in self.networks)
+    def inexplicable(self) -> str:
+        """Why there is no Grad-CAM, which needs gradients from images on; empty where there is."""
+        if any(member.backbone for member in self.members):
+            return "Grad-CAM is not available: the model's networks take features of a backbone by file."
+        if not all(isinstance(network, _Keras) for network in self.networks):
+            return "Grad-CAM needs the Keras model (gradients): give the folder, not the .onnx file."
+        return ""
 
     @property
     def heat_method(self) -> str:
@@ -291,13 +296,13 @@ class Classifier:
             float32 `(n, edge, edge)`, 0 to 1 within each film; all 0 where nothing speaks for the class.
 
         Raises:
-            InputError: the model runs in ONNX Runtime, which has no gradients.
+            InputError: the model has no gradients (`inexplicable`).
         """
         from xraytune.inference.grad_cam import ensemble_heat_maps
 
+        if self.inexplicable:
+            raise InputError(self.inexplicable)
         models = [network.model for network in self.networks if isinstance(network, _Keras)]
-        if len(models) < len(self.networks):
-            raise InputError("Grad-CAM needs the Keras model (gradients): give the folder, not the .onnx file.")
         images = [squares[m.image_size] for m in self.members]
         return ensemble_heat_maps(models, [m.weight for m in self.members], images, classes, edge)
 
@@ -333,13 +338,14 @@ def load_model(path: str | Path) -> Classifier:
     if given.is_file() and given.name != CARD and given.name not in {m.file for m in members}:
         raise ArtifactError(f"{given.name} is not one of the model's files: {', '.join(m.file for m in members)}.")
     networks: list[Network] = []
+    ready: dict[str, Any] = {}
     for member in members:
         file = folder / member.file
         artifacts.check_sha256(file, member.sha256)
         if exported:
             networks.append(_Onnx(onnx_session(file)))
             continue
-        network = load_network(file)
+        network = _loaded(folder, member, card.channels, ready)
         _check_shape(network, member, card, file)
         networks.append(_Keras(network))
     try:
@@ -363,6 +369,27 @@ def _check_shape(network: Any, member: Member, card: ModelCard, file: Path) -> N
             f"{file} is no network of this model: it turns {takes} into {gives}, {CARD} says images of {image} and "
             f"{len(card.classes)} classes."
         )
+
+
+def _loaded(folder: Path, member: Member, channels: int, ready: dict[str, Any]) -> Any:
+    """A member's network, with its backbone where that is a file, checked; `ready` has those of members before it."""
+    network = load_network(folder / member.file)
+    if not member.backbone:
+        return network
+    from xraytune.models.file_backbones.backbone import FileBackbone
+    from xraytune.models.file_backbones.network import Joined, RememberingBackbone
+
+    try:
+        backbone = FileBackbone.from_json(member.backbone)
+    except (TypeError, ValueError) as error:
+        raise ArtifactError(f"{folder / CARD} can't be read: {error}.") from None
+    file = folder / backbone.path
+    if file.name != backbone.path:
+        raise ArtifactError(f"{folder / CARD} names {backbone.path}, which is no file in the model's folder.")
+    if backbone.path not in ready:
+        artifacts.check_sha256(file, backbone.sha256)
+        ready[backbone.path] = RememberingBackbone(replace(backbone, path=str(file)), channels)
+    return Joined(ready[backbone.path], network)
 
 
 def load_network(file: Path) -> Any:

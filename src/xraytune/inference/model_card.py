@@ -42,6 +42,9 @@ class Member(Record):
     """Edge of its square input, pixels."""
     weight: float = 1.0
     """Of its probabilities in the mean."""
+    backbone: Mapping[str, Any] = field(default_factory=dict)
+    """A `FileBackbone` as JSON, its path that in the model's folder: the network takes its features. Empty: the network
+    takes images."""
 
     def __post_init__(self) -> None:
         if Path(self.file).name != self.file or self.file in {"", "..", "."} or "\0" in self.file:

@@ -11,6 +11,8 @@ from pathlib import Path
 from xraytune.framework import keras
 from xraytune.models import cnn, dense, densenet, linear, vgg
 from xraytune.models.family import Family
+from xraytune.models.file_backbones import network as file_network
+from xraytune.models.file_backbones.backbone import FileBackbone
 from xraytune.records import Value
 
 BY_NAME: dict[str, Family] = {
@@ -25,7 +27,13 @@ FAMILIES = tuple(BY_NAME)
 SIZES = {name: family.sizes for name, family in BY_NAME.items()}
 
 
-def network(values: Mapping[str, Value], channels: int, classes: int, weights: Mapping[str, str | Path]) -> keras.Model:
+def network(
+    values: Mapping[str, Value],
+    channels: int,
+    classes: int,
+    weights: Mapping[str, str | Path],
+    files: Mapping[str, FileBackbone] | None = None,
+) -> keras.Model:
     """The uncompiled network of one point of the space.
 
     Args:
@@ -33,12 +41,15 @@ def network(values: Mapping[str, Value], channels: int, classes: int, weights: M
         channels: of the images, 1 or 3.
         classes: how many there are.
         weights: backbone → file.
+        files: the user's backbones by name, which is their family's. The network is then a head that takes features.
 
     Raises:
         ValueError: the family is unknown.
         WeightsError: a backbone's weights can't be used.
     """
     family = values["family"]
+    if files and family in files:
+        return file_network.head_network(files[str(family)], values, classes)
     if family not in BY_NAME:
         raise ValueError(f"unknown family {family!r}: {', '.join(FAMILIES)}")
     return BY_NAME[str(family)].network(values, channels, classes, weights)

@@ -8,6 +8,7 @@ backward pass and many small layers take more). Estimates are within a factor of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,8 +22,10 @@ from xraytune.records import Value
 EFFICIENCY = {name: family.efficiency for name, family in BY_NAME.items()}
 """Share of the machine's matrix-multiplication rate that a training step reaches."""
 
-PREFIX_EFFICIENCY = {"vgg": 0.9, "densenet": 0.7}
-"""The same of a frozen backbone's forward pass, measured on one core at 64 px."""
+BY_FILE = "file"
+PREFIX_EFFICIENCY = {"vgg": 0.9, "densenet": 0.7, BY_FILE: 0.6}
+"""The same of a frozen backbone's forward pass, measured on one core at 64 px; of one by file, whatever it is, below
+both."""
 
 STEP_SECONDS = 0.004
 """Keras's own time a step, whatever the network (measured, Keras 3.15 on TensorFlow)."""
@@ -127,6 +130,8 @@ def cost(values: Mapping[str, Value]) -> Cost:
         ValueError: the family is unknown.
     """
     family = str(values["family"])
+    if f"{family}/gflop" in values:
+        return _by_file(values, family)
     if family not in FAMILIES:
         raise ValueError(f"unknown family {family!r}: {', '.join(FAMILIES)}")
     if operations := BY_NAME[family].operations:
@@ -143,6 +148,15 @@ def cost(values: Mapping[str, Value]) -> Cost:
     edge = int(values[f"{family}/image_size"]) >> last
     trained_part = sum(blocks[ends:last]) + _head(values, edge, VGG_FILTERS[last - 1])
     return Cost(frozen, 3 * trained_part, TRACE_SECONDS[family], family, kept, backbone)
+
+
+def _by_file(values: Mapping[str, Value], family: str) -> Cost:
+    """A head on the features of a backbone by file, which says its operations and the shape of its features."""
+    height, width, channels = map(int, str(values[f"{family}/features"]).split("x"))
+    head = _head(values, round(math.sqrt(height * width)), channels)
+    kept = 2.0 * height * width * channels
+    operations = 1e9 * float(values[f"{family}/gflop"])
+    return Cost(operations, 3 * head, TRACE_SECONDS["vgg_frozen"], "vgg_frozen", kept, BY_FILE)
 
 
 def _vgg_blocks(backbone: str, size: int) -> list[float]:

@@ -24,6 +24,8 @@ from xraytune import errors
 from xraytune.errors import TrialError
 from xraytune.evaluation import metrics
 from xraytune.framework import keras
+from xraytune.models.file_backbones import network as file_network
+from xraytune.models.file_backbones.network import Backbone, Joined
 from xraytune.records import EpochReport, FailureCause, Objective, TrialConfig, TrialResult
 from xraytune.training import checkpoints, epoch_evaluation, feasibility, memory
 from xraytune.training.clock import Clock
@@ -62,7 +64,9 @@ class Trainer:
 
     Attributes:
         clock: seconds by phase; its deadline may be moved.
-        model: the whole network, images in; after `finish` with the best epoch's weights.
+        model: the network; after `finish` with the best epoch's weights. It takes images, or features of a backbone by
+            file.
+        whole: what takes images: the network, or the backbone and the network.
         view_predictions: after `finish`, by view's name the probabilities of the images at `view_positions`.
 
     Raises:
@@ -99,15 +103,20 @@ class Trainer:
             self.model: keras.Model = space.build(hp)
             fuse(self.model)
             self.plan = self._plan_of(self.model, max_epochs)
-            feasibility.check(self.model, self.plan, self.data)
-            self.images = EpochImages(data, self.plan, config.seed, int(self.model.input_shape[1]), self.clock)
+            self.whole = file_network.whole(self.model, data.channels)
+            feasibility.check(self.whole, self.plan, self.data)
+            self.images = EpochImages(data, self.plan, config.seed, int(self.whole.input_shape[1]), self.clock)
             self._one_hot = np.eye(len(data.classes), dtype=np.float32)
             self._sample_weights = self._weights_of_classes()
             self._thaw = head_only(self.model) if self.plan.head_epochs else []
             thawed_later = list(self._thaw)
             for layer in thawed_later:  # the prefix ends where the *second* phase begins to train
                 layer.trainable = True
-            self.prefix = self.images.prefix = frozen_features.split(self.model)
+            self.prefix = self.images.prefix = (
+                frozen_features.of_file(self.whole.backbone)
+                if isinstance(self.whole, Joined)
+                else frozen_features.split(self.model)
+            )
             for layer in thawed_later:
                 layer.trainable = False
             self.shell = self._make_shell()
@@ -301,11 +310,11 @@ class Trainer:
     def _milliseconds_an_image(self) -> float:
         """What the whole network needs for an image, in batches of 32: the best of three after a first one."""
         images = np.resize(np.asarray(self.images.pool[self.data.train[:32]]), (32, *self.images.pool.shape[1:]))
-        self.model.predict_on_batch(images)
+        self.whole.predict_on_batch(images)
         times = []
         for _ in range(3):
             start = time.perf_counter()
-            self.model.predict_on_batch(images)
+            self.whole.predict_on_batch(images)
             times.append(time.perf_counter() - start)
         return 1000 * min(times) / len(images)
 
@@ -382,6 +391,8 @@ class Trainer:
         """What is trained: the network behind its augmentation, or what a kept prefix leaves of it."""
         if self.prefix is None:
             return augmented(self.model, self.plan.augmentation.layers(self.config.seed % 2**31))
+        if isinstance(self.prefix.model, Backbone):
+            return self.model
         return keras.Model(self.prefix.model.output, self.model.output, name="tail")
 
     def _compile(self) -> None:
