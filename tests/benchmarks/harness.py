@@ -45,7 +45,7 @@ class Benchmark:
     """One line: what is measured, against what."""
 
     rounds: int = 3
-    """At least three."""
+    """At least three, but one where a round runs for minutes."""
 
     target: float | None = None
     """The ratio that is wanted, for the reader; nothing fails by it."""
@@ -90,7 +90,17 @@ def machine() -> str:
         pass
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpus = {0: "", 1: ", 1 GPU"}.get(hardware.gpus(), f", {hardware.gpus()} GPUs")
+    gpus += "".join(f", {name}" for name in _gpu_models()) if gpus else ""
     return f"{model}, {cores} cores{gpus}, load {os.getloadavg()[0]:.1f}"
+
+
+def _gpu_models() -> list[str]:
+    """The kinds of NVIDIA GPUs that the driver knows, such as `NVIDIA A100-SXM4-80GB`."""
+    found = set()
+    for path in Path("/proc/driver/nvidia/gpus").glob("*/information"):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        found |= {line.partition(":")[2].strip() for line in lines if line.startswith("Model:")}
+    return sorted(found)
 
 
 def append(line: dict[str, Any]) -> None:
