@@ -188,16 +188,16 @@ def benchmarks() -> list[Benchmark]:
             found.append(
                 Benchmark(
                     f"gpu.{backend}_{family}", "images/s", "higher", ours, theirs,
-                    f"images a second that {family} trains on at {size} px with KERAS_BACKEND={backend}, against compile and "
-                    "fit of the same network with Keras's defaults",
+                    f"images a second that {family} trains on at {size} px with KERAS_BACKEND={backend}, against compile "
+                    "and fit of the same network with Keras's defaults",
                 )
             )  # fmt: skip
         found += [
             Benchmark(
                 f"gpu.{backend}_shared", "trials/min", "higher",
                 partial(_trials_a_minute, backend, shared=True), partial(_trials_a_minute, backend, shared=False),
-                f"trials a minute of cnn at {FULL.size} px, {FULL.shared} trials sharing one GPU, against one at a time "
-                f"(KERAS_BACKEND={backend})",
+                f"trials a minute of cnn at {FULL.size} px, {FULL.shared} trials sharing one GPU, against one at a "
+                f"time (KERAS_BACKEND={backend})",
                 rounds=1,
             ),
             Benchmark(

@@ -68,7 +68,9 @@ def test_progress_is_one_display_that_is_gone_at_the_end(executed):
 
 
 def test_results_are_shown_as_tables_and_the_heat_map_as_a_picture(executed):
-    results = {source: [o for o in found if o.output_type == "execute_result"] for source, found in outputs(executed[0])}
+    results = {
+        source: [o for o in found if o.output_type == "execute_result"] for source, found in outputs(executed[0])
+    }
     last = {source: found[-1].data for source, found in results.items() if found}
     assert len(last) == len(results) - 1, "every cell but the import shows a result"
     for source, data in last.items():

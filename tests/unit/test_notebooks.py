@@ -41,7 +41,8 @@ def test_a_notebook_has_no_output_no_path_of_a_machine_and_no_user(path):
     assert found["metadata"]["language_info"] == {"name": "python"}
     for cell in found["cells"]:
         assert cell["metadata"] == {}
-        assert not cell.get("outputs") and cell.get("execution_count") is None
+        assert not cell.get("outputs")
+        assert cell.get("execution_count") is None
     text = path.read_text(encoding="utf-8")
     assert not PATH.findall(text)
     assert not re.search(rf"\b{re.escape(getpass.getuser())}\b", text)
