@@ -188,8 +188,8 @@ def benchmarks() -> list[Benchmark]:
             found.append(
                 Benchmark(
                     f"gpu.{backend}_{family}", "images/s", "higher", ours, theirs,
-                    f"images a second that {family} trains on at {size} px with KERAS_BACKEND={backend}, against compile "
-                    "and fit of the same network with Keras's defaults",
+                    f"images a second that {family} trains on at {size} px with KERAS_BACKEND={backend}, against "
+                    "compile and fit of the same network with Keras's defaults",
                 )
             )  # fmt: skip
         found += [
