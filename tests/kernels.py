@@ -31,6 +31,8 @@ class Answer:
     """Its output streams, both."""
     displayed: list[dict[str, str]] = field(default_factory=list)
     """Displays and results by MIME type, in their order; one that was updated is there as it was last."""
+    updates: list[str] = field(default_factory=list)
+    """Texts by which a display was replaced, in their order."""
     seconds: float = 0.0
     """Between a call of `Kernel.interrupt` and the end."""
 
@@ -50,9 +52,13 @@ class Kernel:
         self.process = psutil.Process(manager.provisioner.pid)
 
     def begin(self, code: str) -> None:
-        """Have a cell run."""
+        """Have a cell run; returns when it does: a kernel that waits for one heeds no interruption."""
         self._interrupted = None
         self._message = self._client.execute(code)
+        while True:
+            message = self._client.get_iopub_msg(timeout=PATIENCE)
+            if message["parent_header"].get("msg_id") == self._message and message["msg_type"] == "execute_input":
+                return
 
     def interrupt(self) -> None:
         """What the stop button does."""
@@ -86,6 +92,7 @@ class Kernel:
                     shown[name] = len(answer.displayed) - 1
             elif kind == "update_display_data":
                 answer.displayed[shown[content["transient"]["display_id"]]] = content["data"]
+                answer.updates.append(content["data"]["text/plain"])
             elif kind == "status" and content["execution_state"] == "idle":
                 answer.seconds = time.monotonic() - (self._interrupted or time.monotonic())
                 return answer

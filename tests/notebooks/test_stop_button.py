@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 
 import pytest
 
-from tests.kernels import kernel
+from tests.kernels import ROOT, kernel
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -14,13 +17,17 @@ LIMIT = 10.0
 """Seconds in which a call ends."""
 
 SYNTHETIC = "space='search.testing.synthetic_space:Faulty'"
-STUDY = "xt.search('demo', trials=1, name='made', space='smoke', families=['dense'])"
+FORGET = "import os, shutil; shutil.rmtree(os.environ['XRAYTUNE_CACHE'], ignore_errors=True)"
+"""The images of the demonstration are then drawn anew, which takes seconds."""
 
 
 @pytest.fixture(scope="module")
 def notebook(tmp_path_factory):
-    with kernel(tmp_path_factory.mktemp("notebook"), XRAYTUNE_EPOCH_SECONDS="0.2") as one:
-        assert not one.run("import xraytune as xt").error
+    folder = tmp_path_factory.mktemp("notebook")
+    made = [sys.executable, "-m", "tests.e2e.retraining.made_study", str(folder), "NORMAL,PNEUMONIA", "60"]
+    subprocess.run(made, cwd=ROOT, env=os.environ | {"XRAYTUNE_CACHE": str(folder / "cache")}, check=True)
+    with kernel(folder, XRAYTUNE_EPOCH_SECONDS="0.2") as one:
+        assert not one.run("import xraytune as xt; study = xt.load_study('made')").error
         yield one
 
 
@@ -31,13 +38,21 @@ def stopped(notebook, code, phase, later=0.0):
         notebook.until(lambda: phase in notebook.command_lines(), phase)
     time.sleep(later)
     notebook.interrupt()
-    answer = notebook.end()
+    answer = notebook.end(60)
     assert answer.error == "KeyboardInterrupt", answer
     assert answer.seconds < LIMIT
     time.sleep(max(0.0, 1 - answer.seconds))
     assert not notebook.command_lines()
     assert answer.printed == ""
     return answer
+
+
+def test_progress_is_one_display_that_is_updated_and_empty_at_the_end(notebook):
+    assert not notebook.run(FORGET).error
+    answer = notebook.run("xt.verify('demo').usable")
+    assert [shown["text/plain"] for shown in answer.displayed] == ["", "True"]
+    assert len(set(answer.updates)) > 2
+    assert answer.printed == ""
 
 
 @pytest.mark.parametrize("later", [0.1, 0.7, 1.5, 3.0])
@@ -47,8 +62,7 @@ def test_a_search_is_stopped_while_libraries_are_loaded(notebook, later):
 
 @pytest.mark.parametrize("call", ["search('demo', name='reading')", "verify('demo')"])
 def test_reading_images_is_stopped(notebook, call):
-    drawn = "import os, shutil; shutil.rmtree(os.environ['XRAYTUNE_CACHE'], ignore_errors=True)"
-    assert not notebook.run(drawn).error
+    assert not notebook.run(FORGET).error
     stopped(notebook, f"xt.{call}", "parallel import help_out")
 
 
@@ -63,10 +77,9 @@ def test_a_search_is_stopped_while_trials_run(notebook, later):
     assert f"Study '{name}' is intact" in answer.message
 
 
-def test_a_stopped_search_goes_on_and_another_follows(notebook):
+def test_a_stopped_search_goes_on_in_the_same_kernel(notebook):
     more = f"len([t for t in xt.search(name='running0', resume=True, trials=2, {SYNTHETIC}).trials if t.counts])"
     assert notebook.run(more).displayed[-1]["text/plain"] == "2"
-    assert not notebook.run(f"study = {STUDY}").error
 
 
 @pytest.mark.parametrize(
