@@ -83,7 +83,14 @@ def test_a_stopped_search_goes_on_in_the_same_kernel(notebook):
 
 
 @pytest.mark.parametrize(
-    ("phase", "later"), [("", 0.0), ("", 2.0), ("spawn_main", 0.0), ("spawn_main", 6.0), ("spawn_main", 12.0)]
+    ("phase", "later"),
+    [
+        ("", 0.0),
+        ("", 2.0),
+        ("worker_pool import work", 0.0),
+        ("worker_pool import work", 6.0),
+        ("worker_pool import work", 12.0),
+    ],
 )
 def test_a_retraining_is_stopped_and_leaves_no_model(notebook, phase, later):
     stopped(notebook, "study.retrain(seeds=3, refits=3, time='5m')", phase, later)
