@@ -148,13 +148,13 @@ def _searched(backend: str, at_once: int) -> tuple[float, float | None]:
         if done.returncode:
             raise RuntimeError((done.stdout + done.stderr)[-2000:])
         trials = [t for t in open_study("gpu", Path(place)).trials() if t.result and t.started and t.ended]
-    _check_devices(backend, trials, at_once)
+    check_devices(backend, trials, at_once)
     spent = max(t.ended for t in trials) - min(t.started for t in trials)
     busy = statistics.fmean(seen) if seen else None
     return 60 * len(trials) / spent.total_seconds(), busy
 
 
-def _check_devices(backend: str, trials: list[Any], at_once: int) -> None:
+def check_devices(backend: str, trials: list[Any], at_once: int) -> None:
     """See that trials ran on the GPU, and that as many at once as were to share it.
 
     Raises:

@@ -18,6 +18,7 @@ from xraytune import hardware
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results" / "bench.jsonl"
+NVIDIA = Path("/proc/driver/nvidia/gpus")
 
 
 class UnavailableError(Exception):
@@ -97,7 +98,7 @@ def machine() -> str:
 def _gpu_models() -> list[str]:
     """The kinds of NVIDIA GPUs that the driver knows, such as `NVIDIA A100-SXM4-80GB`."""
     found = set()
-    for path in Path("/proc/driver/nvidia/gpus").glob("*/information"):
+    for path in NVIDIA.glob("*/information"):
         lines = path.read_text(encoding="utf-8").splitlines()
         found |= {line.partition(":")[2].strip() for line in lines if line.startswith("Model:")}
     return sorted(found)
