@@ -175,6 +175,10 @@ test-real: $(VENV)/.ready-dev ## on real X-rays and weights: XRAYTUNE_DATA, XRAY
 test-browser: $(VENV)/.ready-dev ## report and dashboard in Chromium
 	$(PYTEST) tests/browser
 
+.PHONY: test-notebooks
+test-notebooks: $(VENV)/.ready-dev ## notebooks/quickstart.ipynb in a real kernel, and the stop button in every phase
+	$(PYTEST) tests/notebooks
+
 MLFLOW_SERVER := $(VENV)/mlflow-server
 
 $(VENV)/.ready-servers: $(VENV)/.ready-dev
@@ -192,6 +196,10 @@ test-systems: $(VENV)/.ready-dev ## Dockerfile's steps in a Debian root, a real 
 .PHONY: bench
 bench: $(VENV)/.ready-dev ## timings as ratios, appended to results/bench.jsonl (ONLY=name for one)
 	@exec $(BIN)/python -m tests.benchmarks.run $(ONLY)
+
+.PHONY: gpu-check
+gpu-check: $(VENV)/.ready-dev ## images a second and shared trials on this machine's GPU, in ten minutes (KERAS_BACKEND=jax; ARGS=--rehearse)
+	@exec $(BIN)/python -m tests.benchmarks.gpu_check $(ARGS)
 
 .PHONY: performance
 performance: $(VENV)/.ready-dev ## write docs/performance.md from results/bench.jsonl and what docs/bench.jsonl keeps

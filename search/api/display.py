@@ -43,17 +43,17 @@ def _at_terminal(text: Callable[[], str], screen: Screen) -> AbstractContextMana
 
 @contextmanager
 def _in_notebook(text: Callable[[], str]) -> Iterator[None]:
-    from IPython.display import HTML, display
+    from IPython.display import display
 
-    def drawn(shown: str) -> Any:
-        return HTML(f"<code>{escape(name(shown))}</code>" if shown else "")
+    def drawn(shown: str) -> dict[str, str]:
+        return {"text/plain": name(shown), "text/html": f"<code>{escape(name(shown))}</code>" if shown else ""}
 
-    handle = display(drawn(text()), display_id=True)
+    handle = display(drawn(text()), raw=True, display_id=True)
     over = threading.Event()
 
     def draw() -> None:
         while not over.wait(1 / PER_SECOND):
-            handle.update(drawn(text()))
+            handle.update(drawn(text()), raw=True)
 
     thread = threading.Thread(target=draw, daemon=True)
     thread.start()
@@ -62,7 +62,7 @@ def _in_notebook(text: Callable[[], str]) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-        handle.update(drawn(""))
+        handle.update(drawn(""), raw=True)
 
 
 class SearchLine(Progress):

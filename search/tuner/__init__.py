@@ -5,6 +5,8 @@
 happens; `resources` says how many trials fit.
 """
 
+import logging
+
 PRUNERS = ("asha", "hyperband", "median", "none")
 """Who stops a trial early; the first is the default."""
 
@@ -22,3 +24,6 @@ SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
 """Environment variables of Ray and Tune."""
+
+# Ray is imported in this package alone. In a notebook without ipywidgets it says so in a log line as it is imported.
+logging.getLogger("ray.widgets").setLevel(logging.ERROR)

@@ -31,8 +31,8 @@ ANSWER = 5.0
 SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 """An empty frame of settings in HTTP/2: length 0, kind 4, no flags, stream 0."""
 
-UNSTARTED = 2.0
-"""Seconds that a search which is interrupted waits for a start of Ray to end by itself."""
+UNSTARTED = 5.0
+"""Seconds that a search which is interrupted waits for a start of Ray; whatever starts later is ended when it has."""
 
 STARTS = 3
 """Times Ray is tried to be started."""
@@ -82,6 +82,8 @@ class Cluster:
         self._environment: dict[str, str | None] = {}
         self._starter: threading.Thread | None = None
         self._tried, self._unwanted, self._over = threading.Event(), threading.Event(), threading.Event()
+        self._handover = threading.Lock()
+        self._left: subprocess.Popen[bytes] | None = None
         self._problem: BaseException | None = None
 
     @property
@@ -155,13 +157,15 @@ class Cluster:
             raise
 
     def _try_to_start(self) -> None:
-        try:
-            with _STARTING:  # a start of an interrupted search may still be on its way
+        with _STARTING:  # a start of an interrupted search may still be on its way
+            try:
                 self._start()
-        except BaseException as error:  # raised where it is waited for
-            self._problem = error
-        finally:
-            self._tried.set()
+            except BaseException as error:  # raised where it is waited for
+                self._problem = error
+            with self._handover:
+                self._tried.set()
+            if self._left is not None:
+                self._end(self._left, at_once=True)
         self._over.wait()  # Linux ends Ray's processes with the thread that started them
 
     def _start(self) -> None:
@@ -216,28 +220,45 @@ class Cluster:
             at_once: kill it rather than have it end itself, which takes seconds, on a busy machine many.
         """
         watchdog, self._watchdog = self._watchdog, None
-        if watchdog is None or watchdog.stdin is None:  # it was stopped before
+        if watchdog is None:  # it was stopped before
             return
         self._unwanted.set()
         end = time.monotonic() + UNSTARTED if at_once else math.inf
-        while self._starter is not None and self._starter.is_alive() and not self._tried.wait(0.1):
-            if time.monotonic() > end:  # the watchdog kills what was started; the thread then ends, sooner or later
-                break
+        try:
+            while self._starting() and time.monotonic() < end:
+                self._tried.wait(0.1)
+        finally:  # interrupted once more, too
+            with self._handover:
+                self._left = watchdog if self._starting() else None
+            if self._left is None:
+                self._end(watchdog, at_once=at_once)
+            for name, value in self._environment.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+
+    def _starting(self) -> bool:
+        """Whether Ray's start is still on its way."""
+        return self._starter is not None and self._starter.is_alive() and not self._tried.is_set()
+
+    def _end(self, watchdog: subprocess.Popen[bytes], *, at_once: bool) -> None:
+        """End what was started.
+
+        Never while Ray starts: the start would wait for what was killed, and Ray ends a process that has waited so for
+        a minute. A start that is left alone ends itself here (`_left`), or by the watchdog where the process ends.
+        """
         if not at_once or self.joined:
             _shut_down()
         self._over.set()
-        watchdog.stdin.close()
+        if watchdog.stdin is not None:
+            watchdog.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             watchdog.wait(timeout=8)
-        if at_once and self._tried.is_set():  # of a connection that is lost Ray ends the process after a minute
+        if at_once:  # of a connection that is lost Ray ends the process after a minute
             _shut_down()
         if self._scratch:
             self._scratch.close()
-        for name, value in self._environment.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
