@@ -98,8 +98,7 @@ def fit_plainly(
         validation_data: the same pair, for early stopping and a tuner's objective.
         options: for `model.fit`; `epochs`, `batch_size`, `callbacks` and `class_weight` win over the plan.
 
-    Returns:
-        Keras's history of all epochs.
+    Returns Keras's history of all epochs.
     """
     fuse(model)
     if file_network.backbone_of(model):
@@ -122,9 +121,8 @@ def fit_plainly(
 
     _adjust_loss(model, plan, labels)
     if plan.solver:
-        logistic_regression.solve(
-            model, images, each := np.arange(len(labels)), labels.argmax(1).astype(np.int32), each
-        )
+        each = np.arange(len(labels))
+        logistic_regression.solve(model, images, each, labels.argmax(1), each)
     head_until = min(plan.head_epochs, epochs)
     if head_until <= first:
         return train(first, epochs, plan.patience)

@@ -43,7 +43,7 @@ def solve(
     model: keras.Model,
     images: NDArray[Any],
     rows: NDArray[np.int64],
-    labels: NDArray[np.int32],
+    labels: NDArray[np.integer[Any]],
     patients: NDArray[Any],
     *,
     seed: int = 0,
@@ -60,7 +60,7 @@ def solve(
         seed: of which patients are left out to choose the penalty by.
         check: called between steps of some seconds; raises to stop (a deadline).
     """
-    classes = int(model.output_shape[-1])
+    classes, labels = int(model.output_shape[-1]), labels.astype(np.int32)
     chosen = np.arange(len(rows)) if len(rows) <= MOST_IMAGES else shifted_views.subset(labels, MOST_IMAGES // classes)
     below = keras.Model(model.inputs, model.layers[-1].input)
     parts = []
