@@ -43,7 +43,7 @@ def solve(
     model: keras.Model,
     images: NDArray[Any],
     rows: NDArray[np.int64],
-    labels: NDArray[np.integer[Any]],
+    labels: NDArray[Any],
     patients: NDArray[Any],
     *,
     seed: int = 0,
