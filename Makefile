@@ -194,8 +194,12 @@ performance: $(VENV)/.ready-dev ## write docs/performance.md from results/bench.
 	@exec $(BIN)/python -m tests.benchmarks.page
 
 .PHONY: evidence
-evidence: $(VENV)/.ready-dev ## which score picks what generalises: one PART of networks, doses, finals, decision, crops, refer, shift, searches, page, confirm (resumable)
+evidence: $(VENV)/.ready-dev ## which score picks what generalises: one PART of networks, doses, finals, decision, crops, refer, shift, searches, simulate, portfolio, page, confirm (resumable)
 	@exec $(BIN)/python -m tests.evidence.run $(or $(PART),networks)
+
+.PHONY: curves
+curves: $(VENV)/.ready-dev ## real learning curves for the simulator (resumable; MINUTES=55 one unit, TIMING=1 quiet timings, TABLE=1 the table)
+	@exec $(BIN)/python -m tests.evidence.curves.run $(if $(MINUTES),--minutes $(MINUTES)) $(if $(TIMING),--timing) $(if $(TABLE),--table)
 
 .PHONY: reference
 reference: $(VENV)/.ready-dev ## write docs/options.md, the table of docs/spaces.md and the type stub from the code

@@ -40,8 +40,6 @@ def _categories() -> dict[str, list[str]]:
     for parameter in parameters(everything.declare_hyperparameters):
         values = found.setdefault(column(parameter.declared), {})
         values |= {str(value): None for value in parameter.choices if isinstance(value, str)}
-        if not parameter.choices and not parameter.log:
-            values |= {}
     return {name: list(values) for name, values in found.items()}
 
 

@@ -186,9 +186,7 @@ def processor_clock() -> Any:
     """A training's phases in processor seconds while this context is open."""
     from xraytune.training import clock
 
-    return mock.patch.object(
-        clock, "time", SimpleNamespace(perf_counter=time.process_time, monotonic=time.monotonic)
-    )
+    return mock.patch.object(clock, "time", SimpleNamespace(perf_counter=time.process_time, monotonic=time.monotonic))
 
 
 def _begin(scope: Scope, planned: Planned, data: Any, trainer: type) -> Any:
