@@ -186,8 +186,8 @@ test-systems: $(VENV)/.ready-dev ## Dockerfile's steps in a Debian root, a real 
 	$(PYTEST) tests/systems
 
 .PHONY: bench
-bench: $(VENV)/.ready-dev ## timings as ratios, appended to results/bench.jsonl (ONLY=name for one)
-	@exec $(BIN)/python -m tests.benchmarks.run $(ONLY)
+bench: $(VENV)/.ready-dev ## timings as ratios, appended to results/bench.jsonl (ONLY=name for one; ONLY=peers: KerasTuner and Ray Tune, an hour at a time)
+	@exec $(BIN)/python -m $(if $(filter peers,$(ONLY)),tests.benchmarks.peers $(if $(MINUTES),--minutes $(MINUTES)),tests.benchmarks.run $(ONLY))
 
 .PHONY: performance
 performance: $(VENV)/.ready-dev ## write docs/performance.md from results/bench.jsonl and what docs/bench.jsonl keeps

@@ -1,4 +1,4 @@
-"""`make evidence PART=simulate`: policies of a search compared on the table; `PART=portfolio`: the portfolio on its own.
+"""`make evidence PART=simulate`: policies of a search on the table; `PART=portfolio`: the portfolio on its own.
 
 Every policy is run with the same seeds; a seed's data set is the same for all policies, so that differences are paired.
 What was run is kept in `results/evidence/simulated.jsonl` under the table's digest and not run again.

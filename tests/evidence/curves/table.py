@@ -1,4 +1,4 @@
-"""The table of learning curves: collected from `make curves`, kept as docs/evidence/curves.json.gz, read by the simulator.
+"""The table of learning curves: collected from `make curves`, kept as docs/evidence/curves.json.gz.
 
 Numbers only: configurations, figures of every epoch, seconds; no images and no predictions.
 """
@@ -215,8 +215,8 @@ def page(table: Table, size: int) -> str:
     """How the table was made, and what is in it."""
     lines = [
         "# Learning curves of real trainings", "",
-        f"[curves.json.gz](curves.json.gz) ({size / 1000:.0f} kB) has {len(table.curves)} trainings, each to its end and "
-        "without pruning. It holds numbers only: no images and no predictions. The simulator (`make evidence "
+        f"[curves.json.gz](curves.json.gz) ({size / 1000:.0f} kB) has {len(table.curves)} trainings, each to its end "
+        "and without pruning. It holds numbers only: no images and no predictions. The simulator (`make evidence "
         "PART=simulate`) and the portfolio (`make evidence PART=portfolio`) read it.", "",
         "    make curves MINUTES=55      # one unit of trainings; repeat it until none is missing",
         "    make curves TIMING=1        # each network alone on a quiet machine: seconds a step",
@@ -252,8 +252,8 @@ def _notes(timed: int, count: int) -> list[str]:
         "Half are cheap and half are dear for their family.",
         "- `chest_xray` is the folder of training images alone. The official test images are not read. `nih` is not "
         "used. `covid19` and the synthetic sets are those of `tests/evidence/sets.py`.",
-        "- `robust` of an epoch is the score of the weights that would be restored after it, on all shifted views that "
-        "the network's trials have. A search looks at epochs 1, 3, 9, 27 and at the end only, and at fewer images. What "
+        "- `robust` of an epoch is the score of the weights that would be restored after it, on all shifted views "
+        "that the network's trials have. A search looks at epochs 1, 3, 9, 27 and at the end only, and at fewer images. What "
         "the looks cost stands apart (`seconds_views`).",
         "- Seconds of epochs are processor seconds of one thread. Seconds a step are wall seconds of one thread on a "
         f"quiet machine: {timed} of {count} networks were timed.",

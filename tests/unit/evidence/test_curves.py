@@ -1,4 +1,4 @@
-"""Learning curves and simulated searches: the design fits its hours, units go on, the simulator prefers what is better."""
+"""Learning curves and simulated searches: the design fits its hours, the simulator prefers what is better."""
 
 import dataclasses
 import json
