@@ -153,7 +153,7 @@ def search(plan: Plan, side: str, seed: int) -> None:
 
 
 def _watched(running: subprocess.Popen[bytes], seconds: float) -> float:
-    """Wait until a process ends or its time is up; the peak memory of it and its descendants, MiB (shared pages once)."""
+    """Wait until a process ends or its time is up; the peak memory of all its processes, MiB."""
     until, peak = time.monotonic() + seconds, 0.0
     process = psutil.Process(running.pid)
     while running.poll() is None and time.monotonic() < until:
@@ -260,9 +260,9 @@ def page(plan: Plan) -> str:
     lines = [
         "# Our search beside its peers", "", "    make bench ONLY=peers", "",
         f"{plan.minutes:g} minutes each on the same two cores, the same space (our HyperModel), the same decoded "
-        f"images, {len(plan.seeds)} seeds. The score is one judge's: the robust score of the trial that the search holds "
-        f"for its best, on {peers_side.PER_CLASS} images of each class under every view. All optimise the robust score, but "
-        "the two lines that say otherwise. Medians over seeds; each seed's last score in brackets.", "",
+        f"images, {len(plan.seeds)} seeds. The score is one judge's: the robust score of the trial that the search "
+        f"holds for its best, on {peers_side.PER_CLASS} images of each class under every view. All optimise the robust score, "
+        "but the two lines that say otherwise. Medians over seeds; each seed's last score in brackets.", "",
         f"| | {' | '.join(head)} |", "|---" * (len(head) + 1) + "|",
     ]  # fmt: skip
     machines = set()

@@ -3,8 +3,8 @@
 A set's configurations are drawn from the space that a search of an hour has on it. Families take turns; half of the
 configurations have the countermeasures that the shortcut audit asks for; half are cheap and half are dear for their
 family. Each set has a share of the hours by its number of configurations; where the predicted sum is above it, the
-dearest configurations are ruled out until it is not. The prediction (`xraytune.models.cost`) is for one core of a fixed rate
-and for all epochs, so that every machine trains the same design.
+dearest configurations are ruled out until it is not. The prediction (`xraytune.models.cost`) is for one core of a fixed
+rate and for all epochs, so that every machine trains the same design.
 """
 
 from __future__ import annotations

@@ -149,12 +149,12 @@ def _about(table: Table, wrong: Errors, seeds: int) -> list[str]:
     sets = ", ".join(f"{name} ({len(table.of(name))} trainings)" for name in names(table))
     return [
         "    make evidence PART=simulate", "",
-        "Policies of a search are replayed on [the table of learning curves](curves.md) in virtual time, two trials at a "
-        f"time, one hour each. Seeds: {seeds}; each seed has one data set, the same for every policy: {sets}. "
+        "Policies of a search are replayed on [the table of learning curves](curves.md) in virtual time, two trials at "
+        f"a time, one hour each. Seeds: {seeds}; each seed has one data set, the same for every policy: {sets}. "
         "The judge is the robust score at the end of the training of the configuration that the search would pick. "
         "Brackets are 95 % intervals over seeds.", "",
-        "Configurations that were not trained are predicted by regression forests. Cross-validated: mean absolute error "
-        f"of the score {wrong.score:.4f} (of the mean of set and family {wrong.usual:.4f}), rank correlation with the "
+        "Configurations that were not trained are predicted by regression forests. Cross-validated: mean absolute "
+        f"error of the score {wrong.score:.4f} (of the mean of set and family {wrong.usual:.4f}), rank correlation with the "
         f"true score within a set {wrong.rank:.2f}, seconds of an epoch wrong by a factor of {wrong.seconds:.2f} "
         f"(median). Reported scores have noise of standard deviation {table.noise:.4f}, as measured on the curves. "
         "The time that a sampler itself takes is not counted.", "",

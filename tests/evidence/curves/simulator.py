@@ -1,7 +1,7 @@
 """Whole searches replayed against the table of learning curves, in virtual time on two workers.
 
-The samplers are those of `search.samplers` over the real declaration of a set's space, on an Optuna study in memory; the
-shared rungs are `search.tuner.pruning.AshaRule`. What a trial reports is its curve (from the table where that
+The samplers are those of `search.samplers` over the real declaration of a set's space, on an Optuna study in memory;
+the shared rungs are `search.tuner.pruning.AshaRule`. What a trial reports is its curve (from the table where that
 configuration was trained on the set, else from the forest) with the noise that reported scores have; the judge's score
 is that of its end, without noise. A sampler's own thinking costs nothing here.
 """
