@@ -16,7 +16,6 @@ import json
 import os
 import pickle
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -122,7 +121,7 @@ def search(plan: Plan, side: str, seed: int) -> None:
     """Run one search to its time and keep its figures.
 
     Raises:
-        RuntimeError: it ended by itself before its time with an error; the end of its output is in the message.
+        RuntimeError: it ended with an error, or ours did not end at all; the end of its output is in the message.
     """
     folder = plan.folder / f"{side}-{seed}"
     shutil.rmtree(folder, ignore_errors=True)  # a search that was stopped begins anew
@@ -136,11 +135,12 @@ def search(plan: Plan, side: str, seed: int) -> None:
         )  # fmt: skip
         try:
             memory = _watched(running, 60 * plan.minutes + (GRACE if side == "ours" else 0.0))
+            ended = running.poll()
         finally:
             _stop(running)
-    trials = ours(folder, begun) if side == "ours" else told(folder)
-    if not trials and running.returncode not in {0, -signal.SIGTERM, -signal.SIGKILL}:
+    if ended != (0 if side == "ours" else None):  # ours ends by itself; a peer runs until it is stopped
         raise RuntimeError(f"{side}, seed {seed}: {log.read_text(encoding='utf-8')[-2000:]}")
+    trials = ours(folder, begun) if side == "ours" else told(folder)
     temporary = peers_side.ray_folder(folder)
     figures = {
         "trials": trials,
@@ -261,8 +261,9 @@ def page(plan: Plan) -> str:
         "# Our search beside its peers", "", "    make bench ONLY=peers", "",
         f"{plan.minutes:g} minutes each on the same two cores, the same space (our HyperModel), the same decoded "
         f"images, {len(plan.seeds)} seeds. The score is one judge's: the robust score of the trial that the search "
-        f"holds for its best, on {peers_side.PER_CLASS} images of each class under every view. All optimise the robust score, "
-        "but the two lines that say otherwise. Medians over seeds; each seed's last score in brackets.", "",
+        f"holds for its best, on {peers_side.PER_CLASS} images of each class under every view. All optimise the "
+        "robust score, but the two lines that say otherwise. Medians over seeds, each seed's last score in brackets.",
+        "",
         f"| | {' | '.join(head)} |", "|---" * (len(head) + 1) + "|",
     ]  # fmt: skip
     machines = set()

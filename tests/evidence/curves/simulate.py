@@ -154,8 +154,8 @@ def _about(table: Table, wrong: Errors, seeds: int) -> list[str]:
         "The judge is the robust score at the end of the training of the configuration that the search would pick. "
         "Brackets are 95 % intervals over seeds.", "",
         "Configurations that were not trained are predicted by regression forests. Cross-validated: mean absolute "
-        f"error of the score {wrong.score:.4f} (of the mean of set and family {wrong.usual:.4f}), rank correlation with the "
-        f"true score within a set {wrong.rank:.2f}, seconds of an epoch wrong by a factor of {wrong.seconds:.2f} "
+        f"error of the score {wrong.score:.4f} (mean of set and family: {wrong.usual:.4f}), rank correlation with "
+        f"the true score within a set {wrong.rank:.2f}, seconds of an epoch wrong by a factor of {wrong.seconds:.2f} "
         f"(median). Reported scores have noise of standard deviation {table.noise:.4f}, as measured on the curves. "
         "The time that a sampler itself takes is not counted.", "",
         f"`stock` is Optuna's `TPESampler()`; `{PRUNINGS[2]}`: {simulator.BATCH} trials of one epoch, then the best "

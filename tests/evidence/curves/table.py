@@ -253,8 +253,8 @@ def _notes(timed: int, count: int) -> list[str]:
         "- `chest_xray` is the folder of training images alone. The official test images are not read. `nih` is not "
         "used. `covid19` and the synthetic sets are those of `tests/evidence/sets.py`.",
         "- `robust` of an epoch is the score of the weights that would be restored after it, on all shifted views "
-        "that the network's trials have. A search looks at epochs 1, 3, 9, 27 and at the end only, and at fewer images. "
-        "What the looks cost stands apart (`seconds_views`).",
+        "that the network's trials have. A search looks at epochs 1, 3, 9, 27 and at the end only, and at fewer "
+        "images. What the looks cost stands apart (`seconds_views`).",
         "- Seconds of epochs are processor seconds of one thread. Seconds a step are wall seconds of one thread on a "
         f"quiet machine: {timed} of {count} networks were timed.",
         f"- A training ends after {MOST_SECONDS / 60:.0f} minutes of one core at the latest, and by its own patience.",

@@ -2,8 +2,8 @@
 
 One file a training, `results/evidence/curves/SET/NNN.json`. A unit stops between two epochs and keeps the training that
 it was in; the next unit goes on there. Each epoch is judged over all views that the training has, at full size; what
-that costs is counted apart. Seconds are processor time of one thread, so that a busy machine trains the same. `time_network`
-measures each network alone on a quiet machine.
+that costs is counted apart. Seconds are processor time of one thread, so that a busy machine trains the same.
+`time_network` measures each network alone on a quiet machine.
 """
 
 from __future__ import annotations
