@@ -52,6 +52,8 @@ class Judge:
             )  # fmt: skip
         viewed = self._viewed[size]
         answers = viewed.predictions(lambda pool, rows: answer(model, pool[rows]), viewed.chosen(PER_CLASS))
+        if not all(np.isfinite(of_view).all() for of_view in answers.values()):
+            return 0.0  # a training that diverged
         return robust_score.score(viewed.labels, answers, self.data.positive, beta=BETA).value
 
     def plain(self, model: Any) -> float:
@@ -106,7 +108,7 @@ class Search:
         )  # fmt: skip
         return self.space.fit(
             hp, model, pool[train], data.labels[train], validation_data=(pool[validation], data.labels[validation]),
-            callbacks=[*(options.pop("callbacks", None) or []), callback], verbose=0, **options,
+            callbacks=[callback, *(options.pop("callbacks", None) or [])], verbose=0, **options,
         )  # fmt: skip
 
 
@@ -114,6 +116,8 @@ def keras_tuner_search(search: Search, seed: int) -> None:
     """KerasTuner's Hyperband over our HyperModel, until the process is stopped."""
     import keras
     import keras_tuner
+
+    kept = {"epochs", "initial_epoch", "callbacks"}  # its callbacks save the weights that later rounds go on with
 
     class Report(keras.callbacks.Callback):
         seen = 0.0
@@ -130,7 +134,7 @@ def keras_tuner_search(search: Search, seed: int) -> None:
         def fit(self, hp: Any, model: Any, *args: Any, **options: Any) -> dict[str, float]:
             options.pop("verbose", None)
             report = Report()
-            search.fit(hp, model, report, **{k: v for k, v in options.items() if k in {"epochs", "initial_epoch"}})
+            search.fit(hp, model, report, **{k: v for k, v in options.items() if k in kept})
             search.ended(str(next(number)), model, report.seen)
             return {"val_seen": report.seen}
 
@@ -139,6 +143,7 @@ def keras_tuner_search(search: Search, seed: int) -> None:
         tuner = keras_tuner.Hyperband(
             Reporting(), objective=keras_tuner.Objective("val_seen", "max"), max_epochs=MOST_EPOCHS, factor=3,
             seed=seed + 1000 * round_, directory=str(search.folder), project_name=f"tuner-{round_}", overwrite=True,
+            max_consecutive_failed_trials=20,
         )  # fmt: skip
         tuner.search(verbose=0)
         round_ += 1

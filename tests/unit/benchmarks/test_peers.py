@@ -104,7 +104,8 @@ def test_a_side_that_fails_says_why_and_leaves_no_figures(tmp_path, monkeypatch,
 
 def test_a_peer_is_stopped_at_its_time_and_its_figures_are_kept(tmp_path, monkeypatch):
     plan = dataclasses.replace(made(tmp_path), minutes=0.05)
-    code = f"import time; open('{plan.folder}/ray-0/events.jsonl', 'w').write('{json.dumps(trial(1, 0.9, 0.8))}'); time.sleep(60)"
+    note = f"open('{plan.folder}/ray-0/events.jsonl', 'w').write('{json.dumps(trial(1, 0.9, 0.8))}')"
+    code = f"import time; {note}; time.sleep(60)"
     monkeypatch.setattr(peers, "command", lambda *_: [sys.executable, "-c", code])
     peers.search(plan, "ray", 0)
     figures = artifacts.read_json(plan.result("ray", 0))
