@@ -13,7 +13,7 @@ def made_set(name: str = "made", *, images: int = 1200, remedies: tuple[str, ...
     narrowed = {f"{family}/image_size": (28, 48) for family in ("dense", "cnn")} | {
         "densenet/image_size": (48,), "densenet/variant": ("densenet33",), "epoch_gflop": (20,)
     }  # fmt: skip
-    return SetInfo(name, 2, 1, (images // 3, images - images // 3), images // 5, (), narrowed, remedies, 1)
+    return SetInfo(name, 2, 1, (images // 3, images - images // 3), images // 5, (), narrowed, remedies, 1, 48e9)
 
 
 def made_score(values: dict) -> float:

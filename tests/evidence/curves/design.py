@@ -1,10 +1,10 @@
 """Which configurations `make curves` trains: a seeded design over sets, families, countermeasures and cost.
 
-A set's configurations are drawn from the space that a search of an hour has on it. Families take turns; half of the
+A set's configurations are drawn from the space that a search of the default time has on it. Families take turns; half of the
 configurations have the countermeasures that the shortcut audit asks for; half are cheap and half are dear for their
 family. Each set has a share of the hours by its number of configurations; where the predicted sum is above it, the
-dearest configurations are ruled out until it is not. The prediction (`xraytune.models.cost`) is for one core of a fixed
-rate and for all epochs, so that every machine trains the same design.
+dearest configurations are ruled out until it is not. The prediction (`xraytune.models.cost`) is for one core of the
+machine that the set was prepared on and for all epochs.
 """
 
 from __future__ import annotations
@@ -26,15 +26,12 @@ from xraytune.training.inputs.augmentation import REMEDIES
 from xraytune.training.inputs.batches import epoch_size
 from xraytune.training.optimization.settings import TrainingSettings
 
-CORE = Machine(48e9, 1)
-"""A core with AVX2 at 2.5 GHz: what the design is reckoned with, whatever it is trained on."""
-
 WORKERS = 2
 LIMITS = (1200.0, 900.0, 700.0, 550.0, 450.0, 350.0, 250.0, 180.0, 120.0, 80.0, 50.0, 30.0)
 """Seconds that one training may be predicted to take; the first with which the sum fits is taken."""
 
-DRAWS = 24
-"""Candidates of a slot, of which a cheap or a dear one is taken."""
+CANDIDATES, DRAWS = 12, 400
+"""Affordable candidates of a slot, of which a cheap or a dear one is taken; configurations drawn for them at most."""
 
 VIEWS = 13
 """At most: the clean images and twelve shifted views."""
@@ -57,12 +54,14 @@ class SetInfo:
     """Pretrained backbones that were available."""
 
     narrowed: Mapping[str, tuple[Value, ...]]
-    """The choices of a search of an hour."""
+    """The choices of a search of the default time."""
 
     remedies: tuple[str, ...]
     """The countermeasures that the audit asks for."""
 
     positive: int | None
+    rate: float
+    """Operations a second of one core of the machine that the set was prepared on, as its processor suggests."""
 
     @property
     def images(self) -> int:
@@ -134,22 +133,25 @@ def draw(
             value = family
         elif last in REMEDIES and remedies is None:
             value = "none" if "none" in parameter.choices else parameter.choices[0]
-        elif remedies and (last in remedies or last == "augmentation_copies"):
-            value = parameter.choices[-1]  # ascending: features without copies are never augmented
+        elif remedies and last in remedies:
+            value = parameter.choices[-1]
+        elif remedies and last == "augmentation_copies":  # features without copies are never augmented
+            augmented = [choice for choice in parameter.choices if choice] or list(parameter.choices)
+            value = augmented[int(rng.integers(len(augmented)))]
         values[name] = value
     return values
 
 
 def predicted(values: Mapping[str, Value], info: SetInfo) -> float:
-    """Seconds of one core (`CORE`) for all epochs, each judged over the views, and for the frozen features."""
-    each, plan = cost(values), TrainingSettings.of(values)
+    """Seconds of one core for all epochs, each judged over the views, and for the frozen features."""
+    core, each, plan = Machine(info.rate, 1), cost(values), TrainingSettings.of(values)
     frozen = each.prefix > 0
     per_class = epoch_evaluation.PER_CLASS_PREFIX if frozen else epoch_evaluation.PER_CLASS
     judged = info.validation + VIEWS * info.classes * per_class
     images = epoch_size(info.images, plan.epoch_images)
     behind = dataclasses.replace(each, prefix=0.0)
-    epoch = each.epoch_seconds(CORE, images, plan.batch_size) + behind.answer_seconds(CORE, judged)
-    once = each.prefix_seconds(CORE, info.images * (1 + plan.copies) + judged)
+    epoch = each.epoch_seconds(core, images, plan.batch_size) + behind.answer_seconds(core, judged)
+    once = each.prefix_seconds(core, info.images * (1 + plan.copies) + judged)
     return each.trace + once + plan.epochs * epoch
 
 
@@ -184,15 +186,20 @@ def _within(info: SetInfo, count: int, limit: float, index: int, seed: int) -> l
     planned: list[Planned] = []
     for number, (family, countered, dear) in enumerate(slots):
         rng = np.random.default_rng([seed, index, number])
-        candidates = [draw(declared, family, info.remedies if countered else None, rng) for _ in range(DRAWS)]
-        priced = sorted(((predicted(values, info), i) for i, values in enumerate(candidates)))
-        affordable = [one for one in priced if one[0] <= limit]
-        if not affordable:
+        candidates: list[tuple[float, dict[str, Value]]] = []
+        for _ in range(DRAWS):
+            values = draw(declared, family, info.remedies if countered else None, rng)
+            if (seconds := predicted(values, info)) <= limit:
+                candidates.append((seconds, values))
+            if len(candidates) == CANDIDATES:
+                break
+        if not candidates:
             return []
+        affordable = sorted(candidates, key=lambda one: one[0])
         half = affordable[len(affordable) // 2 :] if dear else affordable[: (len(affordable) + 1) // 2]
-        seconds, chosen = half[int(rng.integers(len(half)))]
+        seconds, values = half[int(rng.integers(len(half)))]
         place = (number + 0.5) / len(slots)
-        planned.append(Planned(info.name, number, family, countered, candidates[chosen], seconds, place))
+        planned.append(Planned(info.name, number, family, countered, values, seconds, place))
     return planned
 
 

@@ -247,7 +247,7 @@ FAMILIES = ("linear", "dense", "cnn", "vgg_frozen", "vgg_finetuned", "densenet")
 
 def _notes(timed: int, count: int) -> list[str]:
     return [
-        "- The configurations are a seeded design over the space that a search of one hour has on each set "
+        "- The configurations are a seeded design over the space that a search of half an hour has on each set "
         "(`tests/evidence/curves/design.py`). Half of them have the countermeasures that the shortcut audit asks for. "
         "Half are cheap and half are dear for their family.",
         "- `chest_xray` is the folder of training images alone. The official test images are not read. `nih` is not "
