@@ -1,7 +1,7 @@
 """Which configurations `make curves` trains: a seeded design over sets, families, countermeasures and cost.
 
-A set's configurations are drawn from the space that a search of the default time has on it. Families take turns; half of the
-configurations have the countermeasures that the shortcut audit asks for; half are cheap and half are dear for their
+A set's configurations are drawn from the space that a search of the default time has on it. Families take turns; half of
+the configurations have the countermeasures that the shortcut audit asks for; half are cheap and half are dear for their
 family. Each set has a share of the hours by its number of configurations; where the predicted sum is above it, the
 dearest configurations are ruled out until it is not. The prediction (`xraytune.models.cost`) is for one core of the
 machine that the set was prepared on and for all epochs.
@@ -193,6 +193,8 @@ def _within(info: SetInfo, count: int, limit: float, index: int, seed: int) -> l
                 candidates.append((seconds, values))
             if len(candidates) == CANDIDATES:
                 break
+        if not candidates and limit == LIMITS[0]:
+            continue  # nothing of this family can be trained in the longest time: it is left out
         if not candidates:
             return []
         affordable = sorted(candidates, key=lambda one: one[0])
