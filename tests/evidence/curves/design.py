@@ -1,9 +1,9 @@
 """Which configurations `make curves` trains: a seeded design over sets, families, countermeasures and cost.
 
-A set's configurations are drawn from the space that a search of the default time has on it. Families take turns; half of
-the configurations have the countermeasures that the shortcut audit asks for; half are cheap and half are dear for their
-family. Each set has a share of the hours by its number of configurations; where the predicted sum is above it, the
-dearest configurations are ruled out until it is not. The prediction (`xraytune.models.cost`) is for one core of the
+A set's configurations are drawn from the space that a search of the default time has on it. Families take turns. Half
+of the configurations have the countermeasures that the shortcut audit asks for; half are cheap and half are dear for
+their family. Each set has a share of the hours by its number of configurations; where the predicted sum is above it,
+the dearest configurations are ruled out until it is not. The prediction (`xraytune.models.cost`) is for one core of the
 machine that the set was prepared on and for all epochs.
 """
 
