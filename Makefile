@@ -194,8 +194,8 @@ test-systems: $(VENV)/.ready-dev ## Dockerfile's steps in a Debian root, a real 
 	$(PYTEST) tests/systems
 
 .PHONY: bench
-bench: $(VENV)/.ready-dev ## timings as ratios, appended to results/bench.jsonl (ONLY=name for one)
-	@exec $(BIN)/python -m tests.benchmarks.run $(ONLY)
+bench: $(VENV)/.ready-dev ## timings as ratios, appended to results/bench.jsonl (ONLY=name for one; ONLY=peers: KerasTuner and Ray Tune, an hour at a time)
+	@exec $(BIN)/python -m $(if $(filter peers,$(ONLY)),tests.benchmarks.peers $(if $(MINUTES),--minutes $(MINUTES)),tests.benchmarks.run $(ONLY))
 
 .PHONY: gpu-check
 gpu-check: $(VENV)/.ready-dev ## images a second and shared trials on this machine's GPU, in ten minutes (KERAS_BACKEND=jax; ARGS=--rehearse)
@@ -206,8 +206,12 @@ performance: $(VENV)/.ready-dev ## write docs/performance.md from results/bench.
 	@exec $(BIN)/python -m tests.benchmarks.page
 
 .PHONY: evidence
-evidence: $(VENV)/.ready-dev ## which score picks what generalises: one PART of networks, doses, finals, decision, crops, refer, shift, searches, page, confirm (resumable)
+evidence: $(VENV)/.ready-dev ## which score picks what generalises: one PART of networks, doses, finals, decision, crops, refer, shift, searches, simulate, portfolio, page, confirm (resumable)
 	@exec $(BIN)/python -m tests.evidence.run $(or $(PART),networks)
+
+.PHONY: curves
+curves: $(VENV)/.ready-dev ## real learning curves for the simulator (resumable; MINUTES=55 one unit, TIMING=1 quiet timings, TABLE=1 the table)
+	@exec $(BIN)/python -m tests.evidence.curves.run $(if $(MINUTES),--minutes $(MINUTES)) $(if $(TIMING),--timing) $(if $(TABLE),--table)
 
 .PHONY: reference
 reference: $(VENV)/.ready-dev ## write docs/options.md, the table of docs/spaces.md and the type stub from the code

@@ -8,6 +8,8 @@
     python -m tests.evidence.run refer                 # the guarantee of a referral, on halves of patients
     python -m tests.evidence.run shift                 # estimates without labels on made sites: docs/evidence/shift.md
     python -m tests.evidence.run searches --on marker  # clean and robust searches, three seeds each
+    python -m tests.evidence.run simulate              # whole searches on the table of `make curves`
+    python -m tests.evidence.run portfolio             # initial trials chosen on it, judged on the set left out
     python -m tests.evidence.run page                  # what there is, into docs/evidence/robust-validation.md
     python -m tests.evidence.run confirm               # 40 networks on the X-rays: opens their test half
 
@@ -24,6 +26,7 @@ from typing import Annotated
 import typer
 
 from tests.evidence import crops, decision, doses, finals, networks, page, refer, searches, shift
+from tests.evidence.curves import simulate, table
 from tests.evidence.searches import Search
 from tests.evidence.sets import PLANTED, SETS
 
@@ -112,6 +115,30 @@ def run_searches(
     for seed in range(seeds):
         for objective in searches.OBJECTIVES:
             Search(on, objective, seed, time, retraining or searches.half(time)).run()
+
+
+def _has_table() -> None:
+    """Checked before anything is simulated."""
+    if not table.FILE.exists():
+        raise typer.BadParameter(f"{table.FILE} is not there: run make curves, then make curves TABLE=1")
+
+
+@app.command("simulate")
+def make_simulations(
+    workers: Workers = 2,
+    seeds: Annotated[int, typer.Option(min=1)] = simulate.SEEDS,
+    minutes: Annotated[float, typer.Option(min=0, help="Stop after so many minutes; 0: when all is done.")] = 0.0,
+) -> None:
+    """Replay policies of whole searches on the table of learning curves: docs/evidence/simulator.md."""
+    _has_table()
+    simulate.make(workers, seeds, minutes)
+
+
+@app.command("portfolio")
+def make_portfolio() -> None:
+    """Choose initial trials on the table, one data set left out: docs/evidence/portfolio.md."""
+    _has_table()
+    simulate.make_portfolio()
 
 
 @app.command("page")
