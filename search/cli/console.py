@@ -11,7 +11,6 @@ Importing this module sets the environment variables that quiet TensorFlow, absl
 
 from __future__ import annotations
 
-import errno
 import inspect
 import itertools
 import logging
@@ -50,17 +49,12 @@ from rich.markup import escape
 
 from search.cli import options, streams
 from search.cli.screen import Screen
-from xraytune.errors import FatalError, InputError, TrialError
+from xraytune.errors import FatalError, InputError, TrialError, system_message
 
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
 INTERRUPTED = 128 + signal.SIGINT
 """What a command interrupted by Ctrl-C ends with (the shell's convention: 128 + signal)."""
-
-_UNWRITABLE = {
-    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR
-}  # fmt: skip
-"""What the system says of a full disk, a spent quota, a read-only or forbidden place, a file in a folder's place."""
 
 streams.settle()
 out = Screen(width=None if sys.stdout.isatty() else 160)
@@ -86,7 +80,8 @@ def run(
         alone: the values of each option that may stand without one, which then has its first.
 
     A `FatalError` becomes its message on standard error and its exit code, a wrong option exit code 2, Ctrl-C 130;
-    none shows a traceback. Anything else is our mistake and shows one.
+    none shows a traceback, nor does what the system refuses (unless `XRAYTUNE_DEBUG` is set). Anything else is our
+    mistake and shows one.
     """
     app = application(command, examples=examples)
     module = sys.modules["__main__"].__spec__
@@ -148,19 +143,11 @@ def exit_code(program: Callable[[], Any]) -> int:
     except BrokenPipeError:  # `… | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        if (why := unwritable(error)) is None:
+        if os.environ.get("XRAYTUNE_DEBUG"):
             raise
-        fail(why)
+        fail(system_message(error))
         code = 1
     return code if isinstance(code, int) else 0
-
-
-def unwritable(error: OSError) -> str | None:
-    """What a full disk or a place that can't be written means for the user; None where the error is another."""
-    if error.errno not in _UNWRITABLE:
-        return None
-    where = f"{error.filename} can't be read or written" if error.filename else "A file can't be written"
-    return f"{where}: {error.strerror}. Make room or choose another place, and call the same command again."
 
 
 def with_values(arguments: Sequence[str], alone: Mapping[str, Sequence[str]]) -> list[str]:

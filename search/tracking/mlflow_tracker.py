@@ -22,6 +22,7 @@ from search.study.database import shown_url
 from search.tracking.callbacks import Callback, Epoch, Event, RetrainEnd, SearchEnd, TrialEnd, TrialStart
 from search.tracking.figures import of_epoch, of_final_model, of_result
 from xraytune import artifacts
+from xraytune.errors import FOREIGN
 
 EXPERIMENT = "xraytune"
 """The experiment of all studies, where the environment variable MLFLOW_EXPERIMENT_NAME names none."""
@@ -254,7 +255,7 @@ def _read(folder: Path) -> dict[str, Any]:
     """The runs by URI, empty where nothing is known of them."""
     try:
         found = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, *FOREIGN):
         return {}
     return found if isinstance(found, dict) else {}
 

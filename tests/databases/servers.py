@@ -1,4 +1,4 @@
-"""PostgreSQL and MariaDB as processes of a test's own on 127.0.0.1, run by an unprivileged user in a temporary folder."""
+"""PostgreSQL and MariaDB as processes of a test's own on 127.0.0.1, run without privileges in temporary folders."""
 
 from __future__ import annotations
 
@@ -143,7 +143,10 @@ class PostgreSQL(Server):
         return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False, timeout=60)
 
     def _admit(self) -> None:
-        for statement in (f"CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}'", f"CREATE DATABASE {DATABASE} OWNER {USER}"):
+        for statement in (
+            f"CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}'",
+            f"CREATE DATABASE {DATABASE} OWNER {USER}",
+        ):
             done = self._client(statement)
             assert done.returncode == 0, done.stderr
 
@@ -159,9 +162,8 @@ class MariaDB(Server):
         return ", ".join(name for name in ("mariadb-install-db", "mariadbd", "mariadb") if not program(name))
 
     def _make(self) -> None:
-        self._run(
-            [program("mariadb-install-db"), "--no-defaults", f"--datadir={self.data}", "--auth-root-authentication-method=normal"]
-        )
+        access = ["--auth-root-authentication-method=normal"]
+        self._run([program("mariadb-install-db"), "--no-defaults", f"--datadir={self.data}", *access])
 
     def _command(self) -> list[str]:
         where = ["--bind-address=127.0.0.1", f"--port={self.port}", f"--socket={self.folder / 's.sock'}"]

@@ -19,16 +19,41 @@ def failing(number, name=None):
     return program
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
-def test_a_place_that_can_not_be_written_is_one_message_and_exit_code_1(capsys, number):
+NUMBERS = [
+    errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE, errno.ELOOP, errno.ENAMETOOLONG, errno.EMFILE,
+    errno.EBADF, errno.EINVAL, errno.ENOENT, errno.EISDIR, errno.EFBIG, errno.ENOTEMPTY,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_what_the_system_refuses_is_one_message_with_the_file_and_exit_code_1(capsys, number):
     assert console.exit_code(failing(number, "/results/film.json")) == 1
     said = capsys.readouterr().err
     assert said.count("error:") == 1
     assert "/results/film.json can't be read or written" in said
     assert os.strerror(number) in said
+    assert "Traceback" not in said
 
 
-def test_another_failure_of_the_system_is_our_mistake_and_shows():
+def test_an_error_of_the_system_without_a_file_or_a_number_is_one_message_too(capsys):
+    def program():
+        raise OSError("the proxy refused")
+
+    assert console.exit_code(failing(errno.EIO)) == console.exit_code(program) == 1
+    said = capsys.readouterr().err
+    assert said.count("error:") == 2
+    assert os.strerror(errno.EIO) in said
+    assert "the proxy refused." in said
+
+
+def test_both_names_of_a_rename_that_the_system_refuses_are_named(capsys, tmp_path):
+    assert console.exit_code(lambda: (tmp_path / "a").rename(tmp_path / "b")) == 1
+    said = capsys.readouterr().err.replace("\n", "")
+    assert f"{tmp_path / 'a'} and {tmp_path / 'b'} can't" in said
+
+
+def test_a_traceback_of_the_system_s_error_is_there_for_whoever_asks(monkeypatch):
+    monkeypatch.setenv("XRAYTUNE_DEBUG", "1")
     with pytest.raises(OSError, match="Bad file descriptor"):
         console.exit_code(failing(errno.EBADF))
 
