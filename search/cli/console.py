@@ -56,6 +56,14 @@ HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 INTERRUPTED = 128 + signal.SIGINT
 """What a command interrupted by Ctrl-C ends with (the shell's convention: 128 + signal)."""
 
+TERMINATED = 128 + signal.SIGTERM
+"""What a command ends with that was asked to end by SIGTERM (`kill`, a batch system, a container that is stopped)."""
+
+
+class TerminatedError(KeyboardInterrupt):
+    """SIGTERM came: a command ends as by Ctrl-C, so that it removes what it would otherwise leave."""
+
+
 streams.settle()
 out = Screen(width=None if sys.stdout.isatty() else 160)
 """Results: what a pipe should get."""
@@ -79,9 +87,9 @@ def run(
         removed: what replaces each option, or option and value, that no longer exists: `{"--old": "Use --new."}`.
         alone: the values of each option that may stand without one, which then has its first.
 
-    A `FatalError` becomes its message on standard error and its exit code, a wrong option exit code 2, Ctrl-C 130;
-    none shows a traceback, nor does what the system refuses (unless `XRAYTUNE_DEBUG` is set). Anything else is our
-    mistake and shows one.
+    A `FatalError` becomes its message on standard error and its exit code, a wrong option exit code 2, Ctrl-C 130,
+    SIGTERM 143; none shows a traceback, nor does what the system refuses (unless `XRAYTUNE_DEBUG` is set). Anything
+    else is our mistake and shows one.
     """
     app = application(command, examples=examples)
     module = sys.modules["__main__"].__spec__
@@ -108,6 +116,7 @@ def application(command: Callable[..., Any], *, examples: str = "") -> typer.Typ
 
 def run_program(program: Callable[[], Any]) -> NoReturn:
     """Run what reads the command line and exit, with the environment, the streams and the errors of every command."""
+    signal.signal(signal.SIGTERM, _terminate)
     streams.with_utf8_names()
     streams.silence_native_code()
     warnings.simplefilter("ignore")
@@ -119,6 +128,12 @@ def run_program(program: Callable[[], Any]) -> NoReturn:
                 stream.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _terminate(number: int, frame: object) -> None:
+    """End as by Ctrl-C; a second SIGTERM, where something hangs, ends the process at once."""
+    signal.signal(number, signal.SIG_DFL)
+    raise TerminatedError
 
 
 def exit_code(program: Callable[[], Any]) -> int:
@@ -137,9 +152,9 @@ def exit_code(program: Callable[[], Any]) -> int:
     except typer.TyperException as error:  # an unknown option, a value of the wrong type
         _usage(error)
         code = 2
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, typer.Abort) as error:
         err.say("Interrupted.", style="yellow")
-        code = INTERRUPTED
+        code = TERMINATED if isinstance(error, TerminatedError) else INTERRUPTED
     except BrokenPipeError:  # `… | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:

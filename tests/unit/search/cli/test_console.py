@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -88,3 +91,57 @@ def test_options_that_exist_are_not_taken_for_removed_ones(arguments):
 )
 def test_an_option_that_may_stand_alone_has_its_first_value_then(given, read):
     assert console.with_values(given.split(), {"--tta": ("shifts", "crops")}) == read.split()
+
+
+ENDS = """
+import os, pathlib, signal, sys, time
+from search.cli import console
+
+def program():
+    try:
+        print("begun", flush=True)
+        time.sleep(60)
+    finally:
+        pathlib.Path(sys.argv[1]).unlink()
+
+console.run_program(program)
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_command_that_is_asked_to_end_removes_what_it_would_leave(tmp_path, number, code):
+    (tmp_path / "lock").touch()
+    command = [sys.executable, "-c", ENDS, str(tmp_path / "lock")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert said == "Interrupted.\n"
+    assert not (tmp_path / "lock").exists()
+
+
+HANGS = """
+import time
+from search.cli import console
+
+def program():
+    while True:
+        try:
+            print("begun", flush=True)
+            time.sleep(60)
+        except BaseException:
+            pass
+
+console.run_program(program)
+"""
+
+
+def test_a_second_sigterm_ends_a_command_that_hangs():
+    with subprocess.Popen([sys.executable, "-c", HANGS], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for _ in range(2):
+            assert process.stdout.readline() == "begun\n"
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == -signal.SIGTERM
