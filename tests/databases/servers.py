@@ -16,6 +16,13 @@ USER, PASSWORD, DATABASE = "searcher", "S3cret/@:x", "studies"
 QUOTED = "S3cret%2F%40%3Ax"
 """The password as it stands in a URL."""
 
+
+def assert_secret(text: str) -> None:
+    """No password, neither as it is nor as it stands in a URL."""
+    for secret in (PASSWORD, QUOTED, "S3cret"):
+        assert secret not in text
+
+
 PATIENCE = 120.0
 """Seconds in which a server must start."""
 
