@@ -106,7 +106,7 @@ def load(folder: Path, card: ModelCard) -> TrainingSample | None:
     path = folder / FILE
     artifacts.check_sha256(path, card.sample)
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
+        with np.load(io.BytesIO(artifacts.read_bytes(path)), allow_pickle=False) as kept:
             if tuple(kept["names"].tolist()) != property_table.NAMES:
                 return None
             return TrainingSample(
