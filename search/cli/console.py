@@ -11,6 +11,7 @@ Importing this module sets the environment variables that quiet TensorFlow, absl
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 import logging
@@ -64,6 +65,14 @@ class TerminatedError(KeyboardInterrupt):
     """SIGTERM came: a command ends as by Ctrl-C, so that it removes what it would otherwise leave."""
 
 
+class InterruptedCommandError(Exception):
+    """A command was interrupted; carries its exit code past typer, which would end with 130 for any, and no word."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
 streams.settle()
 out = Screen(width=None if sys.stdout.isatty() else 160)
 """Results: what a pipe should get."""
@@ -110,7 +119,7 @@ def application(command: Callable[..., Any], *, examples: str = "") -> typer.Typ
         epilog=f"Examples:\n{shown}" if shown else None,
         help=_help(command),
         context_settings=HELP_NAMES,
-    )(options.spread(command))
+    )(interruptible(options.spread(command)))
     return app
 
 
@@ -136,6 +145,23 @@ def _terminate(number: int, frame: object) -> None:
     raise TerminatedError
 
 
+def _code_of(error: BaseException) -> int:
+    return TERMINATED if isinstance(error, TerminatedError) else INTERRUPTED
+
+
+def interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command with Ctrl-C and SIGTERM as an `InterruptedCommandError`."""
+
+    @functools.wraps(command)
+    def carried(*arguments: Any, **given: Any) -> Any:
+        try:
+            return command(*arguments, **given)
+        except KeyboardInterrupt as error:
+            raise InterruptedCommandError(_code_of(error)) from error
+
+    return carried
+
+
 def exit_code(program: Callable[[], Any]) -> int:
     """Run `program`; print what went wrong in one message; return the exit code."""
     code: object = 0
@@ -152,9 +178,9 @@ def exit_code(program: Callable[[], Any]) -> int:
     except typer.TyperException as error:  # an unknown option, a value of the wrong type
         _usage(error)
         code = 2
-    except (KeyboardInterrupt, typer.Abort) as error:
+    except (InterruptedCommandError, KeyboardInterrupt, typer.Abort) as error:
         err.say("Interrupted.", style="yellow")
-        code = TERMINATED if isinstance(error, TerminatedError) else INTERRUPTED
+        code = error.code if isinstance(error, InterruptedCommandError) else _code_of(error)
     except BrokenPipeError:  # `… | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:

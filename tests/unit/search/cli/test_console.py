@@ -106,12 +106,17 @@ def program():
 
 console.run_program(program)
 """
+BY_TYPER = ENDS.replace(
+    "console.run_program(program)", "sys.argv[:], path = ['x'], sys.argv[1]\nconsole.run(program)"
+).replace("sys.argv[1]).unlink", "path).unlink")
+"""The same as a command with options."""
 
 
+@pytest.mark.parametrize("script", [ENDS, BY_TYPER], ids=["program", "command"])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_command_that_is_asked_to_end_removes_what_it_would_leave(tmp_path, number, code):
+def test_a_command_that_is_asked_to_end_removes_what_it_would_leave(tmp_path, script, number, code):
     (tmp_path / "lock").touch()
-    command = [sys.executable, "-c", ENDS, str(tmp_path / "lock")]
+    command = [sys.executable, "-c", script, str(tmp_path / "lock")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "begun\n"
