@@ -7,7 +7,6 @@ import logging
 import math
 import os
 import secrets
-import shutil
 import socket
 import subprocess
 import sys
@@ -230,8 +229,6 @@ class Cluster:
         watchdog.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             watchdog.wait(timeout=8)
-        self._tried.wait(UNSTARTED)  # a start that was cut off writes into its folder until it notices
-        shutil.rmtree(self.folder, ignore_errors=True)
         if at_once and self._tried.is_set():  # of a connection that is lost Ray ends the process after a minute
             _shut_down()
         if self._scratch:
