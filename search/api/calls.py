@@ -115,5 +115,7 @@ def training(*, verbose: bool) -> Iterator[None]:
                 if ended.exit_code == 128 + signal.SIGTERM:  # as the process would have ended without us
                     signal.raise_signal(signal.SIGTERM)
                 raise KeyboardInterrupt(str(ended)) from None
+            except KeyboardInterrupt:  # before the study began, or where running trials did not end in time
+                raise KeyboardInterrupt("interrupted. Whatever was finished is kept: resume=True goes on.") from None
     finally:
         _BUSY.release()

@@ -16,7 +16,8 @@ pytest.importorskip("tf2onnx")
 def test_a_search_on_a_backbone_by_file_is_resumed_retrained_exported_and_used(search, tmp_path):
     data = made_films.kaggle(tmp_path / "chest_xray", train=24, test=6)
     file = onnx_backbone(tmp_path / "small.onnx", metadata="unit")
-    options = ("--data", str(data), "--families", "small,dense", "--max-epochs", "2", "--backbone", f"small={file}")
+    held = ("--fix", "batch_size=16", "--max-epochs", "2")
+    options = ("--data", str(data), "--families", "small,dense", *held, "--backbone", f"small={file}")
     search.start(*options, "--backbone-licence", "small=CC BY 4.0", "--trials", "2", space="chest_xray")
     assert search.wait() == 0, search.text
     assert {t["family"] for t in search.trials()} == {"small", "dense"}

@@ -116,4 +116,4 @@ def test_an_interrupted_search_ends_within_ten_seconds_leaves_no_process_and_ano
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("ALL WELL")
-    assert phase == "gcs_server" or "Study 'one' is intact" in done.stdout
+    assert "interrupted. " in done.stdout

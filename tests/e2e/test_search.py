@@ -55,7 +55,7 @@ def test_a_search_of_films_keeps_what_it_found_and_goes_on(search, tmp_path):
 
 def test_the_linear_model_is_the_first_trial_and_is_retrained_like_any_other(search, tmp_path):
     data = made_films.kaggle(tmp_path / "chest_xray", train=24, test=6)
-    options = ("--data", str(data), "--families", "dense,linear", "--max-epochs", "1")
+    options = ("--data", str(data), "--families", "dense,linear", "--max-epochs", "1", "--fix", "batch_size=16")
     search.start(*options, "--trials", "2", space="chest_xray")
     assert search.wait() == 0, search.text
     first, second = search.trials()
@@ -63,8 +63,8 @@ def test_the_linear_model_is_the_first_trial_and_is_retrained_like_any_other(sea
     assert second["family"] == "dense"
     assert first["result"]["epochs"] == 1
     assert first["result"]["metrics"]["robust"] == first["value"]
-    search.start(*options, "--trials", "4", "--resume", "--sampler", "random", space="chest_xray")
-    assert search.wait() in {0, 2}, search.text
+    search.start(*options, "--trials", "4", "--resume", space="chest_xray")
+    assert search.wait() == 0, search.text
     assert [t["family"] for t in counted(search.trials())].count("linear") == 1
     small = ["--finalists", "1", "--folds", "3", "--seeds", "1", "--refits", "1"]
     retrained = subprocess.run(
