@@ -48,7 +48,7 @@ def test_a_message_and_no_traceback_and_exit_code_2(tmp_path):
         ({"pruner": "median", "objectives": ("f_beta", "parameters")}, "Optuna's and can't prune with two objectives"),
         ({"space": "chest"}, "unknown space 'chest'"),
         ({"families": ("resnet",)}, "There are: linear, dense, cnn"),
-        ({"families": ("resnet",), "data": "nowhere/at/all"}, "There are: linear, dense, cnn"),  # said before data are read
+        ({"families": ("resnet",), "data": "nowhere/at/all"}, "There are: linear, dense, cnn"),
         ({"fix": {"famly": "cnn"}, "data": "nowhere/at/all"}, "the space has no 'famly'"),
         ({"fix": {"family": "resnet"}, "data": "nowhere/at/all"}, "resnet"),
         ({"fix": {"vgg_frozen/backbone": "vgg12"}, "data": "nowhere/at/all"}, "vgg12"),
