@@ -27,6 +27,7 @@ from search.study.objectives import objective_value
 from search.study.view import StudyView, records, trial_folder
 from xraytune import artifacts
 from xraytune.errors import FatalError, InputError
+from xraytune.evaluation import held_out_sites
 from xraytune.records import EpochReport, FailureCause, StudySpec, TrialConfig, TrialResult, Value
 
 FAILURE_SHARE, FAILURE_LEAST = 0.5, 5
@@ -73,6 +74,8 @@ class Study:
         self._curve: dict[int, dict[int, float]] = {}
         self._standing: dict[int, dict[int, float]] = {}
         self._ran: dict[int, dict[str, Any]] = {}
+        self._complete: dict[int, float] = {}
+        self._sites: dict[int, str] = {}
         self._retried = {t.attributes.get("retry_of") for t in records(study, storage)}
         self.spec = spec
         self.results = results
@@ -85,7 +88,7 @@ class Study:
         self.since_best = 0
         """Trials ended since the best one: what the plateau is measured by."""
         self.best: tuple[int, float] | None = None
-        """Number and objective of the best COMPLETE trial."""
+        """Number and objective of the best COMPLETE trial, without what is due to its held-out site."""
         self.messages: dict[str, str] = {}
         """The latest message of each of these causes."""
         self._earlier: Counter[str] = Counter()
@@ -104,7 +107,8 @@ class Study:
             self._declaration(hp)
             family = str(hp.values.get("family", self.spec.space))
             seed = trial.user_attrs.get("seed", trial_seed(self.spec.seed, trial.number))
-            config = TrialConfig(family=family, values=dict(hp.values), seed=seed)
+            site = trial.user_attrs.get("site", self._next_site(family))
+            config = TrialConfig(family=family, values=dict(hp.values), seed=seed, site=site)
             trial.set_user_attr("config", config.to_json())
         except FatalError:
             raise
@@ -114,6 +118,14 @@ class Study:
         self._open[trial.number], self._config[trial.number] = trial, config
         self._curve[trial.number], self._standing[trial.number] = {}, {}
         return Asked(trial.number, config)
+
+    def _next_site(self, family: str) -> str:
+        """The site that the next trial of a family holds out; trials that are run again do not count."""
+        if not self.spec.sites:
+            return ""
+        known = [t.user_attrs for t in self._study.get_trials(deepcopy=False)]
+        same = sum("retry_of" not in a and a.get("config", {}).get("family") == family for a in known)
+        return held_out_sites.turn(self.spec.sites, same)
 
     def enqueue(self, values: Mapping[str, Value], origin: str, recipe: str = "") -> bool:
         """Queue a configuration to be tried before the sampler is asked, once over all resumes.
@@ -181,6 +193,7 @@ class Study:
         values = [result.value, *self._others(result)]
         self._keep_epochs(number)
         self._attributes(number, result=result.to_json(), **_shown(result))
+        self._sites[number] = self._config[number].site
         self._end(number, TrialState.COMPLETE, values)
         self._count("COMPLETE", number, result.value)
 
@@ -321,16 +334,21 @@ class Study:
         self._retried.add(number)
         kept: dict[str, Any] = {"retry_of": number}
         told = self._study.get_trials(deepcopy=False)[number].user_attrs
-        kept |= {name: told[name] for name in ("origin", "recipe", "seed") if name in told}
+        kept |= {name: told[name] for name in ("origin", "recipe", "seed", "site") if name in told}
         if config:
             kept["seed"] = config.seed
+            kept |= {"site": config.site} if config.site else {}
         self._study.enqueue_trial(dict(params), user_attrs=kept)
 
     def _count(self, state: str, number: int, value: float | None, cause: str = "", message: str = "") -> None:
         self.counts[state] += 1
         self.since_best += 1
-        if state == "COMPLETE" and value is not None and (self.best is None or value > self.best[1]):
-            self.best, self.since_best = (number, value), 0
+        if state == "COMPLETE" and value is not None:
+            self._complete[number] = value
+            fair = held_out_sites.compared(self._complete, self._sites)
+            best = max(fair, key=lambda one: (fair[one], -one))
+            self.since_best = 0 if self.best is None or best != self.best[0] else self.since_best
+            self.best = best, fair[best]
         if state == "FAIL":
             self.causes[cause] += 1
             self.messages[cause] = message.splitlines()[0] if message else ""
@@ -358,6 +376,7 @@ class Study:
             self._study.tell(record.number, state=TrialState.FAIL, skip_if_finished=True)
         for record in records(self._study, self._storage):
             if record.counts:
+                self._sites[record.number] = record.site
                 self._count(record.state, record.number, record.value, record.cause, record.message)
         self._earlier = Counter(self.counts)
         self.causes.clear()

@@ -10,7 +10,7 @@ import datetime
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.study.database import ChangedError, is_there, open_database, readable
 from search.study.lock import check_name
 from xraytune.errors import InputError, StudyError
+from xraytune.evaluation import held_out_sites
 from xraytune.records import LAYOUT, FailureCause, StudySpec, TrialConfig, TrialResult
 
 
@@ -44,6 +45,19 @@ class TrialRecord:
     started: datetime.datetime | None
     ended: datetime.datetime | None
     attributes: Mapping[str, Any]
+    easier: float = 0.0
+    """How much more trials reach that hold out the same site than those of all sites, by their medians; 0 where
+    validation is by patient."""
+
+    @property
+    def site(self) -> str:
+        """The site that it held out, empty where validation is by patient."""
+        return self.config.site if self.config else ""
+
+    @property
+    def compared(self) -> float | None:
+        """The objective by which it is compared with trials that hold out other sites."""
+        return None if self.value is None else self.value - self.easier
 
     @property
     def value(self) -> float | None:
@@ -53,7 +67,7 @@ class TrialRecord:
     @property
     def rank(self) -> tuple[float, int]:
         """Sorting key for the best first: the higher objective, then the earlier trial; without an objective last."""
-        return (-self.value if self.value is not None else math.inf), self.number
+        return (-self.compared if self.compared is not None else math.inf), self.number
 
     @property
     def family(self) -> str:
@@ -137,7 +151,9 @@ def records(study: optuna.Study, storage: BaseStorage) -> list[TrialRecord]:
         for number, record in enumerate(found):
             if record.number != number:
                 raise LookupError(f"it has a trial {record.number} where {number} should be")
-        return found
+    values = {t.number: t.values[0] for t in found if t.state == "COMPLETE" and t.values}
+    easier = held_out_sites.easier(values, {t.number: t.site for t in found})
+    return [replace(t, easier=easier[t.site]) if easier.get(t.site) else t for t in found]
 
 
 def folder_name(name: str) -> str:

@@ -34,6 +34,7 @@ from xraytune.evaluation import (
     prevalences,
     published,
     shortcut_audit,
+    site_figures,
     subgroups,
 )
 from xraytune.evaluation.predictions import Predictions
@@ -170,6 +171,9 @@ def evaluate_test_set(
         "data_card": data_card(dataset, with_names=with_names),
         "audit": once.audit,
         "confirmation": confirmation(model.confirmed, model.choice, model.plan, study),
+        "sites": site_figures.by_site(pooled, fitted.crossed, dataset.sites_of("train", "val"))
+        if dataset.sites
+        else None,
         "views": list(fitted.views),
     }
 
@@ -334,6 +338,8 @@ def confirmation(
         "best_of_study": best,
         "winner": choice.winner.trial.number,
         "objective": study.spec.objective,
+        "by": "site" if study.spec.sites else "patient",
+        "decides": plan.request.decides,
         "cut": choice.winner.cut,
         "passed_over": [
             {"trial": one.trial.number, "family": one.trial.family, "searched": one.trial.value, "seconds": one.seconds}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -23,6 +24,7 @@ from xraytune.data.dataset import Dataset
 from xraytune.data.decoding.inspection import Inspection, inspect
 from xraytune.data.images import Images
 from xraytune.data.problems import Progress
+from xraytune.data.sources.listing import SITE
 from xraytune.data.split import folds
 from xraytune.errors import ArtifactError
 from xraytune.evaluation import metrics
@@ -34,6 +36,7 @@ in seven cases of ten without a look at the lungs."""
 
 _FOLDS = 5
 _MODEL = 1  # raised when the small model or what it is shown changes
+_OWN_SITE = 10  # images from which a site's shares are its own; smaller sites are taken together
 FRAMING = "framing"
 """The finding that the properties `image_properties.FRAMING` make together: each alone says little of a crop."""
 
@@ -74,6 +77,11 @@ _PROPERTIES = {
         _Property(
             "mode", "how the file stores its colours", "it follows where the file came from",
             "All images are decoded to the same number of channels, so a network sees little of it.",
+        ),
+        _Property(
+            "site", "the site where an image was taken", "the sites' shares of the classes differ",
+            "Whatever differs between the sites tells the classes too: look at the shares by site, and validate on "
+            "sites that were not trained on (--validate-on site).",
         ),
         _Property("mean", "the mean brightness", "it follows exposure and positioning", *_LIGHT),
         _Property("spread", "the contrast (standard deviation)", "it follows exposure and processing", *_LIGHT),
@@ -210,6 +218,7 @@ def audit(
     values = {name: column[: len(images)] for name, column in table.items()}
     framed = np.stack([values[name] for name in image_properties.FRAMING], axis=1)
     findings = [_finding(n, v, labels, dataset) for n, v in values.items() if n not in image_properties.FRAMING]
+    findings += _site(images, dataset)
     findings = sorted([*findings, _framing(_together(framed, labels, patients))], key=lambda f: -f.auc)
     together = _together(np.stack(list(values.values()), axis=1), labels, patients)
     shifts: tuple[Shift, ...] = ()
@@ -260,6 +269,39 @@ def _finding(name: str, values: NDArray[np.float64], labels: Labels, dataset: Da
     else:
         sentence += "."
     return Finding(name, float(auc), label, higher, sentence)
+
+
+def _site(images: Images, dataset: Dataset) -> list[Finding]:
+    """What the site alone tells; nothing where no sites or one alone are known.
+
+    The shares of the classes at a site rank its images. Sites of few images are taken together, since one image alone
+    would tell its own class.
+    """
+    known = dict(zip(dataset.images.keys, dataset.columns.get(SITE, ()), strict=False))
+    named = [known.get(key, "") for key in images.keys]
+    large = {site for site, count in Counter(named).items() if count >= _OWN_SITE}
+    sites = np.array([site if site in large else "" for site in named], object)
+    names = sorted(set(sites))
+    if len(names) < 2:
+        return []
+    each = [(sites == site) for site in names]
+    found = []
+    for index, label in enumerate(dataset.classes):
+        happened = images.labels == index
+        shares = np.array([happened[at].mean() for at in each])
+        values = np.select(each, list(shares))
+        found.append((_auc(happened, values), label, shares))
+    if len(dataset.classes) == 2:
+        found = [found[dataset.positive if dataset.positive is not None else 1]]
+    auc, label, shares = max(found, key=lambda one: one[0])
+    known_site = _PROPERTIES[SITE]
+    between = "tells the classes apart" if len(dataset.classes) == 2 else f"tells {label} from the rest"
+    least, most = int(shares.argmin()), int(shares.argmax())
+    sentence = (
+        f"The site alone {between} with AUC {auc:.2f}: {label} has {100 * shares[least]:.0f} % of the images of "
+        f"{names[least] or 'small sites'} and {100 * shares[most]:.0f} % of {names[most] or 'small sites'}."
+    )
+    return [Finding(SITE, auc, label, True, f"{sentence} {known_site.cure}" if auc >= NOTABLE else sentence)]
 
 
 def _framing(auc: float) -> Finding:
