@@ -51,11 +51,9 @@ def check(dataset: Dataset) -> list[Problem]:
     pool = dataset.select("train") + dataset.select("val")
     sites, patients = dataset.sites_of("train", "val"), pool.patients.astype(str).tolist()
     if missing := [key for key, site in zip(pool.keys, sites, strict=True) if not site]:
-        what = (
-            f"{len(missing)} images have no site, and --validate-on site needs it of each: name it, or leave them out"
-        )
-        return [Problem("no site", some(missing), what)], []
-    problems, notes = [], []
+        what = f"{len(missing)} images have no site, which --validate-on site needs of each: name it or leave them out"
+        return [Problem("no site", some(missing), what)]
+    problems = _shared(sites, patients)
     for site, (train, held) in site_folds(sites, patients).items():
         counts = np.bincount(pool.labels[held], minlength=len(dataset.classes))
         left = np.bincount(pool.labels[train], minlength=len(dataset.classes))

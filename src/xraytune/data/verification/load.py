@@ -173,8 +173,6 @@ def examine(data: str | None, **options: Unpack[Options]) -> Examination:
     quarantine = options.get("quarantine", False)
     if fit not in FITS:
         raise InputError(f"--fit {fit} is unknown. Take {', '.join(FITS)}.")
-    if options.get("validate_on", "patient") not in VALIDATE_ON:
-        raise InputError(f"--validate-on {options['validate_on']} is unknown. Take {' or '.join(VALIDATE_ON)}.")
     if channels not in {1, 3}:
         raise InputError(f"{channels} channels can't be had: take 1 (gray) or 3 (RGB).")
     listing = _listed(data, options)
@@ -227,6 +225,8 @@ def examine(data: str | None, **options: Unpack[Options]) -> Examination:
 
 def _listed(data: str | None, options: Options) -> Listing:
     """The source's images, with their classes renamed where that is asked for."""
+    if (validate_on := options.get("validate_on", "patient")) not in VALIDATE_ON:
+        raise InputError(f"--validate-on {validate_on} is unknown. Take {' or '.join(VALIDATE_ON)}.")
     finding = Finding(options.get("label"), options.get("negative"), options.get("uncertain", "ignore"))
     listing = open_source.open_source(
         data,
