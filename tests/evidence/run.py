@@ -5,6 +5,7 @@
     python -m tests.evidence.run finals                # one refit, several, or the folds' networks as the final model
     python -m tests.evidence.run decision              # calibration, class balance, operating threshold
     python -m tests.evidence.run crops                 # random resized crops and shape jitter against framing
+    python -m tests.evidence.run sites                 # intervals for a site that is not there, on made sites
     python -m tests.evidence.run searches --on marker  # clean and robust searches, three seeds each
     python -m tests.evidence.run page                  # what there is, into docs/evidence/robust-validation.md
     python -m tests.evidence.run confirm               # 40 networks on the X-rays: opens their test half
@@ -20,7 +21,7 @@ from typing import Annotated
 
 import typer
 
-from tests.evidence import crops, decision, doses, finals, networks, page, searches
+from tests.evidence import crops, decision, doses, finals, networks, page, searches, sites
 from tests.evidence.searches import Search
 from tests.evidence.sets import PLANTED, SETS
 
@@ -77,6 +78,12 @@ def make_crops(
 ) -> None:
     """Train shape jitter and random resized crops under two heads, out of fold by patient; judge framing views."""
     crops.make(workers, (on,) if on else crops.ON, limit)
+
+
+@app.command("sites")
+def make_sites(seeds: Annotated[int, typer.Option(min=2)] = 40, workers: Workers = 2) -> None:
+    """Predict the figures of a fifth made site from four; write the table of docs/evidence/sites.md."""
+    sites.make(seeds, workers)
 
 
 @app.command("searches")

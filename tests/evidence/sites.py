@@ -39,7 +39,7 @@ SIZE = 32
 
 
 def features(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The fixed part of the network: band-pass filters of a standardised square, rectified and pooled on 8 × 8 cells."""
+    """The fixed part of the network: band-pass filters of a standardised square, rectified, pooled on 8 × 8 cells."""
     edge = min(pixels.shape)
     top, left = ((np.array(pixels.shape) - edge) // 2).tolist()
     square = Image.fromarray(pixels[top : top + edge, left : left + edge]).resize((SIZE, SIZE), Image.Resampling.BOX)

@@ -88,9 +88,9 @@ def test_one_site_is_not_enough(tmp_path, made, message):
 
 
 def test_data_without_sites_are_refused(tmp_path):
-    with pytest.raises(InputError, match="says nothing of sites. Give a manifest with a column site"):
+    with pytest.raises(InputError, match=r"says nothing of sites\. Give a manifest with a column site"):
         data.load(str(flat(tmp_path / "d")), validate_on="site")
-    with pytest.raises(InputError, match="--validate-on hospital is unknown. Take patient or site"):
+    with pytest.raises(InputError, match=r"--validate-on hospital is unknown\. Take patient or site"):
         data.load(str(flat(tmp_path / "d")), validate_on="hospital")
 
 
