@@ -51,7 +51,10 @@ def read_layout(root: Path, name: str | None = None, *, site_folders: bool = Fal
         The items sorted by key, with what is wrong with the layout.
     """
     name = name or str(root)
+    whole = root
     root, litter = _descend(root)
+    if site_folders and not any(path.is_dir() for path in root.glob("*/*")):
+        root, litter = whole, []  # one site alone, which looked like a folder around the classes
     listing = Listing(root, demonstration=(root / MARKER).exists(), litter=litter)
     reader = _Reader(listing, name)
     folders, files = reader.entries("")

@@ -66,6 +66,17 @@ def test_a_site_without_class_folders_is_said(tmp_path):
     assert [p.where for p in found.problems if p.kind == "no classes"] == ["Turin/"]
 
 
+def test_one_site_alone_is_one_where_it_is_said_and_a_folder_around_sites_is_none(tmp_path):
+    flat(tmp_path / "one" / "Leeds", BOTH)
+    assert sites(listed(tmp_path / "one", site="folders")) == {"Leeds"}
+    assert not sites(listed(tmp_path / "one"))
+    for number, name in enumerate(("Leeds", "Turin")):
+        flat(tmp_path / "wrapped" / "hospitals" / name, BOTH, seed=number)
+    assert sites(listed(tmp_path / "wrapped")) == sites(listed(tmp_path / "wrapped", site="folders")) == {
+        "Leeds", "Turin",
+    }  # fmt: skip
+
+
 def manifest(tmp_path, column="site"):
     lines = [f"path,label,{column}"]
     for number in range(8):
