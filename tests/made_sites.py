@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,11 +70,11 @@ def drawn(name: str, seed: int, patients: int, size: int = 64) -> Iterator[tuple
 
 
 def write(root: Path, sites: list[Site], seed: int, patients: int, size: int = 64) -> Path:
-    """Folders `site/class/…`; a file's name holds the site, since every site numbers its patients from 1."""
-    for site in sites:
+    """Folders `site/class/…`; names as Kermany's, each site's patients with numbers of their own."""
+    for order, site in enumerate(sites):
         for phantom, pixels in drawn(site.name, seed, patients, size):
             folder = root / site.name / CLASSES[phantom.label]
             folder.mkdir(parents=True, exist_ok=True)
-            stem, _, film = phantom.name.replace("IM-", "IM").rpartition("-" if phantom.kind == "" else "_")
-            Image.fromarray(taken_at(site, pixels, phantom.film_seed)).save(folder / f"{site.name}_{stem}_{film}.png")
+            name = re.sub(r"\d+", lambda found, order=order: str(1000 * order + int(found[0])), phantom.name, count=1)
+            Image.fromarray(taken_at(site, pixels, phantom.film_seed)).save(folder / f"{name}.png")
     return root
