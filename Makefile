@@ -64,15 +64,15 @@ $(VENV)/.ready: pyproject.toml
 	@touch $@
 
 $(VENV)/.ready-dev: pyproject.toml
-	$(call install,dev dicom onnx)
+	$(call install,dev dicom onnx serve)
 	@touch $(VENV)/.ready $@
 
 $(VENV)/.ready-jax: $(VENV)/.ready-dev
-	$(call install,dev dicom onnx jax)
+	$(call install,dev dicom onnx serve jax)
 	@touch $@
 
 .PHONY: setup
-setup: ## install into .venv (EXTRAS=cuda,dicom,onnx,jax,postgres,mysql,mlflow adds those)
+setup: ## install into .venv (EXTRAS=cuda,dicom,onnx,serve,jax,postgres,mysql,mlflow adds those)
 	@$(if $(EXTRAS),rm -f $(VENV)/.ready)
 	@$(MAKE) --no-print-directory $(VENV)/.ready
 	@echo "Ready: $(BIN)/python ($$($(BIN)/python --version))"
@@ -103,6 +103,10 @@ retrain: $(VENV)/.ready ## train the final model, evaluate it on the test set, w
 evaluate: $(VENV)/.ready ## a saved model on labelled data of another hospital (MODEL=results/mine/winner DATA=folder)
 	@$(COMMAND) evaluate
 
+.PHONY: shift
+shift: $(VENV)/.ready ## how images without labels (FOLDER) differ from the training images, and what MODEL may be worth there
+	@$(COMMAND) shift
+
 .PHONY: report
 report: $(VENV)/.ready ## write the report of a final model again (STUDY=mine, else the latest)
 	@$(COMMAND) report
@@ -110,6 +114,10 @@ report: $(VENV)/.ready ## write the report of a final model again (STUDY=mine, e
 .PHONY: predict
 predict: $(VENV)/.ready ## classify IMAGES (a file or folder) with MODEL (results/mine/winner)
 	@$(COMMAND) predict
+
+.PHONY: serve
+serve: $(VENV)/.ready ## a page on 127.0.0.1 that answers for one image with MODEL (make setup EXTRAS=serve)
+	@$(COMMAND) serve
 
 .PHONY: export
 export: $(VENV)/.ready ## MODEL (results/mine/winner) as ONNX
@@ -139,6 +147,12 @@ test: lint ## lint, types and the first tier of tests (needs nothing outside the
 test-faults: $(VENV)/.ready-dev ## every fault caused for real: kills, full disks, lost nodes (ONLY=file for one)
 	$(PYTEST) -n 2 $(or $(ONLY),tests/faults)
 
+FUZZ_SECONDS ?= 600
+
+.PHONY: test-fuzz
+test-fuzz: $(VENV)/.ready-dev ## drawn and damaged inputs, ten minutes of them (FUZZ_SECONDS=30 FUZZ_SEED=1 for others)
+	FUZZ_SECONDS='$(FUZZ_SECONDS)' FUZZ_SEED='$(FUZZ_SEED)' $(PYTEST) tests/fuzz
+
 .PHONY: test-whole
 test-whole: $(VENV)/.ready-dev ## whole searches: what each option does, a space of one's own
 	$(PYTEST) tests/whole
@@ -161,32 +175,68 @@ test-real: $(VENV)/.ready-dev ## on real X-rays and weights: XRAYTUNE_DATA, XRAY
 test-browser: $(VENV)/.ready-dev ## report and dashboard in Chromium
 	$(PYTEST) tests/browser
 
+.PHONY: test-notebooks
+test-notebooks: $(VENV)/.ready-dev ## notebooks/quickstart.ipynb in a real kernel, and the stop button in every phase
+	$(PYTEST) tests/notebooks
+
 MLFLOW_SERVER := $(VENV)/mlflow-server
 
 $(VENV)/.ready-servers: $(VENV)/.ready-dev
-	$(call install,dev dicom onnx mlflow)
+	$(call install,dev dicom onnx serve mlflow)
 	@$(BIN)/python -m venv $(MLFLOW_SERVER) && $(MLFLOW_SERVER)/bin/python -m pip install --quiet mlflow
 	@touch $@
 
 .PHONY: test-servers
 test-servers: $(VENV)/.ready-servers ## MLflow on a real server, which is installed into an environment of its own
 	XRAYTUNE_MLFLOW=$(or $(XRAYTUNE_MLFLOW),$(MLFLOW_SERVER)/bin/mlflow) $(PYTEST) tests/servers
+.PHONY: test-systems
+test-systems: $(VENV)/.ready-dev ## Dockerfile's steps in a Debian root, a real Slurm (needs root, mmdebstrap, slurm-wlm, munge)
+	$(PYTEST) tests/systems
 
 .PHONY: bench
-bench: $(VENV)/.ready-dev ## timings as ratios, appended to results/bench.jsonl (ONLY=name for one)
-	@exec $(BIN)/python -m tests.benchmarks.run $(ONLY)
+bench: $(VENV)/.ready-dev ## timings as ratios, appended to results/bench.jsonl (ONLY=name for one; ONLY=peers: KerasTuner and Ray Tune, an hour at a time)
+	@exec $(BIN)/python -m $(if $(filter peers,$(ONLY)),tests.benchmarks.peers $(if $(MINUTES),--minutes $(MINUTES)),tests.benchmarks.run $(ONLY))
+
+.PHONY: gpu-check
+gpu-check: $(VENV)/.ready-dev ## images a second and shared trials on this machine's GPU, in ten minutes (KERAS_BACKEND=jax; ARGS=--rehearse)
+	@exec $(BIN)/python -m tests.benchmarks.gpu_check $(ARGS)
 
 .PHONY: performance
 performance: $(VENV)/.ready-dev ## write docs/performance.md from results/bench.jsonl and what docs/bench.jsonl keeps
 	@exec $(BIN)/python -m tests.benchmarks.page
 
 .PHONY: evidence
-evidence: $(VENV)/.ready-dev ## which score picks what generalises: one PART of networks, doses, finals, decision, crops, searches, sites, page, confirm (resumable)
+evidence: $(VENV)/.ready-dev ## which score picks what generalises: one PART of networks, doses, finals, decision, crops, refer, shift, sites, searches, simulate, portfolio, page, confirm (resumable)
 	@exec $(BIN)/python -m tests.evidence.run $(or $(PART),networks)
 
+.PHONY: curves
+curves: $(VENV)/.ready-dev ## real learning curves for the simulator (resumable; MINUTES=55 one unit, TIMING=1 quiet timings, TABLE=1 the table)
+	@exec $(BIN)/python -m tests.evidence.curves.run $(if $(MINUTES),--minutes $(MINUTES)) $(if $(TIMING),--timing) $(if $(TABLE),--table)
+
 .PHONY: reference
-reference: $(VENV)/.ready-dev ## write the tables of docs/options.md and docs/spaces.md from the code
+reference: $(VENV)/.ready-dev ## write docs/options.md, the table of docs/spaces.md and the type stub from the code
 	@exec $(BIN)/python -m tests.reference
+
+# ── the package ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+# The exact versions of all dependencies with their hashes, and no address: pip takes them from wherever it is set to.
+LOCKED := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
+  $(addprefix --extra ,dicom onnx postgres mysql)
+
+.PHONY: lock
+lock: $(VENV)/.ready-dev ## write requirements.lock (and -cuda): exact versions of all dependencies with their hashes
+	@set -e; index=$$($(BIN)/python -m pip config get global.index-url 2>/dev/null || true); \
+	if [ -n "$$index" ] && [ -z "$$UV_DEFAULT_INDEX$$UV_INDEX_URL" ]; then export UV_DEFAULT_INDEX="$$index"; fi; \
+	echo hatchling | $(BIN)/uv pip compile $(LOCKED) pyproject.toml - -o requirements.lock; \
+	echo hatchling | $(BIN)/uv pip compile $(LOCKED) --extra cuda pyproject.toml - -o requirements-cuda.lock
+
+.PHONY: licences
+licences: $(VENV)/.ready-dev ## write docs/licences.md: the licences of all dependencies
+	@exec $(BIN)/python -m tests.licences
+
+.PHONY: wheel
+wheel: $(VENV)/.ready-dev ## build dist/xraytune-….whl
+	$(BIN)/python -m hatchling build -t wheel
 
 .PHONY: clean
 clean: ## remove the environment and the tools' caches; results stay

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import sys
 from typing import Annotated, Any, NoReturn
 
@@ -10,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from search.cli import commands, console
+from xraytune import __version__
 
 
 class Commands(TyperGroup):
@@ -29,7 +29,7 @@ class Commands(TyperGroup):
 
 def _version(wanted: bool) -> None:
     if wanted:
-        console.out.print(f"xraytune {importlib.metadata.version('xraytune')}")
+        console.out.print(f"xraytune {__version__}")
         raise typer.Exit
 
 

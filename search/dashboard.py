@@ -1,7 +1,8 @@
 """optuna-dashboard, read-only and on this machine alone: `python -m search.dashboard`.
 
 By itself optuna-dashboard answers anyone who can reach it, any Host name and every method; a web page open in the same
-browser could delete a study. Here only GET and HEAD are passed on, and only with a Host that names this machine.
+browser could delete a study. Here only GET and HEAD are passed on, and only with a Host that names this machine. What
+would be refused is hidden from its pages.
 """
 
 from __future__ import annotations
@@ -9,14 +10,13 @@ from __future__ import annotations
 import socketserver
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-import typer
-
 from search.cli import console
-from search.cli.shared import Results, Storage
-from xraytune.errors import InputError, StudyError
+from search.cli.local_pages import FOREIGN, HOSTS, is_local, unavailable
+from search.cli.shared import Port, Results, Storage
+from xraytune.errors import StudyError
 
 EXAMPLES = """
 python -m search.dashboard
@@ -24,7 +24,27 @@ python -m search.dashboard --port 9000 --results other/results
 """
 
 METHODS = ("GET", "HEAD")
-HOSTS = ("127.0.0.1", "localhost", "[::1]")
+
+HIDDEN = (
+    'button:has([data-testid="AddBoxIcon"])',  # create a study
+    'button[aria-label="rename study"]',
+    'button[aria-label="delete study"]',
+    'button[aria-label="delete artifact"]',
+    'button:has([data-testid="EditIcon"])',  # a note
+    "button.MuiButton-outlinedError",  # fail a running trial
+    '.MuiCard-root:has([data-testid="UploadFileIcon"])',
+)
+"""What would be refused, in optuna-dashboard's pages."""
+
+STYLE = f"""
+{", ".join(HIDDEN)} {{ display: none; }}
+.MuiAppBar-root .MuiToolbar-root::after {{ content: "read-only"; margin-left: auto; white-space: nowrap; }}
+.MuiTypography-root {{ overflow-wrap: anywhere; }}
+table:not([class]) :is(th, td) {{ padding: 2px 12px; text-align: right; }}
+.MuiCard-root:has(> .MuiBox-root > img[src^="/artifacts/"]) {{ width: 345px !important; }}
+.MuiBox-root:has(> img[src^="/artifacts/"]) {{ height: 260px !important; }}
+"""
+"""For each of its pages: a long word does not widen it, tables of notes have room, pictures can be read."""
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -39,15 +59,37 @@ def read_only(application: Application, hosts: Iterable[str] = HOSTS) -> Applica
     allowed = frozenset(hosts)
 
     def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        host = environ.get("HTTP_HOST", "").lower()
-        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-        if name not in allowed:
-            return _refuse(start_response, "421 Misdirected Request", "This address is served to this machine alone.\n")
+        if not is_local(environ.get("HTTP_HOST", ""), allowed):
+            return _refuse(start_response, "421 Misdirected Request", FOREIGN)
         if environ.get("REQUEST_METHOD") not in METHODS:
             return _refuse(start_response, "405 Method Not Allowed", "The dashboard is read-only.\n")
         return application(environ, start_response)
 
     return guarded
+
+
+def styled(application: Application) -> Application:
+    """`application` with `STYLE` in each of its pages.
+
+    Args:
+        application: any WSGI application that answers as it starts, as optuna-dashboard does.
+    """
+
+    def with_style(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        begun: list[Any] = []
+        # its pages are compressed for a browser that takes that
+        content = application({**environ, "HTTP_ACCEPT_ENCODING": "identity"}, lambda *given: begun.extend(given))
+        status, headers = begun[0], begun[1]
+        if dict(headers).get("Content-Type", "").startswith("text/html"):
+            whole = b"".join(content).replace(b"</head>", f"<style>{STYLE}</style></head>".encode())
+            getattr(content, "close", lambda: None)()
+            headers = [(key, value) for key, value in headers if key != "Content-Length"]
+            headers.append(("Content-Length", str(len(whole))))
+            content = [whole]
+        start_response(status, headers, *begun[2:])
+        return content
+
+    return with_style
 
 
 def _refuse(start_response: Callable[..., Any], status: str, text: str) -> Iterable[bytes]:
@@ -77,21 +119,21 @@ def serve(results: Path, storage: str | None = None, port: int = 8080) -> WSGISe
         InputError: the port is taken.
     """
     from search.study.database import is_there, open_database
+    from search.study.pages import picture_store
 
     if not is_there(results, storage):
         raise StudyError(f"There is no study in {results} yet. Make one: python -m search.run (or: make search)")
     from optuna_dashboard import wsgi
 
+    application = styled(wsgi(open_database(results, storage), picture_store(results)))
     try:
-        return make_server(
-            "127.0.0.1", port, read_only(wsgi(open_database(results, storage))), _Server, handler_class=_Quiet
-        )
+        return make_server("127.0.0.1", port, read_only(application), _Server, handler_class=_Quiet)
     except OSError as error:
-        raise InputError(f"--port {port}: {error.strerror}. Give another, or 0 for a free one.") from None
+        raise unavailable(port, error) from None
 
 
 def main(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 picks a free one", metavar="NUMBER")] = 8080,
+    port: Port = 8080,
     results: Results = Path("results"),
     storage: Storage = None,
 ) -> None:

@@ -25,6 +25,9 @@ python -m search.evaluate results/mine/winner/model.onnx data/ --out here/
 """
 
 
+REFERRAL_NOTICE = "The guarantee does not reach another hospital: here only these figures count."
+
+
 def main(
     model: Annotated[
         Path, typer.Argument(help="The folder that search.retrain wrote, or a .keras or .onnx file in it.")
@@ -87,10 +90,24 @@ def _show(one: Evaluated) -> None:
     out.print()
     show_confusion(test)
     out.print()
-    for line in (*found["gap"], found["worst_subgroup"], *_left_out(one)):
+    for line in (*_referral(one), *found["gap"], found["worst_subgroup"], *_left_out(one)):
         out.say(line)
     out.print(f"Report: {one.folder / 'report.html'}", soft_wrap=True)
     out.print()
+
+
+def _referral(one: Evaluated) -> list[str]:
+    """What the model's referral does here and did on the study's test set; nothing where it refers no image."""
+    from search.reporting.final_metrics import referral_figures, referral_rule
+
+    found, test = one.found["referral"], one.found["test"]
+    if not found:
+        return []
+    lines = [referral_rule(found["pair"], test["classes"][test["positive"]])]
+    lines.append(referral_figures(found["here"], "images here"))
+    if found["study_test"]:
+        lines.append(referral_figures(found["study_test"], "images of the study's test set"))
+    return [*lines, REFERRAL_NOTICE]
 
 
 def _left_out(one: Evaluated) -> list[str]:

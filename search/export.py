@@ -54,11 +54,12 @@ def decoded(path: Path, channels: int, size: int) -> NDArray[np.uint8]:
     Raises:
         InputError: it can't be read.
     """
-    from xraytune.data.decoding.reading import Unreadable, bucket, decode, silenced
+    from xraytune.data.decoding.reading import MOST_BYTES, Unreadable, bucket, decode, silenced
+    from xraytune.files import read_named
 
     try:
         with silenced():
-            return np.asarray(decode(path.read_bytes(), channels, bucket(size)).image)
+            return np.asarray(decode(read_named(path, MOST_BYTES), channels, bucket(size)).image)
     except (Unreadable, OSError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"{path} can't be compared on: {why}. Take it away or give other images.") from None

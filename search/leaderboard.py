@@ -30,7 +30,7 @@ def main(
     storage: Storage = None,
 ) -> None:
     """List a study's trials, best first: complete ones, then pruned, failed, running."""
-    from search.reporting.trial_tables import show_families, show_leaderboard
+    from search.reporting.trial_tables import rank, show_families, show_leaderboard
     from search.study.view import open_study
 
     view = open_study(study, results, storage)
@@ -50,12 +50,6 @@ def main(
         show_families(out, counted, view.spec.label)
 
 
-def rank(trial: TrialRecord) -> tuple[int, float, int]:
-    """Sorting key: by state, then the objective, then the number."""
-    order = ["COMPLETE", "PRUNED", "RUNNING", "WAITING", "FAIL"]
-    return order.index(trial.state), *trial.rank
-
-
 def plain_trial(trial: TrialRecord) -> dict[str, Any]:
     """A trial as plain JSON values; what is not finite is null."""
     plain: dict[str, Any] = {
@@ -72,7 +66,7 @@ def plain_trial(trial: TrialRecord) -> dict[str, Any]:
         "seconds": trial.seconds,
         "config": trial.config.to_json() if trial.config else None,
         "result": trial.result.to_json() if trial.result else None,
-        "ran": trial.attributes.get("ran"),
+        "ran": dict(trial.ran) or None,
         "curve": {str(epoch): value for epoch, value in trial.curve.items()},
     }
     cleaned: dict[str, Any] = artifacts.finite(plain)

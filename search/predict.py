@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from search.cli import console, tables
-from search.cli.options import OBJECTIVE
+from search.cli import console, options, tables
+from search.cli.console import NOTICE
+from search.cli.options import OUTPUT, option
 from search.cli.progress_bars import bars
 from search.cli.screen import name
-from search.cli.shared import Json
+from search.cli.shared import Json, Saved, Statement
 from search.cli.tables import Column
 from xraytune.data.decoding.image_files import find
 from xraytune.errors import InputError
+from xraytune.evaluation.referral.pair import WORD
 from xraytune.inference.predict_files import Answer, Stated, classify
 
 EXAMPLES = """
@@ -27,82 +30,87 @@ python -m search.predict results/mine/winner folder/ --overlays heat/ --json
 python -m search.predict results/mine/winner folder/ --prevalence 0.1
 """
 
-NOTICE = "Not a medical device: for research, no diagnosis may rest on it."
+
+@dataclass(frozen=True)
+class PredictionOptions(Statement):
+    """Where the answers of one call go, and how they are stated."""
+
+    csv_file: Path | None = option(
+        None, "Write path, probability, decision, and flag: in what an image is unusual", OUTPUT, flags=("--csv",),
+        metavar="FILE", parse=options.path, shown="a table is printed",
+    )  # fmt: skip
+    overlays: Path | None = option(
+        None, "Write a Grad-CAM overlay of each image here", OUTPUT, metavar="FOLDER", parse=options.path, shown="none"
+    )
 
 
 def main(
-    model: Annotated[Path, typer.Argument(help="The folder that retrain wrote, or a .keras or .onnx file in it")],
+    model: Saved,
     films: Annotated[
         list[Path], typer.Argument(help="Image files (JPEG, PNG, PGM, DICOM) or folders of them", metavar="IMAGES")
     ],
-    csv_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--csv",
-            metavar="FILE",
-            show_default="a table is printed",
-            help="Write path, probability, decision, and flag: in what an image is unusual",
-        ),
-    ] = None,
+    *,
+    asked: PredictionOptions,
     as_json: Json = False,
-    overlays: Annotated[
-        Path | None,
-        typer.Option(help="Write a Grad-CAM overlay of each image here", metavar="FOLDER", show_default="none"),
-    ] = None,
-    prevalence: Annotated[
-        float | None,
-        typer.Option(
-            help="State probabilities for this share of the positive class, like 0.1; decisions stay",
-            metavar="SHARE",
-            show_default="the model's",
-            rich_help_panel=OBJECTIVE,
-        ),
-    ] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            help="The positive class is predicted from this probability on",
-            metavar="PROBABILITY",
-            show_default="the model's",
-            rich_help_panel=OBJECTIVE,
-        ),
-    ] = None,
 ) -> int:
     """Classify images with a saved model: class, calibrated probability, decision at the operating threshold.
 
     Files that can't be read are listed and skipped (exit code 1). A film that is unlike the training images is marked.
+    A model that was retrained with --refer answers `refer` between its two thresholds.
     Not a medical device.
     """
     from xraytune.inference.classifier import load_model
 
     paths = find(films)
     loaded = load_model(model)
-    stated = Stated(prevalence, threshold)
+    stated = Stated(asked.prevalence, asked.threshold)
     if restated := stated.check(loaded):
         console.err.say(restated)
-    if overlays and not loaded.explainable:
-        raise InputError("Overlays need the Keras model (gradients): give the folder, not the .onnx file.")
+    if asked.overlays and loaded.inexplicable:
+        raise InputError(f"No overlays: {loaded.inexplicable}")
     if loaded.card.demonstration:
         console.err.say("DEMONSTRATION MODEL, TRAINED ON SYNTHETIC IMAGES, NOT ON X-RAYS", style="bold yellow")
+    answers, skipped = _classified(loaded, paths, asked.overlays, stated)
+    foreign, answers = _whole_set(model, loaded, films, answers)
+    if asked.csv_file:
+        write_csv(asked.csv_file, answers, loaded.card.classes)
+    if as_json:
+        print(json.dumps({**_plain(answers, skipped, loaded, stated), "warning": foreign}, indent=2))
+    elif not asked.csv_file:
+        _table(answers, skipped, loaded, stated, films)
+    else:
+        console.err.say(f"{len(answers)} images classified: {asked.csv_file}. {NOTICE}")
+    _warn(answers if as_json or asked.csv_file else (), skipped)
+    if foreign:
+        console.err.say(foreign, style="bold red")
+    return 1 if skipped else 0
+
+
+def _classified(
+    model: Any, paths: Sequence[Path], overlays: Path | None, stated: Stated
+) -> tuple[list[Answer], list[tuple[str, str]]]:
+    """The answers, and the files that can't be read with why, with a bar."""
     answers: list[Answer] = []
     skipped: list[tuple[str, str]] = []
     with bars() as bar:
-        for answer, path, problem in classify(loaded, paths, overlays=overlays, stated=stated):
+        for answer, path, problem in classify(model, paths, overlays=overlays, stated=stated):
             if answer:
                 answers.append(answer)
             else:
                 skipped.append((str(path), problem))
             bar.show(len(answers) + len(skipped), len(paths), "classifying")
-    if csv_file:
-        write_csv(csv_file, answers, loaded.card.classes)
-    if as_json:
-        print(json.dumps(_plain(answers, skipped, loaded, stated), indent=2))
-    elif not csv_file:
-        _table(answers, skipped, loaded, stated, films)
-    else:
-        console.err.say(f"{len(answers)} images classified: {csv_file}. {NOTICE}")
-    _warn(answers if as_json or csv_file else (), skipped)
-    return 1 if skipped else 0
+    return answers, skipped
+
+
+def _whole_set(model: Path, loaded: Any, films: Sequence[Path], answers: list[Answer]) -> tuple[str, list[Answer]]:
+    """One sentence where the images of a folder are other images than the model was trained on, and their flags."""
+    from xraytune.inference import training_sample, unlabelled
+
+    folder = next((film for film in films if film.is_dir()), None)
+    sample = None if folder is None else training_sample.load(model if model.is_dir() else model.parent, loaded.card)
+    if folder is None or sample is None:
+        return "", answers
+    return unlabelled.warning(loaded.card, sample, answers, folder)
 
 
 def _warn(answers: Sequence[Answer], skipped: Sequence[tuple[str, str]]) -> None:
@@ -149,6 +157,7 @@ def _plain(answers: Sequence[Answer], skipped: Sequence[tuple[str, str]], model:
         "positive": None if card.positive is None else card.classes[card.positive],
         "threshold": None if card.positive is None else stated.at(model)[0],
         "prevalence": stated.prevalence or model.prevalence,
+        "referral": pair.to_json() if (pair := stated.referral(model)) else None,
         "demonstration": card.demonstration,
         "notice": NOTICE,
         "films": [
@@ -188,15 +197,11 @@ def _table(
     counts = Counter(a.decision for a in answers)
     flagged = sum(bool(a.unusual) for a in answers)
     said = [f"{counts[c]} {c}" for c in card.classes if counts[c]]
+    said += [f"{counts[WORD]} referred"] if counts[WORD] else []
     said += [f"{flagged} unlike the training images (don't trust these)"] if flagged else []
     said += [f"{len(skipped)} skipped"] if skipped else []
     console.out.say(f"{', '.join(said)}.", style="bold")
-    how = "The likeliest class is predicted."
-    if positive is not None:
-        how = "{} is predicted when its probability is at least {:.3f} ({}).".format(positive, *stated.at(model))
-    if prevalence := stated.prevalence or model.prevalence:
-        how += f" Probabilities are stated for a prevalence of {100 * prevalence:.3g} %."
-    console.out.say(f"{how} {NOTICE}", style="dim")
+    console.out.say(f"{stated.rule(model)} {NOTICE}", style="dim")
 
 
 def _relative(paths: Sequence[str], films: Sequence[Path]) -> list[str]:

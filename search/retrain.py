@@ -12,6 +12,7 @@ python -m search.retrain 17 --study mine
 python -m search.retrain top:3 --final ensemble --time 20m
 python -m search.retrain best --threshold sensitivity:0.95 --tta
 python -m search.retrain best --compare-recipes
+python -m search.retrain best --refer --refer-sensitivity 0.98
 """
 ALONE = {"--tta": KINDS}
 """Values of the option that may stand without one."""

@@ -5,12 +5,14 @@ From Python: `search.driver.session.search(StudyOptions(…))` does what the com
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from search.cli import console
-from search.cli.options import SPACE
+from search.cli.config_file import CONFIG
+from search.cli.options import BUDGET, SPACE
 from search.driver.options import SessionOptions, StudyOptions
 
 REMOVED = {
@@ -26,6 +28,7 @@ python -m search.run --data path/to/chest_xray --time 30m --study mine
 python -m search.run --study mine --resume --time 1h
 python -m search.run --data chest.zip --families cnn,densenet --trials 40
 python -m search.run --fix batch_size=32 --fix cnn/blocks=3
+python -m search.run --config results/mine/config.yaml --study again --dry-run
 """
 
 
@@ -35,20 +38,29 @@ def main(
     show_space: Annotated[
         bool, typer.Option("--show-space", help="List the hyperparameters and end", rich_help_panel=SPACE)
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show what the search would do, and end", rich_help_panel=BUDGET),
+    ] = False,
+    config: Annotated[Path | None, CONFIG] = None,
 ) -> None:
     """Search for the best network for a folder of labelled chest X-rays.
 
     Without --data it searches on synthetic images, a demonstration of four minutes. --trials and --time are totals of
-    the study, over all its sessions.
+    the study, over all its sessions. The options of a search are kept as config.yaml in the study's folder, which
+    --config takes again.
     """
     if show_space:
         from search.driver.space_table import show
 
         show(console.out, study)
         return
-    from search.driver.session import search
+    from search.driver import session as sessions
 
-    search(study, session)
+    if dry_run:
+        sessions.rehearse(study, session)
+        return
+    sessions.search(study, session)
 
 
 if __name__ == "__main__":

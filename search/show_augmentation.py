@@ -36,23 +36,6 @@ GAP = 6
 LEAST_TILE = 80
 """Height of an image in the picture at least, pixels: room for a caption of three lines."""
 
-ROWS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("none", {}),
-    ("light", {"strength": "light"}),
-    ("medium", {"strength": "medium"}),
-    ("strong", {"strength": "strong"}),
-    ("flip", {"flip": True}),
-    ("shape jitter, light", {"shape_jitter": "light"}),
-    ("shape jitter, strong", {"shape_jitter": "strong"}),
-    ("exposure jitter, strong", {"exposure_jitter": "strong"}),
-    ("focus jitter, strong", {"focus_jitter": "strong"}),
-    ("hiding, strong", {"hiding": "strong"}),
-    ("crops from 50 %", {"crop": "0.5"}),
-    ("crops from 30 %", {"crop": "0.3"}),
-    ("crops from 8 %", {"crop": "0.08"}),
-    ("strong, flip, shape jitter", {"strength": "strong", "flip": True, "shape_jitter": "strong"}),
-)
-
 
 def main(
     data: Data = "",
@@ -62,7 +45,7 @@ def main(
     *,
     reading: Reading,
 ) -> None:
-    """Draw a batch of training images under each augmentation: every strength, the flip, each jitter and hiding.
+    """Draw a batch of training images under each augmentation: every strength, the flip and each countermeasure.
 
     Only training images are shown; the test folder stays sealed.
     """
@@ -77,7 +60,23 @@ def main(
         patient_regex=reading.patient_regex,
     )
     drawn = draw(dataset, out, images, size, reading.seed)
-    console.out.print(f"{len(ROWS)} rows of {drawn} training images: {out}", soft_wrap=True)
+    console.out.print(f"{len(rows())} rows of {drawn} training images: {out}", soft_wrap=True)
+
+
+def rows() -> dict[str, dict[str, Any]]:
+    """What each row shows, by its caption: the values of an `Augmentation`."""
+    from xraytune.training.inputs.augmentation import REMEDIES, STRENGTHS
+
+    return {
+        **{strength: {"strength": strength} for strength in STRENGTHS},
+        "flip": {"flip": True},
+        **{
+            f"{name.replace('_', ' ')}, {value}": {name: value}
+            for name, (_, *values) in REMEDIES.items()
+            for value in values
+        },
+        "strong, flip, shape jitter": {"strength": "strong", "flip": True, "shape_jitter": "strong"},
+    }
 
 
 def draw(dataset: Dataset, out: Path, images: int, size: int, seed: int) -> int:
@@ -98,12 +97,12 @@ def draw(dataset: Dataset, out: Path, images: int, size: int, seed: int) -> int:
     large = max(size, random_crops.source_edge(train.shapes))
     pools = arrays.pools(dataset, {size, large})
     plain, source = (np.asarray(np.load(pools[edge], mmap_mode="r")[chosen]) for edge in (size, large))
-    rows = {}
-    for name, amounts in ROWS:
+    drawn_rows = {}
+    for name, amounts in rows().items():
         asked = Augmentation(**amounts)
         drawn = augmentation.apply(asked, source if asked.cropping else plain, seed, size)
-        rows[name] = np.rint(drawn).clip(0, 255).astype(np.uint8)
-    picture = grid(rows, "DEMONSTRATION, NOT X-RAYS" if dataset.demonstration else "")
+        drawn_rows[name] = np.rint(drawn).clip(0, 255).astype(np.uint8)
+    picture = grid(drawn_rows, "DEMONSTRATION, NOT X-RAYS" if dataset.demonstration else "")
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(out) as file:
         picture.save(file, format="png")

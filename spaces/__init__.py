@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,6 +27,7 @@ from xraytune import artifacts
 from xraytune.data import Progress
 from xraytune.errors import InputError
 from xraytune.models import FAMILIES, backbones
+from xraytune.models.file_backbones.backbone import FileBackbone
 
 SPACES: dict[str, type[ChestXRay]] = {space.name: space for space in (ChestXRay, Smoke)}
 
@@ -49,8 +51,9 @@ def get(name: str, context: SpaceContext) -> keras_tuner.HyperModel:
     kind = SPACES.get(name)
     if kind is None:
         return _foreign(name, context)
-    if unknown := [family for family in context.families if family not in FAMILIES]:
-        raise InputError(f"--families: unknown family {', '.join(unknown)}. There are: {', '.join(FAMILIES)}.")
+    known = (*FAMILIES, *context.files)
+    if unknown := [family for family in context.families if family not in known]:
+        raise InputError(f"--families: unknown family {', '.join(unknown)}. There are: {', '.join(known)}.")
     space = kind(context)
     if not space.families:
         raise InputError(
@@ -60,14 +63,27 @@ def get(name: str, context: SpaceContext) -> keras_tuner.HyperModel:
     return space
 
 
-def offered(name: str, families: tuple[str, ...]) -> Space:
+def offered(name: str, families: tuple[str, ...], files: Mapping[str, FileBackbone] | None = None) -> Space:
     """A space before the data are read: what it offers if every pretrained network that it knows is available.
 
+    Args:
+        name: of the space.
+        families: that the user asked for; none is all.
+        files: the user's own backbones by name.
+
     Raises:
-        InputError: as `get`.
+        InputError: as `get`, or a backbone of the user's is no family of the space.
     """
     known = dict.fromkeys(backbones.BACKBONES, "") if name in SPACES else {}
-    return _with_hooks(get(name, SpaceContext(families=families, weights=known)))
+    space = _with_hooks(get(name, SpaceContext(families=families, weights=known, files=files or {})))
+    if unused := [one for one in files or () if one not in space.families]:
+        why = (
+            f"--families has no {unused[0]}: add it there"
+            if families
+            else f"the space {name} takes no backbones by file"
+        )
+        raise InputError(f"--backbone {unused[0]}=…: {why}.")
+    return space
 
 
 def to_search(name: str, context: SpaceContext, progress: Progress | None = None) -> Space:

@@ -1,10 +1,10 @@
-"""The default space: five families, from a flattened image to a fine-tuned DenseNet.
+"""The default space: six families, from logistic regression to a fine-tuned DenseNet.
 
     make search                                     # this space
     python -m search.run --families cnn,densenet    # two of its families
     python -m search.run --fix cnn/image_size=96    # one value held
 
-On 2 cores in 15 minutes, 5,000 images: some forty trials at 28–64 px, all five families. On a GPU in an hour: hundreds,
+On 2 cores in 15 minutes, 5,000 images: some forty trials at 28–64 px, all six families. On a GPU in an hour: hundreds,
 up to 224 px. What is too dear for the time asked is narrowed away beforehand (`spaces.narrowing.narrow`) and said so.
 
 `declare_hyperparameters` only declares (no network is built); `build` makes the network of `xraytune.models`; `fit` is
@@ -28,12 +28,14 @@ from spaces.narrowing import cache_size, narrow
 from spaces.space import Feature, Narrowed, Point, SearchContext, Space
 from xraytune import models
 from xraytune.framework import keras
-from xraytune.models import backbones, densenet, heads, vgg
+from xraytune.models import backbones, densenet, heads, linear, vgg
+from xraytune.models.file_backbones.backbone import FileBackbone
 from xraytune.models.weight_files import DENSENET_BLOCKS, VGG_CONVOLUTIONS
 from xraytune.records import Value
 from xraytune.training.inputs import augmentation
 from xraytune.training.optimization.compiling import compile_network, computing_in
 from xraytune.training.optimization.fitting import fit_plainly
+from xraytune.training.optimization.logistic_regression import SOLVER
 from xraytune.training.optimization.settings import IMBALANCE, TrainingSettings
 
 OWN_NORMALIZATIONS = ("unit", "centered", "standardized")
@@ -43,7 +45,7 @@ COPIES = (0, 1, 2, 4)
 
 
 class ChestXRay(Space):
-    """The five families over one data set.
+    """The six families over one data set.
 
     Args:
         context: classes, channels, weights at hand, families allowed, narrowed choices.
@@ -61,23 +63,48 @@ class ChestXRay(Space):
     @property
     def families(self) -> tuple[str, ...]:
         """The families that take part: those asked for, without those whose weights are not at hand."""
-        asked = self.context.families or models.FAMILIES
-        able = [f for f in models.FAMILIES if f in asked and (self.vggs or not f.startswith("vgg"))]
-        return tuple(self.context.choices("family", able))
+        ours = [f for f in models.FAMILIES if self.vggs or not f.startswith("vgg")]
+        asked = self.context.families or (*ours, *self.context.files)
+        return tuple(self.context.choices("family", [f for f in (*ours, *self.context.files) if f in asked]))
+
+    @property
+    def once(self) -> tuple[str, ...]:
+        """The linear model: it has one configuration."""
+        return tuple(f for f in self.families if f == "linear")
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The families that are trained by gradient steps."""
+        return tuple(f for f in self.families if f not in self.once)
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
         """Everything that may vary; conditional parameters under their parent."""
         hp.Choice("family", list(self.families))
+        self._linear(hp)
         self._dense(hp)
         self._cnn(hp)
         for family in ("vgg_frozen", "vgg_finetuned"):
             self._vgg(hp, family)
         self._densenet(hp)
-        with_heads = [f for f in self.families if f != "dense"]
+        for family, backbone in self.context.files.items():
+            self._by_file(hp, family, backbone)
+        with_heads = [f for f in self.families if f not in {"linear", "dense"}]
         if with_heads:
             with hp.conditional_scope("family", with_heads):
                 self._head(hp)
-        self._training(hp)
+        if self.trained:
+            with hp.conditional_scope("family", list(self.trained)) if self.once else nullcontext():
+                self._training(hp)
+            self._augmentation(hp)
+
+    def _linear(self, hp: keras_tuner.HyperParameters) -> None:
+        if "linear" not in self.families:
+            return
+        choice = self.context.choice
+        with hp.conditional_scope("family", ["linear"]):
+            choice(hp, "linear/image_size", models.SIZES["linear"])
+            choice(hp, "linear/cells", linear.CELLS)
+            choice(hp, "linear/solver", (SOLVER,))
 
     def _dense(self, hp: keras_tuner.HyperParameters) -> None:
         if "dense" not in self.families:
@@ -144,6 +171,19 @@ class ChestXRay(Space):
                 choice(hp, "densenet/head_epochs", (1, 2, 3), 2)
                 choice(hp, "densenet/rate_factor", (0.3, 0.1, 0.03, 0.01), 0.1)
 
+    def _by_file(self, hp: keras_tuner.HyperParameters, family: str, backbone: FileBackbone) -> None:
+        """A backbone of the user's: all is as its file says, but the copies."""
+        if family not in self.families:
+            return
+        choice = self.context.choice
+        with hp.conditional_scope("family", [family]):
+            choice(hp, f"{family}/backbone", (family,))
+            choice(hp, f"{family}/image_size", (backbone.image_size,))
+            choice(hp, f"{family}/normalization", (backbone.normalization,))
+            choice(hp, f"{family}/features", ("x".join(map(str, backbone.features)),))
+            choice(hp, f"{family}/gflop", (backbone.gflop,))
+            choice(hp, f"{family}/augmentation_copies", COPIES)
+
     def _head(self, hp: keras_tuner.HyperParameters) -> None:
         choice = self.context.choice
         choice(hp, "head/pool", heads.POOLS)
@@ -167,19 +207,18 @@ class ChestXRay(Space):
         self._precision(hp)
         choice(hp, "imbalance", IMBALANCE)
         choice(hp, "label_smoothing", (0.0, 0.05, 0.1))
-        self._augmentation(hp)
 
     def _augmentation(self, hp: keras_tuner.HyperParameters) -> None:
-        """Shared by all families, but where narrowing gave the kept copies of one family an augmentation of its own."""
+        """Shared by trained families, but where narrowing gave the kept copies of one an augmentation of its own."""
         usual = {"augmentation": "light", "shape_jitter": "light"}
         for name, values in augmentation.CHOICES.items():
             own = [f for f in self.families if f"{f}/{name}" in self.context.narrowed]
             for family in own:
                 self._of_copies(hp, family, name, values)
             # a DenseNet from scratch keeps no copies
-            sharing = [f for f in self.families if f not in own or f == "densenet"]
+            sharing = [f for f in self.trained if f not in own or f == "densenet"]
             if sharing:
-                with hp.conditional_scope("family", sharing) if own else nullcontext():
+                with hp.conditional_scope("family", sharing) if own or self.once else nullcontext():
                     self.context.choice(hp, name, values, usual.get(name))
 
     def _of_copies(self, hp: keras_tuner.HyperParameters, family: str, name: str, values: tuple[Any, ...]) -> None:
@@ -212,10 +251,10 @@ class ChestXRay(Space):
         return {p.name: hp.values[p.name] for p in hp.space if hp.is_active(p)}
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        """The whole network, images in, compiled."""
-        values = self.active(hp)
+        """The whole network, images in, compiled; of a backbone by file the head, which takes its features."""
+        values, given = self.active(hp), self.context
         with computing_in(str(values.get("precision", "float32"))):
-            model = models.network(values, self.context.channels, self.context.classes, self.context.weights)
+            model = models.network(values, given.channels, given.classes, given.weights, given.files)
         compile_network(model, TrainingSettings.of(values))
         return model
 
@@ -225,7 +264,7 @@ class ChestXRay(Space):
         """KerasTuner's hook: trains with the plan's batch size, epochs, augmentation, class weights, early stopping.
 
         Images of another size are resized; integer labels become one-hot. What the caller gives (`epochs`,
-        `batch_size`, `callbacks`) wins over the plan.
+        `batch_size`, `callbacks`) wins over the plan. For a backbone by file images become its features first, once.
         """
         return fit_plainly(model, TrainingSettings.of(self.active(hp)), self.context.classes, *args, **kwargs)
 
@@ -233,7 +272,7 @@ class ChestXRay(Space):
 
     def backbones(self) -> tuple[str, ...]:
         """Those that its families may begin with."""
-        return backbones.of(self.context.families or models.FAMILIES)
+        return backbones.of(f for f in models.FAMILIES if f in (self.context.families or models.FAMILIES))
 
     def narrow(self, search: SearchContext) -> Narrowed:
         """Without the augmentations that the audit does not ask for, and without what is too slow for the time.

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import keras_tuner
 
+from xraytune.models.file_backbones.backbone import FileBackbone
 from xraytune.records import Value
 
 T = TypeVar("T", int, float, str, bool)
@@ -31,6 +32,9 @@ class SpaceContext:
 
     weights: Mapping[str, str] = field(default_factory=dict)
     """Pretrained backbone → the file its weights are in."""
+
+    files: Mapping[str, FileBackbone] = field(default_factory=dict)
+    """The user's own backbones (`--backbone`) by name, each a family."""
 
     narrowed: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
     """What is left of a parameter's choices, by name."""

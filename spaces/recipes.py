@@ -236,6 +236,8 @@ def point(recipe: Recipe, space: keras_tuner.HyperModel) -> tuple[dict[str, Valu
     family, wanted = recipe.values["family"], dict(recipe.values)
     copies = f"{family}/augmentation_copies"
     active = _active(space, wanted)
+    if family not in active["family"].values:
+        return {}, f"family {family}: {_why_gone(recipe, space)}"
     if copies in wanted and copies in active:  # first, since the augmentation of kept copies hangs on there being some
         wanted[copies] = _nearest(wanted[copies], active[copies].values)
         active = _active(space, wanted)

@@ -40,8 +40,10 @@ def against_shortcuts(space: keras_tuner.HyperModel, families: Sequence[str], re
             if not most:  # a kept prefix that no augmented copy of can be afforded
                 continue
             values, active = _defaults(space, {"family": family, copies: most})
-        values |= {n: v for n, v in HEADS.get(family, {}).items() if n in values}
-        values |= {n: _strongest(p) for n, p in active.items() if n.rpartition("/")[2] in remedies}
+        strongest = {n: _strongest(p) for n, p in active.items() if n.rpartition("/")[2] in remedies}
+        if not strongest:  # nothing of it is augmented
+            continue
+        values |= {n: v for n, v in HEADS.get(family, {}).items() if n in values} | strongest
         points.append((f"against shortcuts, {family}", values))
     return points
 

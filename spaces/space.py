@@ -85,6 +85,11 @@ class Space(keras_tuner.HyperModel):  # type: ignore[misc]  # KerasTuner has no 
         """The architecture families that take part."""
         return ()
 
+    @property
+    def once(self) -> tuple[str, ...]:
+        """Families that are tried before all others, by their initial trials alone: no sampler proposes them."""
+        return ()
+
     def job(self) -> Any | None:
         """How configurations are evaluated, for a space without images; None trains its networks on images."""
         return None

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import keras
 import numpy as np
 from PIL import Image
 
-from tests.made_films import write
+from tests.made_films import encoded, write
 from xraytune import artifacts
+from xraytune.data import image_properties, property_table
+from xraytune.data.decoding import reading
 from xraytune.evaluation import calibration
-from xraytune.inference import outliers
+from xraytune.inference import outliers, training_sample
 from xraytune.inference.model_card import Member, ModelCard, write_card
+from xraytune.inference.training_sample import TrainingSample
 
 CLASSES = ("NORMAL", "PNEUMONIA")
 SIZE = 28
@@ -33,9 +37,26 @@ def brightness_model(folder: Path, **made: object) -> Path:
     settled = calibration.none(2, (0.5, 0.5)).to_json()
     write_card(
         folder,
-        ModelCard(CLASSES, 1, 1, "crop", 0.5, "0.5", settled, known.to_json(), (member,), made=made),
-    )
+        ModelCard(CLASSES, 1, 1, "crop", 0.5, "0.5", settled, known.to_json(), (member,), made=made,
+                  sample=training_sample.save(folder, sample())),
+    )  # fmt: skip
     return folder
+
+
+@functools.cache
+def sample(images: int = 400) -> TrainingSample:
+    """What the model folder keeps of training images, two of a patient: answers with some noise, as out of fold."""
+    rng = np.random.default_rng(5)
+    labels = np.arange(images) // 2 % 2
+    looks = [reading.measured(encoded(image(rng, int(label)))) for label in labels]
+    rows = np.zeros(images, property_table.ROW)
+    for row, (found, look) in zip(rows, looks, strict=True):
+        row["width"], row["height"], row["size"], row["mode"] = found.width, found.height, found.size, found.mode
+        row["features"] = image_properties.measure(look.copy[None], look.thumbnail[None])[0]
+    table = property_table.table(rows)
+    bright = table[:, property_table.NAMES.index("mean")] / 255
+    p = 1 / (1 + np.exp(20 - 40 * (bright + rng.normal(0, 0.02, images))))
+    return training_sample.draw(table, labels, np.column_stack([1 - p, p]), np.arange(images) // 2)
 
 
 def image(rng: np.random.Generator, label: int, size: int = 48) -> Image.Image:

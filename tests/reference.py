@@ -1,6 +1,7 @@
 """Write the parts of the documentation that follow from the code: `make reference`.
 
-docs/options.md whole, and the table of hyperparameters in docs/spaces.md between its two comments.
+docs/options.md and the stub of the package whole, and the table of hyperparameters in docs/spaces.md between its two
+comments.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from rich.text import Text
 from search.cli import commands, console
 from search.driver import space_table
 from search.driver.options import StudyOptions
+from tests import stub
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 BEGIN, END = "<!-- hyperparameters: written by `make reference` -->", "<!-- end of hyperparameters -->"
@@ -25,8 +27,8 @@ HEAD = """# Options of the commands
 Every command is `xraytune NAME` or `python -m search.NAME` (`search.run` is `xraytune search`), and a target of `make`.
 There an option is a variable: `--trial-timeout 10m` is `TRIAL_TIMEOUT=10m`, a switch is `RESUME=1`, several values of
 `--fix` stand in one variable, `FIX="batch_size=32 cnn/blocks=3"`. `ARGS="--option value"` passes anything. From Python
-the names are fields of `StudyOptions`, `SessionOptions` and `RetrainingOptions`, which take the same texts
-([python.md](python.md)). This page is written by `make reference`.
+the names are keywords, which take the same texts: `xt.search(time="30m")` ([python.md](python.md)). This page is
+written by `make reference`.
 """
 
 
@@ -76,7 +78,8 @@ def _line(parameter: Any) -> str:
 
 
 def main() -> int:
-    """Write both pages."""
+    """Write the pages and the stub."""
+    stub.write()
     (DOCS / "options.md").write_text(options_page(), encoding="utf-8")
     spaces = DOCS / "spaces.md"
     spaces.write_text(spaces_page(spaces.read_text(encoding="utf-8")), encoding="utf-8")

@@ -26,8 +26,7 @@ from typing import Any, NoReturn
 
 from search.cli.screen import styled
 
-# A user's own setting wins: whoever debugs TensorFlow wants to hear it.
-for _name, _value in {
+QUIET = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     "ABSL_MIN_LOG_LEVEL": "3",
@@ -39,7 +38,11 @@ for _name, _value in {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-}.items():
+}
+"""Environment variables that quiet TensorFlow, absl and Ray."""
+
+# A user's own setting wins: whoever debugs TensorFlow wants to hear it.
+for _name, _value in QUIET.items():
     os.environ.setdefault(_name, _value)
 
 import typer
@@ -111,7 +114,7 @@ def application(command: Callable[..., Any], *, examples: str = "") -> typer.Typ
 def run_program(program: Callable[[], Any]) -> NoReturn:
     """Run what reads the command line and exit, with the environment, the streams and the errors of every command."""
     streams.with_utf8_names()
-    _silence_native_code()
+    streams.silence_native_code()
     warnings.simplefilter("ignore")
     logging.getLogger("absl").setLevel(logging.ERROR)
     code = exit_code(program)
@@ -145,12 +148,19 @@ def exit_code(program: Callable[[], Any]) -> int:
     except BrokenPipeError:  # `… | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        if error.errno not in _UNWRITABLE:
+        if (why := unwritable(error)) is None:
             raise
-        where = f"{error.filename} can't be read or written" if error.filename else "A file can't be written"
-        fail(f"{where}: {error.strerror}. Make room or choose another place, and call the same command again.")
+        fail(why)
         code = 1
     return code if isinstance(code, int) else 0
+
+
+def unwritable(error: OSError) -> str | None:
+    """What a full disk or a place that can't be written means for the user; None where the error is another."""
+    if error.errno not in _UNWRITABLE:
+        return None
+    where = f"{error.filename} can't be read or written" if error.filename else "A file can't be written"
+    return f"{where}: {error.strerror}. Make room or choose another place, and call the same command again."
 
 
 def with_values(arguments: Sequence[str], alone: Mapping[str, Sequence[str]]) -> list[str]:
@@ -187,21 +197,6 @@ def refuse_removed(arguments: Sequence[str], removed: Mapping[str, str]) -> None
             raise InputError(f"{given} was removed. {removed[given]}")
 
 
-def _silence_native_code() -> None:
-    """Send what C++ writes to the error descriptor nowhere; Python's own error stream goes on to the terminal.
-
-    TensorFlow and absl write before any setting of theirs is read. `XRAYTUNE_DEBUG=1` leaves all of it on.
-    """
-    if os.environ.get("XRAYTUNE_DEBUG"):
-        return
-    terminal = os.fdopen(os.dup(2), "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
-    sys.stderr.flush()
-    sys.stderr = terminal
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
-
-
 def _usage(error: Any) -> None:
     context = getattr(error, "ctx", None)
     hint = f"\nSee: {context.command_path} --help" if context is not None else ""
@@ -220,3 +215,4 @@ def fail(message: str) -> None:
 
 
 BANNER = "DEMONSTRATION, NOT X-RAYS"
+NOTICE = "Not a medical device: for research, no diagnosis may rest on it."

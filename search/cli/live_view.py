@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from search.cli import console, quantities
+from search.cli import clock, console, quantities
 from search.cli.screen import Screen, escaped, name, styled
 from xraytune.records import EpochReport, TrialConfig, TrialResult
 
@@ -78,7 +78,7 @@ class Progress:
         target: Screen = console.out,
     ) -> None:
         self.label, self.trials, self.end, self.demonstration = label, trials, end, demonstration
-        self.begun = time.time() if begun is None else begun
+        self.begun = clock.now() if begun is None else begun
         self.max_epochs = max_epochs
         self._verbose = verbose
         self._console = target
@@ -200,6 +200,14 @@ class Progress:
     def tick(self) -> None:
         """Time passed; the terminal's own thread draws."""
 
+    def in_one_line(self) -> str:
+        """What is being done, or how far the trials are, and the time left."""
+        with self._lock:
+            doing = f"{self._step} …" if self._step and not self._running else self._totals()
+            running = f", {len(self._running)} running" if self._running else ""
+            mark = "DEMONSTRATION, NOT X-RAYS: " if self.demonstration else ""
+            return f"{mark}{doing}{running}{self._left(', ')}"
+
     # -- drawing -----------------------------------------------------------------------------------------------------
 
     def _ended_line(self, number: int, row: _Row, state: str, value: float | None, spent: str, *, better: bool) -> Text:
@@ -225,7 +233,7 @@ class Progress:
         return ", ".join(parts)
 
     def _left(self, before: str = "") -> str:
-        return f"{before}{quantities.clock(self.end - time.time())} left" if self.end else ""
+        return f"{before}{quantities.clock(self.end - clock.now())} left" if self.end else ""
 
     def _say(self, line: str) -> None:
         self._console.print(styled(f"{quantities.now()} {line}"), soft_wrap=True)
@@ -282,7 +290,7 @@ class Progress:
 
     def _bar(self) -> RenderableType:
         """How much of the budget is spent: the larger share of time and trials."""
-        ended, now = self._ended(), time.time()
+        ended, now = self._ended(), clock.now()
         words, shares = [], []
         if self.end and self.end > self.begun:
             shares.append((now - self.begun) / (self.end - self.begun))

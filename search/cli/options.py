@@ -59,6 +59,8 @@ class Option:
     """The environment variable that counts where the option is not given; the library reads it."""
     shown: str | None = None
     """The default in words, where it is no plain value."""
+    reads: Callable[[Path, Iterable[type]], dict[str, Any]] | None = None
+    """Of a file that sets other options: its path and the dataclasses of options to the values that it sets."""
     stored: bool = True
     """Whether it belongs to a study: stored with it, and completed from it on `--resume`."""
 
@@ -170,8 +172,10 @@ def listed(value: str | Iterable[str], name: str) -> tuple[str, ...]:
     return tuple(p.strip() for p in value.split(",") if p.strip()) if isinstance(value, str) else tuple(value)
 
 
-def assignments(value: str | Iterable[str] | Mapping[str, Any], name: str) -> dict[str, Any]:
-    """`NAME=VALUE` texts by name; a mapping as it is.
+def assignments(
+    value: str | Iterable[str] | Mapping[str, Any], name: str, example: str = "batch_size=32"
+) -> dict[str, Any]:
+    """`NAME=VALUE` texts by name; a mapping as it is. `example` is shown where one is not of that form.
 
     Raises:
         InputError: one is not of that form.
@@ -182,9 +186,19 @@ def assignments(value: str | Iterable[str] | Mapping[str, Any], name: str) -> di
     for pair in [value] if isinstance(value, str) else value:
         key, equals, text = pair.partition("=")
         if not equals or not key.strip() or not text.strip():
-            raise InputError(f"{name} {pair!r}: write NAME=VALUE, for example {name} batch_size=32.")
+            raise InputError(f"{name} {pair!r}: write NAME=VALUE, for example {name} {example}.")
         found[key.strip()] = text.strip()
     return found
+
+
+def named_files(value: str | Iterable[str] | Mapping[str, Any], name: str) -> dict[str, str]:
+    """`NAME=FILE` texts, absolute paths by name.
+
+    Raises:
+        InputError: one is not of that form.
+    """
+    found = assignments(value, name, "dino=path/dino.onnx")
+    return {key: str(Path(file).expanduser().absolute()) for key, file in found.items()}
 
 
 duration = quantities.duration
@@ -195,33 +209,40 @@ def spread(command: Callable[..., Any]) -> Callable[..., Any]:
     """A function for typer whose parameters are the options of the dataclasses that `command` takes.
 
     Other parameters (`Annotated[…, typer.Option(…)]`, or an `Option` in its place) stay as they are. What was not given
-    on the command line keeps the dataclass's default; a field `given` gets the names of what was.
+    on the command line, nor in a file that sets options (`Option.reads`), keeps the dataclass's default; a field
+    `given` gets the names of what was.
 
     Args:
         command: its annotations name dataclasses of options.
     """
     hints = typing.get_type_hints(command, include_extras=True)
     groups = {n: hints[n] for n in inspect.signature(command).parameters if declared(hints.get(n, object))}
+    files = {n: one.reads for n in inspect.signature(command).parameters if (one := _own(hints[n])) and one.reads}
     parameters = []
     for name, parameter in inspect.signature(command).parameters.items():
         if name in groups:
             parameters += _parameters(groups[name])
         else:
             parameters.append(_plain(parameter, hints[name]))
+    alone = {n: one for n, hint in hints.items() for one in typing.get_args(hint)[1:] if isinstance(one, Option)}
 
     def called(context: typer.Context, **values: Any) -> Any:
         sources = {n: context.get_parameter_source(n) for n in values}
         given = {n for n, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
-        arguments = {}
+        arguments, read = {}, dict[str, Any]()
+        for name, reads in files.items():
+            read |= reads(values[name], groups.values()) if values[name] else {}
         for name, cls in groups.items():
             own = declared(cls)
-            made = {n: values[n] for n in own if n in given}
+            made = {n: read[n] for n in own if n in read} | {n: values[n] for n in own if n in given}
             if any(f.name == "given" for f in dataclasses.fields(cls)):
                 made["given"] = frozenset(made)
             arguments[name] = cls(**made)
             values = {n: v for n, v in values.items() if n not in own}
         for one in arguments.values():
             one.check_values()
+        for name, one in alone.items():
+            one.check(name, values[name])
         return command(**arguments, **values)
 
     parameters.sort(key=_order)
@@ -247,7 +268,7 @@ def _parameters(cls: type) -> list[inspect.Parameter]:
 def _plain(parameter: inspect.Parameter, annotation: Any) -> inspect.Parameter:
     """A parameter of the function itself, its help as those of dataclasses show theirs."""
     kind, *about = typing.get_args(annotation)
-    if one := next((one for one in about if isinstance(one, Option)), None):
+    if one := _own(annotation):
         return _parameter(parameter.name, parameter.default, kind, one.on_line(parameter.name, parameter.default))
     info = next(one for one in about if isinstance(one, OptionInfo | ArgumentInfo))
     made = type(info)(**{**vars(info), "show_default": False})
@@ -262,6 +283,11 @@ def _plain(parameter: inspect.Parameter, annotation: Any) -> inspect.Parameter:
     return _parameter(parameter.name, parameter.default, kind, made)
 
 
+def _own(annotation: Any) -> Option | None:
+    """The option that a parameter of the function itself is annotated with."""
+    return next((one for one in typing.get_args(annotation) if isinstance(one, Option)), None)
+
+
 def _parameter(name: str, default: Any, kind: Any, info: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info])
 
@@ -270,7 +296,9 @@ def _help(text: str, default: Any, envvar: str | None = None) -> str:
     """The help of an option for typer, which reads markup: all is escaped, so nothing is taken for a tag."""
     if isinstance(default, tuple):
         default = ",".join(default)
-    shown = text.removesuffix(".") + (f" [default: {default}]" if default not in (None, "") else "")
+    shown = text.removesuffix(".") + (
+        f" [default: {default}]" if default not in (None, "", inspect.Parameter.empty) else ""
+    )
     return escape(shown + (f" [env: {envvar}]" if envvar else ""))
 
 

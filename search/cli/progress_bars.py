@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 
 from rich.console import RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TaskID, TimeElapsedColumn
@@ -71,9 +72,25 @@ class Bars:
         self._shown.update(self._tasks[what], completed=done, total=total, left=left)
 
 
+_elsewhere: ContextVar[Bars | None] = ContextVar("elsewhere", default=None)
+
+
+@contextmanager
+def shown_by(other: Bars) -> Iterator[None]:
+    """Hand what all bars of the block tell to another instead, which draws it in its own way."""
+    token = _elsewhere.set(other)
+    try:
+        yield
+    finally:
+        _elsewhere.reset(token)
+
+
 @contextmanager
 def bars() -> Iterator[Bars]:
     """Bars while something is done; they are taken away afterwards."""
+    if (other := _elsewhere.get()) is not None:
+        yield other
+        return
     made = Bars()
     with made._shown:
         yield made

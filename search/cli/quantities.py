@@ -7,6 +7,12 @@ import re
 
 from xraytune.errors import InputError
 
+LONGEST = 100 * 366 * 86400.0
+"""Seconds that anything may be asked to last: a hundred years."""
+
+LARGEST = 1 << 60
+"""Bytes that anything may be asked to take."""
+
 
 def duration(text: str | float, option: str = "--time") -> float:
     """Seconds of a length of time as people type it: `90s`, `30m`, `1h30m`, `1.5h`, or plain seconds.
@@ -14,14 +20,14 @@ def duration(text: str | float, option: str = "--time") -> float:
     Raises:
         InputError: it is no length of time, or not above zero.
     """
-    if isinstance(text, int | float) and text > 0:
+    if isinstance(text, int | float) and 0 < text < LONGEST:
         return float(text)
     text = str(text)
     units = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
     parts = re.findall(r"(\d+(?:\.\d+)?)\s*([dhms]|$)", text.strip().lower())
     whole = re.fullmatch(r"(?:\d+(?:\.\d+)?\s*[dhms]\s*)+|\d+(?:\.\d+)?", text.strip().lower())
     seconds = sum(float(number) * units[unit or "s"] for number, unit in parts)
-    if not whole or seconds <= 0:
+    if not whole or not 0 < seconds < LONGEST:
         raise InputError(f"{option} {text!r} is no length of time. Write it like 90s, 30m or 1h30m.")
     return seconds
 
@@ -38,9 +44,10 @@ def size(text: str | int, option: str) -> int:
         return text
     text = str(text)
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", text.strip().lower())
-    if not match or float(match[1]) <= 0:
+    unit = (1024 if match[3] else 1000) ** " kmgt".index(match[2] or " ") if match else 0
+    if not match or not 0 < float(match[1]) * unit < LARGEST:
         raise InputError(f"{option} {text!r} is no size. Write it like 512MB or 4GB.")
-    return int(float(match[1]) * (1024 if match[3] else 1000) ** " kmgt".index(match[2] or " "))
+    return int(float(match[1]) * unit)
 
 
 def clock(seconds: float) -> str:

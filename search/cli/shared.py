@@ -7,7 +7,17 @@ from pathlib import Path
 from typing import Annotated
 
 from search.cli import options
-from search.cli.options import DATA, OUTPUT, REPRODUCIBILITY, STORAGE, Option, Options, as_field, option
+from search.cli.options import (
+    DATA,
+    OBJECTIVE,
+    OUTPUT,
+    REPRODUCIBILITY,
+    STORAGE,
+    Option,
+    Options,
+    as_field,
+    option,
+)  # fmt: skip
 from xraytune.data.sources.label_tables import UNCERTAIN
 from xraytune.data.sources.open_source import KINDS
 
@@ -20,6 +30,11 @@ Results = Annotated[Path, RESULTS]
 Storage = Annotated[str | None, DATABASE]
 Study = Annotated[str | None, Option("Name of the study", STORAGE, argument=True, shown="the latest")]
 Data = Annotated[str, Option(f"The data: {KINDS}", DATA, argument=True)]
+PORT = Option("Port on 127.0.0.1; 0 picks a free one", OUTPUT, "NUMBER", least=0, most=65535)
+Port = Annotated[int, PORT]
+Saved = Annotated[
+    Path, Option("The folder that retrain wrote, or a .keras or .onnx file in it", STORAGE, argument=True)
+]
 Json = Annotated[bool, Option("Print everything as one JSON document", OUTPUT, flags=("--json",))]
 
 
@@ -65,6 +80,20 @@ class Reading(Source):
     positive: str | None = option(None, "Name of the positive class", DATA, metavar="CLASS", shown="found by its name")
     fit: str = option("crop", "How an image becomes a square", DATA, metavar="NAME", choices=("crop", "pad", "squash"))
     seed: int = option(0, "Seed of the split and of everything random", REPRODUCIBILITY, metavar="NUMBER", least=0)
+
+
+@dataclass(frozen=True)
+class Statement(Options):
+    """How a saved model states probabilities and decides."""
+
+    prevalence: float | None = option(
+        None, "State probabilities for this share of the positive class, like 0.1; decisions stay", OBJECTIVE,
+        metavar="SHARE", shown="the model's",
+    )  # fmt: skip
+    threshold: float | None = option(
+        None, "The positive class is predicted from this probability on; no image is referred", OBJECTIVE,
+        metavar="PROBABILITY", shown="the model's",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,10 @@ A search goes on for a night; what is printed is a convenience, and the study is
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
+from collections.abc import Callable
 
 
 def settle() -> None:
@@ -44,3 +46,51 @@ def with_utf8_names() -> None:
         [sys.executable, *sys.orig_argv[1:]],
         os.environ | {"PYTHONUTF8": "1", "PYTHONIOENCODING": os.environ.get("PYTHONIOENCODING") or printed},
     )
+
+
+def silence_native_code() -> Callable[[], None]:
+    """Send what C++ writes to the error descriptor nowhere; Python's own error stream goes on to where it went.
+
+    TensorFlow and absl write before any setting of theirs is read. `XRAYTUNE_DEBUG=1` leaves all of it on.
+
+    Returns:
+        What undoes it.
+    """
+    if os.environ.get("XRAYTUNE_DEBUG"):
+        return lambda: None
+    before, kept = sys.stderr, os.dup(2)
+    before.flush()
+    after = before
+    if _descriptor(before) == 2:
+        after = os.fdopen(os.dup(2), "w", buffering=1, encoding=before.encoding, errors="backslashreplace")
+    _move_logs(before, after)
+    sys.stderr = after
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+
+    def undo() -> None:
+        os.dup2(kept, 2)
+        os.close(kept)
+        if sys.stderr is after:
+            sys.stderr = before
+        _move_logs(after, before)
+        if after is not before:
+            after.close()
+
+    return undo
+
+
+def _descriptor(stream: object) -> int | None:
+    """The descriptor that a stream writes to, None where it has none (a notebook's, a test's)."""
+    try:
+        return stream.fileno() if isinstance(stream, io.IOBase) else None
+    except (OSError, ValueError):
+        return None
+
+
+def _move_logs(before: object, after: object) -> None:
+    """Have the root logger's handlers that write to one stream write to another."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is before:
+            handler.setStream(after)

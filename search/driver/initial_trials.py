@@ -39,8 +39,8 @@ def first_trials(prepared: Prepared, warm: Sequence[FirstTrial] = ()) -> FirstTr
     """All of it, in the order in which it is tried.
 
     Every family comes once before any comes twice, so that a short search has seen all of them and the sampler's model
-    starts with every branch: what is warm-started, then what hides the audit's findings, then recipes, then a family's
-    name alone, the rest left to the sampler.
+    starts with every branch: families of one configuration (`Prepared.once`), what is warm-started, what hides the
+    audit's findings, recipes, then a family's name alone, the rest left to the sampler.
     """
     starts = [FirstTrial(origin, values) for origin, values in prepared.starts]
     known = [*warm, *starts, *(FirstTrial(f"recipe {name}", values, name) for name, values in prepared.recipes)]
@@ -51,7 +51,7 @@ def first_trials(prepared: Prepared, warm: Sequence[FirstTrial] = ()) -> FirstTr
         first.setdefault(one.values.get("family"), one)
     for family in prepared.families:
         first.setdefault(family, FirstTrial(f"family {family}", {"family": family}))
-    chosen = list(first.values())
+    chosen = sorted(first.values(), key=lambda one: one.values.get("family") not in prepared.once)
     return chosen + [one for one in known if one not in chosen]
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shlex
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.cli import options
+from search.cli import clock, options
 from search.cli.options import (
     ADVANCED,
     BUDGET,
@@ -67,6 +67,19 @@ class StudyOptions(Reading, Caches):
         {}, "Hold a hyperparameter at one value; may be repeated", SPACE, metavar="NAME=VALUE",
         parse=options.assignments, repeatable=True, shown="none",
     )  # fmt: skip
+    backbone: Mapping[str, str] = option(
+        {}, "A family from an ONNX or Keras file of features, like dino=dino.onnx; may be repeated", SPACE,
+        metavar="NAME=FILE", parse=options.named_files, repeatable=True, shown="none",
+    )  # fmt: skip
+    backbone_input: Mapping[str, str] = option(
+        {}, "What its input is, like dino=224,rgb,imagenet; may be repeated", SPACE, metavar="NAME=SETTINGS",
+        parse=functools.partial(options.assignments, example="dino=224,rgb,imagenet"), repeatable=True,
+        shown="as the file says",
+    )  # fmt: skip
+    backbone_licence: Mapping[str, str] = option(
+        {}, "Its licence, for the model card, like dino=Apache-2.0; may be repeated", SPACE, metavar="NAME=TEXT",
+        parse=functools.partial(options.assignments, example="dino=Apache-2.0"), repeatable=True, shown="unknown",
+    )  # fmt: skip
     recipes: str = option(
         "none", "Published configurations to try first: none, fitting, all, or names", SPACE, metavar="LIST"
     )
@@ -91,7 +104,7 @@ class StudyOptions(Reading, Caches):
         "auto", "What networks compute in; auto is the faster on this machine", HARDWARE, metavar="NAME",
         choices=("auto", "float32", "bfloat16"),
     )  # fmt: skip
-    study: str | None = option(None, "Name of the study", STORAGE, metavar="NAME", shown="date and time", stored=False)
+    study: str | None = option(None, "Name of the study", STORAGE, metavar="NAME", shown="data and date", stored=False)
     resume: bool = option(False, "Continue the study named by --study", STORAGE, stored=False)
     given: frozenset[str] = frozenset()
     """Fields that the user gave by name, a default's own value among them: a resumed study does not fill them in."""
@@ -164,7 +177,9 @@ class SessionOptions(Tracking, Place):
     )
     ray_dashboard: bool = option(False, "Start Ray's own dashboard on 127.0.0.1", ADVANCED)
     verbose: bool = option(False, "Print everything that search.log says", OUTPUT, flags=("--verbose", "-v"))
-    begun: float = field(default_factory=time.time)
+    begun: float = field(default_factory=clock.now)
+    own_process: bool = True
+    """Whether the search may end this process where it hangs; not where it is called from Python."""
 
     @property
     def where(self) -> str:

@@ -27,16 +27,21 @@ if TYPE_CHECKING:
     from spaces import SearchContext, Space, SpaceContext
     from xraytune.data import Dataset, Progress
     from xraytune.evaluation.shortcut_audit import Audit
+    from xraytune.models.file_backbones.backbone import FileBackbone
 
 DEFAULT = "chest_xray"
 """The space where the user names none."""
 
 
-def check_names(options: StudyOptions) -> Space | None:
+def check_names(options: StudyOptions, files: Mapping[str, FileBackbone] | None = None) -> Space | None:
     """Refuse unknown families and hyperparameters before the data are read, which may take minutes.
 
     Values are compared with all that the space offers with every pretrained network available; `prepare` compares them
     again with what is left of it.
+
+    Args:
+        options: what the user asked for.
+        files: the user's own backbones by name.
 
     Returns:
         The space as it is before the data are read; None where the user named nothing that could be wrong: importing a
@@ -45,13 +50,13 @@ def check_names(options: StudyOptions) -> Space | None:
     Raises:
         InputError: the space, a family, a fixed hyperparameter or its value is not known.
     """
-    if not (options.families or options.fix or options.space):
+    if not (options.families or options.fix or options.space or options.backbone):
         return None
     import spaces
     from search.hyperparameters.declaration import check_narrowing, declared_parameters
     from search.hyperparameters.suggestion import Narrowing
 
-    space = spaces.offered(options.space or DEFAULT, options.families)
+    space = spaces.offered(options.space or DEFAULT, options.families, files)
     if space.declares_all:
         check_narrowing(declared_parameters(space.declare_hyperparameters), Narrowing(dict(options.fix)))
     return space
@@ -82,13 +87,38 @@ def prepare(
         InputError: what was asked can't be had; the message says what to change.
     """
     begun = time.monotonic()
-    space = check_names(options)
+    files = files_of(options, stored)
+    space = check_names(options, files)
     if space is not None and (job := space.job()) is not None:
         return _without_images(options, name, space, job)
     with _imported_meanwhile("spaces", "search.driver.initial_trials"):
         dataset = _load(options, progress)
     after_reading()
-    return _with_images(_Given(options, dataset, cache, progress, stored, deterministic, begun), name)
+    return _with_images(_Given(options, dataset, cache, progress, stored, deterministic, begun, files), name)
+
+
+def files_of(options: StudyOptions, stored: StudySpec | None = None) -> dict[str, FileBackbone]:
+    """The user's own backbones; those of a study that is resumed, unchanged.
+
+    Raises:
+        InputError: a file can't be used, or is not the study's.
+    """
+    asked = (options.backbone, options.backbone_input, options.backbone_licence)
+    if not any(asked) and not (stored and stored.backbones):
+        return {}
+    from xraytune.models import FAMILIES
+    from xraytune.models.file_backbones import reading
+
+    if stored is None:
+        return reading.read(*asked, FAMILIES)
+    kept = reading.kept(stored.backbones, options.backbone, stored.name)
+    for name, now in reading.read(*asked, FAMILIES).items():
+        if now.key != kept[name].key:
+            raise InputError(
+                f"--backbone-input {name}=…: study {stored.name!r} was made with other settings of it. Leave the "
+                "option out to go on, or give another name with --study."
+            )
+    return kept
 
 
 @contextmanager
@@ -123,6 +153,8 @@ class _Given:
     deterministic: bool
     begun: float
     """When preparing began, by the monotonic clock."""
+    files: Mapping[str, FileBackbone]
+    """The user's own backbones by name."""
 
 
 def _with_images(given: _Given, name: str) -> Prepared:
@@ -135,7 +167,7 @@ def _with_images(given: _Given, name: str) -> Prepared:
     from xraytune.models import FAMILIES, backbones
 
     options, dataset = given.options, given.dataset
-    asked = spaces.offered(options.space or DEFAULT, options.families)
+    asked = spaces.offered(options.space or DEFAULT, options.families, given.files)
     weights, damaged = pretrained_weights.found(
         asked, options.weights_dir, given.stored.weights if given.stored else None
     )
@@ -145,13 +177,15 @@ def _with_images(given: _Given, name: str) -> Prepared:
     missing, gone = pretrained_weights.left_out(space, options.families or FAMILIES, weights)
     if given.stored is None:
         lines = [f"left out{': ' if gone else ''}{', '.join(gone)}; {backbones.missing(missing, options.weights_dir)}"]
-        notes += [*(lines if missing else []), *backbones.remarks(used)]
+        notes += [*(lines if missing else []), *backbones.remarks(used), *(one.line for one in given.files.values())]
     spec = _spec(
         options, name, space,
         narrowed=context.narrowed, families=space.families, objective=options.objective, fit=options.fit,
         data=dataset.name, classes=dataset.classes, positive=dataset.positive,
         train_fingerprint=dataset.train_fingerprint, test_fingerprint=dataset.test_fingerprint,
-        max_epochs=options.max_epochs, weights=used, demonstration=dataset.demonstration, sites=dataset.sites,
+        max_epochs=options.max_epochs, weights=used,
+        backbones=given.stored.backbones if given.stored else {n: one.to_json() for n, one in given.files.items()},
+        demonstration=dataset.demonstration, sites=dataset.sites,
     )  # fmt: skip
     recipes, recipe_notes = space.recipes(search)
     recipes, held_notes = as_held(recipes, spec.fixed)
@@ -174,6 +208,8 @@ def _with_images(given: _Given, name: str) -> Prepared:
         make_job=lambda progress: _keras_job(given, space, context, progress),
         notes=(*found_out, *notes, *recipe_notes, *held_notes, caches),
         opening=(*opening.on_data(dataset, audit), *opening.on_space(space.families, gone, missing)),
+        once=space.once,
+        caches=caches,
     )
 
 
@@ -200,6 +236,7 @@ def _narrowed(
         counts=tuple(dataset.counts("train").values()),
         families=options.families,
         weights={backbone: str(path) for backbone, path in weights.items()},
+        files=given.files,
         images=len(dataset.select("train")),
         narrowed=stored.narrowed if stored else computed_in,
     )

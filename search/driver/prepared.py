@@ -30,3 +30,14 @@ class Prepared:
     """Everything that was found out and decided, one sentence each."""
     opening: tuple[str, ...] = ()
     """The few of them that everybody should read, in short."""
+    caches: str = ""
+    """One line on the decoded images and features that trials may write, and the free disk space."""
+    once: tuple[str, ...] = ()
+    """Families whose one configuration is tried before all others and never proposed again."""
+
+    @property
+    def most_trials(self) -> int | None:
+        """Trials after which nothing is left to try; None where the sampler goes on."""
+        held = self.spec.fixed.get("family")
+        left = [family for family in self.families if held in {None, family}]
+        return 1 if left and set(left) <= set(self.once) else None

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import time
+import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from search.cli import clock
 from search.driver.options import SessionOptions, StudyOptions, budget, check
 from search.driver.prepare import prepare
 from search.driver.prepared import Prepared
 from search.samplers import SAMPLERS
-from search.study.lock import StudyLock, check_name, dated_name
-from xraytune.data.sources.open_source import is_demo
-from xraytune.errors import FatalError
+from search.study.lock import StudyLock, check_name, default_names
+from xraytune import artifacts
+from xraytune.data.sources.open_source import canonical, is_demo
+from xraytune.errors import FatalError, InputError, StudyError
 from xraytune.records import StudySpec, objective_label
 
 if TYPE_CHECKING:
@@ -32,7 +36,10 @@ if TYPE_CHECKING:
 
 
 def search(
-    options: StudyOptions, running: SessionOptions | None = None, callbacks: Sequence[Callback] = ()
+    options: StudyOptions,
+    running: SessionOptions | None = None,
+    callbacks: Sequence[Callback] = (),
+    shown: Progress | None = None,
 ) -> StudyView:
     """Search, show it, keep it.
 
@@ -40,6 +47,7 @@ def search(
         options: what is searched.
         running: how.
         callbacks: told what happens, beside the trackers that `running` asks for.
+        shown: how it is shown; None: as the command shows it.
 
     Returns:
         The study as it stands at the end.
@@ -50,13 +58,13 @@ def search(
     running = running or SessionOptions()
     check(options, running)
     running.check_tracking(callbacks)
-    name = check_name(options.study) if options.study else dated_name(running.results)
-    lock = StudyLock(running.results, name)
-    made = False
+    lock = _locked(options, running)
+    name = lock.name
+    study: Study | None = None
     try:
         from search.cli.live_view import Progress
 
-        with Progress(begun=running.begun, verbose=running.verbose) as progress:
+        with shown or Progress(begun=running.begun, verbose=running.verbose) as progress:
             progress.step(0, 0, "preparing")
             options, stored, cache = _completed(options, running, name, progress)
             plan, cluster = _cluster(running, cache)
@@ -65,31 +73,88 @@ def search(
                     options, name, cache, progress.step, stored,
                     deterministic=running.deterministic, after_reading=cluster.begin,
                 )  # fmt: skip
+                options = _limited(options, prepared, progress)
                 _tell(prepared, progress)
                 first = _check_study(options, running, prepared)
                 job = prepared.make_job(progress.step)
                 plan = _started(cluster, plan, running, progress)
                 study = _make(options, running, prepared, name, lock, first)
-                made = True
                 conductor, preparation = _run(options, running, study, job, progress, cluster, plan, callbacks)
                 _remember_speed(study.view(), job, running, plan)
             finally:
-                cluster.stop()
+                cluster.stop(at_once=isinstance(sys.exception(), KeyboardInterrupt))
     except BaseException:
-        if not made:
-            lock.release(remove=True)
+        lock.release(remove=study is None)
         raise
     return _ended(study, conductor, running, options, preparation)
+
+
+def _locked(options: StudyOptions, running: SessionOptions) -> StudyLock:
+    """The lock of the study that the user named, else of the first default name that is free."""
+    if options.study:
+        return StudyLock(running.results, check_name(options.study))
+    for name in _free_names(options, running):
+        with contextlib.suppress(StudyError):  # another search has just taken it
+            return StudyLock(running.results, name)
+    raise AssertionError  # names never end
+
+
+def _free_names(options: StudyOptions, running: SessionOptions) -> Iterator[str]:
+    """Default names that no study has."""
+    from search.study.by_name import exists
+
+    for name in default_names(canonical(options.data)):
+        if not (running.results / name).exists() and not exists(name, running.results, running.storage):
+            yield name
+
+
+def rehearse(options: StudyOptions, running: SessionOptions | None = None) -> None:
+    """Do what a search does before its first trial, and print what would follow; leaves nothing but the cache.
+
+    The first configurations are those that the search itself would try: they are asked of a study in a temporary
+    folder. Ray is not started.
+
+    Raises:
+        FatalError: and its kinds, as `search` would raise them; a study that is resumed has begun already.
+    """
+    running = running or SessionOptions()
+    check(options, running)
+    if options.resume:
+        raise InputError("--dry-run shows how a study begins. Leave --resume out, or see: python -m search.leaderboard")
+    name = check_name(options.study) if options.study else next(_free_names(options, running))
+    from search.cli.live_view import Progress
+    from search.driver import rehearsal
+
+    with Progress(begun=running.begun, verbose=running.verbose) as progress, TemporaryDirectory() as folder:
+        progress.step(0, 0, "preparing")
+        options, stored, cache = _completed(options, running, name, progress)
+        plan, _ = _cluster(running, cache)
+        prepared = prepare(options, name, cache, progress.step, stored, deterministic=running.deterministic)
+        _tell(prepared, progress)
+        first = _check_study(options, running, prepared)
+        job = prepared.make_job(progress.step)
+        progress.step(0, 0, "asking for the first trials")
+        place = replace(running, results=Path(folder), storage=f"sqlite:///{folder}/studies.db")
+        study = _make(options, place, prepared, name, StudyLock(place.results, name), first)
+        try:
+            asked = [study.ask() for _ in range(rehearsal.ASKED)]
+            origins = {trial.number: str(trial.attributes.get("origin", "")) for trial in study.view().trials()}
+        finally:
+            study.close()
+    left = None if options.seconds is None else options.seconds - (clock.now() - running.begun)
+    rehearsal.show(asked, origins, rehearsal.Bounds(options.trials, left, options.max_epochs), plan, job, prepared)
 
 
 def _completed(
     options: StudyOptions, running: SessionOptions, name: str, progress: Progress
 ) -> tuple[StudyOptions, StudySpec | None, Path]:
     """The options with what a resumed study and the defaults say, that study's specification, and the cache folder."""
-    from search.study.view import check_free, request, stored_spec
+    from search.study import own_space
+    from search.study.by_name import check_free, request
+    from search.study.view import stored_spec
     from xraytune.data import cache as data_cache
 
-    stored = None
+    stored, named = None, options.space
     if options.resume:
         stored = stored_spec(name, running.results, running.storage)
         options = options.completed(request(name, running.results, running.storage))
@@ -101,12 +166,22 @@ def _completed(
         os.environ["TF_DETERMINISTIC_OPS"] = "1"
     if options.cache:
         os.environ["XRAYTUNE_CACHE"] = str(options.cache.absolute())  # for the workers too
+    for space in {options.space, stored.space if stored else None}:
+        own_space.check(name, space, named, running.results, running.storage)
     demonstration = is_demo(options.data)
     trials, seconds = budget(options.trials, options.seconds, demonstration=demonstration)
     progress.label, progress.demonstration = objective_label(options.objective, options.beta), demonstration
     progress.trials, progress.max_epochs = trials, options.max_epochs
     progress.end = running.begun + seconds if seconds is not None and not options.resume else None
     return replace(options, trials=trials, time=seconds), stored, data_cache.folder()
+
+
+def _limited(options: StudyOptions, prepared: Prepared, progress: Progress) -> StudyOptions:
+    """The options with no more trials than there is to try."""
+    if prepared.most_trials is None:
+        return options
+    progress.trials = prepared.most_trials
+    return replace(options, trials=prepared.most_trials)
 
 
 def _tell(prepared: Prepared, progress: Progress) -> None:
@@ -174,10 +249,9 @@ def _check_study(options: StudyOptions, running: SessionOptions, prepared: Prepa
     """What is tried first; before Ray is started, a study made with something else and a useless warm start refused."""
     from search.driver import initial_trials
     from search.study.create import check_existing
-    from search.study.objectives import directions
 
     if options.resume:
-        check_existing(prepared.spec, running.results, running.storage, directions(options.objectives))
+        check_existing(prepared.spec, running.results, running.storage)
     warm = initial_trials.warm(prepared, running.warm_start, running.results, running.storage)
     return initial_trials.first_trials(prepared, warm)
 
@@ -187,15 +261,14 @@ def _make(
 ) -> Study:
     """Make or resume the study, with its queue of first trials."""
     from search.hyperparameters.suggestion import Narrowing
+    from search.reporting.dashboard_pages import DashboardPages
     from search.samplers import factory
-    from search.study import create
-    from search.study import objectives as study_objectives
-    from search.study import view as storage
+    from search.study import by_name, create
     from search.tuner import pruning
 
     existing = 0
-    if options.resume and storage.exists(name, running.results, running.storage):
-        existing = storage.count(name, running.results, running.storage)
+    if options.resume and by_name.exists(name, running.results, running.storage):
+        existing = by_name.count(name, running.results, running.storage)
     study = create.create(
         prepared.spec,
         prepared.declaration,
@@ -209,9 +282,10 @@ def _make(
             narrowing=Narrowing(prepared.spec.fixed, prepared.spec.narrowed),
             existing=existing,
             objectives=len(options.objectives),
+            once=prepared.once,
         ),
         pruner=pruning.make_pruner(options.pruner),
-        directions=study_objectives.directions(options.objectives),
+        pages=DashboardPages(prepared.opening[:2], options.trials, options.seconds, running.where),
     )
     for one in first:
         study.enqueue(one.values, one.origin, one.recipe)
@@ -229,28 +303,36 @@ def _run(
     callbacks: Sequence[Callback],
 ) -> tuple[Orchestrator, float]:
     """Run the trials; the conductor, which knows why they ended, and the seconds before the first of them."""
+    from search.cli import config_file
     from search.driver import opening
     from search.driver.following import followed
+    from search.study import own_space
     from search.study.study import FAILURE_SHARE
     from search.tuner import engine
     from search.tuner.orchestrator import Budget
 
     earlier = study.view().trials()
-    best = (study.best[0], study.view().trial(study.best[0]).family, study.best[1]) if study.best else None
+    first = earlier[study.best[0]] if study.best else None
+    best = (first.number, first.family, first.values[0]) if first else None
     families = Counter(trial.family for trial in earlier if trial.counts)
     progress.start_from(study.counts, families, best)
     end = running.begun + options.seconds - study.seconds_spent() if options.seconds is not None else None
     progress.end = end
     progress.log_to(study.folder)
-    study.note(request={**options.to_request(), "trials": options.trials, "time": options.seconds})
+    study.note(
+        request={**options.to_request(), "trials": options.trials, "time": options.seconds},
+        **{own_space.ATTRIBUTE: own_space.mark(study.spec.name, study.spec.space)},
+    )
+    artifacts.write_text(study.folder / config_file.NAME, config_file.text(options, running))
     study.begin(running.begun, **running.settings(plan))
+    study.describe()
     progress.note(
         opening.on_study(study.spec.name, study.ended, plan, options.trials, options.seconds, joined=cluster.joined)
     )
     progress.note(opening.on_results(study.folder))
     for line in running.followed_at(study.folder):
         progress.note(line)
-    preparation = time.time() - running.begun
+    preparation = clock.now() - running.begun
     budget = Budget(
         options.trials,
         end,
@@ -260,8 +342,9 @@ def _run(
         FAILURE_SHARE if running.failures is None else running.failures,
     )
     limits = engine.Limits(
-        plan, budget, running.begun, options.pruner, options.max_epochs, trial_memory=running.trial_memory
-    )
+        plan, budget, running.begun, options.pruner, options.max_epochs,
+        trial_memory=running.trial_memory, own_process=running.own_process,
+    )  # fmt: skip
     with followed(progress, study, running.dispatcher(callbacks, progress.warn)) as view:
         conductor = engine.run(study, job, view, cluster, limits, earlier, running.where)
         view.why = conductor.why_over

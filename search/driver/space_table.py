@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ class Row:
     """One hyperparameter."""
 
     family: str
-    """Families that have it, with commas; `all`."""
+    """Families that have it, with commas; `all`, or `all but` one."""
     name: str
     values: str
     default: str
@@ -31,15 +32,17 @@ def rows(asked: StudyOptions) -> list[Row]:
         asked: its space and families.
 
     Raises:
-        InputError: there is no such space or family.
+        InputError: there is no such space or family, or a backbone's file can't be used.
     """
     import spaces
+    from search.driver.prepare import files_of
     from search.hyperparameters.declaration import declared_parameters
     from xraytune.models import backbones
 
-    context = spaces.SpaceContext(families=asked.families, weights=dict.fromkeys(backbones.BACKBONES, ""))
+    weights, files = dict.fromkeys(backbones.BACKBONES, ""), files_of(asked)
+    context = spaces.SpaceContext(families=asked.families, weights=weights, files=files)
     space = spaces.to_search(asked.space or "chest_xray", context)
-    found = [_row(hp) for hp in declared_parameters(space.declare_hyperparameters)]
+    found = [_row(hp, space.families) for hp in declared_parameters(space.declare_hyperparameters)]
     return list(dict.fromkeys(found))
 
 
@@ -55,7 +58,7 @@ def show(screen: Screen, asked: StudyOptions) -> None:
 
 
 def _condition(row: Row) -> str:
-    own = row.family == "all" or row.name.startswith(f"{row.family}/")
+    own = row.family == "all" or row.family.startswith("all but ") or row.name.startswith(f"{row.family}/")
     said = [] if own else [f"families {row.family}"]
     said += [f"active when {row.active}"] if row.active else []
     return "; ".join(said)
@@ -71,9 +74,12 @@ def markdown(asked: StudyOptions) -> str:
     return "\n".join(lines)
 
 
-def _row(hp: Any) -> Row:
+def _row(hp: Any, families: Sequence[str]) -> Row:
     conditions = {str(c.name): ", ".join(map(_word, c.values)) for c in hp.conditions}
     family = conditions.pop("family", "all")
+    without = [] if family == "all" else [one for one in families if one not in family.split(", ")]
+    if len(without) == 1 and len(families) > 3:
+        family = f"all but {without[0]}"
     active = "; ".join(f"{name} is {values}" for name, values in conditions.items())
     return Row(family, hp.name, _values(hp), _word(hp.default), active)
 

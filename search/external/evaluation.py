@@ -21,7 +21,8 @@ from xraytune.data.problems import Progress
 from xraytune.errors import FatalError, InputError
 from xraytune.evaluation import evaluate, external, subgroups
 from xraytune.evaluation.predictions import Predictions
-from xraytune.inference.predict_files import Answer, classify
+from xraytune.evaluation.referral.pair import Referral, judged
+from xraytune.inference.predict_files import Answer, Stated, classify
 
 SHOWN = 20
 """Images far from the training images that the report names; predictions.csv has all."""
@@ -65,10 +66,10 @@ def run(model: SavedModel, labelled: Labelled, base: Path, progress: Progress | 
     if opened and model.study:
         access_log.keep_figures(model.study, opened, found["test"]["overall"])
         found["opened"] = opened
-    target = _free(base, dataset.name)
+    target = free(base, dataset.name)
     with artifacts.whole(target) as folder:
         artifacts.write_json(folder / "metrics.json", artifacts.finite(found))
-        _write_predictions(folder / "predictions.csv", labelled, tested, answers)
+        _write_predictions(folder / "predictions.csv", labelled, tested, answers, model.classifier.referral)
         page.write(folder / "report.html", found, tested)
     return Evaluated(found, target)
 
@@ -95,7 +96,7 @@ def _answers(model: SavedModel, labelled: Labelled, progress: Progress | None) -
     """What the model says of each image, in their order."""
     paths = [labelled.dataset.path(image) for image in labelled.images]
     answers = []
-    for answer, path, problem in classify(model.classifier, paths):
+    for answer, path, problem in classify(model.classifier, paths, stated=Stated(refer=False)):
         if answer is None:
             raise FatalError(f"{path} could be read a moment ago and can't be now: {problem}.")
         answers.append(answer)
@@ -133,6 +134,7 @@ def _figures(model: SavedModel, labelled: Labelled, tested: Predictions, answers
         "test": test,
         "study_test": known,
         "policies": _policies(model, tested),
+        "referral": _referral(model, tested),
         "subgroups": groups,
         "worst_subgroup": subgroups.worst_subgroup(groups),
         "far": {
@@ -160,7 +162,16 @@ def _policies(model: SavedModel, tested: Predictions) -> list[dict[str, Any]]:
     return out
 
 
-def _free(base: Path, name: str) -> Path:
+def _referral(model: SavedModel, tested: Predictions) -> dict[str, Any] | None:
+    """What the model's referral does here, beside the study's test set; None where it refers nothing."""
+    pair = model.classifier.referral
+    if pair is None:
+        return None
+    study = ((model.figures or {}).get("referral") or {}).get("test")
+    return {"pair": pair.to_json(), "here": judged(tested, pair), "study_test": study}
+
+
+def free(base: Path, name: str) -> Path:
     """A folder of today that is not there yet."""
     stem = Path(name).name.partition(".")[0].replace(":", "-") or "data"
     dated = f"{stem}-{datetime.date.today():%Y-%m-%d}"
@@ -171,13 +182,23 @@ def _free(base: Path, name: str) -> Path:
     return free
 
 
-def _write_predictions(path: Path, labelled: Labelled, tested: Predictions, answers: Sequence[Answer]) -> None:
-    """Path, patient, truth, decision, one calibrated probability a class, and in what an image is unusual."""
+def _write_predictions(
+    path: Path, labelled: Labelled, tested: Predictions, answers: Sequence[Answer], pair: Referral | None
+) -> None:
+    """Path, patient, truth, decision, one calibrated probability a class, and in what an image is unusual.
+
+    With a referral also whether an image is referred.
+    """
+    between = np.zeros(len(answers), dtype=bool)
+    if pair is not None and tested.positive is not None:
+        between = pair.between(tested.probabilities[:, tested.positive])
+    more = ["referred"] if pair is not None else []
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     classes = tested.classes
-    writer.writerow(["path", "patient", "truth", "decision", *(f"probability_{c}" for c in classes), "flag"])
-    for image, label, answer in zip(labelled.images, tested.labels, answers, strict=True):
+    writer.writerow(["path", "patient", "truth", "decision", *(f"probability_{c}" for c in classes), "flag", *more])
+    for image, label, answer, referred in zip(labelled.images, tested.labels, answers, between, strict=True):
         numbers = [f"{value:.6f}" for value in answer.probabilities]
-        writer.writerow([image.key, image.patient, classes[label], answer.decision, *numbers, answer.unusual])
+        last = [int(referred)] if more else []
+        writer.writerow([image.key, image.patient, classes[label], answer.decision, *numbers, answer.unusual, *last])
     artifacts.write_text(path, text.getvalue())

@@ -88,7 +88,7 @@ def load(source: str, model: SavedModel, how: EvaluationOptions, progress: Progr
     found = sorted({item.label for item in listing.items})
     if not found:
         data.load(source)  # says what is wrong with it
-    rename = matched(source, found, model.classes, how.names)
+    rename = matched(source, found, model.classes, how.map)
     card = model.classifier.card
     dataset = data.load(
         source,

@@ -35,8 +35,8 @@ def class_names(value: str | Iterable[str] | Mapping[str, str], name: str) -> di
 class EvaluationOptions(Source):
     """How the data sets of one call are read and where the evaluation goes."""
 
-    names: Mapping[str, str] = option(
-        {}, "What a class is called in the model", DATA, flags=("--map",), metavar="DATA_CLASS=MODEL_CLASS",
+    map: Mapping[str, str] = option(
+        {}, "What a class is called in the model", DATA, metavar="DATA_CLASS=MODEL_CLASS",
         parse=class_names, repeatable=True, shown="the same",
     )  # fmt: skip
     include_seen: bool = option(False, "Keep images that the study trained or validated on", DATA)

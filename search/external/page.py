@@ -11,8 +11,10 @@ from markupsafe import Markup
 
 from search.reporting import roc_curves
 from search.reporting.figures import counts_of_bins, operating_point
+from search.reporting.final_metrics import referral_rule
 from search.reporting.formats import html_cell, significant
-from search.reporting.html_report import environment
+from search.reporting.pages import environment
+from search.reporting.report_tables import REFERRAL
 from search.reporting.svg import Series, chart
 from xraytune import artifacts
 from xraytune.evaluation import evaluate
@@ -45,9 +47,22 @@ def write(path: Path, found: Mapping[str, Any], tested: Predictions) -> None:
         "data_name": Path(found["data"]).name,
         "curves": [Markup(one) for one in roc_curves.charts(curves, operating_point(found))] if curves else [],
         "reliability": Markup(_reliability(found)),
+        "referral": _referral(found),
         "colours": [f"c{i}" for i in range(8)],
     }
     artifacts.write_text(path, templates.get_template("evaluation.html").render(context))
+
+
+def _referral(found: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The referral's rule in words, and its figures here and on the study's test set by what they are."""
+    if not found["referral"]:
+        return None
+    test = found["test"]
+    here, study = found["referral"]["here"], found["referral"]["study_test"] or {}
+    return {
+        "rule": referral_rule(found["referral"]["pair"], test["classes"][test["positive"]]),
+        "rows": [(name, here[key], study.get(key)) for key, name in REFERRAL.items()],
+    }
 
 
 def _reliability(found: Mapping[str, Any]) -> str:

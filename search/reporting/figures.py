@@ -47,6 +47,33 @@ def counts_of_bins(rows: Sequence[Mapping[str, float]]) -> list[str]:
     return [f"{row['n']:.0f} images" for row in rows]
 
 
+def referral_chart(figures: Mapping[str, Any]) -> str:
+    """Missed positives over the share referred, out of fold, with the chosen pair there and on the test set.
+
+    Empty where no referral was asked for, or no pair keeps the specificity.
+    """
+    found = figures.get("referral")
+    if not found or not found["curve"]:
+        return ""
+    line = [(float(x), float(y)) for x, y in found["curve"]]
+    allowed = 1 - found["asked"]["sensitivity"]
+    series = [Series([(0.0, allowed), (1.0, allowed)], style="faint"), Series(line, "out-of-fold", "c0", "steps")]
+    marked = []
+    if found["pair"]:
+        own, test = found["out_of_fold"], found["test"]
+        marked.append(("chosen", "c0", (own["referred"], 1 - own["sensitivity"])))
+        sides = [test[name][0] for name in ("referred_positive", "referred_negative", "sensitivity")]
+        if None not in sides:
+            marked.append(("chosen, test images", "c1", ((sides[0] + sides[1]) / 2, 1 - sides[2])))
+    for name, style, (share, missed) in marked:
+        series.append(Series([(share, missed)], name, style, "dots", [f"{share:.3f} referred, {missed:.3f} missed"]))
+    top = max(allowed, *(y for s in series for _, y in s.points))
+    return chart(
+        series, x="share of images referred", y="missed share of positives answered",
+        title="Share referred against missed positives", y_range=(0.0, min(1.0, 1.1 * top)),
+    )  # fmt: skip
+
+
 def history_chart(trials: Sequence[TrialRecord], objective: str) -> str:
     """Objective of each trial by number; families by colour and shape, pruned ones hollow; the best so far as a line.
 

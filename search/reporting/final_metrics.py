@@ -170,6 +170,43 @@ def _sites(figures: Mapping[str, Any]) -> None:
     console.out.print()
 
 
+def referral(found: Mapping[str, Any] | None, test: Mapping[str, Any]) -> list[str]:
+    """What became of `--refer`, in sentences; none where it was not asked for.
+
+    Args:
+        found: `referral` of `metrics.json`.
+        test: the test figures.
+    """
+    if not found:
+        return []
+    if not (pair := found["pair"]):
+        return [found["reason"]]
+    return [referral_rule(pair, test["classes"][test["positive"]]), referral_figures(found["test"], "test images")]
+
+
+def referral_rule(pair: Mapping[str, Any], positive: str) -> str:
+    """The two thresholds and their guarantee, in words."""
+    rest = (
+        f"search.predict answers {positive} from a probability of {pair['high']:.3f} on, another class below "
+        f"{pair['low']:.3f}, and refers the images between to a radiologist."
+    )
+    if pair["low"] == pair["high"]:
+        rest = f"search.predict needs to refer no image when it answers {positive} from {pair['low']:.3f} on."
+    return (
+        f"Referral: {rest} Among answered images like the study's own sensitivity is at least "
+        f"{pair['sensitivity']:g} and specificity at least {pair['specificity']:g}; the risk that this fails is "
+        f"{pair['risk']:g}."
+    )
+
+
+def referral_figures(judged: Mapping[str, Any], where: str) -> str:
+    """What a referral does on labelled images, in one sentence."""
+    return (
+        f"Of {judged['images']} {where} a share of {interval(judged['referred'])} is referred; among the answered ones "
+        f"sensitivity is {interval(judged['sensitivity'])} and specificity {interval(judged['specificity'])}."
+    )
+
+
 def results(figures: Mapping[str, Any], folder: Path) -> None:
     """The verdict and the report; then the final metrics: overall beside the trivial answer, by class, what is next."""
     test = figures["test"]
@@ -204,6 +241,8 @@ def results(figures: Mapping[str, Any], folder: Path) -> None:
             f"{positive} is predicted when its calibrated probability is at least {test['threshold']:.3f} (threshold "
             f"policy {figures['model']['policy']}, fitted on cross-validated predictions)."
         )
+    for line in referral(figures.get("referral"), test):
+        say(line)
     for line in figures["gap"]:
         say(line)
     if figures["folds_auc"]["warning"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import io
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,11 +19,12 @@ from numpy.typing import NDArray
 from search.cli import quantities
 from search.reporting import figures as charts
 from search.reporting import final_metrics, formats, report_tables, roc_curves, svg
+from search.reporting.pages import TEMPLATES, environment
 from search.reporting.report_tables import Table
 from search.study import access_log, image_names
 from search.study.view import StudyView, TrialRecord
 from xraytune import artifacts
-from xraytune.errors import ArtifactError
+from xraytune.errors import FOREIGN, ArtifactError
 from xraytune.evaluation import evaluate, predictive_values, robust_score
 
 RARE = 0.1
@@ -43,7 +45,7 @@ def again(study: StudyView, folder: Path, *, with_names: bool = False) -> None:
     """
     try:
         write(study, folder, with_names=with_names)
-    except (KeyError, ValueError, TypeError, FileNotFoundError, jinja2.UndefinedError) as error:
+    except (*FOREIGN, FileNotFoundError, IsADirectoryError, jinja2.UndefinedError) as error:
         raise ArtifactError(
             f"The report of {folder} can't be made: metrics.json, predictions.csv or gradcam/ are not what the "
             f"retraining wrote there ({type(error).__name__}: {error}). Retrain: python -m search.retrain best --study "
@@ -63,7 +65,7 @@ def write(study: StudyView, folder: Path, *, with_names: bool = False) -> None:
         ArtifactError: one of them is missing or was changed.
     """
     figures = artifacts.read_json(folder / "metrics.json")
-    templates = environment(Path(__file__).parent / "templates")
+    templates = environment(TEMPLATES)
     templates.filters.update(
         number=formats.number, interval=formats.interval, cell=formats.html_cell, significant=formats.significant,
         p_value=formats.p_value, clock=quantities.clock, when=formats.when, md=formats.markdown,
@@ -76,17 +78,6 @@ def write(study: StudyView, folder: Path, *, with_names: bool = False) -> None:
         artifacts.write_text(folder / "figures" / f"{name}.svg", svg.document(chart))
     for name, template in (("report.html", "report.html"), ("MODEL_CARD.md", "model_card.md")):
         artifacts.write_text(folder / name, templates.get_template(template).render(context))
-
-
-def environment(folder: Path) -> jinja2.Environment:
-    """Templates of a folder: HTML is escaped, and a name that is not there is an error."""
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
-        autoescape=jinja2.select_autoescape(["html"]),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
 
 
 def _context(study: StudyView, folder: Path, figures: Mapping[str, Any], *, with_names: bool) -> dict[str, Any]:
@@ -129,6 +120,7 @@ def _context(study: StudyView, folder: Path, figures: Mapping[str, Any], *, with
         "pool": _pool_counts(figures),
         "explorer": None if positive is None else _explorer(labels == positive, p[:, positive]),
         "whose": final_metrics.whose(figures),
+        "referral": final_metrics.referral(figures.get("referral"), test),
         "states": Counter(t.state for t in trials),
         "with_names": with_names,
     }
@@ -157,6 +149,7 @@ def _tables(
         None if several else report_tables.predictive(figures, populations),
         report_tables.reliability(test),
         None if several else report_tables.policies(figures),
+        report_tables.referral(figures),
         report_tables.subgroups(figures) if figures["subgroups"] else None,
         report_tables.sites(figures) if figures["sites"] else None,
         report_tables.compared(figures, "test", "On the test images"),
@@ -182,6 +175,7 @@ def _charts(
         "reliability": charts.reliability_chart(figures), "history": charts.history_chart(trials, objective),
         "importance": charts.importance_chart(study), "time": charts.time_chart(trials), "loss": loss, "score": score,
         "pareto": charts.pareto_chart(study, trials), "subgroups": charts.subgroup_chart(_forest(figures)),
+        "referral": charts.referral_chart(figures),
     }  # fmt: skip
     if figures["test"]["positive"] is None:
         for i, one in enumerate(curves, start=1):
@@ -267,8 +261,7 @@ def _pool_counts(figures: Mapping[str, Any]) -> dict[str, int]:
 
 def read_predictions(path: Path, classes: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.float64], list[str]]:
     """Labels `(n,)`, calibrated probabilities `(n, k)` and patients of `predictions.csv`."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = list(csv.DictReader(io.StringIO(artifacts.read_text(path), newline="")))
     index = {artifacts.safe_cell(name): i for i, name in enumerate(classes)}
     labels = np.array([index[row["truth"]] for row in rows], dtype=np.int64)
     p = np.array([[float(row[f"probability_{c}"]) for c in classes] for row in rows])
@@ -311,8 +304,8 @@ def _cases(folder: Path, paths: Mapping[int, str]) -> list[dict[str, Any]]:
     shown = [
         {
             **row,
-            "src": _data_uri(folder / "gradcam" / row["file"]),
-            "overlay_src": _data_uri(folder / "gradcam" / row["overlay"]),
+            "src": _data_uri(artifacts.inside(folder / "gradcam", row["file"])),
+            "overlay_src": _data_uri(artifacts.inside(folder / "gradcam", row["overlay"])),
             "name": paths.get(row["image"], f"image {row['image']}"),
         }
         for row in rows
@@ -322,4 +315,4 @@ def _cases(folder: Path, paths: Mapping[int, str]) -> list[dict[str, Any]]:
 
 
 def _data_uri(path: Path) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()
+    return "data:image/jpeg;base64," + base64.b64encode(artifacts.read_bytes(path)).decode()

@@ -174,6 +174,30 @@ def policies(figures: Mapping[str, Any]) -> Table:
     return Table("policies", "Threshold policies", columns, rows, used)
 
 
+def referral(figures: Mapping[str, Any]) -> Table | None:
+    """What the referral does out of fold and on the test set; None where there is none."""
+    found = figures.get("referral")
+    if not found or not found["pair"]:
+        return None
+    asked, own, test = found["asked"], found["out_of_fold"], found["test"]
+    rows = [[words, asked.get(name), own.get(name), test[name]] for name, words in REFERRAL.items()]
+    columns = [
+        Column("figure"), Column("guaranteed", "number", 2), Column("out-of-fold", "number"), Column("test", "interval")
+    ]  # fmt: skip
+    return Table("referral", "Referral", columns, rows)
+
+
+REFERRAL = {
+    "sensitivity": "sensitivity among answered",
+    "specificity": "specificity among answered",
+    "referred": "share referred",
+    "referred_positive": "share of positive images referred",
+    "referred_negative": "share of negative images referred",
+    "missed": "share of positive images answered and missed",
+}
+"""What a referral is judged by."""
+
+
 def rule(policy: str, beta: float) -> str:
     """A threshold policy in one line."""
     kind, _, value = policy.partition(":")

@@ -38,18 +38,19 @@ class Curve:
 
 
 def curves(
-    labels: NDArray[np.int64], p: Floats, patients: Sequence[str], classes: Sequence[str], positive: int | None
+    labels: NDArray[np.int64], p: Floats, patients: Sequence[str] | None, classes: Sequence[str], positive: int | None
 ) -> list[Curve]:
     """The positive class's curve; without one each class's. A class that all or no images show has none.
 
     Args:
         labels: class indices `(n,)`.
         p: probabilities `(n, k)`.
-        patients: `(n,)`, who are drawn.
+        patients: `(n,)`, who are drawn; None leaves the bands out.
         classes: their names.
         positive: the positive class or None.
     """
-    weights = intervals.patient_draws(patients, DRAWS, np.random.default_rng(0))
+    none = np.empty((0, len(labels)))
+    weights = none if patients is None else intervals.patient_draws(patients, DRAWS, np.random.default_rng(0))
     found = []
     for i, c in enumerate([positive] if positive is not None else range(len(classes))):
         event = labels == c

@@ -49,13 +49,24 @@ def summarize(view: StudyView, why: str, where: str = "") -> None:
     if trials:
         show_families(out, trials, view.spec.label)
     if complete:
-        commands = {
-            f"retrain best --study {view.name}{where}": "retrain the winner, evaluate it once on the test set",
-            f"leaderboard {view.name}{where}": "every trial",
-            f"dashboard{where}": "curves and parameters in the browser",
-            f"run --study {view.name} --resume{where} --trials {len(trials) + 20}": "search on",
-        }
-        following(out, {f"python -m search.{command}": what for command, what in commands.items()})
+        following(out, next_commands(view.name, where, len(trials)))
+
+
+def next_commands(study: str, where: str, ended: int) -> dict[str, str]:
+    """What can be typed after a search, and what it does.
+
+    Args:
+        study: its name.
+        where: options by which the study is found, if not in the usual place.
+        ended: trials that count.
+    """
+    commands = {
+        f"retrain best --study {study}{where}": "retrain the winner, evaluate it once on the test set",
+        f"leaderboard {study}{where}": "every trial",
+        f"dashboard{where}": "curves and parameters in the browser",
+        f"run --study {study} --resume{where} --trials {ended + 20}": "search on",
+    }
+    return {f"python -m search.{command}": what for command, what in commands.items()}
 
 
 def following(screen: Screen, commands: Mapping[str, str]) -> None:

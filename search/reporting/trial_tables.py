@@ -27,6 +27,12 @@ METRICS = {
 SHORT = {"sensitivity": "sens.", "specificity": "spec."}
 
 
+def rank(trial: TrialRecord) -> tuple[int, float, int]:
+    """Sorting key: by state, then the objective, then the number."""
+    order = ["COMPLETE", "PRUNED", "RUNNING", "WAITING", "FAIL"]
+    return order.index(trial.state), *trial.rank
+
+
 def show_leaderboard(
     screen: Screen, trials: Sequence[TrialRecord], spec: StudySpec, *, title: str = "", ranked: bool = True
 ) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from search.cli import console, quantities, tables
 from search.cli.console import BANNER
 from search.cli.tables import Column
@@ -14,6 +17,7 @@ from search.retraining.confirmation.plan import ConfirmationPlan
 from search.retraining.records import Confirmed
 from search.study.view import StudyView, TrialRecord
 from xraytune.data.dataset import Dataset
+from xraytune.evaluation.referral.selection import Aims, too_few
 from xraytune.records import Objective
 
 if TYPE_CHECKING:
@@ -66,6 +70,18 @@ def announce_plan(
     if rivals:
         seconds = sum(cost_estimate.of_search(t).refit for t in rivals) / asked.workers
         say(f"--compare-recipes: {_count(len(rivals), 'recipe')} more, about {quantities.clock(seconds)} beyond that.")
+
+
+def referral(event: NDArray[np.bool_], patients: NDArray[np.generic], aims: Aims) -> None:
+    """Say before anything is trained where there are too few patients for a referral.
+
+    Args:
+        event: which training and validation images are positive, `(n,)`.
+        patients: who each shows, `(n,)`.
+        aims: what is asked for.
+    """
+    if few := too_few(event, patients, aims):
+        console.out.say(f"{few} The model will have none.", style="yellow")
 
 
 def _reduced(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from search.cli import options
-from search.cli.options import BUDGET, DATA, HARDWARE, MODEL, OUTPUT, STORAGE, option
+from search.cli.options import BUDGET, DATA, HARDWARE, MODEL, OUTPUT, SPACE, STORAGE, option
 from search.cli.shared import Caches, Place
 from search.tracking.options import Tracking
 from xraytune.errors import InputError
 from xraytune.evaluation import thresholds
+from xraytune.evaluation.referral.selection import Aims
 from xraytune.inference.test_time_augmentation import KINDS as KINDS_OF_TTA
 
 KINDS = ("refit", "folds", "ensemble")
@@ -42,6 +44,10 @@ class RetrainingOptions(Caches, Tracking, Place):
     data: str | None = option(
         None, "Where the data are now, if they were moved", DATA, metavar="DATA", shown="where the search read them"
     )
+    space: str | None = option(
+        None, "The study's own space, where somebody else searched it: file.py:name runs as a program", SPACE,
+        metavar="NAME", shown="the study's", stored=False,
+    )  # fmt: skip
     time: float | None = option(
         None, "Time budget, like 20m", BUDGET, metavar="DURATION", parse=options.duration, shown="as long as the search"
     )
@@ -61,11 +67,27 @@ class RetrainingOptions(Caches, Tracking, Place):
         "refit", "The final model: trained on training and validation images, the folds' networks, or an ensemble",
         MODEL, metavar="NAME", choices=KINDS,
     )  # fmt: skip
+    backbone: Mapping[str, str] = option(
+        {}, "Where the file of a backbone is now, like dino=dino.onnx", STORAGE, metavar="NAME=FILE",
+        parse=options.named_files, repeatable=True, shown="where the search read it",
+    )  # fmt: skip
     threshold: str = option(
         thresholds.AUTOMATIC,
         "Threshold: auto, a number, f-beta, sensitivity:0.95, youden, shared, plateau, plateau_middle",
         MODEL, metavar="POLICY",
     )  # fmt: skip
+    refer: bool = option(
+        False, "Refer images between two thresholds to a radiologist, with a guarantee for those answered", MODEL
+    )
+    refer_sensitivity: float = option(
+        0.95, "Least sensitivity among answered images", MODEL, metavar="SHARE", above=0.0, most=0.999
+    )
+    refer_specificity: float = option(
+        0.90, "Least specificity among answered images", MODEL, metavar="SHARE", above=0.0, most=0.999
+    )
+    refer_risk: float = option(
+        0.05, "Probability that the guarantee of --refer fails", MODEL, metavar="SHARE", above=0.0, most=0.5
+    )
     tta: str = option(
         "", "Test-time augmentation: the mean over small shifts or crops of each image; alone it means shifts", MODEL,
         metavar="[KIND]", parse=_tta, shown="none",
@@ -81,6 +103,11 @@ class RetrainingOptions(Caches, Tracking, Place):
     )
 
 
+def referral_asked(asked: RetrainingOptions) -> Aims | None:
+    """What is asked of a referral; None where none is."""
+    return Aims(asked.refer_sensitivity, asked.refer_specificity, asked.refer_risk) if asked.refer else None
+
+
 def check(asked: RetrainingOptions) -> None:
     """Refuse what can be refused before anything slow is imported.
 
@@ -90,3 +117,7 @@ def check(asked: RetrainingOptions) -> None:
     asked.check_values()
     asked.check_tracking()
     thresholds.check(asked.threshold)
+    own = ("refer_sensitivity", "refer_specificity", "refer_risk")
+    changed = [name for name in own if getattr(asked, name) != options.default_of(RetrainingOptions, name)]
+    if changed and not asked.refer:
+        raise InputError(f"--{changed[0].replace('_', '-')} says nothing without --refer: give both or neither.")

@@ -19,6 +19,7 @@ from xraytune.evaluation import (
 )
 from xraytune.evaluation.calibration import Calibration
 from xraytune.evaluation.evaluate import Crossed
+from xraytune.evaluation.referral.selection import Fitted, Sample
 from xraytune.evaluation.thresholds import Policy
 from xraytune.records import TrialResult
 from xraytune.training.inputs.trial_data import TrialData
@@ -249,6 +250,10 @@ class OperatingPoint:
     """ROC AUC within each fold, as the final model averages."""
     views: tuple[str, ...]
     """The shifted views behind the evidence."""
+    referral: Fitted | None = None
+    """The referral that was asked for; None where none was."""
+    referred_on: Sample | None = None
+    """What it was fitted on."""
 
     @property
     def threshold(self) -> float:

@@ -19,6 +19,7 @@ from xraytune.data import arrays, cache
 from xraytune.data.dataset import Dataset, difference
 from xraytune.errors import StudyError, WeightsError
 from xraytune.models import backbones
+from xraytune.models.file_backbones import reading
 from xraytune.training.inputs import random_crops
 from xraytune.training.inputs.trial_data import TrialData
 
@@ -64,7 +65,7 @@ def setup(
         dataset: from `dataset`.
 
     Raises:
-        WeightsError: pretrained weights are missing, or are not those of the search.
+        WeightsError: pretrained weights or a backbone's file are missing, or are not those of the search.
         StudyError: the space declares something else now.
     """
     spec = study.spec
@@ -76,6 +77,7 @@ def setup(
         counts=tuple(dataset.counts("train").values()),
         families=spec.families,
         weights=files,
+        files=reading.kept(spec.backbones, options.backbone, spec.name),
         narrowed=spec.narrowed,
         images=len(dataset.select("train")),
     )

@@ -22,13 +22,14 @@ from search.retraining.confirmation.schedule import Request
 from search.retraining.final_model import choice as winner
 from search.retraining.final_model import model_folder, operating_point, refit
 from search.retraining.final_model.refit import EnsembleMember
-from search.retraining.options import RetrainingOptions, check
+from search.retraining.options import RetrainingOptions, check, referral_asked
 from search.retraining.records import Confirmed, TrainingSetup
 from search.retraining.test_evaluation import evaluation, published_recipes
 from search.retraining.test_evaluation.evaluation import FinalModel
 from search.retraining.test_evaluation.published_recipes import Retrained
 from search.retraining.workers.tasks import FoldTask, RefitTask
 from search.retraining.workers.worker_pool import Workers
+from search.study import own_space
 from search.study.lock import StudyLock
 from search.study.view import StudyView, TrialRecord, open_study, search_seconds
 from search.tracking.callbacks import Callback, RetrainEnd
@@ -37,6 +38,7 @@ from xraytune.data.dataset import Dataset
 from xraytune.errors import InputError, classify
 from xraytune.evaluation import thresholds
 from xraytune.evaluation.predictions import Predictions
+from xraytune.evaluation.referral.pair import WORD
 from xraytune.records import Objective
 
 FLUSH = 300.0
@@ -69,6 +71,7 @@ class Retraining:
         most = DEMONSTRATION_SECONDS if self.study.spec.demonstration else math.inf
         budget = options.time or min(most, max(60.0, search_seconds(self.study)))
         workers = options.workers or min(hardware.MOST_WORKERS, hardware.gpus() or hardware.cores())
+        aims = referral_asked(options)
         dataset = recreate.dataset(self.study, options)
         images = len(dataset.select("train"))
         compared = published_recipes.compared(self.study, images, budget) if options.compare_recipes else []
@@ -77,6 +80,8 @@ class Retraining:
         plan = self._plan(setup, labels, patients, budget, workers)
         recipes = published_recipes.refits(compared, refit.everything(setup), self.cache)
         announce.announce_plan(self.study, plan, self.finalists, options, budget, dataset, [t for _, t, _ in recipes])
+        if aims:
+            announce.referral(labels == dataset.positive, patients, aims)
         folds = (
             [(fold.train, fold.validation) for fold in setup.data.by_site(dataset).values()]
             or data.folds(labels.tolist(), patients.tolist(), plan.request.folds, self.spec.seed)
@@ -94,7 +99,9 @@ class Retraining:
                 labels, choice.out_of_fold(), patients, dataset.classes, dataset.positive, beta=self.spec.beta
             )
             policy = thresholds.check(options.threshold)
-            fitted = operating_point.fit(choice, raw, folds, policy=policy, objective=self.spec.objective)
+            fitted = operating_point.fit(
+                choice, raw, folds, policy=policy, objective=self.spec.objective, refer=aims
+            )  # fmt: skip
             networks = self._networks(choice, plan, setup, pool, budget)
             retrained = self._recipes(recipes, pool)
             made = model_folder.provenance(self.study, options.which, choice, [n.epochs for n in networks])
@@ -193,6 +200,20 @@ def _name(task: FoldTask) -> str:
     return f"trial {task.trial} ({task.config.family}) fold {task.fold + 1}/{task.folds} seed {task.repeat + 1}"
 
 
+def _check_referral(study: StudyView) -> None:
+    """Refuse a referral where there are no two sides to decide between.
+
+    Raises:
+        InputError: the study has no positive class, or a class is called as the answer is.
+    """
+    if study.spec.positive is None:
+        raise InputError(
+            f"--refer needs a positive class, and study {study.name} has none: search again with --positive CLASS."
+        )
+    if any(name.lower() == WORD for name in study.spec.classes):
+        raise InputError(f"--refer answers {WORD!r}, which is a class of study {study.name}: rename that class.")
+
+
 def retrain(options: RetrainingOptions, callbacks: Sequence[Callback] = ()) -> dict[str, Any]:
     """All of it, callable from Python; returns the figures that `metrics.json` holds.
 
@@ -209,6 +230,9 @@ def retrain(options: RetrainingOptions, callbacks: Sequence[Callback] = ()) -> d
     if options.cache:
         os.environ["XRAYTUNE_CACHE"] = str(options.cache.absolute())  # for the workers too
     study = open_study(options.study, options.results, options.storage)
+    if options.refer:
+        _check_referral(study)
+    own_space.check(study.name, study.spec.space, options.space, options.results, options.storage)
     chosen = finalists.choose(study, options.which, options.finalists)
     lock = StudyLock(study.results, study.name, "retrained")
     try:

@@ -10,7 +10,7 @@ known is kept here, so that suggesting reads no database.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.hyperparameters.parameter import Parameter
 from search.samplers.encoding import Embedding
 from search.samplers.gaussian_process import Process
-from xraytune.evaluation import held_out_sites
+from xraytune.evaluation.sites import held_out_sites
 from xraytune.records import FailureCause, Value
 
 MOST = 200
@@ -44,10 +44,13 @@ class BayesianSampler(BaseSampler):
         parameters: all that the space can have, parents before children.
         seed: of all that is drawn.
         startup: trials before the process models anything; until then configurations are random.
+        once: values of the root, the family, that are never proposed.
     """
 
-    def __init__(self, parameters: Sequence[Parameter], seed: int, startup: int = 10) -> None:
-        self._space = Embedding(parameters)
+    def __init__(
+        self, parameters: Sequence[Parameter], seed: int, startup: int = 10, once: Collection[Value] = ()
+    ) -> None:
+        self._space = Embedding(parameters, once)
         self._rng = np.random.default_rng(seed)
         self._random = optuna.samplers.RandomSampler(seed=seed)
         self._startup = startup
@@ -116,7 +119,7 @@ class BayesianSampler(BaseSampler):
             return
         self._genes.append(self._space.genes(trial.params, self._rng))
         self._values.append(value)
-        self._sites.append(trial.user_attrs.get("config", {}).get("site", ""))
+        self._sites.append(trial.user_attrs.get("site", ""))
 
     # -- what is next ------------------------------------------------------------------------------------------------
 
@@ -157,6 +160,9 @@ class BayesianSampler(BaseSampler):
             return None
         reached = [expected[branch == k].max(initial=-math.inf) for k in range(root.count)]
         others = np.argsort(-np.array(reached), kind="stable")[1:]
+        others = others[np.isin(others, self._space.drawn)]
+        if not len(others):
+            return None
         weight = 0.5 ** np.arange(len(others))
         return {root.name: root.choices[self._rng.choice(others, p=weight / weight.sum())]}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -20,14 +20,18 @@ class Embedding:
 
     Args:
         parameters: all that the space can have, parents before children.
+        once: values of the root that only known configurations have: where it is free, others stand in for them.
     """
 
-    def __init__(self, parameters: Sequence[Parameter]) -> None:
+    def __init__(self, parameters: Sequence[Parameter], once: Collection[Value] = ()) -> None:
         self.parameters = tuple(parameters)
         self.width = len(self.parameters)
         self.categorical = np.array([not p.ordered for p in self.parameters], bool)
         self._column = {p.name: i for i, p in enumerate(self.parameters)}
         self.root = self._root()
+        choices = self.parameters[self.root].choices if self.root is not None else ()
+        self.drawn = np.array([i for i, choice in enumerate(choices) if choice not in once], int)
+        """Indices of the root's values that are proposed."""
 
     def _root(self) -> int | None:
         """The parameter on whose value most others depend, the family; none in a flat space."""
@@ -47,11 +51,22 @@ class Embedding:
         return index
 
     def hold(self, genes: np.ndarray, fixed: Mapping[str, Value]) -> np.ndarray:
-        """`genes` with what is fixed (by the study's names) in place."""
+        """`genes` with what is fixed (by the study's names) in place, and a root that may be proposed."""
         for name, value in fixed.items():
             if name in self._column:
                 genes[:, self._column[name]] = self.parameters[self._column[name]].share(value)
+        if self.root is not None and self.parameters[self.root].name not in fixed:
+            self._propose(genes, self.root)
         return genes
+
+    def _propose(self, genes: np.ndarray, root: int) -> None:
+        """Share what lies in a value of the root that is not proposed out to the others, evenly."""
+        count, branch = self.parameters[root].count, self.branch(genes)
+        gone = ~np.isin(branch, self.drawn)
+        if gone.any() and len(self.drawn):
+            within = genes[gone, root] * count - branch[gone]
+            others = self.drawn[np.minimum((within * len(self.drawn)).astype(int), len(self.drawn) - 1)]
+            genes[gone, root] = (others + 0.5) / count
 
     def genes(self, values: Mapping[str, Value], rng: np.random.Generator) -> np.ndarray:
         """The genes of a configuration; those of parameters it does not have are drawn."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import optuna
 from optuna.samplers import BaseSampler
 
@@ -9,6 +11,7 @@ from search.hyperparameters.parameter import parameters
 from search.hyperparameters.suggestion import Declaration, Narrowing
 from search.samplers import SAMPLERS
 from search.samplers.bayesian import BayesianSampler
+from search.samplers.once import WithoutOnce
 from xraytune.errors import InputError
 
 STARTUP = 10
@@ -23,6 +26,7 @@ def make_sampler(
     narrowing: Narrowing | None = None,
     existing: int = 0,
     objectives: int = 1,
+    once: Collection[str] = (),
 ) -> BaseSampler:
     """The sampler of that name.
 
@@ -34,17 +38,18 @@ def make_sampler(
         narrowing: what the user took out of it.
         existing: trials already in the study; a resumed search must not repeat its first suggestions.
         objectives: how many the search has.
+        once: families that only initial trials have.
 
     Raises:
         InputError: an unknown name.
     """
     seed = (seed + existing) % 2**31
     if name == "random":
-        return optuna.samplers.RandomSampler(seed=seed)
+        return _without(optuna.samplers.RandomSampler(seed=seed), once, seed)
     if name == "bo" and objectives == 1:
-        return BayesianSampler(parameters(declaration, narrowing), seed, STARTUP)
+        return BayesianSampler(parameters(declaration, narrowing), seed, STARTUP, once)
     if name in {"bo", "tpe"}:
-        return optuna.samplers.TPESampler(
+        tpe = optuna.samplers.TPESampler(
             multivariate=True,
             group=True,
             constant_liar=True,
@@ -52,4 +57,9 @@ def make_sampler(
             seed=seed,
             warn_independent_sampling=False,
         )
+        return _without(tpe, once, seed)
     raise InputError(f"unknown sampler {name!r}: {', '.join(SAMPLERS)}")
+
+
+def _without(sampler: BaseSampler, once: Collection[str], seed: int) -> BaseSampler:
+    return WithoutOnce(sampler, once, seed) if once else sampler

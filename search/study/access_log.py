@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from xraytune import artifacts
 from xraytune.errors import FULL, FatalError
 
 NAME = "ledger.jsonl"
@@ -97,18 +98,18 @@ def read(study_folder: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     entries: list[dict[str, Any]] = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in artifacts.read_text(path).splitlines():
         if not line.strip():
             continue
         try:
-            entry = json.loads(line)
-        except ValueError:
+            entry = dict(json.loads(line))
+        except (ValueError, TypeError, RecursionError):
             if not line.startswith(_FIGURES_OF):
                 entries.append({"when": "", "what": "an entry that was cut off"})
             continue
         if "figures_of" not in entry:
             entries.append(entry)
-        elif 0 < entry["figures_of"] <= len(entries):
+        elif entry["figures_of"] in range(1, len(entries) + 1) and "figures" in entry:
             entries[entry["figures_of"] - 1]["figures"] = entry["figures"]
     return entries
 

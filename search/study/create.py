@@ -6,18 +6,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 
 import optuna
 from optuna.storages import BaseStorage
 
 from search.hyperparameters.suggestion import Declaration
+from search.study.by_name import exists, find, is_whole, taken
 from search.study.database import open_database, readable
 from search.study.lock import StudyLock
-from search.study.objectives import metric_names
+from search.study.objectives import directions
+from search.study.pages import Pages
 from search.study.study import Study
-from search.study.view import exists, find, is_whole, spec_of, taken
+from search.study.view import spec_of
 from xraytune import artifacts
 from xraytune.data import compare, keep_lists
 from xraytune.errors import FatalError, StudyError
@@ -33,7 +34,7 @@ def create(
     storage: str | None = None,
     sampler: optuna.samplers.BaseSampler | None = None,
     pruner: optuna.pruners.BasePruner | None = None,
-    directions: Sequence[str] = ("maximize",),
+    pages: Pages | None = None,
 ) -> Study:
     """Make a new study, or go on with one that is there.
 
@@ -45,7 +46,7 @@ def create(
         storage: an Optuna RDB URL; None for SQLite in the results folder.
         sampler: who suggests.
         pruner: Optuna's pruner; None where Ray's schedulers prune.
-        directions: `maximize` or `minimize` for each objective.
+        pages: what is shown of it in the dashboard; None shows its rows alone.
 
     Raises:
         StudyError: it exists and `resume` was not asked; it was made with something else (every difference is named).
@@ -65,9 +66,9 @@ def create(
                 "database back, or give another name with --study."
             )
         if found is None:
-            _make(database, spec.name, directions)
+            _make(database, spec)
         else:
-            _check(database, spec, folder, resume, directions)
+            _check(database, spec, folder, resume)
         with readable(database, spec.name):
             study = optuna.load_study(study_name=spec.name, storage=database, sampler=sampler, pruner=pruner)
         if found is None:
@@ -77,28 +78,22 @@ def create(
             study.set_user_attr("spec", spec.to_json())
             with warnings.catch_warnings():  # Optuna calls the names experimental; the dashboard shows them
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                study.set_metric_names(metric_names(spec, len(directions)))
-        owned = Study(study, database, results, spec, declaration, lock)
+                study.set_metric_names([spec.label, *spec.objectives[1:]])
+        owned = Study(study, database, results, spec, declaration, lock, pages)
         owned.recover()
     except OSError as error:
         raise FatalError(f"{results} can't be written: {error.strerror}. Choose another with --results.") from None
     return owned
 
 
-def _make(database: BaseStorage, name: str, directions: Sequence[str]) -> None:
+def _make(database: BaseStorage, spec: StudySpec) -> None:
     try:
-        optuna.create_study(
-            study_name=name,
-            storage=database,
-            directions=["maximize" if d == "maximize" else "minimize" for d in directions],
-        )
+        optuna.create_study(study_name=spec.name, storage=database, directions=directions(spec.objectives))
     except optuna.exceptions.DuplicatedStudyError:
-        raise StudyError(taken(name)) from None
+        raise StudyError(taken(spec.name)) from None
 
 
-def check_existing(
-    spec: StudySpec, results: Path, storage: str | None = None, directions: Sequence[str] = ("maximize",)
-) -> None:
+def check_existing(spec: StudySpec, results: Path, storage: str | None = None) -> None:
     """Refuse to go on with a study that was made with something else, early: before Ray is started.
 
     Raises:
@@ -106,10 +101,10 @@ def check_existing(
     """
     if not exists(spec.name, results, storage):
         return
-    _check(open_database(results, storage), spec, results / spec.name, True, directions)
+    _check(open_database(results, storage), spec, results / spec.name, True)
 
 
-def _check(database: BaseStorage, spec: StudySpec, folder: Path, resume: bool, directions: Sequence[str]) -> None:
+def _check(database: BaseStorage, spec: StudySpec, folder: Path, resume: bool) -> None:
     with readable(database, spec.name):
         found = optuna.load_study(study_name=spec.name, storage=database)
         attributes = found.user_attrs
@@ -118,10 +113,7 @@ def _check(database: BaseStorage, spec: StudySpec, folder: Path, resume: bool, d
                 f"Study {spec.name!r} is in the database but was not made by this program. Take another name."
             )
         stored = spec_of(spec.name, attributes)
-        had = ["maximize" if d == optuna.study.StudyDirection.MAXIMIZE else "minimize" for d in found.directions]
     differences = stored.differences(spec)
-    if had != list(directions):
-        differences.append(f"directions: {had} in the study, {list(directions)} now")
     if differences:
         differences += [
             f"  {said}"

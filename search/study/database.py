@@ -24,7 +24,7 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from xraytune.errors import FatalError, InputError
+from xraytune.errors import FOREIGN, FatalError, InputError
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -55,9 +55,6 @@ _NEVER_HEALS = r"password|denied|does not exist|unknown database|doesn't exist"
 
 _CHANGED = (LookupError, UpdateFinishedTrialError, json.JSONDecodeError, UnicodeDecodeError)
 """What a storage raises of rows that are gone, that were changed or that are damaged."""
-
-_UNREADABLE = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-"""What reading damaged or foreign rows raises, in Optuna and in our own records."""
 
 
 # -- the URL ----------------------------------------------------------------------------------------------------------
@@ -284,7 +281,7 @@ def readable(storage: Any, study: str | None = None) -> Iterator[None]:
         yield
     except ChangedError as error:
         cause = error.cause
-    except _UNREADABLE as error:
+    except FOREIGN as error:
         cause = f"{type(error).__name__}: {_first_line(error)}"
     else:
         return

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from xraytune import artifacts
+from xraytune import artifacts, files
 from xraytune.errors import ArtifactError
 
 NAME = "test_images.csv"
 """In the study's folder, beside `winner/`: the key from numbers to paths and patients. Not to be shared."""
+
+_MOST = 1 << 30
+"""Bytes of that file."""
 
 _IMAGE_FILE = re.compile(r"\S+\.(?:png|jpe?g|dcm|dicom|ima|bmp|tiff?|gif|webp|npz?)\b", re.IGNORECASE)
 
@@ -42,8 +46,8 @@ def read(study_folder: Path) -> dict[int, str]:
     """
     path = study_folder / NAME
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return {int(row["image"]): row["path"] for row in csv.DictReader(file)}
+        rows = csv.DictReader(io.StringIO(files.read_named(path, _MOST).decode("utf-8", "surrogateescape"), newline=""))
+        return {int(row["image"]): row["path"] for row in rows}
     except FileNotFoundError:
         raise ArtifactError(f"{path} is missing: without it the test images have numbers only.") from None
     except (OSError, KeyError, ValueError, TypeError) as error:

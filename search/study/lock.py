@@ -8,15 +8,20 @@ from __future__ import annotations
 import contextlib
 import datetime
 import fcntl
+import itertools
 import os
 import re
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 from xraytune.errors import FatalError, InputError, StudyError
 
 RESERVED = ("studies.db",)
 """What `results/` itself holds; SQLite puts files of the same name and an ending beside its own."""
+
+_ENDING = r"(\.tar)?\.(zip|gz|tgz|tar|npz|csv)$"
+"""Of files that hold data: no part of a study's name."""
 
 
 def check_name(name: str) -> str:
@@ -36,13 +41,18 @@ def check_name(name: str) -> str:
     return name
 
 
-def dated_name(results: Path) -> str:
-    """A new study's name when the user gave none: `20261121-043401`, with a letter behind it if that is taken."""
-    base = str(datetime.datetime.now().strftime("%Y%m%d-%H%M%S"))
-    for suffix in ("", *"bcdefghijklmnopqrstuvwxyz"):
-        if not (results / f"{base}{suffix}").exists():
-            return f"{base}{suffix}"
-    return f"{base}-{os.getpid()}"
+def default_names(data: str) -> Iterator[str]:
+    """Names for a study that the user gave none: `chest_xray-2026-11-30`, then the same with `-2`, `-3`, ….
+
+    Args:
+        data: the data set's name, as the study records it; the last part of a path counts.
+    """
+    last = data.rstrip("/").rpartition("/")[2]
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "_", re.sub(_ENDING, "", last, flags=re.IGNORECASE)).strip("._-")[:60]
+    dated = f"{plain or 'study'}-{datetime.date.today():%Y-%m-%d}"
+    if dated.lower().startswith(RESERVED):
+        dated = f"study-{dated}"
+    return itertools.chain([dated], (f"{dated}-{number}" for number in itertools.count(2)))
 
 
 class StudyLock:
@@ -62,6 +72,7 @@ class StudyLock:
 
     def __init__(self, results: Path, name: str, doing: str = "searched") -> None:
         self._doing = doing
+        self.name = name
         self.results = results
         self._path = results / ".locks" / (f"{name}.lock" if doing == "searched" else f"{name}.{doing}.lock")
         self._file = self._take(name)
@@ -72,7 +83,7 @@ class StudyLock:
         while True:
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+                file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
             except OSError as error:
                 raise FatalError(
                     f"{self.results} can't be written: {error.strerror}. Choose another with --results."
@@ -91,14 +102,17 @@ class StudyLock:
             os.close(file)  # it was removed by its last holder between our opening and locking it
 
     def release(self, *, remove: bool = False) -> None:
-        """Let the next search in.
+        """Let the next search in; nothing, where that was done before.
 
         Args:
             remove: leave no trace either, for a search that came to nothing.
         """
+        if self._file < 0:
+            return
         if remove:
             with contextlib.suppress(OSError):
                 self._path.unlink()
                 self._path.parent.rmdir()
                 self._path.parent.parent.rmdir()
         os.close(self._file)
+        self._file = -1

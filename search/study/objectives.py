@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from xraytune.errors import TrialError
-from xraytune.records import FailureCause, StudySpec, TrialResult
+from xraytune.records import FailureCause, TrialResult
 
 
 def objective_value(name: str, result: TrialResult) -> float:
@@ -22,16 +23,10 @@ def objective_value(name: str, result: TrialResult) -> float:
     return float(result.metrics[name])
 
 
-def metric_names(spec: StudySpec, count: int) -> list[str]:
-    """What the dashboard calls the objectives."""
-    others = spec.objectives[1:]
-    return [spec.label, *others, *(f"objective {i + 1}" for i in range(len(others) + 1, count))]
-
-
 SMALLER_IS_BETTER = frozenset({"parameters", "inference_ms", "loss", "brier", "calibration_error"})
 """Objectives that are minimised, by their name without `val_`; every other figure is better where it is larger."""
 
 
-def directions(objectives: Sequence[str]) -> list[str]:
+def directions(objectives: Sequence[str]) -> list[Literal["minimize", "maximize"]]:
     """`maximize` or `minimize` for each objective by its name."""
     return ["minimize" if name.removeprefix("val_") in SMALLER_IS_BETTER else "maximize" for name in objectives]

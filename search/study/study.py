@@ -8,10 +8,9 @@ failure: it counts nowhere and its configuration is queued again.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,18 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
+from search.cli import clock
 from search.hyperparameters.declaration import ambiguous_names, declared_parameters
 from search.hyperparameters.suggestion import Declaration, Narrowing, RecordedHyperParameters, SuggestedHyperParameters
 from search.study.database import readable
 from search.study.lock import StudyLock
 from search.study.objectives import objective_value
-from search.study.view import StudyView, records, trial_folder
+from search.study.pages import Pages, StudyState, write_note, write_picture
+from search.study.trial_files import PREDICTIONS, Outcome, writable_folder, write_config, write_outcome
+from search.study.view import StudyView, TrialRecord, by_site, records
 from xraytune import artifacts
 from xraytune.errors import FatalError, InputError
-from xraytune.evaluation import held_out_sites
+from xraytune.evaluation.sites import held_out_sites
 from xraytune.records import EpochReport, FailureCause, StudySpec, TrialConfig, TrialResult, Value
 
 FAILURE_SHARE, FAILURE_LEAST = 0.5, 5
@@ -52,6 +54,7 @@ class Study:
         spec: what was asked.
         declaration: the space's `declare_hyperparameters`.
         lock: the study's lock, already held.
+        pages: what is shown of it in the dashboard; None shows its rows alone.
     """
 
     def __init__(
@@ -62,11 +65,13 @@ class Study:
         spec: StudySpec,
         declaration: Declaration,
         lock: StudyLock,
+        pages: Pages | None = None,
     ) -> None:
         self._study = study
         self._storage = storage
         self._declaration = declaration
         self._lock = lock
+        self._pages = pages
         self._narrowing = Narrowing(spec.fixed, spec.narrowed)
         self._ambiguous = ambiguous_names(declared_parameters(declaration))
         self._open: dict[int, optuna.Trial] = {}
@@ -74,12 +79,12 @@ class Study:
         self._curve: dict[int, dict[int, float]] = {}
         self._standing: dict[int, dict[int, float]] = {}
         self._ran: dict[int, dict[str, Any]] = {}
-        self._complete: dict[int, float] = {}
-        self._sites: dict[int, str] = {}
-        self._retried = {t.attributes.get("retry_of") for t in records(study, storage)}
+        self._outcome: dict[int, Outcome] = {}
+        self._predictions: dict[int, Mapping[str, Any]] = {}
         self.spec = spec
         self.results = results
         self.folder = results / spec.name
+        self._retried = {t.attributes.get("retry_of") for t in records(study, storage, self.folder)}
         self.multi_objective = len(study.directions) > 1
         self.counts: Counter[str] = Counter()
         """Ended trials that count, by state (COMPLETE, PRUNED, FAIL)."""
@@ -87,8 +92,8 @@ class Study:
         """This session's failures by cause."""
         self.since_best = 0
         """Trials ended since the best one: what the plateau is measured by."""
-        self.best: tuple[int, float] | None = None
-        """Number and objective of the best COMPLETE trial, without what is due to its held-out site."""
+        self._complete: list[TrialRecord] = []  # those that `_best` is found among
+        self._best: TrialRecord | None = None
         self.messages: dict[str, str] = {}
         """The latest message of each of these causes."""
         self._earlier: Counter[str] = Counter()
@@ -100,6 +105,7 @@ class Study:
 
         Raises:
             InputError: the space's declaration raised.
+            FatalError: the study can't be written.
         """
         trial = self._study.ask()
         hp = SuggestedHyperParameters(trial, self._narrowing, self._ambiguous)
@@ -109,7 +115,10 @@ class Study:
             seed = trial.user_attrs.get("seed", trial_seed(self.spec.seed, trial.number))
             site = trial.user_attrs.get("site", self._next_site(family))
             config = TrialConfig(family=family, values=dict(hp.values), seed=seed, site=site)
-            trial.set_user_attr("config", config.to_json())
+            write_config(self.folder, trial.number, config)
+            if site:
+                trial.set_user_attr("site", site)
+            trial.set_user_attr("family", family)
         except FatalError:
             raise
         except Exception as error:
@@ -124,7 +133,7 @@ class Study:
         if not self.spec.sites:
             return ""
         known = [t.user_attrs for t in self._study.get_trials(deepcopy=False)]
-        same = sum("retry_of" not in a and a.get("config", {}).get("family") == family for a in known)
+        same = sum("retry_of" not in a and a.get("family") == family for a in known)
         return held_out_sites.turn(self.spec.sites, same)
 
     def enqueue(self, values: Mapping[str, Value], origin: str, recipe: str = "") -> bool:
@@ -191,32 +200,30 @@ class Study:
             TrialError: the result lacks a further objective of the search; nothing was told.
         """
         values = [result.value, *self._others(result)]
-        self._keep_epochs(number)
-        self._attributes(number, result=result.to_json(), **_shown(result))
-        self._sites[number] = self._config[number].site
-        self._end(number, TrialState.COMPLETE, values)
-        self._count("COMPLETE", number, result.value)
+        self._keep(number, result=result.to_json())
+        self._attributes(number, **_shown(result))
+        self._count(self._end(number, TrialState.COMPLETE, result, values))
+        if not self.since_best:
+            self.describe()
 
     def pruned(self, number: int, result: TrialResult | None) -> None:
         """The trial was stopped early (by the pruner, or because the time ended) after it had reported."""
-        last = max(self._curve[number].values(), default=None)
-        self._keep_epochs(number)
         if result:
-            self._attributes(number, result=result.to_json(), **_shown(result))
+            self._keep(number, result=result.to_json())
+            self._attributes(number, **_shown(result))
         else:
-            self._attributes(number, ran=self._ran.get(number, {}))
-        self._end(number, TrialState.PRUNED)
-        self._count("PRUNED", number, result.value if result else last)
+            self._keep(number, ran=self._ran.get(number, {}))
+        self._count(self._end(number, TrialState.PRUNED, result))
 
     def failed(self, number: int, cause: FailureCause, message: str) -> None:
         """The trial failed, or (`interrupted`) was cut off; what was cut off is queued again with its own seed."""
-        self._keep_epochs(number)
-        self._attributes(number, ran=self._ran.get(number, {}), message=message[:2000], cause=str(cause))
+        self._keep(number, ran=self._ran.get(number, {}), message=message[:2000])
+        self._attributes(number, cause=str(cause))
         if cause is FailureCause.INTERRUPTED:
             self._requeue(number, self._open[number].params, self._config.get(number))
-        self._end(number, TrialState.FAIL)
-        if cause is not FailureCause.INTERRUPTED:
-            self._count("FAIL", number, None, cause, message)
+        ended = self._end(number, TrialState.FAIL, cause=cause)
+        if ended.counts:
+            self._count(ended)
 
     def keep_predictions(self, number: int, **arrays: Any) -> None:
         """Write a trial's validation predictions into its folder.
@@ -226,18 +233,18 @@ class Study:
         """
         import numpy as np
 
-        folder = trial_folder(self.folder, number)
+        self._predictions[number] = arrays
         try:
-            if not self.folder.is_dir():
-                raise FatalError(
-                    f"{self.folder} was removed while the study was searched. Finished trials are in the database; "
-                    f"go on with --study {self.spec.name} --resume."
-                )
-            folder.mkdir(parents=True, exist_ok=True)
-            with artifacts.atomic_write(folder / "predictions.npz") as path, path.open("wb") as stream:
+            folder = writable_folder(self.folder, number)
+            with artifacts.atomic_write(folder / PREDICTIONS) as path, path.open("wb") as stream:
                 np.savez_compressed(stream, **arrays)
         except OSError as error:
-            raise FatalError(f"{folder} can't be written: {error.strerror}. Go on with --resume.") from None
+            raise FatalError(f"{self.folder} can't be written: {error.strerror}. Go on with --resume.") from None
+
+    @property
+    def best(self) -> tuple[int, float] | None:
+        """Number and objective of the best COMPLETE trial, without what is due to its held-out site."""
+        return (self._best.number, self._best.values[0] - self._best.easier) if self._best else None
 
     @property
     def running(self) -> int:
@@ -278,7 +285,7 @@ class Study:
 
     def touch(self, start: float) -> None:
         """Note that this session, begun at `start` (seconds since 1970), is alive."""
-        now = time.time()
+        now = clock.now()
         sessions = [s for s in self._study.user_attrs.get("sessions", []) if s[0] != start]
         self._study.set_user_attr("sessions", [*sessions, [start, now]])
         self._study.set_user_attr("touched", now)
@@ -287,6 +294,16 @@ class Study:
         """Keep facts about the search with the study (why it stopped, where time went)."""
         for name, value in attributes.items():
             self._study.set_user_attr(name, value)
+
+    def describe(self, stopped: str = "") -> None:
+        """Bring the note of the study up to date.
+
+        Args:
+            stopped: why the search ended, empty while it runs.
+        """
+        if self._pages:
+            state = StudyState(dict(self.counts), self._best, self.seconds_spent(), stopped)
+            write_note(self._storage, self._study._study_id, self._pages.of_study(self.spec, state))
 
     def view(self) -> StudyView:
         """The study for reading."""
@@ -302,30 +319,58 @@ class Study:
         """The further objectives of a multi-objective search, read off the result."""
         return [objective_value(name, result) for name in self.spec.objectives[1:]]
 
-    def _keep_epochs(self, number: int) -> None:
-        """What a trial stood at after each epoch, for the rungs of a resumed search; its curve, where Optuna has none.
+    def _keep(self, number: int, **found: Any) -> None:
+        """Write how a trial ended into its folder, with what was written of it before.
 
-        With several objectives Optuna takes no intermediate values.
+        What it stood at after each epoch is for the rungs of a resumed search; its curve is only written where Optuna
+        takes no intermediate values, with several objectives.
         """
-        if standing := self._standing.get(number):
-            self._attributes(number, standing={str(epoch): value for epoch, value in standing.items()})
-            if self.multi_objective:
-                self._attributes(number, curve={str(epoch): value for epoch, value in self._curve[number].items()})
+        standing = self._standing.get(number, {})
+        curve = self._curve[number] if standing and self.multi_objective else {}
+        found |= {"standing": {str(e): v for e, v in standing.items()}, "curve": {str(e): v for e, v in curve.items()}}
+        self._outcome[number] = replace(self._outcome.get(number, Outcome()), **found)
+        write_outcome(self.folder, number, self._outcome[number])
 
     def _attributes(self, number: int, **attributes: Any) -> None:
         for name, value in attributes.items():
             self._open[number].set_user_attr(name, value)
 
-    def _end(self, number: int, state: TrialState, values: Sequence[float] | None = None) -> None:
+    def _end(
+        self,
+        number: int,
+        state: TrialState,
+        result: TrialResult | None = None,
+        values: Sequence[float] | None = None,
+        cause: str = "",
+    ) -> TrialRecord:
         """Tell how a trial ended, once all else of it is recorded; after a kill in between `recover` tells it.
 
         Raises:
             FatalError: it could not be told; the trial counts as running here too.
         """
+        outcome, reported = self._outcome[number], self._curve.get(number, {})
+        kept = values or ([result.value] if result else [])
+        ended = TrialRecord(
+            number, state.name, tuple(kept), self._config.get(number), result, cause, outcome.message,
+            {epoch: reported[epoch] for epoch in self._standing.get(number, {})}, None, None, {}, ran=outcome.ran,
+        )  # fmt: skip
+        self._show(ended, self._open[number]._trial_id)
         self._attributes(number, ending=state.name)
         self._study.tell(number, values, state, skip_if_finished=True)
-        for table in (self._open, self._config, self._curve, self._standing, self._ran):
+        for table in (
+            self._open, self._config, self._curve, self._standing, self._ran, self._outcome, self._predictions
+        ):  # fmt: skip
             table.pop(number, None)
+        return ended
+
+    def _show(self, ended: TrialRecord, trial_id: int) -> None:
+        """Write the note and the pictures of a trial; only one that has not ended yet takes pictures."""
+        if not self._pages:
+            return
+        page = self._pages.of_trial(self.spec, ended, self._predictions.get(ended.number, {}))
+        write_note(self._storage, self._study._study_id, page.note, trial_id)
+        for name, drawing in page.pictures.items():
+            write_picture(self._storage, self.folder, trial_id, name, drawing)
 
     def _requeue(self, number: int, params: Mapping[str, Any], config: TrialConfig | None) -> None:
         """Queue a cut-off trial again, once: a kill between this and `tell` must not queue it twice."""
@@ -340,25 +385,26 @@ class Study:
             kept |= {"site": config.site} if config.site else {}
         self._study.enqueue_trial(dict(params), user_attrs=kept)
 
-    def _count(self, state: str, number: int, value: float | None, cause: str = "", message: str = "") -> None:
-        self.counts[state] += 1
+    def _count(self, trial: TrialRecord) -> None:
+        self.counts[trial.state] += 1
         self.since_best += 1
-        if state == "COMPLETE" and value is not None:
-            self._complete[number] = value
-            fair = held_out_sites.compared(self._complete, self._sites)
-            best = max(fair, key=lambda one: (fair[one], -one))
-            self.since_best = 0 if self.best is None or best != self.best[0] else self.since_best
-            self.best = best, fair[best]
-        if state == "FAIL":
-            self.causes[cause] += 1
-            self.messages[cause] = message.splitlines()[0] if message else ""
+        if trial.state == "COMPLETE":
+            complete = by_site([*self._complete, trial])
+            best = min(complete, key=lambda one: one.rank)
+            self._complete = complete if self.spec.sites else [best]
+            if self._best is None or best.number != self._best.number:
+                self.since_best = 0
+            self._best = best
+        if trial.state == "FAIL":
+            self.causes[trial.cause] += 1
+            self.messages[trial.cause] = trial.message.splitlines()[0] if trial.message else ""
 
     def recover(self) -> int:
         """End what a killed search left RUNNING, then count what ended earlier; returns how many were running.
 
         A trial whose ending was recorded gets its state; any other is an interrupted one and queued again.
         """
-        left = [t for t in records(self._study, self._storage) if t.state == "RUNNING"]
+        left = [t for t in records(self._study, self._storage, self.folder) if t.state == "RUNNING"]
         running = {t.number: t for t in self._study.get_trials(deepcopy=False) if t.state == TrialState.RUNNING}
         for record in left:
             trial, ending = running[record.number], record.attributes.get("ending")
@@ -370,14 +416,16 @@ class Study:
             # one killed between its start and its first parameter has what it was queued with
             params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
             optuna_trial = optuna.Trial(self._study, trial._trial_id)
-            optuna_trial.set_user_attr("message", "the search was killed while this trial ran")
+            if not ending:
+                write_outcome(self.folder, record.number, Outcome(message="the search was killed while this trial ran"))
             optuna_trial.set_user_attr("cause", str(FailureCause.INTERRUPTED))
             self._requeue(record.number, params, record.config)
+            self._show(replace(record, state="FAIL", cause=str(FailureCause.INTERRUPTED)), trial._trial_id)
+            optuna_trial.set_user_attr("ending", "FAIL")
             self._study.tell(record.number, state=TrialState.FAIL, skip_if_finished=True)
-        for record in records(self._study, self._storage):
+        for record in records(self._study, self._storage, self.folder):
             if record.counts:
-                self._sites[record.number] = record.site
-                self._count(record.state, record.number, record.value, record.cause, record.message)
+                self._count(record)
         self._earlier = Counter(self.counts)
         self.causes.clear()
         return len(left)
@@ -389,11 +437,11 @@ def trial_seed(study_seed: int, number: int) -> int:
 
 
 def _shown(result: TrialResult) -> dict[str, Any]:
-    """What the dashboard shows of a trial in columns of their own: both scores, and the view where it falls."""
+    """What the dashboard shows of a trial in columns of their own: both scores, and the worst view."""
     metrics, weakest = result.metrics, result.weakest_view
     found: dict[str, Any] = {
         title: round(metrics[key], 4)
         for title, key in (("clean F-beta", "val_f_beta"), ("robust F-beta", "robust"), ("AUC", "val_auc"))
         if key in metrics
     }
-    return found | ({"falls where": f"{weakest[0]} {weakest[1]:.3f}"} if weakest else {})
+    return found | ({"worst view": f"{weakest[0]} {weakest[1]:.3f}"} if weakest else {})

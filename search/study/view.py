@@ -9,8 +9,8 @@ from __future__ import annotations
 import datetime
 import math
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,12 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.study.database import ChangedError, is_there, open_database, readable
+from search.study.by_name import is_made_by_us
+from search.study.database import is_there, open_database, readable
 from search.study.lock import check_name
+from search.study.trial_files import PREDICTIONS, Outcome, read_config, read_outcome, trial_folder
 from xraytune.errors import InputError, StudyError
-from xraytune.evaluation import held_out_sites
+from xraytune.evaluation.sites import held_out_sites
 from xraytune.records import LAYOUT, FailureCause, StudySpec, TrialConfig, TrialResult
 
 
@@ -45,6 +47,10 @@ class TrialRecord:
     started: datetime.datetime | None
     ended: datetime.datetime | None
     attributes: Mapping[str, Any]
+    standing: Mapping[int, float] = field(default_factory=dict)
+    """The objective that it would have had if it had stopped after each epoch."""
+    ran: Mapping[str, Any] = field(default_factory=dict)
+    """Its machine and its seconds by phase, where it left no result that says so."""
     easier: float = 0.0
     """How much more trials reach that hold out the same site than those of all sites, by their medians; 0 where
     validation is by patient."""
@@ -75,6 +81,11 @@ class TrialRecord:
         return self.config.family if self.config else "-"
 
     @property
+    def params(self) -> dict[str, Any]:
+        """Its hyperparameters by name, empty before it was suggested."""
+        return dict(self.config.values) if self.config else {}
+
+    @property
     def recipe(self) -> str:
         """The published configuration that it tried, empty where it tried none."""
         return str(self.attributes.get("recipe", ""))
@@ -90,11 +101,6 @@ class TrialRecord:
         return self.state in {"COMPLETE", "PRUNED"} or (self.state == "FAIL" and not self.interrupted)
 
     @property
-    def standing(self) -> Mapping[int, float]:
-        """The objective that it would have had if it had stopped after each epoch."""
-        return {int(epoch): float(value) for epoch, value in self.attributes.get("standing", {}).items()}
-
-    @property
     def seconds(self) -> float | None:
         """Wall time from suggestion to record; of the training alone where that is known."""
         if self.result and self.result.seconds:
@@ -102,14 +108,20 @@ class TrialRecord:
         return (self.ended - self.started).total_seconds() if self.started and self.ended else None
 
 
-def record_of(trial: FrozenTrial) -> TrialRecord:
-    """Optuna's trial as ours.
+def record_of(trial: FrozenTrial, folder: Path) -> TrialRecord:
+    """Optuna's trial as ours, with what its files say.
+
+    Args:
+        trial: Optuna's.
+        folder: the study's.
 
     Raises:
+        ArtifactError: a file that must be there is missing or damaged.
         ValueError, TypeError, LookupError, AttributeError: what the database has of it is not what a search writes.
     """
     attributes = trial.user_attrs
-    result = TrialResult.from_json(attributes["result"]) if "result" in attributes else None
+    config = read_config(folder, trial.number) if "family" in attributes else None
+    outcome, result = read_outcome(folder, trial.number) if "ending" in attributes else (Outcome(), None)
     values = tuple(trial.values or ())
     if trial.state == TrialState.PRUNED and result:
         values = (result.value, *values[1:])
@@ -117,22 +129,23 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
     if not curve and result:
         curve = {int(point["epoch"]): float(point["value"]) for point in result.curve if "value" in point}
     elif not curve:  # several objectives, and no result
-        curve = {int(epoch): float(value) for epoch, value in attributes.get("curve", {}).items()}
+        curve = {int(epoch): float(value) for epoch, value in outcome.curve.items()}
     cause = FailureCause(attributes["cause"]) if attributes.get("cause") else ""
     record = TrialRecord(
         number=trial.number,
         state=trial.state.name,
         values=values,
-        config=TrialConfig.from_json(attributes["config"]) if "config" in attributes else None,
+        config=config,
         result=result,
         cause=cause or (FailureCause.ERROR if trial.state == TrialState.FAIL else ""),
-        message=str(attributes.get("message", "")),
+        message=outcome.message,
         curve=curve,
         started=trial.datetime_start,
         ended=trial.datetime_complete,
         attributes=attributes,
+        standing={int(epoch): float(value) for epoch, value in outcome.standing.items()},
+        ran=outcome.ran,
     )
-    dict(record.standing)  # raises where it can't be read
     if not isinstance(attributes.get("retry_of", 0), int) or not isinstance(attributes.get("origin", ""), str):
         raise TypeError(
             f"trial {record.number} comes from {attributes.get('origin', attributes.get('retry_of'))!r:.40}"
@@ -140,20 +153,30 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
     return record
 
 
-def records(study: optuna.Study, storage: BaseStorage) -> list[TrialRecord]:
+def records(study: optuna.Study, storage: BaseStorage, folder: Path) -> list[TrialRecord]:
     """Every trial of a study, by number.
 
+    Args:
+        study: Optuna's study.
+        storage: where it is, as `open_database` gave it.
+        folder: the study's.
+
     Raises:
-        FatalError: what the database has of one can't be read, or trials are missing.
+        FatalError: what the database or the folder has of one can't be read, or trials are missing.
     """
     with readable(storage, study.study_name):
-        found = [record_of(trial) for trial in study.get_trials(deepcopy=False)]
-        for number, record in enumerate(found):
-            if record.number != number:
-                raise LookupError(f"it has a trial {record.number} where {number} should be")
-    values = {t.number: t.values[0] for t in found if t.state == "COMPLETE" and t.values}
-    easier = held_out_sites.easier(values, {t.number: t.site for t in found})
-    return [replace(t, easier=easier[t.site]) if easier.get(t.site) else t for t in found]
+        found = study.get_trials(deepcopy=False)
+        for number, trial in enumerate(found):
+            if trial.number != number:
+                raise LookupError(f"it has a trial {trial.number} where {number} should be")
+        return by_site([record_of(trial, folder) for trial in found])
+
+
+def by_site(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The same trials, each with how much easier its held-out site is by the COMPLETE ones among them."""
+    values = {t.number: t.values[0] for t in trials if t.state == "COMPLETE" and t.values}
+    easier = held_out_sites.easier(values, {t.number: t.site for t in trials})
+    return [replace(t, easier=off) if (off := easier.get(t.site, 0.0)) != t.easier else t for t in trials]
 
 
 def folder_name(name: str) -> str:
@@ -202,9 +225,9 @@ class StudyView:
         """Every trial, by number.
 
         Raises:
-            FatalError: what the database has of one can't be read.
+            FatalError: what the database or the folder has of one can't be read.
         """
-        return records(self._study, self._storage)
+        return records(self._study, self._storage, self.folder)
 
     def ranked(self) -> list[TrialRecord]:
         """The COMPLETE trials, the best first (the earlier on a tie)."""
@@ -257,29 +280,24 @@ class StudyView:
         front = {trial.number for trial in self._study.best_trials}
         return [t for t in self.ranked() if t.number in front]
 
-    def trial_folder(self, number: int) -> Path:
-        """Where that trial's predictions lie."""
-        return trial_folder(self.folder, number)
+    def predictions(self, number: int) -> Path:
+        """The file of that trial's predictions of the validation images."""
+        return trial_folder(self.folder, number) / PREDICTIONS
 
 
 def spec_of(name: str, attributes: Mapping[str, Any]) -> StudySpec:
     """What a study was made with.
 
     Raises:
-        StudyError: its trials were judged on views of another layout.
+        StudyError: it is of another layout.
     """
     plain = attributes["spec"]
     if isinstance(plain, Mapping) and "name" in plain and (layout := plain.get("layout", 1)) != LAYOUT:
         raise StudyError(
-            f"Study {name!r} has layout {layout} of the shifted views, this version {LAYOUT}; scores of both can't be "
-            "compared: make a new study with --study."
+            f"Study {name!r} has layout {layout}, this version {LAYOUT}: it can't be read, and its scores can't be "
+            "compared. Make a new study with --study."
         )
     return StudySpec.from_json(plain)
-
-
-def trial_folder(study_folder: Path, number: int) -> Path:
-    """`results/<study>/trials/0007`."""
-    return study_folder / "trials" / f"{number:04d}"
 
 
 def open_study(name: str | None = None, results: str | Path = "results", storage: str | None = None) -> StudyView:
@@ -304,7 +322,7 @@ def open_study(name: str | None = None, results: str | Path = "results", storage
             if not ours:
                 raise missing
             name = max(ours, key=lambda n: float(ours[n].get("touched", 0.0)))
-    elif not _is_made_by_us(database, name):
+    elif not is_made_by_us(database, name):
         with readable(database):
             known = sorted(s.study_name for s in database.get_all_studies() if "spec" in s.user_attrs)
         if not known:
@@ -316,90 +334,11 @@ def open_study(name: str | None = None, results: str | Path = "results", storage
     return StudyView(study, database, results)
 
 
-def find(database: BaseStorage, name: str) -> int | None:
-    """Optuna's id of the study of that name, None where the database has none.
-
-    Raises:
-        FatalError: the database can't be read.
-    """
-    try:
-        return database.get_study_id_from_name(name)
-    except ChangedError:
-        return None
-
-
-def _is_made_by_us(database: BaseStorage, name: str) -> bool:
-    found = find(database, name)
-    with readable(database, name):
-        return found is not None and "spec" in database.get_study_user_attrs(found)
-
-
-def is_whole(database: BaseStorage, name: str, found: int) -> bool:
-    """Whether the study was made whole: a search that was killed while it made one left nothing that counts.
-
-    Args:
-        database: where it is.
-        name: its name.
-        found: Optuna's id of it.
-
-    Raises:
-        FatalError: it can't be read.
-    """
-    with readable(database, name):
-        return "spec" in database.get_study_user_attrs(found) or database.get_n_trials(found) > 0
-
-
-def exists(name: str, results: Path, storage: str | None = None) -> bool:
-    """Whether the study was made (a search killed while it made one left nothing that counts)."""
-    if not is_there(results, storage):
-        return False
-    database = open_database(results, storage)
-    found = find(database, name)
-    return found is not None and is_whole(database, name, found)
-
-
-def request(name: str, results: Path, storage: str | None = None) -> dict[str, Any]:
-    """The options the study was last searched with, empty where it is not there."""
-    if not is_there(results, storage):
-        return {}
-    database = open_database(results, storage)
-    found = find(database, name)
-    with readable(database, name):
-        return {} if found is None else dict(database.get_study_user_attrs(found).get("request", {}))
-
-
 def stored_spec(name: str, results: Path, storage: str | None = None) -> StudySpec | None:
     """What the study was made with, None where it is not there."""
-    if not is_there(results, storage) or not _is_made_by_us(open_database(results, storage), name):
+    if not is_there(results, storage) or not is_made_by_us(open_database(results, storage), name):
         return None
     return open_study(name, results, storage).spec
-
-
-def count(name: str, results: Path, storage: str | None = None) -> int:
-    """Trials in the study, of any state."""
-    database = open_database(results, storage)
-    found = find(database, name)
-    with readable(database, name):
-        return 0 if found is None else database.get_n_trials(found)
-
-
-def check_free(name: str, results: Path, storage: str | None = None) -> None:
-    """Refuse a taken name early, before data is read.
-
-    Raises:
-        StudyError: the study exists.
-    """
-    if exists(name, results, storage):
-        raise StudyError(taken(name))
-
-
-def taken(name: str) -> str:
-    """What to do about a name that is taken."""
-    return (
-        f"Study {name!r} exists already. Go on with it:\n"
-        f"  python -m search.run --study {name} --resume      (or: make search STUDY={name} RESUME=1)\n"
-        "or make a new one: give another name with --study, or none for a dated one."
-    )
 
 
 def search_seconds(study: StudyView) -> float:

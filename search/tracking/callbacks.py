@@ -1,10 +1,12 @@
 """The callbacks of a search and a retraining: the events they are told, and the base class of all of them.
 
-class Shout(Callback):
+import xraytune as xt
+
+class Shout(xt.Callback):
     def on_trial_end(self, event: TrialEnd) -> None:
         print(event.number, event.state, event.value)
 
-search(StudyOptions(…), callbacks=[Shout()])
+xt.search("path/to/chest_xray", callbacks=[Shout()])
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import secrets
 import socket
@@ -30,6 +31,9 @@ ANSWER = 5.0
 SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 """An empty frame of settings in HTTP/2: length 0, kind 4, no flags, stream 0."""
 
+UNSTARTED = 5.0
+"""Seconds that a search which is interrupted waits for a start of Ray; whatever starts later is ended when it has."""
+
 STARTS = 3
 """Times Ray is tried to be started."""
 
@@ -48,6 +52,9 @@ INHERITED = (
 )  # fmt: skip
 """Variables by which a shell inside a Ray job, a pod or a stale export says where Ray runs and as what. Ray that is
 started here heeds none of them; to join a cluster, and as what, is asked for with --address."""
+
+
+_STARTING = threading.Lock()
 
 
 class Cluster:
@@ -75,6 +82,8 @@ class Cluster:
         self._environment: dict[str, str | None] = {}
         self._starter: threading.Thread | None = None
         self._tried, self._unwanted, self._over = threading.Event(), threading.Event(), threading.Event()
+        self._handover = threading.Lock()
+        self._left: subprocess.Popen[bytes] | None = None
         self._problem: BaseException | None = None
 
     @property
@@ -143,22 +152,27 @@ class Cluster:
             self._tried.wait()
             if self._problem:
                 raise self._problem
-        except BaseException:
-            self.stop()
+        except BaseException as error:
+            self.stop(at_once=isinstance(error, KeyboardInterrupt))
             raise
 
     def _try_to_start(self) -> None:
-        try:
-            self._start()
-        except BaseException as error:  # raised where it is waited for
-            self._problem = error
-        finally:
-            self._tried.set()
+        with _STARTING:  # a start of an interrupted search may still be on its way
+            try:
+                self._start()
+            except BaseException as error:  # raised where it is waited for
+                self._problem = error
+            with self._handover:
+                self._tried.set()
+            if self._left is not None:
+                self._end(self._left, at_once=True)
         self._over.wait()  # Linux ends Ray's processes with the thread that started them
 
     def _start(self) -> None:
         import ray
 
+        if self._unwanted.is_set():
+            return
         _forget_old_token()
         # errors of workers are ours to tell; Ray prints them from a thread, whatever `log_to_driver` says
         ray._private.worker.print_to_stdstream = lambda *arguments, **options: None
@@ -205,34 +219,59 @@ class Cluster:
         Args:
             at_once: kill it rather than have it end itself, which takes seconds, on a busy machine many.
         """
-        import ray
-
         watchdog, self._watchdog = self._watchdog, None
-        if watchdog is None or watchdog.stdin is None:  # it was stopped before
+        if watchdog is None:  # it was stopped before
             return
         self._unwanted.set()
-        while self._starter is not None and self._starter.is_alive() and not self._tried.wait(0.1):
-            pass  # a start can't be cut short; where it was interrupted before its thread ran, none comes
+        end = time.monotonic() + UNSTARTED if at_once else math.inf
+        try:
+            while self._starting() and time.monotonic() < end:
+                self._tried.wait(0.1)
+        finally:  # interrupted once more, too
+            with self._handover:
+                self._left = watchdog if self._starting() else None
+            if self._left is None:
+                self._end(watchdog, at_once=at_once)
+            for name, value in self._environment.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+
+    def _starting(self) -> bool:
+        """Whether Ray's start is still on its way."""
+        return self._starter is not None and self._starter.is_alive() and not self._tried.is_set()
+
+    def _end(self, watchdog: subprocess.Popen[bytes], *, at_once: bool) -> None:
+        """End what was started.
+
+        Never while Ray starts: the start would wait for what was killed, and Ray ends a process that has waited so for
+        a minute. A start that is left alone ends itself here (`_left`), or by the watchdog where the process ends.
+        """
         if not at_once or self.joined:
-            with contextlib.suppress(Exception):
-                ray.shutdown()
+            _shut_down()
         self._over.set()
-        watchdog.stdin.close()
+        if watchdog.stdin is not None:
+            watchdog.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             watchdog.wait(timeout=8)
+        if at_once:  # of a connection that is lost Ray ends the process after a minute
+            _shut_down()
         if self._scratch:
             self._scratch.close()
-        for name, value in self._environment.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop."""
         self.stop()
+
+
+def _shut_down() -> None:
+    """Have Ray forget what it was connected to, where it was imported at all."""
+    if (ray := sys.modules.get("ray")) is not None:
+        with contextlib.suppress(Exception):
+            ray.shutdown()
 
 
 def _forget_old_token() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import logging
 import os
@@ -16,6 +17,7 @@ from typing import Any
 from search.study.database import with_note
 from search.study.study import Study
 from search.study.view import TrialRecord
+from search.tuner import SETTINGS
 from search.tuner.cluster import Cluster
 from search.tuner.job import Job
 from search.tuner.orchestrator import Budget, Orchestrator, PruningRule, SearchEnded, View
@@ -28,19 +30,7 @@ HARD_EXIT = 7.0
 COMPUTED_BY = ("KERAS_BACKEND", "TF_DETERMINISTIC_OPS")
 """Environment variables that workers are given on whatever machine."""
 
-for _name, _value in {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # the study is the only record
-    "TUNE_FORCE_TRIAL_CLEANUP_S": "2",
-    "TUNE_WARN_THRESHOLD_S": "1000000",
-    "TUNE_MAX_PENDING_TRIALS_PG": "1",  # one suggestion is made ahead, while trials run
-    "TUNE_RESULT_BUFFER_LENGTH": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-}.items():
+for _name, _value in SETTINGS.items():
     os.environ.setdefault(_name, _value)
 
 
@@ -68,6 +58,8 @@ class Limits:
     """The most epochs a trial can have, 0 where the space says."""
     trial_memory: int = 0
     """Bytes a trial may take, 0 for no limit."""
+    own_process: bool = True
+    """Whether this process may be ended where a search that is to end hangs: a user's own must not be."""
 
 
 def run(
@@ -98,7 +90,7 @@ def run(
         FatalError: Ray, the database or the disk failed.
     """
     conductor = Orchestrator(study, view, limits.budget, begun=limits.begun)
-    with _signals() as asked_to_end:
+    with _signals(own_process=limits.own_process) as asked_to_end:
         conductor.rule = _rule(limits.pruner, study, limits.max_epochs, list(earlier))
         try:
             _tune(conductor, job, limits.resources, cluster, asked_to_end, memory=limits.trial_memory)
@@ -176,7 +168,6 @@ def _tune(
         logs=str(logs.resolve()),
         threads=resources.threads,
         gpus=resources.gpus,
-        deadline=conductor.budget.end,
         memory=memory,
         environment={name: os.environ[name] for name in COMPUTED_BY if name in os.environ},
     )
@@ -215,8 +206,10 @@ def _travelling(job: Job) -> Mapping[int, Any]:
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
+def _signals(*, own_process: bool) -> Iterator[list[int]]:
     """Note SIGINT and SIGTERM instead of dying of them; the second one, or a hang, ends the process at once.
+
+    In a process that is not the search's own, the second one or a hang raises `KeyboardInterrupt` instead.
 
     Yields:
         A list that is empty until a signal came, then holds its number.
@@ -229,10 +222,12 @@ def _signals() -> Iterator[list[int]]:
         os._exit(128 + number)
 
     def note(number: int, frame: Any) -> None:
+        if received and not own_process:
+            raise KeyboardInterrupt
         if received:
             give_up(number)
         received.append(number)
-        timer = threading.Timer(HARD_EXIT, give_up, [number])
+        timer = threading.Timer(HARD_EXIT, give_up if own_process else _thread.interrupt_main, [number])
         timer.daemon = True
         timer.start()
         timers.append(timer)

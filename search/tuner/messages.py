@@ -43,8 +43,6 @@ class Assignment:
     threads: int
     gpus: float
     """GPUs a trial is given; Ray lets its process see no other."""
-    deadline: float | None
-    """When the search's time ends, in seconds since 1970."""
     memory: int
     """Bytes of memory a trial may take, 0 for no limit."""
     environment: Mapping[str, str]

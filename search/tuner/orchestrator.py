@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from search.cli import clock
 from search.study.study import FAILURE_SHARE, Asked, Study
 from xraytune.errors import FatalError, TrialError
 from xraytune.records import EpochReport, FailureCause, TrialConfig, TrialResult
@@ -118,7 +119,7 @@ class Orchestrator:
     """Why no further trial is started, said at the end; empty while the search goes on."""
     failed: bool = False
     """Whether it is over because too much failed."""
-    begun: float = field(default_factory=time.time)
+    begun: float = field(default_factory=clock.now)
     _again: deque[Asked] = field(default_factory=deque)
     _touched: float = 0.0
 
@@ -136,6 +137,10 @@ class Orchestrator:
         self.running[asked.number] = _Running(asked)
         return asked
 
+    def time_left(self) -> float | None:
+        """Seconds until the search's time ends, None where it has no end. A clock of another machine is never asked."""
+        return None if self.budget.end is None else self.budget.end - clock.now()
+
     @property
     def waiting(self) -> bool:
         """Whether a trial waits for another worker."""
@@ -150,7 +155,7 @@ class Orchestrator:
             self.why_over, self.failed = failing, True
         elif budget.trials is not None and study.ended >= budget.trials:
             self.why_over = f"all {budget.trials} trials are done"
-        elif budget.end is not None and time.time() >= budget.end:
+        elif budget.end is not None and clock.now() >= budget.end:
             self.why_over = "time budget reached"
         elif budget.target is not None and study.best and study.best[1] >= budget.target:
             self.why_over = f"the target {budget.target:g} is reached"
@@ -232,7 +237,7 @@ class Orchestrator:
         Raises:
             SearchEnded: the time given to wrapping up is over as well.
         """
-        now = time.time()
+        now = clock.now()
         if now - self._touched >= TOUCH:
             self._touched = now
             self.study.touch(self.begun)
@@ -259,6 +264,7 @@ class Orchestrator:
         """
         states = [self._failure(number, FailureCause.INTERRUPTED, message) for number in list(self.running)]
         self.study.touch(self.begun)
+        self.study.describe(self.why_over or message)
         return states.count("INTERRUPTED")
 
     # -- inside ------------------------------------------------------------------------------------------------------

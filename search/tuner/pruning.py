@@ -16,12 +16,12 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from search.study.study import Study
 from search.study.view import TrialRecord
 from search.tuner import PRUNERS
+from xraytune import models
 from xraytune.errors import InputError
 from xraytune.training.history import REDUCTION
 
-GRACE: Mapping[str, int] = {"dense": 2, "cnn": 3, "vgg_frozen": 2, "vgg_finetuned": 2, "densenet": 2}
-"""Epochs before a family may be stopped. Trained from scratch (`cnn`) a network needs longest to leave the trivial
-answer; families that are not listed get 1."""
+GRACE: Mapping[str, int] = {name: family.grace for name, family in models.BY_NAME.items()}
+"""Epochs before a family may be stopped; those of other spaces get 1."""
 
 LEAST = 3
 """Trials that must have reached a rung before it stops one: with fewer the best of two would end the other."""

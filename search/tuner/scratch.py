@@ -32,7 +32,7 @@ FRESH = 60.0
 
 
 class Scratch:
-    """A new folder under the cache, or in the system's temporary folder where that path is too long for Ray's sockets.
+    """A new folder under the cache, or in a temporary folder where that path is too long for Ray's sockets.
 
     Args:
         cache: the cache folder.
@@ -42,7 +42,9 @@ class Scratch:
     def __init__(self, cache: Path, mark: str) -> None:
         folder = _under(cache) / mark.removeprefix("xraytune-")
         if len(os.fsencode(folder)) + SESSION_PATH > SOCKET_PATH:
-            folder = Path(tempfile.mkdtemp(prefix=mark[:14] + "-"))
+            inner = len(mark[:14] + "-") + 9  # a slash and the eight letters of mkdtemp
+            short = (p for p in _temporary() if len(os.fsencode(p)) + inner + SESSION_PATH <= SOCKET_PATH)
+            folder = Path(tempfile.mkdtemp(prefix=mark[:14] + "-", dir=next(short, None)))
         else:
             folder.mkdir(parents=True, exist_ok=True)
         self.path = str(folder)
@@ -59,9 +61,17 @@ class Scratch:
         self.lock = -1
 
 
+def _temporary() -> list[Path]:
+    """The system's temporary folder, and the usual one where that path is too long as well (TMPDIR)."""
+    return [Path(p) for p in dict.fromkeys((tempfile.gettempdir(), "/tmp")) if os.access(p, os.W_OK)]
+
+
 def sweep(cache: Path) -> None:
     """End what dead searches of this machine left running, and remove their folders."""
-    for folder in [*_under(cache).glob("*-*"), *Path(tempfile.gettempdir()).glob("xraytune-*-*")]:
+    for folder in [
+        *_under(cache).glob("*-*"),
+        *(found for place in _temporary() for found in place.glob("xraytune-*-*")),
+    ]:
         with contextlib.suppress(OSError), _owned(folder) as mark:
             if mark is None:
                 continue

@@ -43,7 +43,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if asked is None:  # while trials run, one of them may lose its worker and come back
             return None if self._conductor.running else str(Searcher.FINISHED)
         self._scheduler.numbers[trial_id] = asked.number
-        return {"number": asked.number, "trial": asked.config.to_json()}
+        return {"number": asked.number, "trial": asked.config.to_json(), "left": self._conductor.time_left()}
 
     def _full(self) -> bool:
         """Whether as many trials run as the user allows; one that waits for another worker counts already."""

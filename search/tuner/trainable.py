@@ -47,6 +47,7 @@ class TrialTrainable(Trainable):  # type: ignore[misc]
     def _begin(self, config: Mapping[str, Any]) -> None:
         self._config = TrialConfig.from_json(config["trial"])
         self._number = int(config["number"])
+        self._deadline = None if config["left"] is None else time.monotonic() + float(config["left"])
         self._running: RunningTrial | None = None
         self._concluding = False
         self._checkpoint = Checkpoint(Path(self._given.scratch) / f"{self._number:04d}")
@@ -92,10 +93,7 @@ class TrialTrainable(Trainable):  # type: ignore[misc]
             if self._given.pools:
                 pools = {size: ray.get(pool) for size, pool in self._given.pools.items()}
                 self._job = self._job.with_pools(pools)
-        deadline = None
-        if self._given.deadline is not None:
-            deadline = time.monotonic() + self._given.deadline - time.time()
-        running = self._job.start(self._config, deadline)
+        running = self._job.start(self._config, self._deadline)
         if kept := self._checkpoint.last():
             print(f"trial {self._number}: going on after {kept.name}", flush=True)
             running.restore(kept)

@@ -47,7 +47,7 @@ def log_into(folder: Path) -> None:
     if not folder.is_dir():
         return
     with contextlib.suppress(OSError):
-        log = os.open(folder / f"worker-{os.getpid()}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        log = os.open(folder / f"worker-{os.getpid()}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os.dup2(log, 1)

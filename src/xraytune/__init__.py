@@ -1,10 +1,17 @@
 """xraytune: a search over chest X-ray classifiers.
 
-The library half of the project: data, models, training and judgement. It knows nothing of Optuna or Ray and imports
-neither `spaces` nor `search`; `docs/architecture.md` draws the house.
+    import xraytune as xt
+    study = xt.search("path/to/chest_xray", time="30m", name="mine")
+    final = study.retrain()
+
+The library half of the project: data, models, training and evaluation. It knows nothing of Optuna or Ray and imports
+neither `spaces` nor `search`, with one exception: the Python calls (docs/python.md) are those of `search.api`, which is
+loaded when one of them is first used. `import xraytune` alone loads neither TensorFlow nor Ray.
 """
 
+import importlib
 import os
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -16,3 +23,21 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 # Without it Keras takes the backend that ~/.keras/keras.json names, on every machine another (`framework`).
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+_CALLS = ("Callback", "Evaluation", "Final", "Study", "Verification", "load", "load_study", "search", "verify")
+
+
+def __getattr__(name: str) -> Any:
+    """The Python calls, and the module of their errors, loaded when they are used."""
+    if name in _CALLS:
+        from search import api
+
+        return getattr(api, name)
+    if name == "errors":
+        return importlib.import_module("xraytune.errors")
+    raise AttributeError(f"module 'xraytune' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What completion offers."""
+    return sorted([*globals(), *_CALLS, "errors"])

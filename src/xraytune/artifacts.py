@@ -21,7 +21,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from xraytune import files
 from xraytune.errors import ArtifactError, FatalError
+
+_MOST_TEXT = 1 << 30
+"""Bytes of a kept file that is read whole."""
 
 
 @contextmanager
@@ -65,8 +69,8 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
 
 
 def write_text(path: str | os.PathLike[str], content: str) -> None:
-    """Write `content` to `path` as UTF-8, whole or not at all."""
-    write_bytes(path, content.encode("utf-8"))
+    """Write `content` to `path` as UTF-8, whole or not at all; bytes of a name that are no UTF-8 stay as they are."""
+    write_bytes(path, content.encode("utf-8", errors="surrogateescape"))
 
 
 def write_json(path: str | os.PathLike[str], plain: Any) -> None:
@@ -119,14 +123,55 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     Raises:
         ArtifactError: the file is missing or is no JSON.
     """
+    return parsed_json(path, read_bytes(path))
+
+
+def parsed_json(path: str | os.PathLike[str], content: bytes) -> Any:
+    """The plain values in the content of the file at `path`, which only messages need.
+
+    Raises:
+        ArtifactError: it is no JSON, or is nested so deeply that it can't be read.
+    """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ArtifactError(f"{path} is missing.") from None
-    except (OSError, ValueError) as error:
+        return json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(
             f"{path} can't be read ({error}): it was changed or cut off. Restore it or remove it."
         ) from None
+
+
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """The content of a kept file.
+
+    Raises:
+        ArtifactError: the file is missing, no regular file, or can't be read.
+    """
+    try:
+        return files.read_named(os.fspath(path), _MOST_TEXT)
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is missing.") from None
+    except OSError as error:
+        raise ArtifactError(f"{path} can't be read: {error.strerror}.") from None
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """The content of a kept file of UTF-8; other bytes stay as they were in a name of a file (`surrogateescape`).
+
+    Raises:
+        ArtifactError: the file is missing, no regular file, or can't be read.
+    """
+    return read_bytes(path).decode("utf-8", errors="surrogateescape")
+
+
+def inside(folder: Path, name: object) -> Path:
+    """The file of that name in a folder, where the name comes out of a file that somebody else may have written.
+
+    Raises:
+        ArtifactError: it is no plain name, so that it may lie anywhere.
+    """
+    if not isinstance(name, str) or Path(name).name != name or name in {"", ".", ".."} or "\0" in name:
+        raise ArtifactError(f"{folder} names a file {name!r:.80}, which does not lie in it: it was changed.")
+    return folder / name
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
@@ -136,7 +181,7 @@ def sha256(path: str | os.PathLike[str]) -> str:
         ArtifactError: the file is missing or can't be read.
     """
     try:
-        with Path(path).open("rb") as file:
+        with files.open_named(os.fspath(path)) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         raise ArtifactError(f"{path} is missing.") from None

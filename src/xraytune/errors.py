@@ -70,6 +70,13 @@ class TrialError(Exception):
         return type(self), (self.cause, self.message)
 
 
+FOREIGN = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What reading something that was damaged, or written by another program, may raise beside errors of the system.
+
+Readers of kept files and databases turn these into one message that names what was read.
+"""
+
+
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 """What the system says where a disk is full, or what a user may take of it."""
 

@@ -157,7 +157,7 @@ class EpochReport(Record):
 
 @dataclass(frozen=True)
 class TrialResult(Record):
-    """What a finished (or pruned) trial leaves behind; kept with it in the study's database."""
+    """What a finished (or pruned) trial leaves behind; kept in its folder."""
 
     value: float
     """The objective at the epoch whose weights were restored."""
@@ -208,9 +208,9 @@ class TrialResult(Record):
         return min(self.by_view.items(), key=lambda view: view[1], default=None)
 
 
-LAYOUT = 2
-"""Of a study: raised when its shifted views or the properties behind them change, so that scores of before and after
-can't be compared."""
+LAYOUT = 3
+"""Of a study: raised when the form that it is stored in changes, or its shifted views or the properties behind them, so
+that scores of before and after can't be compared."""
 
 
 def objective_label(objective: str, beta: float) -> str:
@@ -276,6 +276,9 @@ class StudySpec(Record):
     weights: Mapping[str, str] = field(default_factory=dict)
     """sha256 of each pretrained backbone in use, by name."""
 
+    backbones: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The user's own backbones in use, each a `FileBackbone` as JSON, by name."""
+
     options: Mapping[str, Value] = field(default_factory=dict)
     """Whatever else must not change over a resume (quarantine, the patients' pattern)."""
 
@@ -286,7 +289,7 @@ class StudySpec(Record):
     """The sites of which each trial holds out one to validate on; empty where validation is by patient."""
 
     layout: int = LAYOUT
-    """Of the views that its trials are judged on."""
+    """Of the form that it is stored in and of the views that its trials are judged on."""
 
     def __post_init__(self) -> None:
         # JSON knows no tuples: made equal here, so that a stored spec compares with a new one

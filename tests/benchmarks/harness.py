@@ -18,6 +18,7 @@ from xraytune import hardware
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results" / "bench.jsonl"
+NVIDIA = Path("/proc/driver/nvidia/gpus")
 
 
 class UnavailableError(Exception):
@@ -45,7 +46,7 @@ class Benchmark:
     """One line: what is measured, against what."""
 
     rounds: int = 3
-    """At least three."""
+    """At least three, but one where a round runs for minutes."""
 
     target: float | None = None
     """The ratio that is wanted, for the reader; nothing fails by it."""
@@ -90,7 +91,17 @@ def machine() -> str:
         pass
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpus = {0: "", 1: ", 1 GPU"}.get(hardware.gpus(), f", {hardware.gpus()} GPUs")
+    gpus += "".join(f", {name}" for name in _gpu_models()) if gpus else ""
     return f"{model}, {cores} cores{gpus}, load {os.getloadavg()[0]:.1f}"
+
+
+def _gpu_models() -> list[str]:
+    """The kinds of NVIDIA GPUs that the driver knows, such as `NVIDIA A100-SXM4-80GB`."""
+    found = set()
+    for path in NVIDIA.glob("*/information"):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        found |= {line.partition(":")[2].strip() for line in lines if line.startswith("Model:")}
+    return sorted(found)
 
 
 def append(line: dict[str, Any]) -> None:

@@ -36,7 +36,8 @@ brackets: the smallest and the largest ratio of a single round. Times depend on 
 NO_GPU = """## On a GPU
 
 Not measured: no GPU was available when these lines were made. The defaults for GPUs (one trial each, all cores) are not
-measured either.
+measured either. `make gpu-check` measures images a second of each family and trials that share a GPU where there is one
+([cluster.md](cluster.md#one-machine)).
 """
 
 
@@ -82,7 +83,8 @@ def page(measured: list[dict[str, Any]]) -> str:
         parts += [f"- `{line['name']}`: {benchmarks[line['name']].what}." for line in own]
         parts.append("")
         parts += [f"On {where}.\n" for where in _where(own)]
-    missing = [name for name in sorted(benchmarks) if name not in {line["name"] for line in measured}]
+    present = {line["name"] for line in measured}
+    missing = [name for name in sorted(benchmarks) if name not in present and not name.startswith("gpu.")]
     if missing:
         parts.append("## Not measured yet\n\n" + "\n".join(f"- `{n}`: {benchmarks[n].what}." for n in missing) + "\n")
     if not any(re.search(r", \d+ GPUs?, ", line["machine"]) for line in measured):

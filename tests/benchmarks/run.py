@@ -24,8 +24,13 @@ def collect(only: str = "") -> list[harness.Benchmark]:
     return sorted((b for b in found if b.name.startswith(only)), key=lambda b: b.name)
 
 
-def main(only: str = "") -> int:
-    """Run what is asked for; return the exit code."""
+def main(only: str = "", *, keep: bool = True) -> int:
+    """Run what is asked for; return the exit code.
+
+    Args:
+        only: what names begin with.
+        keep: whether lines are appended to `results/bench.jsonl`.
+    """
     console = Console()
     chosen = collect(only)
     if not chosen:
@@ -45,7 +50,8 @@ def main(only: str = "") -> int:
             console.print(f"[red]{benchmark.name} failed:[/] {error}", markup=True)
             failed += 1
             continue
-        harness.append(line)
+        if keep:
+            harness.append(line)
         run += 1
         wanted = "" if benchmark.target is None else f"≥ {benchmark.target:.2g}"
         ratio = f"{line['ratio']:.3g} ({line['ratios'][0]:.3g}–{line['ratios'][1]:.3g})"
@@ -53,6 +59,7 @@ def main(only: str = "") -> int:
         table.add_row(benchmark.name, *numbers, wanted, benchmark.what)
     if run:
         console.print(table)
+    if run and keep:
         console.print(f"Appended to {harness.RESULTS.relative_to(harness.ROOT)}.")
     return 1 if failed or not run else 0
 

@@ -4,54 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.browser.looks import CONTRASTS, CUT
 from xraytune import artifacts
 
 ROOT = Path(__file__).parents[2]
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 CHAPTERS = (
     "Summary", "Data", "Search", "Test results", "Threshold", "Subgroups", "Example images",
     "Comparison with baselines", "Methods", "Reproducibility",
 )  # fmt: skip
-
-CUT = """[...document.querySelectorAll('main *')].filter(e => !e.closest('svg') && e.clientWidth
-    && e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display != 'inline').map(e => e.outerHTML)"""
-"""What is wider inside than outside."""
-
-CONTRASTS = """
-() => {
-  const parts = text => text.match(/[\\d.]+/g).map(Number);
-  const over = (front, back) => front.slice(0, 3).map((v, i) => v * (front[3] ?? 1) + back[i] * (1 - (front[3] ?? 1)));
-  const linear = v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
-  const light = c => { const [r, g, b] = c.map(v => linear(v / 255));
-    return .2126 * r + .7152 * g + .0722 * b; };
-  const ratio = (a, b) => { const [x, y] = [light(a), light(b)];
-    return (Math.max(x, y) + .05) / (Math.min(x, y) + .05); };
-  const back = e => { const up = [];
-    for (; e; e = e.parentElement) up.unshift(parts(getComputedStyle(e).backgroundColor));
-    return up.reduce((below, c) => over(c.length == 3 ? [...c, 1] : c, below), [255, 255, 255]); };
-  const found = [];
-  for (const e of document.querySelectorAll('body *')) {
-    if (!e.checkVisibility() || e.closest('script')) continue;
-    const style = getComputedStyle(e), svg = e.closest('svg');
-    const text = [...e.childNodes].some(n => n.nodeType == 3 && n.data.trim()) && e.tagName != 'title';
-    const say = (colour, least) => { const r = ratio(over(parts(colour), back(e)), back(e));
-      if (r < least) found.push([e.outerHTML.slice(0, 80), colour, r.toFixed(2)]); };
-    if (text) say(svg ? style.fill : style.color, 4.5);
-    else if (svg && e.matches('.line, circle, rect:not(.box), polygon:not(.band)')) say(style.stroke, 3);
-  }
-  return found;
-}
-"""
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -64,22 +31,11 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     maker = ROOT / "tests/e2e/retraining/made_study.py"
     subprocess.run([sys.executable, str(maker), str(home)], env=environment, check=True, capture_output=True)
     arguments = ["best", "--results", str(home / "results"), "--folds", "3", "--seeds", "1", "--time", "5m"]
+    arguments += ["--refer", "--refer-sensitivity", "0.3", "--refer-specificity", "0.3", "--refer-risk", "0.5"]
     subprocess.run(
         [sys.executable, "-m", "search.retrain", *arguments], cwd=ROOT, env=environment, check=True, capture_output=True
     )
     return home / "results" / "made" / "winner" / "report.html"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    if not Path(CHROMIUM).exists():
-        pytest.fail("Chromium is missing: apt-get install chromium")
-    with sync_playwright() as play:
-        launched = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS, headless=True)
-        yield launched
-        launched.close()
 
 
 @pytest.mark.parametrize("width", [1400, 800, 390])
@@ -97,6 +53,7 @@ def test_nothing_is_cut_at_any_width_and_the_page_asks_for_nothing(browser: Any,
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert page.evaluate(CUT) == []
     assert page.locator("svg.chart").count() >= 8
+    assert page.locator("#figure-referral svg.chart").count() == page.locator("#table-referral").count() == 1
     assert page.locator(".picture img").count() >= 8
     assert page.evaluate("Array.from(document.images).filter(i => i.src && !i.naturalWidth).length") == 0
     assert page.locator(".picture").first.bounding_box()["width"] >= 300

@@ -53,6 +53,32 @@ def test_a_search_of_films_keeps_what_it_found_and_goes_on(search, tmp_path):
     assert (search.results / "broken" / "winner" / "model.keras").is_file()
 
 
+def test_the_linear_model_is_the_first_trial_and_is_retrained_like_any_other(search, tmp_path):
+    data = made_films.kaggle(tmp_path / "chest_xray", train=24, test=6)
+    options = ("--data", str(data), "--families", "dense,linear", "--max-epochs", "1")
+    search.start(*options, "--trials", "2", space="chest_xray")
+    assert search.wait() == 0, search.text
+    first, second = search.trials()
+    assert (first["number"], first["family"], first["state"]) == (0, "linear", "COMPLETE")
+    assert second["family"] == "dense"
+    assert first["result"]["epochs"] == 1
+    assert first["result"]["metrics"]["robust"] == first["value"]
+    search.start(*options, "--trials", "4", "--resume", "--sampler", "random", space="chest_xray")
+    assert search.wait() in {0, 2}, search.text
+    assert [t["family"] for t in counted(search.trials())].count("linear") == 1
+    small = ["--finalists", "1", "--folds", "3", "--seeds", "1", "--refits", "1"]
+    retrained = subprocess.run(
+        [sys.executable, "-m", "search.retrain", "0", "--study", "broken", "--results", search.results, *small],
+        env={**os.environ, "XRAYTUNE_CACHE": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert retrained.returncode == 0, retrained.stdout + retrained.stderr
+    assert (search.results / "broken" / "winner" / "model.keras").is_file()
+    assert "beside logistic regression" in (search.results / "broken" / "winner" / "report.html").read_text()
+
+
 SLOWLY_SUGGESTED = """
 import time
 from search.testing.synthetic_space import Faulty

@@ -5,8 +5,12 @@
     python -m tests.evidence.run finals                # one refit, several, or the folds' networks as the final model
     python -m tests.evidence.run decision              # calibration, class balance, operating threshold
     python -m tests.evidence.run crops                 # random resized crops and shape jitter against framing
+    python -m tests.evidence.run refer                 # the guarantee of a referral, on halves of patients
+    python -m tests.evidence.run shift                 # estimates without labels on made sites: docs/evidence/shift.md
     python -m tests.evidence.run sites                 # intervals for a site that is not there, on made sites
     python -m tests.evidence.run searches --on marker  # clean and robust searches, three seeds each
+    python -m tests.evidence.run simulate              # whole searches on the table of `make curves`
+    python -m tests.evidence.run portfolio             # initial trials chosen on it, judged on the set left out
     python -m tests.evidence.run page                  # what there is, into docs/evidence/robust-validation.md
     python -m tests.evidence.run confirm               # 40 networks on the X-rays: opens their test half
 
@@ -17,11 +21,13 @@ form was decided on the rest. The real films are found by XRAYTUNE_DATA, pretrai
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tests.evidence import crops, decision, doses, finals, networks, page, searches, sites
+from tests.evidence import crops, decision, doses, finals, networks, page, refer, searches, shift, sites
+from tests.evidence.curves import simulate, table
 from tests.evidence.searches import Search
 from tests.evidence.sets import PLANTED, SETS
 
@@ -55,6 +61,12 @@ def make_doses(workers: Workers = 2) -> None:
     doses.make(workers)
 
 
+@app.command("shift")
+def make_shift(workers: Workers = 2) -> None:
+    """Estimate sensitivity and specificity without labels on made sites, where the truth is known."""
+    shift.make(workers)
+
+
 @app.command("finals")
 def make_finals(workers: Workers = 2) -> None:
     """Make one configuration final in several ways on each planted shortcut, and keep the answers."""
@@ -86,6 +98,17 @@ def make_sites(seeds: Annotated[int, typer.Option(min=2)] = 40, workers: Workers
     sites.make(seeds, workers)
 
 
+@app.command("refer")
+def make_refer(
+    results: Annotated[Path, typer.Option(help="Studies retrained with --refer are split too.")] = Path("results"),
+) -> None:
+    """Fit a referral on half of the patients and judge it on the others, 200 times a set; end with 1 where it fails."""
+    found = refer.make(results)
+    failed = [one.name for one in found if one.failed[2] > one.allowed]
+    print(f"The guarantee fails too often on {', '.join(failed)}." if failed else f"It holds on all: {refer.PAGE}")
+    raise typer.Exit(bool(failed))
+
+
 @app.command("searches")
 def run_searches(
     on: Annotated[str, typer.Option(help=f"One of {', '.join(SETS)}.")] = "marker",
@@ -99,6 +122,30 @@ def run_searches(
     for seed in range(seeds):
         for objective in searches.OBJECTIVES:
             Search(on, objective, seed, time, retraining or searches.half(time)).run()
+
+
+def _has_table() -> None:
+    """Checked before anything is simulated."""
+    if not table.FILE.exists():
+        raise typer.BadParameter(f"{table.FILE} is not there: run make curves, then make curves TABLE=1")
+
+
+@app.command("simulate")
+def make_simulations(
+    workers: Workers = 2,
+    seeds: Annotated[int, typer.Option(min=1)] = simulate.SEEDS,
+    minutes: Annotated[float, typer.Option(min=0, help="Stop after so many minutes; 0: when all is done.")] = 0.0,
+) -> None:
+    """Replay policies of whole searches on the table of learning curves: docs/evidence/simulator.md."""
+    _has_table()
+    simulate.make(workers, seeds, minutes)
+
+
+@app.command("portfolio")
+def make_portfolio() -> None:
+    """Choose initial trials on the table, one data set left out: docs/evidence/portfolio.md."""
+    _has_table()
+    simulate.make_portfolio()
 
 
 @app.command("page")

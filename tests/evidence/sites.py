@@ -24,9 +24,10 @@ from tests import made_sites
 from xraytune import artifacts
 from xraytune.data.sources.synthetic_images import CLASSES
 from xraytune.data.split import site_folds
-from xraytune.evaluation import calibration, metrics, prevalences, site_figures, thresholds
+from xraytune.evaluation import calibration, metrics, prevalences, thresholds
 from xraytune.evaluation.evaluate import Crossed
 from xraytune.evaluation.predictions import Predictions
+from xraytune.evaluation.sites import site_figures
 
 PAGE = Path(__file__).parents[2] / "docs" / "evidence" / "sites.md"
 OUTPUT = Path(__file__).parents[2] / "results" / "evidence" / "sites"

@@ -127,7 +127,7 @@ def test_a_study_whose_folder_was_deleted_is_refused(search):
             ("--space", "search.testing.synthetic_space:Branches"),
             "space: search.testing.synthetic_space:Faulty in the study",
         ),
-        (("--objectives", "f_beta,parameters"), "directions"),
+        (("--objectives", "f_beta,parameters"), "objectives"),
     ],
 )
 def test_a_study_made_with_something_else_is_refused_and_the_difference_named(search, arguments, difference):

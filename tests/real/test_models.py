@@ -1,9 +1,11 @@
-"""On real X-rays with VGG16's real weights: a frozen trial learns, and the kept prefix is the network's own output."""
+"""On real X-rays with VGG16's real weights: a frozen trial learns, and the kept prefix is the network's own output,
+that of a file of it too."""
 
 import dataclasses
 import os
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -11,7 +13,9 @@ import spaces
 from tests.made_networks import config
 from xraytune import data as data_room
 from xraytune.data import arrays
-from xraytune.models import backbones
+from xraytune.models import backbones, inputs
+from xraytune.models.file_backbones import reading
+from xraytune.models.file_backbones.network import Backbone
 from xraytune.training.inputs.trial_data import TrialData
 from xraytune.training.trainer import Trainer
 
@@ -49,3 +53,21 @@ def test_vgg16_with_its_real_weights_learns_on_four_hundred_films(family, tmp_pa
         training.validation_predictions(),
         atol=2e-2,
     )
+
+
+@pytest.mark.filterwarnings("ignore")  # tf2onnx speaks of numpy's and its own future
+@pytest.mark.parametrize("suffix", [".onnx", ".keras"])
+def test_vgg16_by_file_has_the_features_of_vgg16_within_half_precision(suffix, tmp_path):
+    weights = backbones.reachable(Path(os.environ["XRAYTUNE_WEIGHTS"]), names=["vgg16"])
+    start, gray = keras.Input((64, 64, 3)), inputs.pixels(64, 1)
+    body = backbones.body("vgg16", start, weights)
+    body(np.zeros((1, 64, 64, 3), np.float32))  # Keras exports only what was called once
+    file = tmp_path / f"vgg16{suffix}"
+    body.save(file) if suffix == ".keras" else body.export(str(file), format="onnx", verbose=False)
+    found = reading.read({"vgg": str(file)}, {"vgg": "caffe"}, {}, ())["vgg"]
+    dataset = data_room.load(str(Path(os.environ["XRAYTUNE_DATA"]) / "chest_xray"))
+    images = np.load(arrays.pool(dataset, 64), mmap_mode="r")[:32]
+    whole = keras.Model(gray, body(inputs.for_backbone(gray, "imagenet", "caffe")))
+    wanted = whole.predict_on_batch(images)
+    got = Backbone(found, 1).predict_on_batch(images)
+    assert np.abs(got - wanted).max() <= np.abs(wanted).max() * 2.0**-11

@@ -16,7 +16,7 @@ from tests.made_studies import SPACE, spec
 def make(tmp_path):
     opened = []
 
-    def one(resume=False, directions=("maximize",), seed=0, sampler="random", pruner="none", storage=None, **changes):
+    def one(resume=False, seed=0, sampler="random", pruner="none", storage=None, **changes):
         lock, asked = locks.StudyLock(tmp_path, "mine"), spec(**changes)
         narrowing = Narrowing(asked.fixed, asked.narrowed)
         try:
@@ -29,7 +29,6 @@ def make(tmp_path):
                     sampler, seed, declaration=SPACE.declare_hyperparameters, narrowing=narrowing
                 ),
                 pruner=pruning.make_pruner(pruner),
-                directions=directions,
                 storage=storage,
             )
         except BaseException:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from tests import reference
+from tests import reference, stub
 
 OPTIONS, SPACES = reference.DOCS / "options.md", reference.DOCS / "spaces.md"
 
 
 def test_the_table_of_options_is_not_stale():
     assert OPTIONS.read_text() == reference.options_page(), "make reference writes it anew"
+
+
+def test_the_stub_of_the_package_is_not_stale():
+    assert stub.STUB.read_text() == stub.stub(), "make reference writes it anew"
 
 
 def test_the_table_of_hyperparameters_is_not_stale():

@@ -88,6 +88,7 @@ def test_what_make_would_run_is_not_run(passed):
         ("dashboard", ("STORAGE=sqlite:///x",), ["search.dashboard", "--storage=sqlite:///x"]),
         ("report", ("STUDY=mine",), ["search.report", "--", "mine"]),
         ("predict", ("IMAGES=my folder", "MODEL=m"), ["search.predict", "--", "m", "my folder"]),
+        ("serve", ("MODEL=m", "PORT=0"), ["search.serve", "--port=0", "--", "m"]),
         ("export", ("MODEL=m",), ["search.export", "--", "m"]),
         ("show-augmentation", ("DATA=demo", "SIZE=64"), ["search.show_augmentation", "--size=64", "--", "demo"]),
     ],
@@ -136,6 +137,7 @@ def test_make_help_lists_every_target():
     for target in (
         "search",
         "predict",
+        "serve",
         "report",
         "export",
         "test",
@@ -144,6 +146,7 @@ def test_make_help_lists_every_target():
         "verify",
         "bench",
         "test-faults",
+        "test-fuzz",
         "test-real",
     ):
         assert f"make {target} " in shown

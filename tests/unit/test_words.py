@@ -13,7 +13,11 @@ from search.cli import commands as commands_there_are
 from search.cli import console
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "notebooks").glob("*.ipynb")),
+]
 
 WORDS = {
     r"\bfilms?\b": "image, or radiograph",
@@ -40,7 +44,6 @@ EXCEPTIONS = {
     ("spaces.md", r"\bfilms?\b"): "edited by a generated table at present",
     ("spaces.md", r"(?-i:\b[Rr]emed(y|ies)\b)"): "as above",
     ("spaces.md", r"\bcop(y|ies) of a prefix\b|\bfrozen prefix(es)?\b"): "as above",
-    ("python.md", r"\bfilms?\b"): "names of variables in an example that a test runs",
     ("options.md", r"\bfilms?\b"): "an option's earlier name",
     ("performance.md", r"\bwanted\b.*\bmissed\b|\*\*missed\*\*"): "the column of the benchmarks' limits",
 }
@@ -88,7 +91,7 @@ def known_variables() -> set[str]:
     """The variables that `make` takes: those that the Makefile reads, and the options and arguments of all commands."""
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     options = set().union(*(options_of(module) for module in commands_there_are.names().values()))
-    places = {"DATA", "STUDY", "MODEL", "IMAGES", "WHICH", "ARGS"}
+    places = {"DATA", "STUDY", "MODEL", "FOLDER", "IMAGES", "WHICH", "ARGS"}
     read = re.findall(r"\$\((?:or \$\(|if \$\()?([A-Z_]+)\)", text)
     environment = {"XRAYTUNE_DATA", "XRAYTUNE_WEIGHTS"}  # make test-real hands these on
     return {option[2:].upper().replace("-", "_") for option in options} | set(read) | environment | places

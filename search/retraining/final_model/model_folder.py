@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ from search.retraining.workers.tasks import PredictTask
 from search.retraining.workers.worker_pool import Workers
 from search.study.view import StudyView
 from xraytune import artifacts
+from xraytune.data import property_table
 from xraytune.data.dataset import Dataset
+from xraytune.data.decoding.inspection import inspect
 from xraytune.errors import FatalError
-from xraytune.inference import outliers
+from xraytune.inference import outliers, training_sample
 from xraytune.inference.model_card import Member, ModelCard, write_card
+from xraytune.models.file_backbones.reading import check
 from xraytune.training.inputs.trial_data import TrialData
 
 TRIED = 32
@@ -42,7 +46,7 @@ def save(
     Args:
         folder: to write to.
         networks: of the final model.
-        fitted: calibration and threshold.
+        fitted: calibration, threshold and referral.
         dataset: the data.
         data: the training and validation images, decoded at the networks' sizes.
         tta: test-time augmentation of its predictions; empty: none.
@@ -51,14 +55,16 @@ def save(
     Raises:
         OSError: the folder can't be written.
     """
-    members = []
+    members, sums = [], dict[str, str]()
     for i, network in enumerate(networks):
         name = "model.keras" if len(networks) == 1 else f"model-{i + 1}.keras"
         shutil.copyfile(network.path, folder / name)
-        member = Member(name, artifacts.sha256(folder / name), image_size(network.trial), network.weight)
-        members.append(member.to_json())
-    artifacts.write_text(folder / "SHA256SUMS", "".join(f"{m['sha256']}  {m['file']}\n" for m in members))
+        sums[name] = artifacts.sha256(folder / name)
+        backbone = _with_backbone(folder, network, sums)
+        members.append(Member(name, sums[name], image_size(network.trial), network.weight, backbone).to_json())
+    artifacts.write_text(folder / "SHA256SUMS", "".join(f"{sha256}  {name}\n" for name, sha256 in sums.items()))
     first = tasks.pool_of(data, members[0]["image_size"])
+    pair = fitted.referral.referral if fitted.referral else None
     card = ModelCard(
         classes=dataset.classes,
         positive=dataset.positive,
@@ -70,10 +76,31 @@ def save(
         makeup=outliers.fit(first).to_json(),
         members=tuple(members),
         tta=tta,
+        referral=pair.to_json() if pair else {},
         demonstration=dataset.demonstration,
         made=made,
+        sample=training_sample.save(folder, _sample(fitted, dataset, data)),
     )
     write_card(folder, card)
+
+
+def _sample(fitted: OperatingPoint, dataset: Dataset, data: TrialData) -> training_sample.TrainingSample:
+    """Properties, classes and out-of-fold probabilities of training images, without anything that names them."""
+    images = dataset.select("train") + dataset.select("val")  # the order of `TrialData.of`
+    seen = dataset.inspection or inspect(dataset.root, dataset.images.keys.tolist())
+    table = property_table.of_images(images, seen)
+    return training_sample.draw(table, data.labels, fitted.probabilities, data.patients)
+
+
+def _with_backbone(folder: Path, network: EnsembleMember, sums: dict[str, str]) -> dict[str, Any]:
+    """Write the file of a network's backbone, once, add its sha256 to `sums`, and give it as the card has it."""
+    if network.backbone is None:
+        return {}
+    name = f"backbone-{network.backbone.name}{Path(network.backbone.path).suffix.lower()}"
+    if name not in sums:
+        artifacts.write_bytes(folder / name, check(network.backbone, "the search read"))
+        sums[name] = network.backbone.sha256
+    return replace(network.backbone, path=name).to_json()
 
 
 def provenance(study: StudyView, asked: str, choice: Choice, epochs: Sequence[int]) -> dict[str, Any]:
@@ -97,6 +124,10 @@ def provenance(study: StudyView, asked: str, choice: Choice, epochs: Sequence[in
         "train_fingerprint": study.spec.train_fingerprint,
         "test_fingerprint": study.spec.test_fingerprint,
         "weights": dict(study.spec.weights),
+        "backbones": {
+            name: {key: value for key, value in plain.items() if key != "path"}
+            for name, plain in study.spec.backbones.items()
+        },
         "versions": dict(first.versions),
         "device": first.device,
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

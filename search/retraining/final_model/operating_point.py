@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from xraytune.evaluation import (
 from xraytune.evaluation.calibration import Calibration, Folds
 from xraytune.evaluation.evaluate import Crossed
 from xraytune.evaluation.predictions import Predictions
+from xraytune.evaluation.referral import selection
 from xraytune.evaluation.thresholds import Policy
 from xraytune.records import Objective
 
@@ -29,6 +30,7 @@ def fit(
     *,
     policy: str,
     objective: str = Objective.CLEAN,
+    refer: selection.Aims | None = None,
 ) -> OperatingPoint:
     """Calibration and operating threshold, fitted on out-of-fold predictions alone, at equal prevalence.
 
@@ -38,6 +40,7 @@ def fit(
         folds: patient-grouped (train, validation) indices.
         policy: a checked threshold policy.
         objective: under `robust` the calibration is fitted and chosen over all views, as the finalists were.
+        refer: what is asked of a referral; None: there is none. It needs a positive class.
     """
     labels, positive, p = raw.labels, raw.positive, raw.probabilities
     indices, views = choice.views()
@@ -65,8 +68,14 @@ def fit(
     for other, fold, rows in zip(without, folds, viewed.folds, strict=True):
         threshold = _threshold(used.name, other, raw, viewed, fold[0], rows[0])
         decided[fold[1]] = metrics.decide(crossed[fold[1]], positive, threshold)
+    kept = referred = None
+    if refer is not None:
+        clean = _Viewed(np.arange(len(p)), {"clean": p}, folds)
+        kept = _unseen(raw, viewed if shifted else clean, without)
+        referred = selection.choose(kept, refer)
     return OperatingPoint(
-        scale, losses, shifted, policies, used, calibrated, Crossed(crossed, decided), areas, tuple(views)
+        scale, losses, shifted, policies, used, calibrated, Crossed(crossed, decided), areas, tuple(views), referred,
+        kept,
     )  # fmt: skip
 
 
@@ -98,6 +107,20 @@ def _policy(
     if asked == thresholds.AUTOMATIC:
         return policies, thresholds.automatic([p for p in policies if p.name in thresholds.CANDIDATES], raw.beta)
     return policies, next(p for p in policies if p.name == asked)
+
+
+def _unseen(raw: Predictions, viewed: _Viewed, without: Sequence[Calibration]) -> selection.Sample:
+    """What a referral is fitted on: of each image one view, drawn, each fold's calibrated on the other folds."""
+    assert raw.positive is not None
+    rng = np.random.default_rng(0)
+    views = np.stack([np.asarray(view, dtype=np.float64) for view in viewed.views.values()])
+    n = len(viewed.images)
+    drawn = views[rng.integers(len(views), size=n), np.arange(n)]
+    score = np.zeros(n)
+    for scale, (_, held) in zip(without, viewed.folds, strict=True):
+        score[held] = scale.apply(drawn[held])[:, raw.positive]
+    event = raw.labels[viewed.images] == raw.positive
+    return selection.Sample(event, score, raw.patients[viewed.images])
 
 
 def _threshold(

@@ -20,6 +20,7 @@ from search.retraining.workers.worker_pool import KEPT, TaskOutcome, Workers
 from search.study.view import TrialRecord
 from xraytune import artifacts
 from xraytune.errors import ArtifactError, FatalError, TrialError
+from xraytune.models.file_backbones.backbone import FileBackbone
 from xraytune.records import TrialResult
 
 
@@ -64,6 +65,8 @@ class EnsembleMember:
     trial: TrialRecord
     weight: float
     epochs: int
+    backbone: FileBackbone | None = None
+    """By file, whose features the network takes; None: it takes images."""
 
 
 def final(
@@ -86,7 +89,8 @@ def final(
     if choice.kind == "folds":
         folds = choice.fold_models()
         trial = choice.winner.trial
-        return [EnsembleMember(r.path.with_suffix(".keras"), trial, 1 / len(folds), r.result.best_epoch) for r in folds]
+        shares = [(r.path.with_suffix(".keras"), 1 / len(folds), r.result.best_epoch) for r in folds]
+        return [EnsembleMember(path, trial, share, epochs, _file(trial, recipe)) for path, share, epochs in shares]
     repeats = range(choice.refits)
     tasks = [(_called(c, r, choice), refit_of(c, recipe, folder, r)) for c, _ in choice.finalists for r in repeats]
     images = len(recipe.data.labels)
@@ -94,7 +98,7 @@ def final(
         cost_estimate.refit_seconds(request.price(c.trial), c.trial, c.results, images) for c, _ in choice.finalists
     )
     found = train(tasks, pool, "training on train + validation", each=each, deadline=deadline)
-    shares = []
+    found_members = []
     for i, (member, weight) in enumerate(choice.finalists):
         own = range(i * choice.refits, (i + 1) * choice.refits)
         for n in own:
@@ -102,8 +106,15 @@ def final(
         able = able_of([found[n] for n in own], member.epochs)
         if not able:
             raise FatalError(f"The final network of {tasks[own[0]][0]} could not be trained: {found[own[0]].error}")
-        shares += [EnsembleMember(n.path, member.trial, weight / len(able), n.epochs) for n in able]
-    return shares
+        of = _file(member.trial, recipe)
+        found_members += [EnsembleMember(n.path, member.trial, weight / len(able), n.epochs, of) for n in able]
+    return found_members
+
+
+def _file(trial: TrialRecord, recipe: TrainingSetup) -> FileBackbone | None:
+    """The backbone by file whose features a trial's network takes; None: it takes images."""
+    backbone: FileBackbone | None = recipe.context.files.get(trial.family)
+    return backbone
 
 
 def able_of(refits: Sequence[Trained], epochs: int) -> list[Trained]:

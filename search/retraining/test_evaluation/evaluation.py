@@ -34,10 +34,12 @@ from xraytune.evaluation import (
     prevalences,
     published,
     shortcut_audit,
-    site_figures,
     subgroups,
 )
 from xraytune.evaluation.predictions import Predictions
+from xraytune.evaluation.referral.pair import judged
+from xraytune.evaluation.referral.selection import Sample
+from xraytune.evaluation.sites import site_figures
 from xraytune.inference.model_card import Member, read_card
 
 DRAWS_OUT_OF_FOLD = 500
@@ -149,6 +151,8 @@ def evaluate_test_set(
     others = published_recipes.answers(model.recipes, pool, once.images, study.spec.max_epochs)
     card = read_card(model.folder)
     write_predictions(model.folder / "predictions.csv", dataset, tested, with_names=with_names)
+    if fitted.referred_on is not None:
+        write_referral(model.folder / "referral.csv", fitted.referred_on)
     image_names.write(study.folder, [i.key for i in images], [i.patient for i in images])
     example_images.write(model.folder, pool, once.images, dataset, labels, probabilities)
     return {
@@ -165,6 +169,7 @@ def evaluate_test_set(
             "recipes": comparison.on_validation(
                 pooled, study, model.choice.winner.trial, spaces.offered(study.spec.space, ()).recipe_names()
             ),
+            "linear": comparison.beyond_linear(pooled, study),
             "test": comparison.on_test(tested, others),
             "untrained": [{"name": r.name, "why": r.network.error} for r in model.recipes if r.network.error],
         },
@@ -223,6 +228,7 @@ def judge(
         },
         "calibration": _calibration(fitted, tested, raw, test["overall"]["calibration_error"][0]),
         "policies": _policies(fitted, tested),
+        "referral": _referral(fitted, tested),
         "published": list(published.PUBLISHED)
         if published.is_official_test(names, labels, dataset.classes, dataset.name)
         else [],
@@ -281,6 +287,25 @@ def _policies(fitted: OperatingPoint, tested: Predictions) -> list[dict[str, Any
         test = {name: found[name] for name in evaluate.named(tested.beta)}
         rows.append({**policy.to_json(), "used": policy == fitted.policy, "test": test})
     return rows
+
+
+def _referral(fitted: OperatingPoint, tested: Predictions) -> dict[str, Any] | None:
+    """The referral, cross-validated and on the test set; None where none was asked for."""
+    found = fitted.referral
+    if found is None:
+        return None
+    on_test = judged(tested, found.referral) if found.referral else None
+    return {**found.to_json(), "over_views": fitted.shifted, "test": on_test}
+
+
+def write_referral(path: Path, sample: Sample) -> None:
+    """`referral.csv`: the out-of-fold predictions that the referral was fitted on, patients by number."""
+    numbers = image_names.numbers([str(patient) for patient in sample.patients])
+    rows = [
+        [patient, int(event), f"{score:.6f}"]
+        for patient, event, score in zip(numbers, sample.event, sample.score, strict=True)
+    ]
+    artifacts.write_csv(path, ["patient", "positive", "probability"], rows)
 
 
 def write_predictions(path: Path, dataset: Dataset, tested: Predictions, *, with_names: bool = False) -> None:

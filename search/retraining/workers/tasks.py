@@ -85,10 +85,10 @@ def _augmented_answers(
     from xraytune.inference.classifier import predict_with
 
     viewed = training.viewed
-    answers = predict_with(training.model, np.asarray(training.images.pool[validation]), kind)
+    answers = predict_with(training.whole, np.asarray(training.images.pool[validation]), kind)
     if viewed is None:
         return answers, {}
-    each = np.split(predict_with(training.model, np.asarray(viewed.pool), kind), len(viewed.names))
+    each = np.split(predict_with(training.whole, np.asarray(viewed.pool), kind), len(viewed.names))
     return answers, dict(zip(viewed.names, each, strict=True))
 
 

@@ -1,24 +1,25 @@
 """A few processes that train side by side for `search.retrain`, each importing the framework once.
 
-Not Ray: a handful of folds on one machine needs no cluster, and starts in the time of one import. Processes are
-spawned, share nothing with the parent but a pipe, and end when the parent does, however it ends.
+Not Ray: a handful of folds on one machine needs no cluster, and starts in the time of one import. Processes share
+nothing with the parent but a pipe, and end when the parent does, however it ends. Not `multiprocessing`'s: it runs the
+user's main module again in each of them, and leaves a process of its own with the parent, which may be a notebook's.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 import traceback
-import types
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import Any
 
 from search.cli import streams
@@ -30,6 +31,8 @@ Report = Callable[[Any], None]
 """What a task calls to say how far it is; anything picklable."""
 
 KEPT = "Make room (or put the folder back) and call the same command again: finished folds are kept."
+
+_START = "import sys; from search.retraining.workers.worker_pool import work; work(*map(int, sys.argv[1:]))"
 
 Task = Callable[[Report], Any]
 """A picklable callable (a frozen dataclass with `__call__`)."""
@@ -44,11 +47,16 @@ class TaskOutcome:
     error: TrialError | FatalError | None = None
 
 
-def _work(pipe: Connection, environment: dict[str, str], parent: int) -> None:
-    """The life of one worker: tasks in, reports and outcomes out."""
+def work(descriptor: int, parent: int) -> None:
+    """The life of one worker: tasks in, reports and outcomes out.
+
+    Args:
+        descriptor: of its end of the pipe.
+        parent: the process that it ends with.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    os.environ.update(environment)
     streams.settle()
+    pipe = Connection(descriptor)
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -82,21 +90,6 @@ def _failure(error: Exception) -> TrialError | FatalError:
     return TrialError(cause, message + "".join(f" ({frame.filename}:{frame.lineno}: {frame.line})" for frame in place))
 
 
-@contextmanager
-def _nothing_to_import() -> Iterator[None]:
-    """Processes started meanwhile don't run the user's script again, guarded by `if __name__ == "__main__"` or not.
-
-    A spawned process imports its parent's main module first (multiprocessing.spawn.get_preparation_data); ours needs
-    nothing of it.
-    """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
 class Workers:
     """Processes that take tasks one after the other.
 
@@ -109,26 +102,35 @@ class Workers:
     """
 
     def __init__(self, count: int, threads: int) -> None:
-        self._context = multiprocessing.get_context("spawn")
         self._threads = threads
         self._gpus = hardware.gpu_names()
-        self._slots: list[tuple[SpawnProcess, Connection]] = [self._start(i) for i in range(count)]
+        self._slots: list[tuple[subprocess.Popen[bytes], Connection]] = []
+        try:
+            for slot in range(count):
+                self._slots.append(self._start(slot))
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def count(self) -> int:
         """How many there are."""
         return len(self._slots)
 
-    def _start(self, slot: int) -> tuple[SpawnProcess, Connection]:
+    def _start(self, slot: int) -> tuple[subprocess.Popen[bytes], Connection]:
         threads = str(self._threads)
-        environment = dict.fromkeys(hardware.THREADS, threads) | {"TF_NUM_INTEROP_THREADS": "1"}
+        own = dict.fromkeys(hardware.THREADS, threads) | {"TF_NUM_INTEROP_THREADS": "1"}
         if self._gpus:
-            environment = {"CUDA_VISIBLE_DEVICES": self._gpus[slot % len(self._gpus)]}
-        here, there = self._context.Pipe()
-        process = self._context.Process(target=_work, args=(there, environment, os.getpid()), daemon=True)
-        with _nothing_to_import():
-            process.start()
-        there.close()
+            own = {"CUDA_VISIBLE_DEVICES": self._gpus[slot % len(self._gpus)]}
+        path = os.pathsep.join(part or str(Path.cwd()) for part in sys.path)
+        here, there = Pipe()
+        with there:
+            process = subprocess.Popen(
+                [sys.executable, "-c", _START, str(there.fileno()), str(os.getpid())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[there.fileno()],
+                env=os.environ | {"PYTHONPATH": path} | own,
+            )
         return process, here
 
     def run(
@@ -166,10 +168,10 @@ class Workers:
                     kind, payload = self._slots[slot][1].recv()
                 except (EOFError, OSError):
                     process = self._slots[slot][0]
-                    process.join(5)
+                    _wait(process, 5)
                     self._slots[slot] = self._start(slot)
                     del running[slot]
-                    message = f"the process ended with {process.exitcode} (out of memory?)"
+                    message = f"the process ended with {process.returncode} (out of memory?)"
                     yield TaskOutcome(index, error=TrialError(FailureCause.WORKER_LOST, message))
                     continue
                 if kind == "event":
@@ -184,7 +186,7 @@ class Workers:
         try:
             self._slots[slot][1].send(task)
         except OSError:
-            self._slots[slot][0].join(5)
+            _wait(self._slots[slot][0], 5)
             self._slots[slot] = self._start(slot)
             self._slots[slot][1].send(task)
 
@@ -193,13 +195,19 @@ class Workers:
         for process, pipe in self._slots:
             with suppress(OSError):
                 pipe.close()
-            process.join(0.2)
-            if process.is_alive():
+            _wait(process, 0.2)
+            if process.poll() is None:
                 process.kill()
-                process.join(5)
+                _wait(process, 5)
 
     def __enter__(self) -> Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Wait so long for its end."""
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)

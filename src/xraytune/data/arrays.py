@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from xraytune import artifacts
-from xraytune.data import cache, files
+from xraytune import artifacts, files
+from xraytune.data import cache
 from xraytune.data.dataset import Dataset
 from xraytune.data.decoding import parallel, reading
 from xraytune.data.decoding.decoded_images import Films

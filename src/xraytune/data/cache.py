@@ -25,12 +25,14 @@ def folder(*parts: str) -> Path:
         InputError: it can't be made.
     """
     named = os.environ.get("XRAYTUNE_CACHE")
-    path = (Path(named).expanduser() if named else platformdirs.user_cache_path("xraytune")).joinpath(*parts)
     try:
+        path = (Path(named).expanduser() if named else platformdirs.user_cache_path("xraytune")).joinpath(*parts)
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (OSError, RuntimeError, ValueError) as error:  # no home of that user's, a zero byte
+        where = repr(named) if named else f"in {platformdirs.user_cache_dir()}"
+        why = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
         raise InputError(
-            f"The cache {path} can't be made: {error.strerror}. Choose another with --cache or XRAYTUNE_CACHE."
+            f"The cache {where} can't be made: {why}. Name another folder in the environment: XRAYTUNE_CACHE=FOLDER."
         ) from None
     return path.resolve()
 

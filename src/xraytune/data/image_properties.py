@@ -1,12 +1,15 @@
 """What can be measured on an image without looking at the lungs: each property has one definition, this module's.
 
 The shortcut audit measures the classes by them, a shifted view moves one of them, and a model says by them that an
-image is unlike its training images. All take gray images, uint8 `(n, h, w)`, and give float64 `(n,)` unless they say
+image is unlike its training images. `PROPERTIES` lists those that are kept of every image, each with its words and the
+augmentation that removes it. All functions take gray images, uint8 `(n, h, w)`, and give float64 `(n,)` unless they say
 otherwise.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,9 +21,6 @@ Values = NDArray[np.float64]
 
 FRAMING = ("chest_middle", "chest_height", "chest_width", "sides")
 """What `framing` returns, in this order."""
-
-FEATURES = ("mean", "spread", "border_black", "gradient_ratio", "sharpness", "corner", *FRAMING)
-"""What `measure` returns, in this order."""
 
 THUMBNAIL = 32
 """Edge of the thumbnail that framing is measured on; the perceptual hash is defined on 32 x 32 pixels too."""
@@ -158,9 +158,77 @@ def measure(images: Gray, small: Gray) -> NDArray[np.float32]:
         images: `(n, h, w)`.
         small: thumbnails of them, `(n, THUMBNAIL, THUMBNAIL)`.
     """
-    measured = (brightness, contrast, border_black, gradient_ratio, sharpness, corner_brightness)
-    made: NDArray[np.float32] = np.column_stack([*(prop(images) for prop in measured), framing(small)])
+    measured = (prop.measure(images) for prop in PROPERTIES if prop.measure)
+    made: NDArray[np.float32] = np.column_stack([*measured, framing(small)])
     return made.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Property:
+    """One number of an image or of its file, and what a reader is told of it."""
+
+    name: str
+
+    words: str
+    """In tables and lists."""
+
+    title: str
+    """In sentences."""
+
+    why: str
+    """Why it may differ between the classes without a cause in the lungs."""
+
+    cure: str
+    """What removes it, as a sentence."""
+
+    remedy: str = ""
+    """The augmentation's hyperparameter that makes a network blind to it (`augmentation.REMEDIES`)."""
+
+    measure: Callable[[Gray], Values] | None = None
+    """Its definition; None for a property of the file, and for the numbers of `framing`."""
+
+
+SHAPE = "Shape jitter in the augmentation hides it.", "shape_jitter"
+"""How the properties that follow an image's shape are removed."""
+
+_LIGHT = "Exposure jitter in the augmentation hides it.", "exposure_jitter"
+_FRAME = "it follows how an image is framed", "Random resized crops in the augmentation remove it.", "crop"
+
+PROPERTIES = (
+    Property("mean", "brightness", "the mean brightness", "it follows exposure and positioning", *_LIGHT, brightness),
+    Property(
+        "spread", "contrast", "the contrast (standard deviation)", "it follows exposure and processing", *_LIGHT,
+        contrast,
+    ),
+    Property(
+        "border_black", "black borders", "how much of the border is black", "it follows collimation and cropping",
+        "Hiding borders in the augmentation, or a tighter crop, hides it.", "hiding", border_black,
+    ),
+    Property(
+        "gradient_ratio", "direction of gradients", "the ratio of horizontal to vertical gradients",
+        "it follows a film's shape", *SHAPE, gradient_ratio,
+    ),
+    Property(
+        "sharpness", "sharpness", "the share of fine detail", "it follows focus, resolution and compression",
+        "Focus jitter in the augmentation hides it.", "focus_jitter", sharpness,
+    ),
+    Property(
+        "corner", "bright corners", "a bright corner", "it follows markers and labels burnt into the film",
+        "Look at the corners of some films; hiding in the augmentation, or a tighter crop, hides it.", "hiding",
+        corner_brightness,
+    ),
+    Property("chest_middle", "position of the chest", "how low the chest lies in the image", *_FRAME),
+    Property("chest_height", "height of the chest", "the height of the chest in the image", *_FRAME),
+    Property("chest_width", "width of the chest", "the width of the chest in the image", *_FRAME),
+    Property("sides", "brightness at the sides", "the brightness at the image's sides", *_FRAME),
+)  # fmt: skip
+"""What is kept of every image, in the order of `measure`; `FRAMING` comes last."""
+
+FRAMED = Property("framing", "framing", "where the chest lies in the image", *_FRAME)
+"""The numbers of `FRAMING` together: each alone says little of a crop."""
+
+FEATURES = tuple(prop.name for prop in PROPERTIES)
+"""What `measure` returns, in this order."""
 
 
 _TISSUE = 0.5  # standard deviations above the image's mean: the gray of a belly or a neck

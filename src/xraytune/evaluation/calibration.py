@@ -42,8 +42,10 @@ class Calibration(Record):
     def __post_init__(self) -> None:
         if self.method not in {"none", "temperature", "platt"}:
             raise ValueError(f"unknown calibration {self.method!r}")
-        if not self.slope > 0:
+        if not 0 < self.slope < np.inf:
             raise ValueError("a calibration's slope must be above 0")
+        if not np.isfinite([*self.bias, *self.prevalence]).all() or not all(0 <= p <= 1 for p in self.prevalence):
+            raise ValueError("a calibration's bias must be finite, its prevalence between 0 and 1")
 
     def apply(self, probabilities: ArrayLike) -> Floats:
         """Calibrated probabilities, `(n, k)` → `(n, k)`."""

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytune.evaluation.metrics import f_beta_of_counts
+from xraytune.evaluation.intervals import Statistic
+from xraytune.evaluation.metrics import Floats, f_beta_of_counts
 from xraytune.records import Record
 
 TAIL = 1 / 3
@@ -140,6 +141,40 @@ def standard_error(
     if patients is not None:
         influence = np.bincount(np.unique(patients, return_inverse=True)[1], weights=influence)
     return float(np.sqrt((influence**2).sum()))
+
+
+def statistic(
+    labels: NDArray[np.int32],
+    views: NDArray[np.floating],
+    positive: int | None,
+    threshold: float,
+    beta: float = 2.0,
+) -> Statistic:
+    """The robust score at one threshold for weights of the images: what `intervals.bootstrap` draws patients for.
+
+    Args:
+        labels: `(n,)` class indices.
+        views: probabilities by view, `(views, n, k)`.
+        positive: index of the positive class; None: argmax and macro F-beta.
+        threshold: of the positive class's probability; unused without one.
+        beta: of F-beta.
+    """
+    classes = np.arange(views.shape[2]) if positive is None else np.array([positive])
+    chosen = views.argmax(axis=2) if positive is None else np.where(views[..., positive] >= threshold, positive, -1)
+    decided = (chosen[..., None] == classes).astype(np.float64)  # (views, n, classes)
+
+    def robust(weights: Floats) -> dict[str, Floats]:
+        found = []
+        for c, one in enumerate(classes):
+            rates = {}  # share of each class's images that are decided to be `one`, (draws, views)
+            for label in np.unique(labels):
+                own = weights * (labels == label)
+                rates[label] = own @ decided[..., c].T / np.maximum(own.sum(axis=1, keepdims=True), 1e-12)
+            hits = rates.pop(one)
+            found.append(f_beta_of_counts(hits, np.sum(list(rates.values()), axis=0), 1 - hits, beta))
+        return {"robust": aggregated(np.mean(found, axis=0).T)}
+
+    return robust
 
 
 def _argmax(labels: NDArray[np.int32], probabilities: NDArray[np.float64], beta: float) -> float:

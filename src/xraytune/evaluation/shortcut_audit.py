@@ -19,26 +19,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytune import artifacts
-from xraytune.data import cache, image_properties
+from xraytune.data import cache, image_properties, property_table
 from xraytune.data.dataset import Dataset
 from xraytune.data.decoding.inspection import Inspection, inspect
+from xraytune.data.image_properties import Property
 from xraytune.data.images import Images
 from xraytune.data.problems import Progress
 from xraytune.data.sources.listing import SITE
-from xraytune.data.split import folds
 from xraytune.errors import ArtifactError
 from xraytune.evaluation import metrics
+from xraytune.evaluation.shift import property_model
 from xraytune.records import Record
 
 NOTABLE = 0.70
 """AUC from which a single property is called a shortcut: of two films of different classes it then names the right one
 in seven cases of ten without a look at the lungs."""
 
-_FOLDS = 5
-_MODEL = 1  # raised when the small model or what it is shown changes
+_MODEL = 1  # raised when what the small model is shown changes
 _OWN_SITE = 10  # images from which a site's shares are its own; smaller sites are taken together
-FRAMING = "framing"
-"""The finding that the properties `image_properties.FRAMING` make together: each alone says little of a crop."""
+FRAMING = image_properties.FRAMED.name
 
 Labels = NDArray[np.int32]
 _UNSEEN = frozenset({"bytes", "mode"})  # properties of the file that no network is shown
@@ -47,71 +46,12 @@ _FIT = {
     "pad": "--fit pad shows the shape as black borders",
     "squash": "--fit squash turns the shape into the direction of the gradients",
 }
-
-
-@dataclass(frozen=True)
-class _Property:
-    """One number of a file's make-up, in words."""
-
-    name: str
-    title: str
-    why: str
-    cure: str
-    remedy: str = ""
-    """The augmentation's hyperparameter that makes a network blind to it (`augmentation.REMEDIES`)."""
-
-
-_SHAPE = "Shape jitter in the augmentation hides it.", "shape_jitter"
-_LIGHT = "Exposure jitter in the augmentation hides it.", "exposure_jitter"
-_FRAME = "Random resized crops in the augmentation remove it.", "crop"
-_PROPERTIES = {
-    p.name: p
-    for p in (
-        _Property("width", "the film's width in pixels", "it follows the device and the export", *_SHAPE),
-        _Property("height", "the film's height in pixels", "it follows the device and the export", *_SHAPE),
-        _Property("aspect_ratio", "the aspect ratio (width over height)", "it is the film's shape", *_SHAPE),
-        _Property(
-            "bytes", "the size of the file", "it follows resolution, focus and compression",
-            "No network sees the file's size, but it may see the grain or blur behind it.",
-        ),
-        _Property(
-            "mode", "how the file stores its colours", "it follows where the file came from",
-            "All images are decoded to the same number of channels, so a network sees little of it.",
-        ),
-        _Property(
-            "site", "the site where an image was taken", "the sites' shares of the classes differ",
-            "Whatever differs between the sites tells the classes too: look at the shares by site, and validate on "
-            "sites that were not trained on (--validate-on site).",
-        ),
-        _Property("mean", "the mean brightness", "it follows exposure and positioning", *_LIGHT),
-        _Property("spread", "the contrast (standard deviation)", "it follows exposure and processing", *_LIGHT),
-        _Property(
-            "border_black", "how much of the border is black", "it follows collimation and cropping",
-            "Hiding borders in the augmentation, or a tighter crop, hides it.", "hiding",
-        ),
-        _Property(
-            "gradient_ratio", "the ratio of horizontal to vertical gradients", "it follows a film's shape", *_SHAPE
-        ),
-        _Property(
-            "sharpness", "the share of fine detail", "it follows focus, resolution and compression",
-            "Focus jitter in the augmentation hides it.", "focus_jitter",
-        ),
-        *(
-            _Property(name, title, "it follows how an image is framed", *_FRAME)
-            for name, title in (
-                (FRAMING, "where the chest lies in the image"),
-                ("chest_middle", "how low the chest lies in the image"),
-                ("chest_height", "the height of the chest in the image"),
-                ("chest_width", "the width of the chest in the image"),
-                ("sides", "the brightness at the image's sides"),
-            )
-        ),
-        _Property(
-            "corner", "a bright corner", "it follows markers and labels burnt into the film",
-            "Look at the corners of some films; hiding in the augmentation, or a tighter crop, hides it.", "hiding",
-        ),
-    )
-}  # fmt: skip
+_SITE = Property(
+    SITE, "site", "the site where an image was taken", "the sites' shares of the classes differ",
+    "Whatever differs between the sites tells the classes too: look at the shares by site, and validate on sites that "
+    "were not trained on (--validate-on site).",
+)  # fmt: skip
+_PROPERTIES = {**property_table.PROPERTIES, SITE: _SITE}  # what a finding is about, by its name
 
 
 @dataclass(frozen=True)
@@ -232,18 +172,7 @@ def audit(
 
 def _properties(images: Images, seen: Inspection) -> dict[str, NDArray[np.float64]]:
     """Every property of every image, float64 `(n,)` each."""
-    row = {key: index for index, key in enumerate(seen.keys)}
-    found = seen.rows[[row[key] for key in images.keys]]
-    width, height = images.shapes.T.astype(np.float64)
-    table = {
-        "width": width,
-        "height": height,
-        "aspect_ratio": width / height,
-        "bytes": found["size"].astype(np.float64),
-        "mode": np.unique(found["mode"], return_inverse=True)[1].astype(np.float64),
-    }
-    features = found["features"].astype(np.float64)
-    return table | {name: features[:, i] for i, name in enumerate(image_properties.FEATURES)}
+    return dict(zip(property_table.NAMES, property_table.of_images(images, seen).T, strict=True))
 
 
 def _auc(positive: NDArray[np.bool_], values: NDArray[np.float64]) -> float:
@@ -294,14 +223,13 @@ def _site(images: Images, dataset: Dataset) -> list[Finding]:
     if len(dataset.classes) == 2:
         found = [found[dataset.positive if dataset.positive is not None else 1]]
     auc, label, shares = max(found, key=lambda one: one[0])
-    known_site = _PROPERTIES[SITE]
     between = "tells the classes apart" if len(dataset.classes) == 2 else f"tells {label} from the rest"
     least, most = int(shares.argmin()), int(shares.argmax())
     sentence = (
         f"The site alone {between} with AUC {auc:.2f}: {label} has {100 * shares[least]:.0f} % of the images of "
         f"{names[least] or 'small sites'} and {100 * shares[most]:.0f} % of {names[most] or 'small sites'}."
     )
-    return [Finding(SITE, auc, label, True, f"{sentence} {known_site.cure}" if auc >= NOTABLE else sentence)]
+    return [Finding(SITE, auc, label, True, f"{sentence} {_SITE.cure}" if auc >= NOTABLE else sentence)]
 
 
 def _framing(auc: float) -> Finding:
@@ -320,7 +248,7 @@ def _together(table: NDArray[np.float64], labels: Labels, patients: Sequence[str
 
     It is kept for the same numbers, labels and patients: scikit-learn's import alone takes seconds.
     """
-    digest = hashlib.sha256(f"{_MODEL} {version('scikit-learn')}".encode())
+    digest = hashlib.sha256(f"{_MODEL} {property_model.VERSION} {version('scikit-learn')}".encode())
     for part in (table.tobytes(), labels.tobytes(), "\0".join(patients).encode(errors="surrogateescape")):
         digest.update(part)
     path = cache.folder("audits") / f"{digest.hexdigest()[:32]}.json"
@@ -334,26 +262,9 @@ def _together(table: NDArray[np.float64], labels: Labels, patients: Sequence[str
 
 
 def _cross_validated(table: NDArray[np.float64], labels: Labels, patients: Sequence[str]) -> float:
-    import threadpoolctl
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import QuantileTransformer, SplineTransformer
-
-    fewest = min(
-        len({p for p, label in zip(patients, labels, strict=True) if label == c}) for c in set(labels.tolist())
-    )
-    if fewest < 2:
+    scores = property_model.out_of_fold(table, labels, patients)
+    if scores is None:
         return math.nan
-    k = min(_FOLDS, fewest)
-    scores = np.zeros((len(labels), int(labels.max()) + 1))
-    with threadpoolctl.threadpool_limits(1):  # a seventh of the time, where threads wait for each other
-        for train, validation in folds(labels.tolist(), patients, k, 0):
-            # additive: a smooth curve of each property's rank; on the real films as good as boosted trees (AUC 0.946
-            # and 0.949) in a quarter of the time, on the phantoms better (0.71 and 0.66)
-            ranks = QuantileTransformer(n_quantiles=min(100, len(train)), random_state=0)
-            model = make_pipeline(ranks, SplineTransformer(n_knots=5), LogisticRegression(max_iter=500))
-            model.fit(table[train], labels[train])
-            scores[np.ix_(validation, model.classes_)] = model.predict_proba(table[validation])
     aucs = [_auc(labels == c, scores[:, c]) for c in sorted(set(labels.tolist()))]
     return float(np.mean(aucs))
 

@@ -12,7 +12,7 @@ unpickled. Written by `search.retrain`, used by `search.predict`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,11 +21,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from xraytune import artifacts
+from xraytune.data.decoding import reading
 from xraytune.data.decoding.reading import read_image, square
-from xraytune.errors import ArtifactError, InputError
+from xraytune.errors import FOREIGN, ArtifactError, InputError, classify
 from xraytune.evaluation import metrics, prevalences
 from xraytune.evaluation.calibration import Calibration
 from xraytune.evaluation.ensemble_selection import average
+from xraytune.evaluation.referral.pair import Referral
 from xraytune.inference import test_time_augmentation
 from xraytune.inference.model_card import CARD, Member, ModelCard, read_card
 from xraytune.inference.outliers import MakeUp
@@ -56,6 +58,7 @@ def predict_network(model: Any, images: NDArray[Any], batch: int = 32) -> NDArra
 @dataclass(frozen=True)
 class _Keras:
     model: Any
+    """A Keras network, or one on a backbone by file (`Joined`)."""
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return predict_network(self.model, images)
@@ -111,7 +114,11 @@ class Classifier:
         self.networks = tuple(networks)
         self.members = tuple(Member.from_json(m) for m in card.members)
         self.calibration = Calibration.from_json(card.calibration)
+        self.referral = Referral.from_json(card.referral) if card.referral else None
         self.makeup = MakeUp.from_json(card.makeup) if card.makeup else None
+        for name in ("bias", "prevalence"):
+            if len(getattr(self.calibration, name)) not in {0, len(card.classes)}:
+                raise ValueError(f"its calibration has a {name} of other classes")
 
     def restated(self, probabilities: NDArray[Any], share: float) -> NDArray[np.float32]:
         """Probabilities stated for another share of the positive class, by Bayes' rule.
@@ -169,13 +176,21 @@ class Classifier:
         Raises:
             ValueError: it has another shape, or its values are neither uint8 nor floats in 0–255.
         """
+        film = self.picture(image, self.card.channels)
+        return {size: square(film, size, self.card.fit) for size in self.sizes}
+
+    def picture(self, image: NDArray[Any], channels: int) -> Image.Image:
+        """One image `(height, width)` or `(height, width, 1 or 3)` of pixel values 0–255 as PIL's, gray or RGB.
+
+        Raises:
+            ValueError: it has another shape, or its values are neither uint8 nor floats in 0–255.
+        """
         array = _pixels(np.asarray(image))
         if array.ndim == 3 and array.shape[2] == 1:
             array = array[..., 0]
         if array.ndim not in {2, 3} or (array.ndim == 3 and array.shape[2] != 3):
             raise ValueError(f"an image must be (height, width) or (height, width, 1 or 3), not {np.shape(image)}")
-        film = Image.fromarray(array).convert("L" if self.card.channels == 1 else "RGB")
-        return {size: square(film, size, self.card.fit) for size in self.sizes}
+        return Image.fromarray(array).convert("L" if channels == 1 else "RGB")
 
     def read(self, path: str | Path) -> dict[int, NDArray[np.uint8]]:
         """One file as squares, by edge.
@@ -184,6 +199,15 @@ class Classifier:
             xraytune.data.decoding.reading.Unreadable: it is no image that can be decoded to its end.
         """
         return {size: read_image(path, size, fit=self.card.fit, channels=self.card.channels) for size in self.sizes}
+
+    def decode(self, content: bytes) -> dict[int, NDArray[np.uint8]]:
+        """A file's content as squares, by edge.
+
+        Raises:
+            xraytune.data.decoding.reading.Unreadable: it is no image that can be decoded to its end.
+        """
+        fit, channels = self.card.fit, self.card.channels
+        return {size: reading.image_of(content, size, fit=fit, channels=channels) for size in self.sizes}
 
     def predict_squares(self, squares: Mapping[int, NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Calibrated probabilities `(n, k)` of prepared films: arrays `(n, s, s, c)` by edge s."""
@@ -220,15 +244,41 @@ class Classifier:
         """Class indices `(n,)` at the operating threshold."""
         return metrics.decide(probabilities, self.card.positive, self.card.threshold)
 
+    def answer(self, probabilities: NDArray[Any]) -> NDArray[np.int64]:
+        """Class indices `(n,)`, -1 for an image that is referred; those of `decide` where the model refers none.
+
+        Args:
+            probabilities: as `predict` gives them, `(n, k)`.
+        """
+        if self.referral is None or self.card.positive is None:
+            return self.decide(probabilities)
+        return self.referral.decide(probabilities, self.card.positive)
+
+    def restated_referral(self, share: float) -> Referral | None:
+        """The referral's thresholds among probabilities that are restated for this share of the positive class.
+
+        Raises:
+            InputError: as `restated`.
+        """
+        if self.referral is None:
+            return None
+        before = self.calibration.prevalence[self._checked(share)]
+        low, high = (prevalences.moved(at, before, share) for at in (self.referral.low, self.referral.high))
+        return replace(self.referral, low=low, high=high)
+
     def unusual(self, squares: Mapping[int, NDArray[np.uint8]]) -> list[str]:
         """For each prepared film in what it is unlike the training images; empty where it is like them."""
         images = squares[self.sizes[0]]
         return self.makeup.far(images) if self.makeup else [""] * len(images)
 
     @property
-    def explainable(self) -> bool:
-        """Whether the networks have gradients: they are Keras's and not exported ones."""
-        return all(isinstance(network, _Keras) for network in self.networks)
+    def inexplicable(self) -> str:
+        """Why there is no Grad-CAM, which needs gradients from images on; empty where there is."""
+        if any(member.backbone for member in self.members):
+            return "Grad-CAM is not available: the model's networks take features of a backbone by file."
+        if not all(isinstance(network, _Keras) for network in self.networks):
+            return "Grad-CAM needs the Keras model (gradients): give the folder, not the .onnx file."
+        return ""
 
     @property
     def heat_method(self) -> str:
@@ -246,13 +296,13 @@ class Classifier:
             float32 `(n, edge, edge)`, 0 to 1 within each film; all 0 where nothing speaks for the class.
 
         Raises:
-            InputError: the model runs in ONNX Runtime, which has no gradients.
+            InputError: the model has no gradients (`inexplicable`).
         """
         from xraytune.inference.grad_cam import ensemble_heat_maps
 
+        if self.inexplicable:
+            raise InputError(self.inexplicable)
         models = [network.model for network in self.networks if isinstance(network, _Keras)]
-        if len(models) < len(self.networks):
-            raise InputError("Grad-CAM needs the Keras model (gradients): give the folder, not the .onnx file.")
         images = [squares[m.image_size] for m in self.members]
         return ensemble_heat_maps(models, [m.weight for m in self.members], images, classes, edge)
 
@@ -288,11 +338,58 @@ def load_model(path: str | Path) -> Classifier:
     if given.is_file() and given.name != CARD and given.name not in {m.file for m in members}:
         raise ArtifactError(f"{given.name} is not one of the model's files: {', '.join(m.file for m in members)}.")
     networks: list[Network] = []
+    ready: dict[str, Any] = {}
     for member in members:
         file = folder / member.file
         artifacts.check_sha256(file, member.sha256)
-        networks.append(_Onnx(onnx_session(file)) if exported else _Keras(load_network(file)))
-    return Classifier(card, networks)
+        if exported:
+            networks.append(_Onnx(onnx_session(file)))
+            continue
+        network = _loaded(folder, member, card.channels, ready)
+        _check_shape(network, member, card, file)
+        networks.append(_Keras(network))
+    try:
+        return Classifier(card, networks)
+    except FOREIGN as error:
+        raise ArtifactError(f"{folder / CARD} can't be read: {error}.") from None
+
+
+def _check_shape(network: Any, member: Member, card: ModelCard, file: Path) -> None:
+    """Refuse a network that takes other images, or answers for other classes, than `model.json` says.
+
+    Raises:
+        ArtifactError: it does.
+    """
+    image = (member.image_size, member.image_size, card.channels)
+    takes, gives = (getattr(network, name, None) or () for name in ("input_shape", "output_shape"))
+    classes = {len(card.classes), *([1] if len(card.classes) == 2 else [])}
+    differs = len(takes) == 4 and any(one not in {None, asked} for one, asked in zip(takes[1:], image, strict=True))
+    if differs or (gives and (len(gives) != 2 or gives[1] not in classes)):
+        raise ArtifactError(
+            f"{file} is no network of this model: it turns {takes} into {gives}, {CARD} says images of {image} and "
+            f"{len(card.classes)} classes."
+        )
+
+
+def _loaded(folder: Path, member: Member, channels: int, ready: dict[str, Any]) -> Any:
+    """A member's network, with its backbone where that is a file, checked; `ready` has those of members before it."""
+    network = load_network(folder / member.file)
+    if not member.backbone:
+        return network
+    from xraytune.models.file_backbones.backbone import FileBackbone
+    from xraytune.models.file_backbones.network import Joined, RememberingBackbone
+
+    try:
+        backbone = FileBackbone.from_json(member.backbone)
+    except (TypeError, ValueError) as error:
+        raise ArtifactError(f"{folder / CARD} can't be read: {error}.") from None
+    file = folder / backbone.path
+    if file.name != backbone.path:
+        raise ArtifactError(f"{folder / CARD} names {backbone.path}, which is no file in the model's folder.")
+    if backbone.path not in ready:
+        artifacts.check_sha256(file, backbone.sha256)
+        ready[backbone.path] = RememberingBackbone(replace(backbone, path=str(file)), channels)
+    return Joined(ready[backbone.path], network)
 
 
 def load_network(file: Path) -> Any:
@@ -305,8 +402,8 @@ def load_network(file: Path) -> Any:
 
     try:
         return keras.saving.load_model(file, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ArtifactError(f"{file} can't be loaded: {str(error).strip().splitlines()[0]}") from None
+    except Exception as error:  # whatever its layers, their depth and their size make Keras and TensorFlow raise
+        raise ArtifactError(f"{file} can't be loaded: {classify(error)[1]}") from None
 
 
 def onnx_session(file: Path) -> Any:
@@ -322,4 +419,4 @@ def onnx_session(file: Path) -> Any:
     try:
         return onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own classes, which differ between builds
-        raise ArtifactError(f"{file} can't be loaded: {str(error).strip().splitlines()[0]}") from None
+        raise ArtifactError(f"{file} can't be loaded: {classify(error)[1]}") from None

@@ -118,7 +118,7 @@ def caption(heat: NDArray[np.float32], name: str, method: str = GRAD_CAM) -> str
         name: the class.
         method: of `method`.
     """
-    return f"{method} for {name}" + (": blank, nothing in the film speaks for it" if blank(heat) else "")
+    return f"{method} for {name}" + (": blank, nothing in the image speaks for it" if blank(heat) else "")
 
 
 def _feature(model: keras.Model) -> Any | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from xraytune import artifacts
-from xraytune.errors import ArtifactError
+from xraytune.data.decoding.reading import FITS
+from xraytune.errors import FOREIGN, ArtifactError
+from xraytune.inference import test_time_augmentation
 from xraytune.records import Record
 
 FORMAT = 2
@@ -19,6 +22,9 @@ FORMAT = 2
 
 
 CARD = "model.json"
+
+MOST_EDGE = 1 << 14
+"""Pixels; a network that asks for more is not loaded."""
 
 
 _SEAL = re.compile(rb'"sha256": "([0-9a-f]{64})"\n}\n\Z')
@@ -36,6 +42,17 @@ class Member(Record):
     """Edge of its square input, pixels."""
     weight: float = 1.0
     """Of its probabilities in the mean."""
+    backbone: Mapping[str, Any] = field(default_factory=dict)
+    """A `FileBackbone` as JSON, its path that in the model's folder: the network takes its features. Empty: the network
+    takes images."""
+
+    def __post_init__(self) -> None:
+        if Path(self.file).name != self.file or self.file in {"", "..", "."} or "\0" in self.file:
+            raise ValueError(f"{self.file!r} does not lie in the model's own folder")
+        if not 1 <= self.image_size <= MOST_EDGE:
+            raise ValueError(f"{self.file}: image_size can't be {self.image_size}")
+        if not (math.isfinite(self.weight) and self.weight >= 0):
+            raise ValueError(f"{self.file}: weight can't be {self.weight}")
 
 
 @dataclass(frozen=True)
@@ -62,11 +79,27 @@ class ModelCard(Record):
     """The same networks exported, in the same order."""
     tta: str = ""
     """Test-time augmentation, one of `test_time_augmentation.KINDS`; empty: none."""
+    referral: Mapping[str, Any] = field(default_factory=dict)
+    """A `Referral` as JSON: the two thresholds between which an image is referred; empty: every image is answered."""
     demonstration: bool = False
     """Trained on drawn phantoms, not on X-rays."""
     made: Mapping[str, Any] = field(default_factory=dict)
     """Where it comes from: study, trials, configuration, versions, when."""
+    sample: str = ""
+    """sha256 of `training_sample.FILE`; empty: images without labels can't be compared with training images."""
     format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        known = {
+            "classes": len(self.classes) > 1 and len(set(self.classes)) == len(self.classes),
+            "positive": self.positive is None or 0 <= self.positive < len(self.classes),
+            "channels": self.channels in {1, 3},
+            "fit": self.fit in FITS,
+            "threshold": math.isfinite(self.threshold),
+            "tta": self.tta in {"", *test_time_augmentation.KINDS},
+        }
+        if wrong := [name for name, right in known.items() if not right]:
+            raise ValueError(", ".join(f"{name} can't be {getattr(self, name)!r:.40}" for name in wrong))
 
 
 def write_card(folder: Path, card: ModelCard) -> None:
@@ -79,7 +112,8 @@ def read_card(folder: Path) -> ModelCard:
     """The card of a model's folder.
 
     Raises:
-        ArtifactError: it is missing, was changed, or is of another version.
+        ArtifactError: it is missing, was changed, is of another version, or says what no model has: a file outside the
+            folder, say.
     """
     path = artifacts.restored(folder) / CARD
     if not path.exists():
@@ -87,7 +121,8 @@ def read_card(folder: Path) -> ModelCard:
             f"{folder} holds no model ({CARD} is missing). Give the folder that `python -m search.retrain` wrote, "
             "e.g. results/<study>/winner."
         )
-    plain, content = artifacts.read_json(path), path.read_bytes()
+    content = artifacts.read_bytes(path)
+    plain = artifacts.parsed_json(path, content)
     known = plain.pop("format", None) if isinstance(plain, dict) else FORMAT
     if known != FORMAT:
         raise ArtifactError(
@@ -99,6 +134,9 @@ def read_card(folder: Path) -> ModelCard:
         raise ArtifactError(f"{path} was changed after it was saved (its sha256 differs): it is not loaded.")
     del plain["sha256"]
     try:
-        return ModelCard.from_json(plain)
-    except (TypeError, ValueError) as error:
+        card = ModelCard.from_json(plain)
+        for member in (*card.members, *card.onnx):
+            Member.from_json(member)
+        return card
+    except FOREIGN as error:
         raise ArtifactError(f"{path} can't be read: {error}.") from None

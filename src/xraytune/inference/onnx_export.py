@@ -6,6 +6,7 @@ preprocessing, calibration and threshold, and without Keras.
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -21,6 +22,8 @@ from xraytune import artifacts
 from xraytune.errors import ArtifactError, FatalError, InputError
 from xraytune.inference.classifier import Classifier, load_model, onnx_session
 from xraytune.inference.model_card import Member, read_card, write_card
+from xraytune.models.file_backbones import joining, keras_file
+from xraytune.models.file_backbones.network import Joined
 
 TOLERANCE = 1e-4
 """Largest difference of a probability between ONNX Runtime and Keras."""
@@ -115,6 +118,21 @@ def _hold_statistics(network: Any) -> None:
 
 
 def _write(network: Any, path: Path) -> None:
+    """Write a network that takes images, with its backbone where that is a file."""
+    if not isinstance(network, Joined):
+        _write_keras(network, path)
+        return
+    about = network.backbone.about
+    with tempfile.TemporaryDirectory() as folder:
+        head, backbone = Path(folder) / "head.onnx", Path(about.path)
+        _write_keras(network.head, head)
+        if not about.is_onnx:
+            backbone = Path(folder) / "backbone.onnx"
+            _write_keras(keras_file.load(Path(about.path)), backbone)
+        joining.join(about, network.input_shape[-1], backbone, head, path)
+
+
+def _write_keras(network: Any, path: Path) -> None:
     try:
         import onnxruntime  # noqa: F401
         import tf2onnx  # noqa: F401

@@ -16,6 +16,7 @@ black, and all flat grays, noise and photographs.
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -156,6 +157,16 @@ class MakeUp(Record):
         """
         rows = plain.get("precision", ())
         return super().from_json({**plain, "precision": tuple(tuple(row) for row in rows)})
+
+    def __post_init__(self) -> None:
+        n, cells = len(self.location), len(self.thumbnail)
+        shaped = len(self.spread) == n and [len(row) for row in self.precision] == [n] * n
+        if not shaped or len(self.upright) != cells or len(self.limits) not in {0, 3}:
+            raise ValueError("what it says of the training images' properties does not fit together")
+        parts = (self.location, self.spread, self.thumbnail, self.upright, self.limits, *self.precision)
+        numbers = list(itertools.chain(*parts))
+        if not np.isfinite(numbers).all() or min(self.spread, default=1) <= 0 or min(self.limits, default=1) <= 0:
+            raise ValueError("what it says of the training images' properties is out of range")
 
     def far(self, images: NDArray[np.uint8]) -> list[str]:
         """For each image `(n, s, s, c)` in what it is far from the training images; empty where it is not.

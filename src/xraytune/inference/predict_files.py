@@ -28,7 +28,7 @@ class Answer:
     probability: float
     """Of the positive class; without one, of the decided class."""
     decision: str
-    """The class at the operating threshold."""
+    """The class at the operating threshold, or `refer`."""
     unusual: str
     """In what the image is unlike the training images; empty where it is like them."""
 
@@ -40,7 +40,9 @@ class Stated:
     prevalence: float | None = None
     """The share of the positive class that probabilities are stated for."""
     threshold: float | None = None
-    """At which probability of these an image is classified as positive."""
+    """At which probability of these an image is classified as positive; no image is then referred."""
+    refer: bool = True
+    """Whether the model's referral counts, where it has one."""
 
     def check(self, model: Any) -> str:
         """What it does to the answers of a model, in one sentence; empty where nothing is restated.
@@ -67,14 +69,36 @@ class Stated:
         own, policy = model.card.threshold, model.card.policy
         return (own if self.prevalence is None else model.restated_threshold(self.prevalence)), policy
 
+    def referral(self, model: Any) -> Any:
+        """The model's `Referral` as it counts here, its thresholds among the probabilities as they are stated."""
+        if self.threshold is not None or not self.refer:
+            return None
+        return model.referral if self.prevalence is None else model.restated_referral(self.prevalence)
+
+    def rule(self, model: Any) -> str:
+        """How images are decided, and for which prevalence probabilities are stated, in words."""
+        positive = None if model.card.positive is None else model.card.classes[model.card.positive]
+        how = "The likeliest class is predicted."
+        if (pair := self.referral(model)) and pair.low < pair.high:
+            how = (
+                f"{positive} is predicted when its probability is at least {pair.high:.3f}; an image from "
+                f"{pair.low:.3f} to below that is referred to a radiologist."
+            )
+        elif positive is not None:
+            at = (pair.low, "no image is referred") if pair else self.at(model)
+            how = "{} is predicted when its probability is at least {:.3f} ({}).".format(positive, *at)
+        if prevalence := self.prevalence or model.prevalence:
+            how += f" Probabilities are stated for a prevalence of {100 * prevalence:.3g} %."
+        return how
+
     def answers(self, model: Any, squares: Any) -> tuple[Any, Any]:
-        """Probabilities `(n, k)` as they are stated, and class indices `(n,)` of prepared images."""
+        """Probabilities `(n, k)` as they are stated, and class indices `(n,)` of prepared images, -1 where referred."""
         from xraytune.evaluation import metrics
 
         own = model.predict_squares(squares)
         shown = own if self.prevalence is None else model.restated(own, self.prevalence)
         if self.threshold is None:  # decided on the model's own probabilities, so that no rounding changes a decision
-            return shown, model.decide(own)
+            return shown, model.answer(own) if self.refer else model.decide(own)
         return shown, metrics.decide(shown, model.card.positive, self.threshold)
 
 
@@ -120,22 +144,33 @@ def classify(
             if good:
                 squares = {size: np.stack([g[size] for g in good]) for size in model.sizes}
                 names = [path for path, r in zip(batch, read_now, strict=True) if not isinstance(r, str)]
-                targets = [overlays / pictures[path] for path in names] if overlays else []
-                answers = iter(_answers(model, names, squares, targets, stated))
+                found = answers_of(model, list(map(str, names)), squares, stated)
+                if overlays:
+                    _write_overlays(model, names, squares, found, [overlays / pictures[path] for path in names])
+                answers = iter(found)
             for path, result in zip(batch, read_now, strict=True):
                 yield (None, path, result) if isinstance(result, str) else (next(answers), path, "")
 
 
-def _answers(model: Any, paths: Sequence[Path], squares: Any, overlays: Sequence[Path], stated: Stated) -> list[Answer]:
+def answers_of(model: Any, names: Sequence[str], squares: Any, stated: Stated = PLAIN) -> list[Answer]:
+    """What the model says of prepared images.
+
+    Args:
+        model: an `xraytune.inference.classifier.Classifier`.
+        names: of the images.
+        squares: arrays uint8 `(n, s, s, c)` by edge s, as `Classifier.prepare` makes them of one.
+        stated: for which prevalence and at which threshold.
+    """
+    from xraytune.evaluation.referral.pair import REFER, WORD
+
     card = model.card
     probabilities, decided = stated.answers(model, squares)
     unusual = model.unusual(squares)
     out = []
-    for path, p, answer, odd in zip(paths, probabilities, decided, unusual, strict=True):
+    for name, p, answer, odd in zip(names, probabilities, decided, unusual, strict=True):
         shown = card.positive if card.positive is not None else int(answer)
-        out.append(Answer(str(path), tuple(float(v) for v in p), float(p[shown]), card.classes[int(answer)], odd))
-    if overlays:
-        _write_overlays(model, paths, squares, decided, out, overlays)
+        word = WORD if answer == REFER else card.classes[int(answer)]
+        out.append(Answer(name, tuple(float(v) for v in p), float(p[shown]), word, odd))
     return out
 
 
@@ -158,24 +193,49 @@ def picture_names(paths: Sequence[Path]) -> list[str]:
     return out
 
 
-def _write_overlays(
-    model: Any, paths: Sequence[Path], squares: Any, decided: Any, answers: Sequence[Answer], targets: Sequence[Path]
-) -> None:
-    """Each image in its own resolution with its heat map over it, and under it what the numbers are of."""
+def overlays_of(model: Any, images: Sequence[Any], squares: Any, answers: Sequence[Answer]) -> Iterator[Any]:
+    """Each image with the heat map of its decision over it, and under it what the numbers are of, as a PIL image.
+
+    Where an image is referred, the heat map is of the positive class.
+
+    Args:
+        model: an `xraytune.inference.classifier.Classifier` that is `explainable`.
+        images: as they are shown, uint8 `(grad_cam.EDGE, grad_cam.EDGE, 1)`.
+        squares: of the same images, as `answers_of` takes them.
+        answers: what `answers_of` said of them.
+
+    Raises:
+        InputError: the model runs in ONNX Runtime, which has no gradients.
+    """
+    import numpy as np
     from PIL import Image
 
+    from xraytune.inference import grad_cam
+
+    card = model.card
+    explained = [  # where an image is referred, the positive class
+        a.decision if a.decision in card.classes else card.classes[card.positive] for a in answers
+    ]
+    decided = np.array([card.classes.index(name) for name in explained])
+    heats = model.heat_maps(squares, decided, grad_cam.EDGE)
+    for image, heat, answer, target in zip(images, heats, answers, explained, strict=True):
+        shown = answer.decision if card.positive is None else card.classes[card.positive]
+        lines = [
+            f"probability of {shown} {answer.probability:.3f}, decided {answer.decision}",
+            grad_cam.caption(heat, target, model.heat_method),
+        ]
+        yield Image.fromarray(grad_cam.captioned(grad_cam.overlay(image, heat), lines))
+
+
+def _write_overlays(
+    model: Any, paths: Sequence[Path], squares: Any, answers: Sequence[Answer], targets: Sequence[Path]
+) -> None:
+    """The overlay of each image as a file."""
     from xraytune import artifacts
     from xraytune.data.decoding.reading import read_image
     from xraytune.inference import grad_cam
 
-    card = model.card
-    heats = model.heat_maps(squares, decided, grad_cam.EDGE)
-    for path, heat, answer, target in zip(paths, heats, answers, targets, strict=True):
-        shown = answer.decision if card.positive is None else card.classes[card.positive]
-        lines = [
-            f"probability of {shown} {answer.probability:.3f}, decided {answer.decision}",
-            grad_cam.caption(heat, answer.decision, model.heat_method),
-        ]
-        film = read_image(path, grad_cam.EDGE, fit=card.fit)
+    images = [read_image(path, grad_cam.EDGE, fit=model.card.fit) for path in paths]
+    for picture, target in zip(overlays_of(model, images, squares, answers), targets, strict=True):
         with artifacts.atomic_write(target) as temporary:
-            Image.fromarray(grad_cam.captioned(grad_cam.overlay(film, heat), lines)).save(temporary, "PNG")
+            picture.save(temporary, "PNG")

@@ -23,9 +23,11 @@ Values: `cnn/image_size`, `cnn/normalization`, `cnn/blocks`, `cnn/convolutions`,
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from xraytune.framework import keras
 from xraytune.models import heads, inputs
+from xraytune.models.family import Family
 from xraytune.records import Value
 
 SIZES = (28, 48, 64, 96, 128, 160, 224)
@@ -37,7 +39,7 @@ def widths(values: Mapping[str, Value]) -> list[int]:
     return [max(8, round(first * growth**i / 8) * 8) for i in range(int(values["cnn/blocks"]))]
 
 
-def network(values: Mapping[str, Value], channels: int, classes: int) -> keras.Model:
+def network(values: Mapping[str, Value], channels: int, classes: int, _: Mapping[str, str | Path]) -> keras.Model:
     """The network, uncompiled: pixels `(n, size, size, channels)` in, softmax `(n, classes)` out."""
     batch_norm, dropout = bool(values["cnn/batch_norm"]), float(values["cnn/dropout"])
     pooling = keras.layers.MaxPooling2D if values["cnn/pooling"] == "max" else keras.layers.AveragePooling2D
@@ -54,3 +56,17 @@ def network(values: Mapping[str, Value], channels: int, classes: int) -> keras.M
         if dropout:
             x = keras.layers.Dropout(dropout, name=f"block{block}_dropout")(x)
     return keras.Model(start, heads.head(x, values, classes), name="cnn")
+
+
+def operations(values: Mapping[str, Value]) -> float:
+    """Operations an image of one step; normalisation, ReLU and pooling count twenty an element, for their memory."""
+    size, before, total = int(values["cnn/image_size"]), 1, 0.0
+    for filters in widths(values):
+        for _ in range(int(values["cnn/convolutions"])):
+            total += size**2 * filters * (18 * before + 40)
+            before = filters
+        size = -(-size // 2)
+    return 3 * (total + heads.operations(values, size, before))
+
+
+CNN = Family(SIZES, network, efficiency=0.6, trace_seconds=1.5, operations=operations, grace=3)

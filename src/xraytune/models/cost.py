@@ -8,27 +8,29 @@ backward pass and many small layers take more). Estimates are within a factor of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from xraytune import hardware
-from xraytune.models import FAMILIES
-from xraytune.models.cnn import widths
+from xraytune.models import BY_NAME, FAMILIES
 from xraytune.models.densenet import GROWTH, VARIANTS
-from xraytune.models.heads import FLATTEN_CELLS
+from xraytune.models.heads import operations as _head
 from xraytune.models.weight_files import VGG_CONVOLUTIONS
 from xraytune.records import Value
 
-EFFICIENCY = {"dense": 0.3, "cnn": 0.6, "vgg_frozen": 0.9, "vgg_finetuned": 0.7, "densenet": 0.3}
-"""Share of the machine's matrix-multiplication rate that a training step reaches, measured on one core at 48–64 px."""
+EFFICIENCY = {name: family.efficiency for name, family in BY_NAME.items()}
+"""Share of the machine's matrix-multiplication rate that a training step reaches."""
 
-PREFIX_EFFICIENCY = {"vgg": 0.9, "densenet": 0.7}
-"""The same of a frozen backbone's forward pass, measured on one core at 64 px."""
+BY_FILE = "file"
+PREFIX_EFFICIENCY = {"vgg": 0.9, "densenet": 0.7, BY_FILE: 0.6}
+"""The same of a frozen backbone's forward pass, measured on one core at 64 px; of one by file, whatever it is, below
+both."""
 
 STEP_SECONDS = 0.004
 """Keras's own time a step, whatever the network (measured, Keras 3.15 on TensorFlow)."""
 
-TRACE_SECONDS = {"dense": 1.0, "cnn": 1.5, "vgg_frozen": 2.5, "vgg_finetuned": 4.0}
+TRACE_SECONDS = {name: family.trace_seconds for name, family in BY_NAME.items()}
 TRACE_SECONDS_A_CONVOLUTION = 0.25
 """Tracing and optimising a DenseNet's graph: half a minute for DenseNet121's hundred and twenty convolutions."""
 
@@ -128,13 +130,12 @@ def cost(values: Mapping[str, Value]) -> Cost:
         ValueError: the family is unknown.
     """
     family = str(values["family"])
+    if f"{family}/gflop" in values:
+        return _by_file(values, family)
     if family not in FAMILIES:
         raise ValueError(f"unknown family {family!r}: {', '.join(FAMILIES)}")
-    if family == "dense":
-        size, units = int(values["dense/image_size"]), int(values["dense/units"])
-        return Cost(0, 6 * units * (size**2 + units * (int(values["dense/layers"]) - 1)), TRACE_SECONDS[family], family)
-    if family == "cnn":
-        return Cost(0, 3 * _cnn(values), TRACE_SECONDS[family], family)
+    if operations := BY_NAME[family].operations:
+        return Cost(0, operations(values), TRACE_SECONDS[family], family)
     if family == "densenet":
         return _densenet(values)
     backbone = str(values[f"{family}/backbone"])
@@ -149,29 +150,13 @@ def cost(values: Mapping[str, Value]) -> Cost:
     return Cost(frozen, 3 * trained_part, TRACE_SECONDS[family], family, kept, backbone)
 
 
-def _head(values: Mapping[str, Value], edge: int, channels: int) -> float:
-    """Forward operations of a head (`models.heads`) on a map of `edge` × `edge` × `channels`."""
-    units, layers = int(values.get("head/units", 64)), int(values.get("head/layers", 1))
-    pool, edge, total = str(values.get("head/pool", "avg")), max(edge, 1), 0.0
-    if pool == "cnn":
-        total, channels = edge**2 * 18.0 * channels * units, units
-    elif pool == "flatten":
-        step = -(-edge // FLATTEN_CELLS)
-        channels *= (-(-edge // step)) ** 2
-    if layers:
-        total, channels = total + 2.0 * units * (channels + units * (layers - 1)), units
-    return total + 4.0 * channels  # the softmax of two classes
-
-
-def _cnn(values: Mapping[str, Value]) -> float:
-    """Forward operations; a normalisation, a ReLU or a pooling counts twenty an element: memory, not arithmetic."""
-    size, before, total = int(values["cnn/image_size"]), 1, 0.0
-    for filters in widths(values):
-        for _ in range(int(values["cnn/convolutions"])):
-            total += size**2 * filters * (18 * before + 40)
-            before = filters
-        size = -(-size // 2)
-    return total + _head(values, size, before)
+def _by_file(values: Mapping[str, Value], family: str) -> Cost:
+    """A head on the features of a backbone by file, which says its operations and the shape of its features."""
+    height, width, channels = map(int, str(values[f"{family}/features"]).split("x"))
+    head = _head(values, round(math.sqrt(height * width)), channels)
+    kept = 2.0 * height * width * channels
+    operations = 1e9 * float(values[f"{family}/gflop"])
+    return Cost(operations, 3 * head, TRACE_SECONDS["vgg_frozen"], "vgg_frozen", kept, BY_FILE)
 
 
 def _vgg_blocks(backbone: str, size: int) -> list[float]:
@@ -210,4 +195,4 @@ def _densenet(values: Mapping[str, Value]) -> Cost:
         return Cost(sum(parts[:4]), 3 * trained, trace, "densenet", kept[3], variant)
     deepest = {"pool3": 3, "pool4": 4, "top": 5}[str(values["densenet/cut"])]
     head = _head(values, *maps[deepest - 1])
-    return Cost(sum(parts[:deepest]), 3 * head, 2.5, "densenet", kept[deepest - 1], variant)
+    return Cost(sum(parts[:deepest]), 3 * head, TRACE_SECONDS["densenet"], "densenet", kept[deepest - 1], variant)

@@ -18,15 +18,17 @@ Values: `dense/image_size`, `dense/normalization`, `dense/layers`, `dense/units`
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from xraytune.framework import keras
 from xraytune.models import heads, inputs
+from xraytune.models.family import Family
 from xraytune.records import Value
 
 SIZES = (28, 48, 64, 96)
 
 
-def network(values: Mapping[str, Value], channels: int, classes: int) -> keras.Model:
+def network(values: Mapping[str, Value], channels: int, classes: int, _: Mapping[str, str | Path]) -> keras.Model:
     """The network, uncompiled: pixels `(n, size, size, channels)` in, softmax `(n, classes)` out."""
     x = start = inputs.pixels(int(values["dense/image_size"]), channels)
     x = inputs.normalized(x, str(values["dense/normalization"]))
@@ -40,3 +42,12 @@ def network(values: Mapping[str, Value], channels: int, classes: int) -> keras.M
         "dense",
     )
     return keras.Model(start, heads.predictions(x, classes), name="dense")
+
+
+def operations(values: Mapping[str, Value]) -> float:
+    """Operations an image of one step."""
+    size, units = int(values["dense/image_size"]), int(values["dense/units"])
+    return 6.0 * units * (size**2 + units * (int(values["dense/layers"]) - 1))
+
+
+DENSE = Family(SIZES, network, efficiency=0.3, trace_seconds=1.0, operations=operations)

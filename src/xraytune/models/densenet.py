@@ -27,6 +27,7 @@ from pathlib import Path
 
 from xraytune.framework import keras
 from xraytune.models import backbones, heads, inputs
+from xraytune.models.family import Family
 from xraytune.models.weight_files import DENSENET_BLOCKS
 from xraytune.records import Value
 
@@ -90,3 +91,6 @@ def _norm_relu(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
     return keras.layers.ReLU(name=f"{name}_relu")(
         keras.layers.BatchNormalization(momentum=heads.NORM_MOMENTUM, epsilon=1.001e-5, name=f"{name}_bn")(x)
     )
+
+
+DENSENET = Family(SIZES, network, efficiency=0.3, trace_seconds=2.5)

@@ -75,3 +75,17 @@ def head(x: keras.KerasTensor, values: Mapping[str, Value], classes: int) -> ker
         x = keras.layers.Dropout(dropout, name="head_dropout")(x)
     x = dense_stack(x, int(values["head/layers"]), units, dropout, batch_norm, "head")
     return predictions(x, classes)
+
+
+def operations(values: Mapping[str, Value], edge: int, channels: int) -> float:
+    """Forward operations of a head on a feature map of `edge` × `edge` × `channels`."""
+    units, layers = int(values.get("head/units", 64)), int(values.get("head/layers", 1))
+    pool, edge, total = str(values.get("head/pool", "avg")), max(edge, 1), 0.0
+    if pool == "cnn":
+        total, channels = edge**2 * 18.0 * channels * units, units
+    elif pool == "flatten":
+        step = -(-edge // FLATTEN_CELLS)
+        channels *= (-(-edge // step)) ** 2
+    if layers:
+        total, channels = total + 2.0 * units * (channels + units * (layers - 1)), units
+    return total + 4.0 * channels  # the softmax of two classes

@@ -27,6 +27,7 @@ from pathlib import Path
 
 from xraytune.framework import keras
 from xraytune.models import backbones, heads, inputs
+from xraytune.models.family import Family
 from xraytune.records import Value
 
 SIZES = (48, 64, 96, 128, 160, 224)
@@ -51,3 +52,7 @@ def network(values: Mapping[str, Value], channels: int, classes: int, weights: M
     for layer in base.layers:
         layer.trainable = any(layer.name.startswith(prefix) for prefix in thawed)
     return keras.Model(start, heads.head(base.get_layer(cut).output, values, classes), name=family)
+
+
+FROZEN = Family(SIZES, network, efficiency=0.9, trace_seconds=2.5)
+FINETUNED = Family(SIZES, network, efficiency=0.7, trace_seconds=4.0)

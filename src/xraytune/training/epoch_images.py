@@ -45,6 +45,11 @@ class EpochImages:
         """Images that an epoch trains on."""
         return batches.epoch_size(len(self._train), self._plan.epoch_images)
 
+    @property
+    def seen_anew(self) -> int:
+        """Images that the weights of an epoch have newly seen: all of them where the last layer is solved for."""
+        return len(self._train) if self._plan.solver else self.epoch_size
+
     def rows(self, epoch: int) -> Rows:
         """Which images an epoch, counted from 1, trains on, in order."""
         if self._plan.imbalance == "balanced_batches":

@@ -6,17 +6,18 @@ import numpy as np
 
 from xraytune.errors import TrialError
 from xraytune.framework import keras
+from xraytune.models.file_backbones.network import Joined
 from xraytune.records import FailureCause
 from xraytune.training.inputs import batches
 from xraytune.training.inputs.trial_data import TrialData
 from xraytune.training.optimization.settings import TrainingSettings
 
 
-def check(model: keras.Model, plan: TrainingSettings, data: TrialData) -> None:
+def check(model: keras.Model | Joined, plan: TrainingSettings, data: TrialData) -> None:
     """Whether the network can be trained on the data by the plan.
 
     Args:
-        model: the built network.
+        model: the built network, with its backbone where that is a file.
         plan: how it is to be trained.
         data: on what.
 

@@ -24,6 +24,8 @@ from xraytune import errors
 from xraytune.errors import TrialError
 from xraytune.evaluation import metrics
 from xraytune.framework import keras
+from xraytune.models.file_backbones import network as file_network
+from xraytune.models.file_backbones.network import Backbone, Joined
 from xraytune.records import EpochReport, FailureCause, Objective, TrialConfig, TrialResult
 from xraytune.training import checkpoints, epoch_evaluation, feasibility, memory
 from xraytune.training.clock import Clock
@@ -34,7 +36,7 @@ from xraytune.training.inputs import batches, frozen_features
 from xraytune.training.inputs.batches import Rows
 from xraytune.training.inputs.trial_data import TrialData
 from xraytune.training.machine import device_name, forget_peak_memory, host_name, peak_memory_mb, versions
-from xraytune.training.optimization import weight_averaging
+from xraytune.training.optimization import logistic_regression, weight_averaging
 from xraytune.training.optimization.compiling import adjusted, jit_compile, targets, to_float32
 from xraytune.training.optimization.fitting import augmented, class_weights, head_only
 from xraytune.training.optimization.fused_batch_norm import fuse
@@ -62,7 +64,9 @@ class Trainer:
 
     Attributes:
         clock: seconds by phase; its deadline may be moved.
-        model: the whole network, images in; after `finish` with the best epoch's weights.
+        model: the network; after `finish` with the best epoch's weights. It takes images, or features of a backbone by
+            file.
+        whole: what takes images: the network, or the backbone and the network.
         view_predictions: after `finish`, by view's name the probabilities of the images at `view_positions`.
 
     Raises:
@@ -99,22 +103,27 @@ class Trainer:
             self.model: keras.Model = space.build(hp)
             fuse(self.model)
             self.plan = self._plan_of(self.model, max_epochs)
-            feasibility.check(self.model, self.plan, self.data)
-            self.images = EpochImages(data, self.plan, config.seed, int(self.model.input_shape[1]), self.clock)
+            self.whole = file_network.whole(self.model, data.channels)
+            feasibility.check(self.whole, self.plan, self.data)
+            self.images = EpochImages(data, self.plan, config.seed, int(self.whole.input_shape[1]), self.clock)
             self._one_hot = np.eye(len(data.classes), dtype=np.float32)
             self._sample_weights = self._weights_of_classes()
             self._thaw = head_only(self.model) if self.plan.head_epochs else []
             thawed_later = list(self._thaw)
             for layer in thawed_later:  # the prefix ends where the *second* phase begins to train
                 layer.trainable = True
-            self.prefix = self.images.prefix = frozen_features.split(self.model)
+            self.prefix = self.images.prefix = (
+                frozen_features.of_file(self.whole.backbone)
+                if isinstance(self.whole, Joined)
+                else frozen_features.split(self.model)
+            )
             for layer in thawed_later:
                 layer.trainable = False
             self.shell = self._make_shell()
             self._compile()
         self._judge = EpochEvaluator(
             data, self.images.pool,
-            objective=objective, beta=beta, trained=self.images.epoch_size, prefix=self.prefix is not None,
+            objective=objective, beta=beta, trained=self.images.seen_anew, prefix=self.prefix is not None,
         )  # fmt: skip
 
     # ── one epoch ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -177,6 +186,7 @@ class Trainer:
         steps = len(rows) // plan.batch_size
         loss = 0.0
         with self.clock.phase("train"):
+            self._solve()
             self.shell.reset_metrics()
             for i, batch in enumerate(batches.full_batches(rows, plan.batch_size)):
                 self._check_deadline()
@@ -193,6 +203,15 @@ class Trainer:
         if loss > DIVERGED:
             raise TrialError(FailureCause.NAN, f"diverged: mean loss {loss:.3g} in epoch {epoch}")
         return loss
+
+    def _solve(self) -> None:
+        """Solve for the last layer, where the plan says so: the epoch that follows then changes nothing."""
+        if self.plan.solver:
+            train = np.asarray(self.data.train)
+            logistic_regression.solve(
+                self.model, self.images.pool, train, self.images.labels, np.asarray(self.data.patients)[train],
+                seed=self.config.seed, check=self._check_deadline,
+            )  # fmt: skip
 
     def _validate(self) -> NDArray[np.float32]:
         """Probabilities of the validation images, float32 `(n_val, k)`."""
@@ -291,11 +310,11 @@ class Trainer:
     def _milliseconds_an_image(self) -> float:
         """What the whole network needs for an image, in batches of 32: the best of three after a first one."""
         images = np.resize(np.asarray(self.images.pool[self.data.train[:32]]), (32, *self.images.pool.shape[1:]))
-        self.model.predict_on_batch(images)
+        self.whole.predict_on_batch(images)
         times = []
         for _ in range(3):
             start = time.perf_counter()
-            self.model.predict_on_batch(images)
+            self.whole.predict_on_batch(images)
             times.append(time.perf_counter() - start)
         return 1000 * min(times) / len(images)
 
@@ -372,6 +391,8 @@ class Trainer:
         """What is trained: the network behind its augmentation, or what a kept prefix leaves of it."""
         if self.prefix is None:
             return augmented(self.model, self.plan.augmentation.layers(self.config.seed % 2**31))
+        if isinstance(self.prefix.model, Backbone):
+            return self.model
         return keras.Model(self.prefix.model.output, self.model.output, name="tail")
 
     def _compile(self) -> None:

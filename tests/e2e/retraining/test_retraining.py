@@ -18,7 +18,7 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from search import predict
+from search import predict, shift
 from search.cli import console
 from search.reporting import html_report
 from search.retrain import main as retrain_main
@@ -32,11 +32,13 @@ from tests.e2e.retraining import made_study
 from tests.made_networks import write_weights
 from tests.searching import command
 from xraytune import artifacts, data
+from xraytune.data import property_table
 from xraytune.data.decoding import image_files
 from xraytune.data.sources.listing import MARKER
 from xraytune.errors import ArtifactError, InputError, StudyError, WeightsError
 from xraytune.evaluation import evaluate, metrics
 from xraytune.evaluation.predictions import Predictions
+from xraytune.inference import training_sample
 from xraytune.inference.classifier import load_model
 from xraytune.inference.model_card import read_card
 
@@ -137,6 +139,26 @@ def test_numpy_in_numpy_out_and_the_same_answers_as_the_evaluation(
         model.predict([np.zeros((4, 4, 4, 4))])
 
 
+def test_a_final_model_keeps_a_sample_of_its_training_images_with_which_others_are_compared(
+    retrained: tuple[Path, Any], home: Path, tmp_path: Path
+) -> None:
+    folder, _ = retrained
+    sample = training_sample.load(folder, read_card(folder))
+    assert sample is not None
+    dataset = data.load(str(home / "films"))
+    kept = dataset.select("train") + dataset.select("val")
+    assert sorted(sample.labels.tolist()) == sorted(kept.labels.tolist())
+    assert len(set(sample.patients.tolist())) == len(set(kept.patients.tolist()))
+    widths = sample.table[:, property_table.NAMES.index("width")]
+    np.testing.assert_allclose(np.sort(widths), np.sort(kept.shapes[:, 0]), rtol=0.01)
+    np.testing.assert_allclose(sample.probabilities.sum(axis=1), 1, atol=1e-5)
+    assert shift.main(folder, home / "films" / "test", out=tmp_path) == 0
+    report = json.loads(next(tmp_path.glob("*/shift.json")).read_text())
+    assert report["seen"]["left_out"] == 0
+    assert report["images"] == len(dataset.select("test"))
+    assert sum(report["predicted"][c][0] for c in dataset.classes) == pytest.approx(1)
+
+
 def test_prediction_lists_what_it_can_not_read_and_marks_what_is_unusual(
     retrained: tuple[Path, Any], home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -146,7 +168,8 @@ def test_prediction_lists_what_it_can_not_read_and_marks_what_is_unusual(
     (mixed / "letter.jpeg").write_text("Dear colleague")
     Image.fromarray(np.zeros((64, 64), np.uint8)).save(mixed / "zz-black.png")
     (mixed / ".hidden.png").write_text("")
-    code = predict.main(folder, [mixed], csv_file=tmp_path / "out.csv", overlays=tmp_path / "heat")
+    asked = predict.PredictionOptions(csv_file=tmp_path / "out.csv", overlays=tmp_path / "heat")
+    code = predict.main(folder, [mixed], asked=asked)
     assert code == 1
     err = " ".join(capsys.readouterr().err.split())
     assert "letter.jpeg: a text file" in err
@@ -156,7 +179,9 @@ def test_prediction_lists_what_it_can_not_read_and_marks_what_is_unusual(
     assert list(rows[0]) == ["path", "probability", "decision", "flag"]
     assert len(rows) == 13
     assert len(list((tmp_path / "heat").glob("*.png"))) == 13
-    assert predict.main(folder, [home / "films" / "test" / "NORMAL"], as_json=True) == 0
+    assert (
+        predict.main(folder, [home / "films" / "test" / "NORMAL"], asked=predict.PredictionOptions(), as_json=True) == 0
+    )
     answers = json.loads(capsys.readouterr().out)
     assert len(answers["films"]) == 12
     with pytest.raises(InputError, match="does not exist"):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
+import socket
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ import pytest
 from tests import made_films
 from tests.made_models import brightness_model, hospital
 from tests.terminals import Seen, seen
+from xraytune.inference.model_card import read_card
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, when it saves
 
@@ -42,7 +47,8 @@ def test_a_leaderboard_shows_as_many_columns_as_there_is_room_for(own: Path, siz
 
 @SIZES
 def test_a_retraining_ends_with_the_verdict_the_figures_and_what_to_do_next(own: Path, size: dict[str, int]) -> None:
-    small = ("--folds", 3, "--seeds", 1, "--time", "5m", "--refits", 1)
+    easy = ("--refer-sensitivity", 0.3, "--refer-specificity", 0.3, "--refer-risk", 0.5) if size is LARGE else ()
+    small = ("--folds", 3, "--seeds", 1, "--time", "5m", "--refits", 1, "--refer", *easy)
     shown = seen("search.retrain", "best", "--results", own / "results", *small, home=own, **size).check()
     winner = own / "results" / "made" / "winner"
     verdict, report, title = (shown.words.index(w) for w in ("test images", "Report: ", "Held-out test set"))
@@ -52,6 +58,11 @@ def test_a_retraining_ends_with_the_verdict_the_figures_and_what_to_do_next(own:
     assert len(shown.row("sensitivity")) == 4
     assert (winner / "report.html").exists()
     assert "3 folds grouped by patient" in shown.words
+    few = "need at least 161 patients with positive and 79 with negative images, and there are 12 and 12."
+    assert shown.words.count(few) == (0 if size is LARGE else 2)  # before the training, and after it
+    assert ("Referral: search.predict" in shown.words) == (size is LARGE)
+    assert (read_card(winner).referral != {}) == (winner / "tables" / "referral.csv").exists() == (size is LARGE)
+    assert len((winner / "referral.csv").read_text().splitlines()) == 49
 
 
 @SIZES
@@ -93,6 +104,38 @@ def test_a_dashboard_says_where_it_is_and_ends_with_ctrl_c(own: Path) -> None:
         "search.dashboard", "--port", 0, "--results", own / "results", home=own, interrupt_at="Ctrl-C ends it"
     ).check(130)
     assert "http://127.0.0.1:" in shown.words
+
+
+def test_a_page_of_a_model_answers_one_image_and_ends_with_ctrl_c(tmp_path: Path) -> None:
+    model, (film, *_) = brightness_model(tmp_path / "served"), sorted((hospital(tmp_path / "images", 1)).rglob("*.png"))
+    answers: list[dict[str, Any]] = []
+
+    def classify(lines: list[str]) -> None:
+        address = re.search(r"http://127\.0\.0\.1:\d+", "\n".join(lines))
+        if address and not answers:
+            body = {"data": film.read_bytes(), "headers": {"Content-Type": "application/octet-stream"}}
+            with urllib.request.urlopen(urllib.request.Request(f"{address[0]}/answer", **body), timeout=60) as found:
+                answers.append(json.load(found))
+
+    shown = seen(
+        "search.serve", model, "--port", 0, home=tmp_path, watch=classify, interrupt_at="Ctrl-C ends it"
+    ).check()
+    assert answers[0]["decision"] == film.parent.name
+    assert shown.words.index("Loading ") < shown.words.index("Not a medical device") < shown.words.index("http://127")
+    assert shown.last.rstrip("^C").endswith("(this machine alone; Ctrl-C ends it)")
+    assert film.name not in shown.raw
+
+
+def test_a_page_that_can_not_be_made_is_one_message(tmp_path: Path) -> None:
+    model = brightness_model(tmp_path / "served")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        shown = seen("search.serve", model, "--port", port, home=tmp_path).check(2)
+    assert shown.words == f"error: --port {port}: Address already in use. Give another, or 0 for a free one."
+    shown = seen("search.serve", model, "--port", 0, "--threshold", 2, home=tmp_path).check(2)
+    assert shown.words.count("error: ") == 1
+    assert "--threshold 2: a threshold lies between 0 and 1" in shown.words
+    assert "http://" not in shown.raw
 
 
 @pytest.fixture(scope="session")
@@ -166,6 +209,26 @@ def test_an_evaluation_begins_with_the_verdict_and_ends_with_the_notice(own: Pat
     assert shown.row("sensitivity")[0] == "sensitivity"
     assert shown.last.startswith("Not a medical device")
     assert list((model / "evaluations").glob("hospital-*/report.html"))
+
+
+@SIZES
+def test_a_shift_report_begins_with_the_verdict_and_ends_with_the_notice(own: Path, size: dict[str, int]) -> None:
+    model, images = brightness_model(own / "unlabelled"), hospital(own / "plain")
+    shown = seen("search.shift", model, images, home=own, **size).check()
+    verdict, title, report = (shown.words.index(w) for w in ("no sign against", "80 images of 40 patients", "Report: "))
+    assert verdict < title < report
+    assert "estimated sensitivity" in shown.words
+    assert shown.row("property")[:2] == ["property", "ROC AUC"]
+    assert shown.last.startswith("Not a medical device")
+    assert list((model / "evaluations").glob("shift-plain-*/report.html"))
+
+
+def test_a_folder_without_images_is_one_message_at_the_terminal(own: Path) -> None:
+    model = brightness_model(own / "nothing")
+    (own / "no-images").mkdir()
+    shown = seen("search.shift", model, own / "no-images", home=own).check(2)
+    assert "holds no image" in shown.raw
+    assert not (model / "evaluations").exists()
 
 
 def test_classes_that_do_not_fit_are_one_message_at_the_terminal(own: Path) -> None:

@@ -1,5 +1,6 @@
 """The evidence's arithmetic: what ranks by what counts has correlation 1 and regret 0, what cheats has not."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -7,8 +8,11 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from tests.evidence import crops, decision, networks, page, run, scores, searches
+from search.retraining.test_evaluation import evaluation
+from tests.evidence import crops, decision, networks, page, refer, run, scores, searches
 from tests.evidence.scores import Network
+from tests.made_predictions import clustered
+from xraytune.evaluation.referral.selection import Sample
 from xraytune.training.optimization.settings import TrainingSettings
 
 REACHES = (0.5, 1.0, 2.0)
@@ -209,3 +213,26 @@ def test_every_configuration_of_the_evidence_on_crops_is_one_of_the_space():
         assert plan.augmentation.crop == crops.ARMS[part.arm].get("crop", "none")
         assert plan.augmentation.shape_jitter == crops.ARMS[part.arm].get("shape_jitter", "none")
     assert len({part.path for part in crops.parts("framing")}) == len(crops.ARMS) * len(crops.HEADS) * crops.SEEDS
+
+
+def test_a_referral_fitted_on_half_of_the_patients_is_judged_on_the_other_half_and_rows_say_where_it_fails():
+    event, score, patients = clustered(1600, "normal", 2)
+    found = refer.split("made", Sample(event, score, patients), 6)
+    assert found.without + len(found.figures) == 6
+    assert found.failed == (0, 0, 0)
+    assert 0 < found.figures[:, 2].mean() < 0.5
+    low = dataclasses.replace(found, figures=np.array([[0.94, 0.95, 0.1], [0.96, 0.89, 0.1], [0.94, 0.8, 0.2]]))
+    assert low.failed == (2, 2, 3)
+    assert "| 3 | 2 | 2 | 3 | 1 | 0.940 | 0.800 | 0.133 |" in refer.page([low])
+
+
+def test_the_predictions_that_a_retraining_kept_are_those_that_its_referral_was_fitted_on(tmp_path):
+    event, score, patients = clustered(60, "normal", 3)
+    evaluation.write_referral(tmp_path / "referral.csv", Sample(event, score, patients))
+    text = (tmp_path / "referral.csv").read_text()
+    assert "p1" not in text
+    found = refer.kept(tmp_path / "referral.csv")
+    assert found.event.tolist() == event.tolist()
+    assert found.score == pytest.approx(score, abs=1e-6)
+    same = patients[:, None] == patients
+    assert ((found.patients[:, None] == found.patients) == same).all()

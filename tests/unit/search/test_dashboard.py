@@ -7,9 +7,11 @@ import threading
 
 import optuna
 import pytest
+from optuna.artifacts import get_all_artifact_meta
 
-from search.dashboard import serve
+from search.dashboard import HIDDEN, serve
 from search.study.database import open_database
+from search.study.pages import write_picture
 from xraytune.errors import InputError, StudyError
 
 
@@ -44,6 +46,27 @@ def test_studies_are_shown(server):
 def test_nothing_can_be_changed(server, method):
     assert ask(server, method, "/api/studies/1")[0] == 405
     assert b"mine" in ask(server, "GET", "/api/studies")[1]
+
+
+def test_its_pages_hide_what_would_be_refused_and_other_answers_are_passed_on(server):
+    page = ask(server, "GET", "/dashboard/studies/1")[1].decode()
+    head, _, body = page.partition("</head>")
+    assert head.count("<style>") == 2
+    assert all(selector in head for selector in HIDDEN)
+    assert 'id="dashboard"' in body
+    assert page.rstrip().endswith("</html>")
+    assert b"<style>" not in ask(server, "GET", "/api/studies")[1]
+
+
+def test_pictures_of_trials_are_served(tmp_path, server):
+    storage = open_database(tmp_path)
+    study = optuna.load_study(study_name="mine", storage=storage)
+    trial = study.ask()
+    write_picture(storage, tmp_path / "mine", trial._trial_id, "roc.svg", "<svg/>")
+    [meta] = get_all_artifact_meta(study_or_trial=trial, storage=storage)
+    status, content = ask(server, "GET", f"/artifacts/{study._study_id}/{trial._trial_id}/{meta.artifact_id}")
+    assert (status, content) == (200, b"<svg/>")
+    assert ask(server, "DELETE", f"/api/artifacts/{study._study_id}/{trial._trial_id}/{meta.artifact_id}")[0] == 405
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", ""])

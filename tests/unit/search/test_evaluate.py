@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -14,6 +15,8 @@ from tests.made_models import brightness_model, hospital
 from xraytune import artifacts, data
 from xraytune.data import dataset as datasets
 from xraytune.errors import ArtifactError, DataError, InputError
+from xraytune.evaluation.referral.pair import Referral
+from xraytune.inference.model_card import read_card, write_card
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, when it saves
 
@@ -147,19 +150,49 @@ def test_several_data_sets_end_in_one_table_and_data_with_a_test_set_are_judged_
     assert by_name["split"]["test"]["images"] == 60
 
 
+def test_a_model_s_referral_is_judged_beside_the_study_s_test_set(study, tmp_path, capsys):
+    pair = Referral(0.3, 0.9, 0.95, 0.9, 0.05, 200, 200)
+    write_card(study / "winner", replace(read_card(study / "winner"), referral=pair.to_json()))
+    evaluated(study / "winner", [str(hospital(tmp_path / "other"))])
+    folder, metrics = found(study)
+    here = metrics["referral"]["here"]
+    assert metrics["referral"]["pair"] == pair.to_json()
+    assert metrics["referral"]["study_test"] is None
+    with (folder / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    p = [float(row["probability_PNEUMONIA"]) for row in rows]
+    assert [row["referred"] for row in rows] == [str(int(0.3 <= value < 0.9)) for value in p]
+    assert {row["decision"] for row in rows} == {"NORMAL", "PNEUMONIA"}
+    referred = [row["referred"] == "1" for row in rows]
+    assert 0 < sum(referred) < len(rows)
+    assert here["referred"][0] == pytest.approx(sum(referred) / len(rows))
+    sure = [value >= 0.9 for value, row in zip(p, rows, strict=True) if row["truth"] == "PNEUMONIA"]
+    missed = [value < 0.3 for value, row in zip(p, rows, strict=True) if row["truth"] == "PNEUMONIA"]
+    assert here["sensitivity"][0] == pytest.approx(sum(sure) / (sum(sure) + sum(missed)))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "refers the images between to a radiologist" in shown
+    assert "The guarantee does not reach another hospital" in shown
+    html = (folder / "report.html").read_text()
+    assert "share of positive images answered and missed" in html
+    study_test = here
+    artifacts.write_json(study / "winner" / "metrics.json", {**figures(), "referral": {"test": study_test}})
+    evaluated(study / "winner", [str(hospital(tmp_path / "other"))], out=tmp_path / "again")
+    assert "images of the study's test set" in " ".join(capsys.readouterr().out.split())
+
+
 def test_class_names_are_mapped_and_classes_that_do_not_fit_are_one_error_naming_both_sides(study, tmp_path):
     other = str(hospital(tmp_path / "other", names=("No finding", "Pneumonia")))
     with pytest.raises(InputError, match=r"No finding, Pneumonia\).*NORMAL, PNEUMONIA\).*--map 'No finding="):
         evaluated(study / "winner", [other])
     assert not (study / "evaluations").exists()
-    evaluated(study / "winner", [other], names=["No finding=NORMAL"])
+    evaluated(study / "winner", [other], map=["No finding=NORMAL"])
     assert found(study)[1]["test"]["classes"] == ["NORMAL", "PNEUMONIA"]
 
 
 @pytest.mark.parametrize("pair", ["No finding", "=NORMAL", "No finding=", "A=NORMAL,B"])
 def test_a_map_that_says_nothing_is_refused(study, tmp_path, pair):
     with pytest.raises(InputError, match="--map"):
-        evaluated(study / "winner", [str(hospital(tmp_path / "other"))], names=[pair])
+        evaluated(study / "winner", [str(hospital(tmp_path / "other"))], map=[pair])
 
 
 def test_data_or_a_model_that_are_not_there_are_one_error(study, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import re
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import tomllib
 
 import pytest
 
+import xraytune
 from search.cli import commands, console, options
 from search.cli.options import PANELS
 from search.driver.options import SessionOptions, StudyOptions
@@ -98,12 +98,15 @@ def test_a_sub_command_is_the_command(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["--version"], 0, f"xraytune {importlib.metadata.version('xraytune')}"),
+        (["--version"], 0, f"xraytune {xraytune.__version__}"),
         (["search", "--trials", "0"], 2, "--trials must be 1 or more, not 0."),
         (["search", "--sampler", "gp"], 2, "--sampler gp was removed. Use --sampler bo"),
         (["search", "--xla"], 2, "--xla was removed."),
         (["search", "--time", "soon"], 2, "--time 'soon' is no length of time"),
         (["leaderboard", "--results", "/nowhere/at/all"], 2, "There is no study in /nowhere/at/all yet"),
+        (["dashboard", "--port", "70000"], 2, "--port must be 0 or more and at most 65535, not 70000."),
+        (["serve", "nowhere", "--port", "-1"], 2, "--port must be 0 or more and at most 65535, not -1."),
+        (["serve", "nowhere", "--port", "0"], 2, "nowhere does not exist."),
         (["serach"], 2, "No such command 'serach'"),
         (["search", "--no-such-option"], 2, "--no-such-option"),
     ],

@@ -15,11 +15,16 @@ from xraytune import artifacts
 from xraytune.data.decoding import image_files
 from xraytune.errors import ArtifactError, InputError
 from xraytune.evaluation import calibration
+from xraytune.evaluation.referral.pair import Referral
 from xraytune.inference import outliers, predict_files
-from xraytune.inference.classifier import load_model
+from xraytune.inference.classifier import Classifier, load_model
 from xraytune.inference.model_card import Member, ModelCard, read_card, write_card
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, when it saves
+
+
+def run(model, images, *, as_json=False, **asked):
+    return predict.main(model, images, asked=predict.PredictionOptions(**asked), as_json=as_json)
 
 
 def network(path, size):
@@ -84,7 +89,7 @@ def test_dicom_files_without_a_suffix_are_found_in_folders_and_read(model, films
     (films / "notes").write_text("nothing")
     (films / "list.csv").write_text("a,b\n")
     assert [p.name for p in image_files.find([films])] == ["0.png", "1.png", "IM000001"]
-    assert predict.main(model, [films], as_json=True) == 0
+    assert run(model, [films], as_json=True) == 0
     assert len(json.loads(capsys.readouterr().out)["films"]) == 3
 
 
@@ -93,7 +98,7 @@ def test_images_that_can_not_be_read_are_listed_as_skipped_and_end_with_1(model,
     for name in ("scan.tif", "scan.bmp", "scan.webp"):
         film.save(films / name)
     film.save(films / "unnamed", "TIFF")
-    assert predict.main(model, [films]) == 1
+    assert run(model, [films]) == 1
     err = " ".join(capsys.readouterr().err.split())
     assert "4 could not be read" in err
     for name, why in (
@@ -108,22 +113,22 @@ def test_images_that_can_not_be_read_are_listed_as_skipped_and_end_with_1(model,
 def test_the_flag_is_the_last_column_of_the_csv_and_in_table_json_and_stderr(model, films, tmp_path, capsys):
     Image.fromarray(255 - drawn(np.random.default_rng(9))).save(films / "inverted.png")
     target = tmp_path / "out.csv"
-    assert predict.main(model, [films], csv_file=target) == 0
+    assert run(model, [films], csv_file=target) == 0
     assert "inverted.png: " in " ".join(capsys.readouterr().err.split())
     with target.open() as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["path", "probability", "decision", "flag"]
     assert [bool(row["flag"]) for row in rows] == [False, False, True]
-    predict.main(model, [films], as_json=True)
+    run(model, [films], as_json=True)
     assert [bool(film["unusual"]) for film in json.loads(capsys.readouterr().out)["films"]] == [False, False, True]
 
 
 def test_every_way_to_predict_says_that_it_is_no_medical_device(model, films, tmp_path, capsys):
-    predict.main(model, [films])
+    run(model, [films])
     assert "Not a medical device" in capsys.readouterr().out
-    predict.main(model, [films], as_json=True)
+    run(model, [films], as_json=True)
     assert "Not a medical device" in json.loads(capsys.readouterr().out)["notice"]
-    predict.main(model, [films], csv_file=tmp_path / "out.csv")
+    run(model, [films], csv_file=tmp_path / "out.csv")
     assert "Not a medical device" in " ".join(capsys.readouterr().err.split())
 
 
@@ -137,7 +142,7 @@ def test_two_films_of_one_name_get_two_overlays(model, tmp_path):
     names = predict_files.picture_names(paths)
     assert len({name.lower() for name in names}) == 4
     assert all(name.endswith(".png") and not name.startswith((".", "-")) for name in names)
-    assert predict.main(model, paths, csv_file=tmp_path / "o.csv", overlays=tmp_path / "heat") == 0
+    assert run(model, paths, csv_file=tmp_path / "o.csv", overlays=tmp_path / "heat") == 0
     assert sorted(p.name for p in (tmp_path / "heat").iterdir()) == sorted(names)
 
 
@@ -146,7 +151,7 @@ def test_an_overlay_is_drawn_on_the_film_itself_and_says_what_its_numbers_are_of
 
     said = []
     monkeypatch.setattr(grad_cam, "captioned", lambda picture, lines: said.append(lines) or picture)
-    assert predict.main(model, [films / "0.png"], csv_file=tmp_path / "o.csv", overlays=tmp_path / "heat") == 0
+    assert run(model, [films / "0.png"], csv_file=tmp_path / "o.csv", overlays=tmp_path / "heat") == 0
     (picture,) = (tmp_path / "heat").iterdir()
     with Image.open(picture) as drawing:
         assert drawing.size == (grad_cam.EDGE, grad_cam.EDGE)
@@ -268,7 +273,7 @@ def test_an_image_exactly_at_the_threshold_is_decided_alike_at_every_prevalence(
 
 def test_predict_says_for_which_prevalence_probabilities_are_stated(stated, films, capsys):
     def call(**options):
-        code = predict.main(stated, [films], as_json=True, **options)
+        code = run(stated, [films], as_json=True, **options)
         out, err = capsys.readouterr()
         assert code == 0
         return json.loads(out), err
@@ -289,17 +294,17 @@ def test_predict_says_for_which_prevalence_probabilities_are_stated(stated, film
 
 
 def test_the_table_says_threshold_and_prevalence_as_they_are_shown(stated, films, capsys):
-    assert predict.main(stated, [films], prevalence=0.2) == 0
+    assert run(stated, [films], prevalence=0.2) == 0
     shown = " ".join(capsys.readouterr().out.split())
     at = load_model(stated).restated_threshold(0.2)
     assert f"its probability is at least {at:.3f} (0.5). Probabilities are stated for a prevalence of 20 %." in shown
-    assert predict.main(stated, [films], threshold=0.7) == 0
+    assert run(stated, [films], threshold=0.7) == 0
     assert (
         "its probability is at least 0.700 (asked for). Probabilities are stated for a prevalence of 50 %."
         in " ".join(capsys.readouterr().out.split())
     )
     with pytest.raises(InputError, match="between 0 and 1"):
-        predict.main(stated, [films], threshold=1.5)
+        run(stated, [films], threshold=1.5)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, 10.0])
@@ -314,3 +319,76 @@ def test_a_prevalence_needs_a_positive_class_and_a_model_that_keeps_its_own(mode
     write_card(stated, replace(read_card(stated), positive=None))
     with pytest.raises(InputError, match="has none"):
         load_model(stated).restated_threshold(0.1)
+
+
+REFERRAL = Referral(0.3, 0.6, 0.95, 0.9, 0.05, 200, 180)
+
+
+@pytest.fixture
+def referring(stated, monkeypatch):
+    """The model with a referral, and one image of each answer: probabilities 0.1, 0.45 and 0.8."""
+    write_card(stated, replace(read_card(stated), referral=REFERRAL.to_json(), threshold=0.5))
+    p = np.array([0.1, 0.45, 0.8], np.float32)
+    monkeypatch.setattr(
+        Classifier, "predict_squares", lambda self, squares: np.stack([1 - p, p], axis=1)[: len(squares[28])]
+    )
+    return stated
+
+
+@pytest.fixture
+def three(films):
+    Image.fromarray(drawn(np.random.default_rng(5))).save(films / "2.png")
+    return films
+
+
+def test_an_image_between_the_two_thresholds_is_referred_in_csv_json_and_table(referring, three, tmp_path, capsys):
+    assert run(referring, [three]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "1 NORMAL, 1 PNEUMONIA, 1 referred" in shown
+    assert "from 0.300 to below that is referred to a radiologist" in shown
+    target = tmp_path / "answers.csv"
+    assert run(referring, [three], csv_file=target) == 0
+    capsys.readouterr()
+    with target.open() as file:
+        assert [row["decision"] for row in csv.DictReader(file)] == ["NORMAL", "refer", "PNEUMONIA"]
+    assert run(referring, [three], as_json=True) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [film["decision"] for film in found["films"]] == ["NORMAL", "refer", "PNEUMONIA"]
+    assert found["referral"] == REFERRAL.to_json()
+
+
+def test_another_prevalence_moves_the_thresholds_of_a_referral_and_refers_the_same_images(referring, three, capsys):
+    assert run(referring, [three], as_json=True, prevalence=0.1) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [film["decision"] for film in found["films"]] == ["NORMAL", "refer", "PNEUMONIA"]
+    low, high = found["referral"]["low"], found["referral"]["high"]
+    assert (low, high) == (pytest.approx(0.3 / 0.7 / 9 / (1 + 0.3 / 0.7 / 9)), pytest.approx(1.5 / 9 / (1 + 1.5 / 9)))
+    assert [low <= film["probability"] < high for film in found["films"]] == [False, True, False]
+
+
+def test_a_threshold_that_was_asked_for_refers_nothing(referring, three, capsys):
+    assert run(referring, [three], as_json=True, threshold=0.4) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [film["decision"] for film in found["films"]] == ["NORMAL", "PNEUMONIA", "PNEUMONIA"]
+    assert found["referral"] is None
+
+
+def test_a_referred_image_is_explained_for_the_positive_class(referring, three, tmp_path, monkeypatch):
+    from xraytune.inference import grad_cam
+
+    said = []
+    monkeypatch.setattr(grad_cam, "captioned", lambda picture, lines: said.append(lines) or picture)
+    assert run(referring, [three], csv_file=tmp_path / "o.csv", overlays=tmp_path / "heat") == 0
+    assert said[1][0].endswith("decided refer")
+    assert "for PNEUMONIA" in said[1][1]
+
+
+def test_a_model_answers_and_decides_by_its_own_rules(referring):
+    model = load_model(referring)
+    p = np.array([[0.7, 0.3], [0.71, 0.29], [0.41, 0.59], [0.4, 0.6]])
+    assert model.answer(p).tolist() == [-1, 0, -1, 1]
+    assert model.decide(p).tolist() == [0, 0, 1, 1]
+    write_card(referring, replace(read_card(referring), referral={}))
+    plain = load_model(referring)
+    assert plain.answer(p).tolist() == plain.decide(p).tolist()
+    assert plain.restated_referral(0.1) is None

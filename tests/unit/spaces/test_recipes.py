@@ -177,3 +177,9 @@ class TestNamedRecipes:
             recipes.held("nothing", space())
         for group in recipes.GROUPS:
             assert recipes.held(group, space()) == {}
+
+
+@pytest.mark.parametrize("families", [(), ("linear", "cnn"), ("cnn", "dense")])
+def test_a_named_recipe_whose_weights_are_missing_is_refused_for_that_reason(families):
+    with pytest.raises(InputError, match="Family vgg_frozen: weights of vgg16 not reachable"):
+        recipes.held("vgg16_gap128", space(families=families))

@@ -1,6 +1,7 @@
 """Kept files are whole or not there."""
 
 import csv
+import os
 
 import numpy as np
 import pytest
@@ -78,3 +79,10 @@ def test_numbers_and_other_texts_are_written_as_they_are(tmp_path, value):
     artifacts.write_csv(tmp_path / "t.csv", ["value", "none"], [[value, None]])
     with (tmp_path / "t.csv").open(encoding="utf-8", newline="") as file:
         assert list(csv.reader(file))[1] == [str(value), ""]
+
+
+def test_a_file_s_name_that_is_no_utf_8_is_written_and_read_back_as_it_was(tmp_path):
+    name = os.fsdecode(b"caf\xe9.png")
+    artifacts.write_csv(tmp_path / "t.csv", ["path"], [[name]])
+    assert artifacts.read_text(tmp_path / "t.csv").splitlines()[1] == name
+    assert (tmp_path / "t.csv").read_bytes().endswith(b"caf\xe9.png\n")

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _EXTRA = "install the extra with `pip install 'xraytune[dicom]'`"
 _PACKAGES = ("pydicom", "pylibjpeg", "pylibjpeg-libjpeg")
 
+LONGEST = 600
+"""Characters of a decoder's own message that are shown; those that name what to install have fewer."""
+
 
 class Radiograph(NamedTuple):
     """A decoded DICOM file."""
@@ -68,6 +71,8 @@ def decode(content: bytes, most_pixels: int) -> Radiograph:
         raise DicomError("DICOM that wants more memory than there is") from None
     except Exception as error:  # pydicom raises whatever its decoders do
         text = " ".join(str(error).split()) or type(error).__name__
+        if len(text) > LONGEST:  # a message may quote all of a damaged element
+            text = f"{text[:LONGEST]} …"
         raise DicomError(f"DICOM that can't be decoded: {text}{_missing(header)}") from None
 
 

@@ -9,7 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
-from xraytune.data import files
+from xraytune import files
 from xraytune.data.decoding.dicom_file import is_dicom
 from xraytune.errors import InputError
 
@@ -201,7 +201,7 @@ def find(films: Sequence[Path]) -> list[Path]:
 def _image(path: Path) -> bool:
     """Whether a file of a folder is an image, also of a format that is not read: decided as for training data."""
     pass
-    from xraytune.data.files import NotRegularError
+    from xraytune.files import NotRegularError
 
     try:
         return judge(path).sort is not Sort.OTHER

@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytune import artifacts
-from xraytune.data import cache, files, identity, image_properties
+from xraytune import artifacts, files
+from xraytune.data import cache, identity, image_properties
 from xraytune.data.decoding import parallel, perceptual_hash, reading
 from xraytune.data.decoding.decoded_images import PLACE, Films, Stat, stamp, stat_of
 from xraytune.data.decoding.reading import Look, Reading

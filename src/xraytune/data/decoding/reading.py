@@ -20,7 +20,8 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from xraytune.data import files, identity, image_properties, spelling
+from xraytune import files
+from xraytune.data import identity, image_properties, spelling
 from xraytune.data.decoding import dicom, jpeg, raster
 from xraytune.data.decoding.dicom_file import DicomError, is_dicom
 
@@ -217,9 +218,26 @@ def read_image(path: str | Path, size: int, *, fit: str = "crop", channels: int 
     Raises:
         Unreadable: the file can't be opened or decoded; the message says why, without the path.
     """
+    return image_of(read_content(path), size, fit=fit, channels=channels)
+
+
+def read_content(path: str | Path) -> bytes:
+    """A file's bytes, at most `MOST_BYTES`.
+
+    Raises:
+        Unreadable: it can't be opened, or has more; the message says why, without the path.
+    """
     try:
-        content = files.read_named(path, MOST_BYTES)
+        return files.read_named(path, MOST_BYTES)
     except OSError as error:
         raise Unreadable(str(error.strerror)) from None
+
+
+def image_of(content: bytes, size: int, *, fit: str = "crop", channels: int = 1) -> Pixels:
+    """A file's content as `read_image` gives it.
+
+    Raises:
+        Unreadable: it can't be decoded; the message says why.
+    """
     with silenced():
         return square(decode(content, channels, bucket(size)).image, size, fit)

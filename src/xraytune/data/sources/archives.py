@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from xraytune import artifacts
-from xraytune.data import cache, files
+from xraytune import artifacts, files
+from xraytune.data import cache
 from xraytune.data.problems import Progress
 from xraytune.data.sources import folder
 from xraytune.data.sources.listing import Listing

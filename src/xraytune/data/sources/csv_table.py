@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from xraytune.data import files
+from xraytune import files
 from xraytune.errors import SourceError
 
 _DELIMITERS: tuple[str, ...] = (",", ";", "\t", "|")

@@ -14,9 +14,9 @@ from pathlib import Path
 from xraytune.data import spelling
 from xraytune.data.decoding import image_files
 from xraytune.data.decoding.image_files import Sort
-from xraytune.data.files import NotRegularError
 from xraytune.data.problems import Problem, some
 from xraytune.data.sources.listing import MARKER, SITE, Item, Listing
+from xraytune.files import NotRegularError
 
 SPLITS = {
     "train": "train", "training": "train",

@@ -25,6 +25,7 @@ from xraytune.data.sources import csv_table
 from xraytune.data.sources.csv_table import Table
 from xraytune.data.sources.listing import Item, Listing
 from xraytune.errors import InputError, SourceError
+from xraytune.files import read_named
 
 KNOWN = "NIH's Data_Entry_2017.csv, CheXpert's train.csv, RSNA's stage_2_train_labels.csv, MIMIC-CXR's chexpert.csv"
 """For messages."""
@@ -42,6 +43,9 @@ _NIH_FINDINGS = (
     "No Finding", "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia",
     "Pneumothorax", "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia",
 )  # fmt: skip
+
+_MOST_LIST = 64 << 20
+"""Bytes of `test_list.txt`; NIH's has 450 KB."""
 
 _LOWER = frozenset(name.lower() for name in FINDINGS)
 _STATES = {"1": "yes", "1.0": "yes", "0": "no", "0.0": "no", "": "no", "-1": "uncertain", "-1.0": "uncertain"}
@@ -241,7 +245,7 @@ def _states(table: Table, row: int) -> dict[str, str]:
 
 def _nih(root: Path, table: Table) -> Iterator[_Image]:
     files, tested = _by_name(root), root / "test_list.txt"
-    test = set(tested.read_text(encoding="utf-8", errors="replace").split()) if tested.is_file() else set()
+    test = set(read_named(tested, _MOST_LIST).decode(errors="replace").split()) if tested.is_file() else set()
     for row, (name, labels, patient) in _cells(table, "image index", "finding labels", "patient id"):
         states = {label.strip().lower(): "yes" for label in labels.split("|") if label.strip()}
         split = ("test" if name in test else "train") if test else ""

@@ -21,8 +21,8 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from xraytune import artifacts
-from xraytune.data import cache, files
+from xraytune import artifacts, files
+from xraytune.data import cache
 from xraytune.data.problems import Progress
 from xraytune.data.sources import archives, folder
 from xraytune.data.sources.listing import Listing
@@ -201,7 +201,7 @@ def _download(size: int, progress: Progress | None) -> Path:
 
 def _check(path: Path, size: int, url: str) -> None:
     """Refuse a file that is not the record's."""
-    with path.open("rb") as opened:
+    with files.open_named(path) as opened:
         found = hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if found != MD5[size]:
         raise SourceError(

@@ -75,7 +75,7 @@ class Store:
                 np.load(folder / "features.npy", mmap_mode="r+"),
                 np.load(folder / "done.npy", mmap_mode="r+"),
             )
-            used = os.open(folder / "used", os.O_RDONLY | os.O_CREAT, 0o644)
+            used = os.open(folder / "used", os.O_RDONLY | os.O_CREAT, 0o666)
             weakref.finalize(store, os.close, used)
             fcntl.flock(used, fcntl.LOCK_SH)
             return store

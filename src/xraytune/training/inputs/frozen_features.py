@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytune.framework import keras
+from xraytune.models.file_backbones.network import Backbone
 from xraytune.training.inputs import augmentation
 from xraytune.training.inputs.augmentation import Augmentation
 from xraytune.training.inputs.batches import Rows
@@ -58,8 +59,8 @@ class AugmentedCopy:
 class Prefix:
     """The frozen first part of a network."""
 
-    model: keras.Model
-    """Pixels in, the cut tensor out; shares the network's layers."""
+    model: keras.Model | Backbone
+    """Pixels in, the cut tensor out; shares the network's layers, or is a backbone by file."""
 
     key: str
     """sha256 over its layers, their wiring and weights."""
@@ -73,7 +74,8 @@ class Prefix:
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one image's features."""
-        return tuple(int(d) for d in self.model.output_shape[1:])
+        shape: tuple[Any, ...] = self.model.output_shape[1:]
+        return tuple(map(int, shape))
 
     def features(
         self,
@@ -126,6 +128,11 @@ class Prefix:
         n = len(x)
         outputs: NDArray[np.float32] = _runner(self).predict_on_batch(np.resize(x, (BLOCK, *x.shape[1:])))[:n]
         return np.clip(outputs, -FLOAT16_MAX, FLOAT16_MAX).astype(np.float16)
+
+
+def of_file(backbone: Backbone) -> Prefix:
+    """A backbone by file, whose features a head takes."""
+    return Prefix(backbone, backbone.about.key, backbone.about.name)
 
 
 def split(model: keras.Model) -> Prefix | None:
@@ -216,11 +223,13 @@ def _renamed(names: Any, numbers: Mapping[str, int]) -> Any:
     return [_renamed(n, numbers) for n in names] if isinstance(names, list | tuple) else numbers.get(names, names)
 
 
-def _runner(prefix: Prefix) -> keras.Model:
+def _runner(prefix: Prefix) -> keras.Model | Backbone:
     """The network that computes a prefix: a copy of its own, since the prefix holds the trial's whole network.
 
     A foreign layer that can't be copied is run where it is, and forgotten with its trial.
     """
+    if isinstance(prefix.model, Backbone):
+        return prefix.model
     if prefix.key not in _traced:
         try:
             copy = keras.models.clone_model(prefix.model)

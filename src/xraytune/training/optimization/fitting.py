@@ -5,15 +5,19 @@ Our own trials go through `xraytune.training.trainer` instead, which stops, repo
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xraytune.framework import keras
+from xraytune.models.file_backbones import network as file_network
+from xraytune.models.file_backbones.backbone import FileBackbone
 from xraytune.training.inputs import batches
+from xraytune.training.inputs.augmentation import Augmentation
+from xraytune.training.optimization import logistic_regression
 from xraytune.training.optimization.compiling import adjusted, compile_network, jit_compile
 from xraytune.training.optimization.fused_batch_norm import fuse
 from xraytune.training.optimization.settings import PLATEAU_EPOCHS, TrainingSettings
@@ -31,12 +35,24 @@ def class_weights(labels: NDArray[np.int32], classes: int) -> NDArray[np.float32
     return (labels.size / (classes * np.maximum(counts, 1))).astype(np.float32)
 
 
-def resized(images: Any, model: keras.Model) -> Any:
+def resized(images: Any, model: keras.Model | file_network.Backbone) -> Any:
     """Images `(n, h, w, c)` at the size the model takes."""
     size = model.input_shape[1:3]
     if images.shape[1:3] == size:
         return images
     return np.asarray(keras.ops.convert_to_numpy(keras.ops.image.resize(images, size, antialias=True)))
+
+
+def features(backbone: FileBackbone, images: NDArray[Any]) -> NDArray[np.float32]:
+    """The features `(n, h, w, c)` that a backbone by file makes of images `(n, h, w, 1 or 3)` of any size.
+
+    What has the shape of its features already stays.
+    """
+    if images.shape[1:] == backbone.features:
+        return np.asarray(images, np.float32)
+    ready = file_network.Backbone(backbone, images.shape[-1])
+    parts = [ready.predict_on_batch(resized(images[i : i + 64], ready)) for i in range(0, len(images), 64)]
+    return np.concatenate(parts)
 
 
 def augmented(model: keras.Model, layers: list[keras.layers.Layer]) -> keras.Model:
@@ -70,22 +86,23 @@ def fit_plainly(
     validation_data: tuple[NDArray[Any], ArrayLike] | None = None,
     **options: Any,
 ) -> keras.callbacks.History:
-    """Train `model` by the plan on arrays.
+    """Train `model`, compiled by `compile_network`, by the plan on arrays.
 
     Args:
-        model: compiled by `compile_network`.
         plan: batch size, epochs, rate and its schedule, augmentation, class weights, early stopping, head's warm-up.
         classes: how many there are.
         x: images `(n, h, w, c)` of pixels 0–255; resized to the model's input if need be. Random crops are cut from
-            them as they are: larger images show more detail.
+            them as they are: larger images show more detail. A model that takes the features of a backbone by file is
+            trained on those of the images as they are, or on features that are given instead of images.
         y: integer labels `(n,)` or one-hot `(n, classes)`.
         validation_data: the same pair, for early stopping and a tuner's objective.
         options: for `model.fit`; `epochs`, `batch_size`, `callbacks` and `class_weight` win over the plan.
 
-    Returns:
-        Keras's history of all epochs.
+    Returns Keras's history of all epochs.
     """
     fuse(model)
+    if file_network.backbone_of(model):
+        plan, x, validation_data = _on_features(model, plan, x, validation_data)
     cropping = plan.augmentation.cropping
     images = np.clip(np.rint(x), 0, 255).astype(np.uint8) if cropping else resized(x, model)
     labels = one_hot(y, classes)
@@ -93,18 +110,19 @@ def fit_plainly(
         options["validation_data"] = (resized(validation_data[0], model), one_hot(validation_data[1], classes))
     first, epochs = int(options.pop("initial_epoch", 0)), int(options.pop("epochs", plan.epochs))
     callbacks = [*(options.pop("callbacks", None) or []), keras.callbacks.TerminateOnNaN(), _Rate(plan)]
-    if plan.imbalance == "class_weights" and "class_weight" not in options:
-        weights: Mapping[int, float] = dict(enumerate(map(float, class_weights(labels.argmax(1), classes))))
-        options["class_weight"] = weights
-    size = int(options.pop("batch_size", None) or plan.batch_size)
-    options |= _batches(model, images, labels, plan, size)
+    if plan.imbalance == "class_weights":
+        options.setdefault("class_weight", dict(enumerate(map(float, class_weights(labels.argmax(1), classes)))))
+    options |= _batches(model, images, labels, plan, int(options.pop("batch_size", None) or plan.batch_size))
 
     def train(begin: int, end: int, patience: int) -> keras.callbacks.History:
         stopping = keras.callbacks.EarlyStopping("val_loss", patience=patience, restore_best_weights=True)
-        early = [stopping] if validation_data is not None and end == epochs else []
+        early = [stopping] if "validation_data" in options and end == epochs else []
         return model.fit(initial_epoch=begin, epochs=end, callbacks=[*callbacks, *early], **options)
 
     _adjust_loss(model, plan, labels)
+    if plan.solver:
+        each = np.arange(len(labels))
+        logistic_regression.solve(model, images, each, labels.argmax(1), each)
     head_until = min(plan.head_epochs, epochs)
     if head_until <= first:
         return train(first, epochs, plan.patience)
@@ -119,6 +137,16 @@ def fit_plainly(
     if head_until < epochs and not model.stop_training:
         _extend(history, train(head_until, epochs, plan.patience))
     return history
+
+
+def _on_features(
+    model: keras.Model, plan: TrainingSettings, x: NDArray[Any], held: tuple[NDArray[Any], ArrayLike] | None
+) -> tuple[TrainingSettings, NDArray[Any], tuple[NDArray[Any], ArrayLike] | None]:
+    """A plan without augmentation, and features in place of training and validation images."""
+    backbone = file_network.backbone_of(model)
+    assert backbone is not None
+    plain = dataclasses.replace(plan, augmentation=Augmentation())
+    return plain, features(backbone, x), held and (features(backbone, held[0]), held[1])
 
 
 def _adjust_loss(model: keras.Model, plan: TrainingSettings, labels: NDArray[np.float32]) -> None:

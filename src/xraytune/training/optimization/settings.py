@@ -35,6 +35,10 @@ PLATEAU_FACTOR, PLATEAU_EPOCHS = 0.3, 2
 WARM_UP_EPOCHS = 1
 """Schedule `cosine`: epochs of linear warm-up (Goyal et al. 2017 take 5 of 90)."""
 
+SOLVED_BATCH, SOLVED_IMAGES = 16, 256
+"""Batches and images that the loss of a network is measured on whose last layer is solved for: the smallest batch of
+the space, so that no data are too few for it."""
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
@@ -73,6 +77,10 @@ class TrainingSettings:
     rate_factor: float = 1.0
     """What the rate is multiplied by once the backbone's blocks are trained too."""
 
+    solver: str = ""
+    """`logistic_regression`: the last layer is solved for before the one epoch, which then changes nothing; empty:
+    layers are trained by gradient steps."""
+
     @classmethod
     def of(cls, values: Mapping[str, Value]) -> TrainingSettings:
         """The plan in a trial's active values; a family's own names are looked up under its prefix first."""
@@ -81,6 +89,8 @@ class TrainingSettings:
         def get(name: str, default: Any) -> Any:
             return values.get(f"{family}/{name}", values.get(name, default))
 
+        if solver := values.get(f"{family}/solver"):
+            return cls.solved(int(get("image_size", 0)), str(solver))
         return cls(
             image_size=int(get("image_size", 0)),
             batch_size=int(get("batch_size", 32)),
@@ -103,6 +113,11 @@ class TrainingSettings:
             head_epochs=int(get("head_epochs", 0)),
             rate_factor=float(get("rate_factor", 1.0)),
         )
+
+    @classmethod
+    def solved(cls, image_size: int, solver: str) -> TrainingSettings:
+        """The plan of a network whose last layer is solved for: one epoch at rate 0, which measures the loss."""
+        return cls(image_size, SOLVED_BATCH, 1, epoch_images=SOLVED_IMAGES, learning_rate=0.0, solver=solver)
 
     def rate(self, progress: float, drops: int = 0) -> float:
         """The learning rate at a point of the training.

@@ -43,6 +43,9 @@ TEXTS = {
     "fit": "pad",
     "seed": "4",
     "study": "-mine",
+    "backbone": ["dino=/there/dino.onnx", "xrv=/there/xrv.keras"],
+    "backbone_input": ["dino=224,rgb,imagenet"],
+    "backbone_licence": ["dino=Apache-2.0"],
     "cache_limit": "20GB",
     "cache": "a cache",
     "weights_dir": "weights",
@@ -63,6 +66,9 @@ VALUES = {
     "negative": "No Finding",
     "uncertain": "positive",
     "seed": 4,
+    "backbone": {"dino": "/there/dino.onnx", "xrv": "/there/xrv.keras"},
+    "backbone_input": {"dino": "224,rgb,imagenet"},
+    "backbone_licence": {"dino": "Apache-2.0"},
     "cache_limit": 20 * 10**9,
     "cache": Path("a cache"),
     "weights_dir": Path("weights"),
@@ -203,6 +209,26 @@ def test_an_option_of_ones_own_needs_nothing_but_its_field():
     ):
         assert text in shown, shown
     assert isinstance(CliRunner().invoke(app, ["--often", "0"]).exception, InputError)
+
+
+def test_an_option_that_stands_alone_is_required_and_bounded_as_one_of_a_dataclass():
+    seen = []
+
+    def command(place: str, many: int = 3) -> None:
+        """Do it."""
+        seen.append((place, many))
+
+    command.__annotations__["place"] = Annotated[str, options.Option("Where", options.STORAGE, argument=True)]
+    command.__annotations__["many"] = Annotated[int, options.Option("How many", options.OUTPUT, least=1, most=9)]
+    app = console.application(command)
+    assert CliRunner().invoke(app, ["here", "--many", "9"]).exit_code == 0
+    assert seen == [("here", 9)]
+    assert CliRunner().invoke(app, []).exit_code == 2
+    for wrong in ("0", "10"):
+        assert isinstance(CliRunner().invoke(app, ["here", "--many", wrong]).exception, InputError)
+    shown = " ".join(CliRunner().invoke(app, ["-h"]).output.split())
+    assert "[default: 3]" in shown
+    assert shown.count("default") == 1
 
 
 def test_retraining_takes_its_options_from_the_command_line(monkeypatch):

@@ -17,7 +17,7 @@ from search.cli.screen import Screen, escaped, name, styled
 from search.cli.tables import Column
 
 SEARCH = Path(console.__file__).parents[1]
-DRAWS = {"screen", "console", "options", "progress_bars", "tables", "live_view"}
+DRAWS = {"display", "screen", "console", "options", "progress_bars", "tables", "live_view"}
 """Modules that may use rich; all others print by these."""
 LOGS = {"synthetic_trial", "trainable"}
 """Modules whose prints are a worker's log."""

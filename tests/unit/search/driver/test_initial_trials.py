@@ -54,6 +54,23 @@ def test_a_warm_start_tries_the_best_of_an_earlier_study_first(make, tmp_path):
     assert tried == [config for _, config in sorted(configs, key=lambda c: -c[0])[:6]]
 
 
+def test_a_family_of_one_configuration_comes_first_whatever_else_is_known():
+    warm = [initial_trials.FirstTrial("study mine #3", {"family": "wide", "shared": 0.5})]
+    known = replace(prepared(), starts=(("against shortcuts, steps", {"family": "steps"}),), once=("valley",))
+    found = initial_trials.first_trials(known, warm)
+    assert [one.values["family"] for one in found[:3]] == ["valley", "wide", "steps"]
+    assert {one.values["family"] for one in found} == set(SPACE.families)
+    assert found[0].origin == "family valley"
+
+
+def test_where_nothing_else_takes_part_one_trial_is_all_there_is_to_try():
+    assert replace(prepared(), once=("valley",)).most_trials is None
+    assert replace(prepared(), once=("valley",), families=("valley",)).most_trials == 1
+    assert replace(prepared(fixed={"family": "valley"}), once=("valley",)).most_trials == 1
+    assert replace(prepared(fixed={"family": "wide"}), once=("valley",)).most_trials is None
+    assert prepared().most_trials is None
+
+
 def test_a_warm_start_from_nothing_is_refused(make, tmp_path):
     make()
     with pytest.raises(StudyError, match="has no complete trial"):

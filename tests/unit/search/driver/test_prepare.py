@@ -13,9 +13,11 @@ from search.cli import console
 from search.driver import pretrained_weights, session
 from search.driver.options import StudyOptions
 from search.driver.prepare import kept_options, prepare
+from tests.made_backbones import onnx_backbone
 from tests.made_films import kaggle
-from xraytune import hardware
+from xraytune import artifacts, hardware
 from xraytune.errors import DataError, InputError, WeightsError
+from xraytune.records import StudySpec
 from xraytune.training import speed as measured
 
 
@@ -224,6 +226,42 @@ def test_for_a_space_of_ones_own_nothing_is_fetched_and_a_damaged_file_is_left_o
     found = prepared(tmp_path, monkeypatch, trials=2, families=(), space=f"{tmp_path / 'own.py'}:Own")
     assert fetched == []
     assert any(note.startswith("weights vgg16 left out: ") for note in found.notes)
+
+
+def test_a_backbone_by_file_is_recorded_and_a_study_is_resumed_with_it_unchanged_alone(tmp_path, monkeypatch):
+    path = onnx_backbone(tmp_path / "s.onnx", metadata="unit")
+    asked = {"backbone": {"small": str(path)}, "families": ("small",), "trials": 2}
+    made = prepared(tmp_path, monkeypatch, **asked, backbone_licence={"small": "Apache-2.0"})
+    kept = made.spec.backbones["small"]
+    assert made.families == ("small",)
+    assert (kept["sha256"], kept["licence"]) == (artifacts.sha256(path), "Apache-2.0")
+    assert (kept["image_size"], kept["normalization"]) == (32, "unit")
+    assert any("backbone small" in note and "licence Apache-2.0" in note for note in made.notes)
+    assert made.make_job(lambda *_: None).context.files["small"].path == str(path)
+    stored = StudySpec.from_json(made.spec.to_json())
+
+    def resumed(**changes):
+        options = StudyOptions(data=str(tmp_path / "films"), resume=True, **{**asked, **changes})
+        return prepare(options, "mine", tmp_path / "cache", lambda *_: None, stored).spec
+
+    assert not stored.differences(resumed())
+    with pytest.raises(InputError, match="--backbone-input small=…: study 'mine' was made with other settings"):
+        resumed(backbone_input={"small": "imagenet"})
+    path.rename(tmp_path / "moved.onnx")
+    with pytest.raises(WeightsError, match="--backbone small=FILE"):
+        resumed()
+    assert not stored.differences(resumed(backbone={"small": str(tmp_path / "moved.onnx")}))
+    onnx_backbone(path, metadata="unit", seed=5)
+    with pytest.raises(WeightsError, match="is not the file of backbone small that study 'mine' was searched with"):
+        resumed()
+
+
+def test_a_backbone_that_no_family_asks_for_is_refused_before_the_data_are_read(tmp_path, monkeypatch):
+    path = str(onnx_backbone(tmp_path / "s.onnx", metadata="unit"))
+    with pytest.raises(InputError, match="--families has no small"):
+        prepared(tmp_path, monkeypatch, backbone={"small": path}, after_reading=lambda: pytest.fail("read"))
+    with pytest.raises(InputError, match=r"--backbone .s\.onnx.: write NAME=VALUE, for example --backbone dino="):
+        StudyOptions(backbone="s.onnx")
 
 
 def test_what_was_taken_from_a_label_file_is_kept_with_the_study_and_asked_for_again():

@@ -5,10 +5,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from search.reporting import final_metrics, formats, html_report, report_tables
+from search.reporting import figures, final_metrics, formats, html_report, report_tables
 from search.reporting.report_tables import Column, Table
+from tests.made_predictions import clustered
+from xraytune.evaluation.predictions import Predictions
+from xraytune.evaluation.referral import pair as pairs
+from xraytune.evaluation.referral import selection
 
 
 def network(family: str, size: int) -> dict[str, Any]:
@@ -148,3 +153,47 @@ def test_the_limit_is_the_gravest_thing_that_was_found() -> None:
 )
 def test_the_terminal_counts_the_openings_of_other_studies_too(openings: dict[str, int], says: str) -> None:
     assert final_metrics.opened({"opened": 2, "openings": openings}) == says
+
+
+def referral_figures(pair: pairs.Referral | None) -> dict[str, Any]:
+    """Figures as `metrics.json` has them of made predictions and a pair."""
+    event, score, patients = clustered(500, "normal", 1, apart=2.7)
+    given = Predictions(event.astype(int), np.stack([1 - score, score], axis=1), patients, ("a", "b"), 1, draws=50)
+    at = {"referred": 0.2, "sensitivity": 0.97, "specificity": 0.93} if pair else {}
+    line = selection.curve(event, score, 0.9)
+    found = selection.Fitted(selection.Aims(), pair, "" if pair else "Too few patients.", at, line)
+    test = pairs.judged(given, pair) if pair else None
+    return {"referral": {**found.to_json(), "test": test}, "test": {"classes": ["a", "b"], "positive": 1}}
+
+
+def test_a_referral_has_its_sentences_its_table_and_its_curve_with_the_chosen_pair_marked() -> None:
+    found = referral_figures(pairs.Referral(0.2, 0.7, 0.95, 0.9, 0.05, 250, 250))
+    rule, test = final_metrics.referral(found["referral"], found["test"])
+    assert "answers b from a probability of 0.700 on, another class below 0.200" in rule
+    assert "sensitivity is at least 0.95 and specificity at least 0.9; the risk that this fails is 0.05" in rule
+    share = formats.interval(found["referral"]["test"]["referred"])
+    assert f"a share of {share} is referred" in test
+    table = report_tables.referral(found)
+    assert table is not None
+    assert [row[:3] for row in table.rows[:3]] == [
+        ["sensitivity among answered", 0.95, 0.97],
+        ["specificity among answered", 0.9, 0.93],
+        ["share referred", None, 0.2],
+    ]
+    chart = figures.referral_chart(found)
+    assert "0.200 referred, 0.030 missed" in chart
+    assert chart.count("<title>") == 2
+    nothing = referral_figures(pairs.Referral(0.5, 0.5, 0.95, 0.9, 0.05, 250, 250))
+    assert "needs to refer no image" in final_metrics.referral(nothing["referral"], nothing["test"])[0]
+
+
+def test_without_a_valid_pair_the_reason_and_the_curve_are_shown_and_without_a_request_nothing() -> None:
+    found = referral_figures(None)
+    assert final_metrics.referral(found["referral"], found["test"]) == ["Too few patients."]
+    assert report_tables.referral(found) is None
+    assert "<title>" not in figures.referral_chart(found)
+    assert "<polyline" in figures.referral_chart(found)
+    empty = {**found, "referral": None}
+    assert final_metrics.referral(None, found["test"]) == []
+    assert report_tables.referral(empty) is None
+    assert figures.referral_chart(empty) == ""

@@ -73,7 +73,7 @@ def test_an_untried_recipe_is_trained_in_the_whole_space_in_the_studys_precision
 
 def test_the_report_says_which_recipes_were_not_tried() -> None:
     made = study()
-    made.trial_folder = lambda number: Path("/nowhere")
+    made.predictions = lambda number: Path("/nowhere")
     labelled: Any = SimpleNamespace(labels=np.zeros(4, np.int32))
     rows = comparison.on_validation(labelled, made, trial(0, 0.8), ("mlp5", "one_conv"))
     assert [(row["name"], row["state"], row["trial"]) for row in rows] == [

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from search.reporting import svg
-from search.retraining import records, steps
+from search.retraining import announce, records, steps
 from search.retraining.confirmation import finalists
 from search.retraining.final_model import choice as winner
 from search.retraining.final_model import refit
@@ -29,6 +29,7 @@ from xraytune.data.dataset import ImageRecord
 from xraytune.errors import FatalError, InputError, StudyError
 from xraytune.evaluation import subgroups
 from xraytune.evaluation.predictions import Predictions
+from xraytune.evaluation.referral.selection import Aims
 from xraytune.records import TrialConfig
 
 
@@ -127,11 +128,44 @@ def test_a_study_without_a_complete_trial_is_refused() -> None:
         (RetrainingOptions(folds=2), "--folds must be 3"),
         (RetrainingOptions(finalists=0), "--finalists"),
         (RetrainingOptions(seeds=0), "--seeds"),
+        (RetrainingOptions(refer=True, refer_sensitivity=1.5), "--refer-sensitivity must be above 0 and at most 0.999"),
+        (RetrainingOptions(refer=True, refer_specificity=0.0), "--refer-specificity must be above 0"),
+        (RetrainingOptions(refer=True, refer_risk=0.9), "--refer-risk must be above 0 and at most 0.5"),
+        (RetrainingOptions(refer_sensitivity=0.9), "--refer-sensitivity says nothing without --refer"),
     ],
 )
 def test_bad_options_are_refused_before_anything_is_read(options: RetrainingOptions, says: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=says):
         retrain(options)
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ({"positive": None, "classes": ("a", "b", "c")}, "--refer needs a positive class"),
+        ({"positive": 1, "classes": ("well", "Refer")}, "a class of study mine"),
+    ],
+)
+def test_a_referral_that_can_not_be_is_refused_before_the_data_are_read(
+    spec: dict[str, Any], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = SimpleNamespace(name="mine", spec=SimpleNamespace(**spec), results=tmp_path)
+    monkeypatch.setattr(steps, "open_study", lambda *_: study)
+    with pytest.raises(InputError, match=says):
+        retrain(RetrainingOptions(refer=True, results=tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_few_patients_for_a_referral_are_said_before_anything_is_trained(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    event = np.repeat([True, False], [90, 400])
+    announce.referral(event, np.arange(490), Aims())
+    said = " ".join(capsys.readouterr().out.split())
+    assert "at least 161 patients with positive and 79 with negative images, and there are 90 and 400" in said
+    assert said.endswith("The model will have none.")
+    announce.referral(event, np.arange(490), Aims(0.8, 0.8))
+    assert capsys.readouterr().out == ""
 
 
 def test_a_report_that_can_not_be_made_does_not_lose_the_evaluated_model(

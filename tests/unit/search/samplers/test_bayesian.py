@@ -10,7 +10,7 @@ import pytest
 
 from search.hyperparameters.parameter import parameters
 from search.hyperparameters.suggestion import Narrowing, SuggestedHyperParameters
-from search.samplers import factory
+from search.samplers import SAMPLERS, factory
 from search.samplers.encoding import Embedding
 from search.samplers.gaussian_process import Process
 from search.testing.synthetic_space import Branches
@@ -261,3 +261,30 @@ def test_running_trials_count_with_what_is_expected_of_them():
     process.believe(there)
     assert process.mean(there) == pytest.approx(before[0], abs=0.05)
     assert process.improvement(there, 1.0)[0] < before[1][0]
+
+
+def declared_once(hp):
+    """A family that is best and has one configuration, and two others."""
+    hp.Choice("family", ["line", "ridge", "valley"])
+    with hp.conditional_scope("family", ["ridge", "valley"]):
+        hp.Float("rate", 0.0, 1.0)
+
+
+@pytest.mark.filterwarnings("ignore:`warn_independent_sampling` has been deprecated:FutureWarning")
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("objectives", [1, 2])
+def test_a_family_that_initial_trials_alone_have_is_never_proposed(name, objectives):
+    sampler = factory.make_sampler(name, 3, declaration=declared_once, objectives=objectives, once=("line",))
+    study = optuna.create_study(directions=["maximize"] * objectives, sampler=sampler)
+    study.enqueue_trial({"family": "line"})
+    found = []
+    for _ in range(40):
+        trial = study.ask()
+        hp = SuggestedHyperParameters(trial)
+        declared_once(hp)
+        found.append(hp.values["family"])
+        value = 2.0 if hp.values["family"] == "line" else 1 - abs(hp.values["rate"] - 0.3)
+        study.tell(trial, [value] * objectives)
+    assert found[0] == "line"
+    assert set(found[1:]) == {"ridge", "valley"}

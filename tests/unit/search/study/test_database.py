@@ -18,8 +18,9 @@ from search.driver.session import search
 from search.reporting.search_summary import summarize
 from search.samplers import factory
 from search.study import database as databases
+from search.study.by_name import exists
 from search.study.database import with_note
-from search.study.view import exists, open_study
+from search.study.view import open_study
 from tests.made_studies import SPACE, result
 from xraytune.errors import FatalError, InputError, StudyError
 

@@ -20,7 +20,7 @@ from xraytune.records import FailureCause, TrialConfig
 
 
 def test_two_objectives_keep_their_curves_and_their_front(make, tmp_path):
-    study = make(directions=("maximize", "minimize"), objectives=("f_beta", "parameters"))
+    study = make(objectives=("f_beta", "parameters"))
     assert study._study.metric_names == ["F2", "parameters"]
     for value, parameters in ((0.9, 100), (0.8, 10), (0.7, 50)):
         number = study.ask().number
@@ -33,7 +33,7 @@ def test_two_objectives_keep_their_curves_and_their_front(make, tmp_path):
 
 
 def test_the_report_draws_the_front_of_two_objectives_and_says_which_trial_a_point_is(make, tmp_path):
-    study = make(directions=("maximize", "minimize"), objectives=("f_beta", "parameters"))
+    study = make(objectives=("f_beta", "parameters"))
     for value, parameters in ((0.9, 100), (0.8, 10), (0.7, 50)):
         study.complete(study.ask().number, result(value, parameters=parameters))
     view = open_study("mine", tmp_path)
@@ -97,7 +97,7 @@ def test_a_second_objective_is_minimised_or_maximised_by_what_it_is():
 
 
 def test_a_result_without_the_second_objective_is_a_failure_that_names_what_there_is(make, tmp_path):
-    study = make(directions=("maximize", "maximize"), objectives=("f_beta", "val_acu"))
+    study = make(objectives=("f_beta", "val_acu"))
     decides = Orchestrator(study, Silent(), Budget())
     asked = decides.next()
     decides.heard(asked.number, TrialOutcome(report=report(1, 0.5), result=result(0.5, metrics={"val_auc": 0.7})))
@@ -107,7 +107,7 @@ def test_a_result_without_the_second_objective_is_a_failure_that_names_what_ther
 
 
 def test_with_two_objectives_the_curve_of_a_trial_without_result_is_kept_too(make, tmp_path):
-    study = make(directions=("maximize", "minimize"), objectives=("f_beta", "parameters"))
+    study = make(objectives=("f_beta", "parameters"))
     for end in (
         lambda number: study.failed(number, FailureCause.NAN, "loss is nan"),
         lambda number: study.pruned(number, None),
@@ -123,7 +123,7 @@ def test_with_two_objectives_the_curve_of_a_trial_without_result_is_kept_too(mak
 def test_what_matters_is_what_the_best_trials_have_in_common_with_one_objective_or_two(make, tmp_path, second):
     """The best trials lie together in `shared`; the worst, all alike but for noise, lie anywhere."""
     options = {"objectives": ("f_beta", "parameters")} if second else {}
-    study = make(directions=("maximize", *second), **options)
+    study = make(**options)
     for _ in range(60):
         asked = study.ask()
         noise = asked.number * 37 % 61 / 6100

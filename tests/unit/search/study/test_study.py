@@ -218,7 +218,7 @@ def test_a_study_that_exists_names_both_ways_out(make):
         ({"space_signature": "t"}, "space_signature: s in the study, t now"),
         ({"train_fingerprint": "z"}, "train_fingerprint: a in the study, z now"),
         ({"weights": {"vgg16": "0"}}, "weights"),
-        ({"directions": ("maximize", "minimize")}, "directions: ['maximize'] in the study"),
+        ({"objectives": ("f_beta", "parameters")}, "objectives: "),
     ],
 )
 def test_a_study_made_with_something_else_is_refused_and_the_difference_named(make, changes, words):
@@ -228,7 +228,7 @@ def test_a_study_made_with_something_else_is_refused_and_the_difference_named(ma
     assert words in str(refused.value)
 
 
-def test_a_study_of_another_layout_of_views_is_refused_in_one_line_to_go_on_with_and_to_read(make, tmp_path):
+def test_a_study_of_another_layout_is_refused_in_one_line_to_go_on_with_and_to_read(make, tmp_path):
     study = make()
     plain = study.spec.to_json()
     for layout in ({}, {"layout": LAYOUT + 1}):
@@ -236,7 +236,7 @@ def test_a_study_of_another_layout_of_views_is_refused_in_one_line_to_go_on_with
         study._study.set_user_attr("spec", earlier)
         study.close()
         for act in (lambda: make(resume=True), lambda: open_study("mine", tmp_path)):
-            with pytest.raises(StudyError, match=f"layout {layout.get('layout', 1)} of the shifted views") as refused:
+            with pytest.raises(StudyError, match=f"has layout {layout.get('layout', 1)}, this version") as refused:
                 act()
             assert "\n" not in str(refused.value)
             assert "--study" in str(refused.value)
@@ -325,13 +325,13 @@ def test_a_resumed_sampler_does_not_repeat_itself():
     assert draws[0] != draws[1]
 
 
-def test_both_scores_and_the_view_where_it_falls_stand_beside_a_trial_for_the_dashboard(make):
+def test_both_scores_and_the_worst_view_stand_beside_a_trial_for_the_dashboard(make):
     study = make(objective="robust")
     metrics = {"val_f_beta": 0.97, "robust": 0.84, "val_auc": 0.99, "view_clean": 0.96, "view_border hidden": 0.7}
     study.complete(study.ask().number, result(0.84, metrics=metrics))
     (trial,) = study._study.get_trials()
-    shown = {name: trial.user_attrs[name] for name in ("clean F-beta", "robust F-beta", "falls where")}
-    assert shown == {"clean F-beta": 0.97, "robust F-beta": 0.84, "falls where": "border hidden 0.700"}
+    shown = {name: trial.user_attrs[name] for name in ("clean F-beta", "robust F-beta", "worst view")}
+    assert shown == {"clean F-beta": 0.97, "robust F-beta": 0.84, "worst view": "border hidden 0.700"}
     columns = {column.title: column.cells for column in leaderboard(study.view().trials(), study.spec)}
     assert list(columns)[4:6] == ["robust F2", "clean"]
     assert columns["worst view"] == ["border hidden (0.70)"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import threading
 
@@ -13,7 +12,8 @@ import sqlalchemy
 from optuna.trial import TrialState
 
 from search.study import database
-from search.study.view import exists, open_study, request, stored_spec
+from search.study.by_name import exists, request
+from search.study.view import open_study, stored_spec
 from tests.made_studies import report, result, trials
 from xraytune.errors import FatalError, StudyError
 from xraytune.records import FailureCause
@@ -236,7 +236,6 @@ def test_a_study_whose_numbers_something_else_mixed_up_is_refused(make, tmp_path
 
 
 SPEC = "UPDATE study_user_attributes SET value_json = ? WHERE key = 'spec'"
-RESULT = "UPDATE trial_user_attributes SET value_json = ? WHERE key = 'result'"
 DAMAGE = {
     "spec no JSON": (SPEC, "{"),
     "spec a list": (SPEC, "[1, 2]"),
@@ -245,16 +244,6 @@ DAMAGE = {
     "spec without its keys": (SPEC, "{}"),
     "spec with more": (SPEC, '{"more": 1}'),
     "spec bytes": (SPEC, b"\xff\xfe{"),
-    "result no JSON": (RESULT, "nonsense"),
-    "result a list": (RESULT, "[]"),
-    "result text": (RESULT, '"good"'),
-    "config of wrong types": (
-        "UPDATE trial_user_attributes SET value_json = ? WHERE key = 'config'",
-        '{"family": 3, "values": [1], "seed": "x"}',
-    ),
-    "config bytes": ("UPDATE trial_user_attributes SET value_json = ? WHERE key = 'config'", b"\x80\x81"),
-    "standing a list": ("UPDATE trial_user_attributes SET value_json = ? WHERE key = 'standing'", "[1]"),
-    "standing of words": ("UPDATE trial_user_attributes SET value_json = ? WHERE key = 'standing'", '{"a": "b"}'),
     "state": ("UPDATE trials SET state = ?", "C0MPLETE"),
     "time": ("UPDATE trials SET datetime_start = ?", "yesterday"),
     "value": ("UPDATE trial_values SET value_type = ?", "FINTE"),
@@ -262,12 +251,9 @@ DAMAGE = {
     "distribution no JSON": ("UPDATE trial_params SET distribution_json = ?", '{"name": '),
     "parameter": ("UPDATE trial_params SET param_value = ? WHERE param_name = 'family'", 99.0),
     "direction": ("UPDATE study_directions SET direction = ?", "UP"),
-    "origin": ("UPDATE trial_user_attributes SET key = 'origin', value_json = ? WHERE key = 'config'", "[1]"),
-    "what was retried": (
-        "UPDATE trial_user_attributes SET key = 'retry_of', value_json = ? WHERE key = 'config'",
-        "[1]",
-    ),
-    "cause": ("UPDATE trial_user_attributes SET key = 'cause', value_json = ? WHERE key = 'config'", '"bad luck"'),
+    "origin": ("UPDATE trial_user_attributes SET key = 'origin', value_json = ? WHERE key = 'AUC'", "[1]"),
+    "what was retried": ("UPDATE trial_user_attributes SET key = 'retry_of', value_json = ? WHERE key = 'AUC'", "[1]"),
+    "cause": ("UPDATE trial_user_attributes SET key = 'cause', value_json = ? WHERE key = 'AUC'", '"bad luck"'),
 }
 
 
@@ -276,7 +262,7 @@ def searched(make):
     study.begin(1.0)
     number = study.ask().number
     study.report(number, report(1, 0.5))
-    study.complete(number, result(0.5))
+    study.complete(number, result(0.5, metrics={"val_auc": 0.5}))
     study.close()
 
 
@@ -291,14 +277,6 @@ def test_damaged_content_is_one_message_that_names_the_study_and_the_database(ma
         assert "'mine'" in said
         assert "studies.db" in said
         assert "can't be read" in said
-
-
-def test_results_of_a_wrong_type_are_refused(make, tmp_path):
-    searched(make)
-    for name, value in (("value", "0.9"), ("curve", {"1": 2}), ("metrics", {"a": "b"}), ("epochs", 1.5), ("host", 1)):
-        change(tmp_path, (RESULT, json.dumps(result(0.5).to_json() | {name: value})))
-        with pytest.raises(FatalError, match=rf"'mine'.*can't be read.*{name}"):
-            open_study("mine", tmp_path).trials()
 
 
 def test_another_study_that_is_damaged_keeps_nobody_from_reading_a_whole_one_by_name(make, tmp_path):

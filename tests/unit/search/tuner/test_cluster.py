@@ -6,6 +6,7 @@ import http.server
 import os
 import socket
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,47 @@ def test_a_start_that_is_interrupted_before_its_thread_runs_is_stopped_without_w
     one.stop(at_once=True)
     assert not Path(one.folder).exists()
     assert "XRAYTUNE_SESSION" not in os.environ
+
+
+def test_an_interrupted_search_does_not_wait_for_a_slow_start_and_the_next_start_does(begun):
+    go, order = threading.Event(), []
+
+    def slow():
+        go.wait(60)
+        order.append("first")
+
+    one = begun(slow)
+    before = time.monotonic()
+    one.stop(at_once=True)
+    assert time.monotonic() - before < cluster.UNSTARTED + 2
+    assert Path(one.folder).exists(), "Ray is never killed while it starts: it would end this process a minute later"
+    assert "XRAYTUNE_SESSION" not in os.environ
+    two = begun(lambda: order.append("second"))
+    time.sleep(0.3)
+    assert order == []
+    go.set()
+    two.wait()
+    assert order == ["first", "second"]
+    assert not Path(one.folder).exists(), "the start that was left alone was ended when it was over"
+
+
+def test_a_second_interruption_leaves_the_slow_start_to_end_itself_too(begun, monkeypatch):
+    go = threading.Event()
+    one = begun(lambda: go.wait(60))
+
+    def interrupted(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(one._tried, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        one.stop(at_once=True)
+    monkeypatch.undo()
+    assert "XRAYTUNE_SESSION" not in os.environ
+    go.set()
+    end = time.monotonic() + 20
+    while Path(one.folder).exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not Path(one.folder).exists()
 
 
 class SlowRay:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from search.tuner.scratch import OWNER, Scratch, sweep
+from search.tuner.scratch import OWNER, SESSION_PATH, SOCKET_PATH, Scratch, sweep
 
 MARK = "xraytune-1-0123abcd"
 
@@ -52,13 +52,27 @@ def test_a_folder_stays_while_driver_or_watchdog_live_and_goes_with_what_they_le
             process.wait()
 
 
-def test_where_the_cache_lies_too_deep_the_folder_is_among_the_temporary_ones_and_swept_there_too(cache, tmp_path):
+def test_where_the_cache_lies_too_deep_the_folder_is_among_the_temporary_ones_and_swept_there_too(cache, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/var/tmp")
     deep = cache / ("x" * 80)
     scratch = Scratch(deep, MARK)
-    assert Path(scratch.path).parent == tmp_path
+    assert Path(scratch.path).parent == Path("/var/tmp")
     assert Path(scratch.path).name.startswith("xraytune-")
     scratch.close()
     sweep(cache / "another")
+    assert not Path(scratch.path).exists()
+
+
+@pytest.mark.parametrize("length", [40, 80, 150])
+def test_where_the_temporary_folder_lies_too_deep_as_well_the_usual_one_is_taken(cache, tmp_path, monkeypatch, length):
+    deep = tmp_path / ("d" * length)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    scratch = Scratch(cache / ("c" * 100), MARK)
+    assert len(scratch.path) + SESSION_PATH <= SOCKET_PATH
+    scratch.close()
+    os.utime(scratch.path, (0, 0))
+    sweep(cache)
     assert not Path(scratch.path).exists()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xraytune.evaluation.robust_score import Aggregate, score, trivial
+from xraytune.evaluation.robust_score import Aggregate, score, statistic, trivial
 
 LABELS = np.array([0] * 25 + [1] * 75, np.int32)
 
@@ -81,3 +81,19 @@ def test_a_class_without_an_image_is_refused():
         score(np.zeros(4, np.int32), {"clean": two([0.1] * 4)}, 1)
     with pytest.raises(ValueError, match="at least one view"):
         score(LABELS, {}, 1)
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_its_statistic_is_the_score_and_weights_are_repeated_images(k):
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, k, 60).astype(np.int32)
+    views = np.eye(k)[labels] + rng.exponential(0.8, (3, 60, k))
+    views /= views.sum(axis=2, keepdims=True)
+    positive = 1 if k == 2 else None
+    found = score(labels, {str(i): view for i, view in enumerate(views)}, positive)
+    robust = statistic(labels, views, positive, found.threshold)
+    assert robust(np.ones((1, 60)))["robust"][0] == pytest.approx(found.value)
+    times = rng.integers(0, 3, 60)
+    again, answers = np.repeat(labels, times), np.repeat(views, times, axis=1)
+    expected = statistic(again, answers, positive, found.threshold)(np.ones((1, len(again))))["robust"]
+    np.testing.assert_allclose(robust(np.stack([times, np.ones(60)]).astype(float))["robust"][0], expected[0])

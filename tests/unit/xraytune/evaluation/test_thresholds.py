@@ -27,10 +27,12 @@ def policy(
     return thresholds.Policy(name, 0.3, evidence, 0.01, (sure, 0.1), sensitivity, specificity)
 
 
-def test_the_default_policy_keeps_one_half_unless_evidence_is_clear() -> None:
-    half = policy("0.5", 0.94, 0.95, 0.9)
-    assert thresholds.automatic([half, policy("f-beta", 0.96, 0.97, 0.88, sure=-0.001)], 2.0).name == "0.5"
-    assert thresholds.automatic([half, policy("f-beta", 0.945, 0.97, 0.9, sure=0.001)], 2.0).name == "f-beta"
+def test_the_default_policy_is_the_plateau_where_its_evidence_holds() -> None:
+    half, plateau = policy("0.5", 0.94, 0.95, 0.9), policy("plateau", 0.95, 0.96, 0.89)
+    assert thresholds.automatic([half, policy("shared", 0.96, 0.97, 0.88), plateau], 2.0) is plateau
+    assert thresholds.automatic([half, policy("f-beta", 0.96, 0.97, 0.88)], 2.0).name == "f-beta"
+    weak = dataclasses.replace(plateau, evidence=0.83)  # no better than always positive
+    assert thresholds.automatic([half, weak], 2.0) is half
 
 
 def test_calling_nearly_everybody_ill_is_no_policy_whatever_its_evidence() -> None:

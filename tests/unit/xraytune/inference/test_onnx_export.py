@@ -9,10 +9,11 @@ import pytest
 from xraytune import artifacts
 from xraytune.errors import FatalError
 from xraytune.evaluation import calibration
+from xraytune.evaluation.referral.pair import Referral
 from xraytune.inference import onnx_export, test_time_augmentation
 from xraytune.inference.classifier import load_model
 from xraytune.inference.model_card import Member, ModelCard, read_card, write_card
-from xraytune.models import inputs
+from xraytune.models import inputs, linear
 
 pytest.importorskip("tf2onnx")
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, when it saves
@@ -49,6 +50,21 @@ def test_two_networks_are_exported_and_compared_on_a_hundred_films_the_given_one
     assert len({s[i].tobytes() for s in seen for i in range(100)}) == 200  # the others are drawn, each another
     exported = load_model(files[0])
     assert np.abs(exported.predict([film]) - model.predict([film])).max() <= onnx_export.TOLERANCE
+
+
+def test_an_export_refers_the_same_images(tmp_path):
+    folder = saved(tmp_path)
+    films = np.random.default_rng(1).integers(0, 256, (6, 70, 70), dtype=np.uint8)
+    films //= np.array([1, 2, 3, 4, 8, 16], np.uint8)[:, None, None]
+    low, high = np.quantile(load_model(folder).predict(films)[:, 1].astype(float), [0.3, 0.7])
+    pair = Referral(float(low), float(high), 0.95, 0.9, 0.05, 300, 200)
+    write_card(folder, replace(read_card(folder), referral=pair.to_json()))
+    (exported, _), _ = onnx_export.export(folder)
+    one, other = load_model(folder), load_model(exported)
+    assert one.referral == other.referral == pair
+    answers = one.answer(one.predict(films))
+    assert set(answers.tolist()) == {-1, 0, 1}
+    assert answers.tolist() == other.answer(other.predict(films)).tolist()
 
 
 @pytest.mark.parametrize("kind", test_time_augmentation.KINDS)
@@ -114,3 +130,15 @@ def test_an_export_that_answers_differently_is_refused_with_all_others(tmp_path,
     with pytest.raises(FatalError, match=r"model-2\.keras differs from Keras by .* nothing was kept"):
         onnx_export.export(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_the_linear_family_is_exported_like_any_network(tmp_path):
+    keras.utils.set_random_seed(3)
+    values = {"family": "linear", "linear/image_size": 64, "linear/cells": 16}
+    model = linear.network(values, 1, 2)
+    model.save(tmp_path / "model-1.keras")
+    member = Member("model-1.keras", artifacts.sha256(tmp_path / "model-1.keras"), 64, 1.0).to_json()
+    card = ModelCard(("a", "b"), 1, 1, "crop", 0.5, "0.5", calibration.none(2).to_json(), {}, (member,))
+    write_card(tmp_path, card)
+    _, worst = onnx_export.export(tmp_path)
+    assert worst <= onnx_export.TOLERANCE

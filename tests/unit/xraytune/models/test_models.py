@@ -33,6 +33,7 @@ def films(size, channels, n=3):
 @pytest.mark.parametrize(
     "values",
     [
+        *({"family": family} for family in space().families),
         {"family": "dense", "dense__normalization": "standardized"},
         {"family": "dense", "dense__layers": 6, "dense__normalization": "centered"},
         {"family": "cnn", "cnn__image_size": 28, "cnn__blocks": 5},

@@ -8,13 +8,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 
 from search import report
-from xraytune import artifacts
+from search.retraining.final_model import model_folder
+from search.retraining.final_model.refit import EnsembleMember
+from tests.made_models import hospital
+from xraytune import artifacts, data
+from xraytune.data import arrays, property_table
 from xraytune.evaluation import calibration
+from xraytune.inference import training_sample
 from xraytune.inference.classifier import load_model
 from xraytune.inference.model_card import Member, ModelCard, read_card, write_card
+from xraytune.training.inputs.trial_data import TrialData
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, when it saves
 
@@ -77,3 +84,27 @@ def test_a_reader_between_the_renames_of_a_retraining_that_lives_does_not_fail_i
     assert reads == [True]
     assert (target / "which").read_text() == "new"
     assert [p.name for p in tmp_path.iterdir()] == ["winner"]
+
+
+def test_a_saved_model_keeps_a_sample_whose_rows_belong_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XRAYTUNE_CACHE", str(tmp_path / "cache"))
+    save(tmp_path / "trained")
+    dataset = data.load(str(hospital(tmp_path / "films")))
+    images = dataset.select("train") + dataset.select("val")
+    trial_data = TrialData.of(dataset, arrays.pools(dataset, [8]), refit=True, cache=tmp_path / "cache")
+    bright = property_table.of_images(images, dataset.inspection)[:, property_table.NAMES.index("mean")]
+    p = np.column_stack([1 - bright / 255, bright / 255])
+    fitted: Any = SimpleNamespace(threshold=0.5, policy=None, calibration=calibration.none(2), probabilities=p)
+    trial = SimpleNamespace(config=SimpleNamespace(values={"family": "cnn", "image_size": 8}))
+    network: Any = EnsembleMember(tmp_path / "trained" / "model.keras", trial, 1.0, 1)
+    (tmp_path / "winner").mkdir()
+    model_folder.save(tmp_path / "winner", [network], fitted, dataset, trial_data, tta="", made={})
+    sample = training_sample.load(tmp_path / "winner", read_card(tmp_path / "winner"))
+    assert sample is not None
+    assert len(sample.labels) == len(images)
+    assert len(set(sample.patients.tolist())) == len(set(images.patients.tolist()))
+    measured = sample.table[:, property_table.NAMES.index("mean")] / 255
+    np.testing.assert_allclose(sample.probabilities[:, 1], measured, atol=3e-3)
+    assert (sample.labels == (measured > 127 / 255)).mean() > 0.95, "an image's class is another's"

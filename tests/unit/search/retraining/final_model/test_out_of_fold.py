@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from search.retraining.final_model import operating_point
+from tests.made_predictions import clustered
 from xraytune.data import folds
 from xraytune.evaluation import calibration, thresholds
 from xraytune.evaluation.predictions import Predictions
+from xraytune.evaluation.referral.selection import Aims
 
 
 def made_choice(labels: np.ndarray, views: dict[str, np.ndarray], rows: np.ndarray) -> Any:
@@ -53,3 +55,37 @@ def test_without_a_positive_class_the_likeliest_by_the_other_folds_calibration_i
     found = operating_point.fit(choice, Predictions(labels, p, patients, ("a", "b", "c"), None), held, policy="auto")
     assert (found.crossed.decided == found.crossed.probabilities.argmax(axis=1)).all()
     assert found.threshold == 0.5
+
+
+@pytest.mark.parametrize("objective", ["clean", "robust"])
+def test_a_referral_is_fitted_on_scores_of_the_other_folds_calibration_and_one_view_an_image(objective: str) -> None:
+    event, score, patients = clustered(900, "normal", 1)
+    labels = event.astype(int)
+    views = {name: np.stack([1 - p, p], axis=1) for name, p in (("clean", score), ("darker", score**1.5))}
+    rows = np.arange(0, len(labels), 2)
+    choice, held = made_choice(labels, views, rows), folds(labels.tolist(), patients.tolist(), 3, 0)
+    raw = Predictions(labels, views["clean"], patients, ("a", "b"), 1)
+    found = operating_point.fit(choice, raw, held, policy="0.5", objective=objective, refer=Aims(0.9, 0.85))
+    assert found.referral is not None
+    assert found.referred_on is not None
+    assert found.referral.referral is not None
+    sample = found.referred_on
+    if objective == "clean":
+        assert sample.score == pytest.approx(found.crossed.probabilities[:, 1])
+        assert len(sample.event) == len(labels)
+    else:
+        assert sample.event.tolist() == event[rows].tolist()
+        shown = {}
+        for name, p in views.items():
+            shown[name] = np.zeros(len(labels))
+            for train, fold in held:
+                own = [int(i) for i in train if i % 2 == 0]
+                both = np.concatenate([view[own] for view in views.values()])
+                alone = calibration.fit(np.tile(labels[own], 2), both, found.calibration.method, (0.5, 0.5))
+                shown[name][fold] = alone.apply(p[fold])[:, 1]
+        is_view = {name: np.isclose(sample.score, shown[name][rows]) for name in views}
+        assert (is_view["clean"] | is_view["darker"]).all()
+        assert 0.4 < is_view["darker"].mean() < 0.6
+    without = operating_point.fit(choice, raw, held, policy="0.5", objective=objective)
+    assert (without.referral, without.referred_on) == (None, None)
+    assert without.threshold == found.threshold

@@ -28,7 +28,7 @@ def test_a_worker_that_died_while_it_had_nothing_to_do_is_replaced():
     with Workers(1, 1) as pool:
         number, first = next(pool.run([Answer(1)])).value
         os.kill(first, signal.SIGKILL)
-        pool._slots[0][0].join(10)
+        pool._slots[0][0].wait(10)
         number, second = next(pool.run([Answer(2)])).value
     assert number == 2
     assert second != first

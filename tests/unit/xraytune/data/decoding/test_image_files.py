@@ -12,8 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.made_films import encoded, film, flat, kaggle, write
-from xraytune import data
-from xraytune.data import files
+from xraytune import data, files
 from xraytune.data.decoding import image_files, reading
 from xraytune.data.decoding.image_files import Sort, find, recognise
 from xraytune.errors import DataError

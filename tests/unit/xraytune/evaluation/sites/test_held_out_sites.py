@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from xraytune.evaluation.held_out_sites import compared, easier, turn
+from xraytune.evaluation.sites.held_out_sites import compared, easier, turn
 
 
 def test_sites_take_turns():

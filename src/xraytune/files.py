@@ -1,7 +1,7 @@
 """Opening files that somebody else named: regular files only, never more bytes than a limit.
 
 A path in a data set may name a FIFO (opening it waits for ever), a device such as `/dev/zero` (it never ends), a socket
-or a link to one of these. Every reader of this package opens such paths here.
+or a link to one of these. Every reader of files that somebody else named opens them here.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from xraytune.evaluation import site_figures
 from xraytune.evaluation.evaluate import Crossed
 from xraytune.evaluation.predictions import Predictions
+from xraytune.evaluation.sites import site_figures
 
 
 def test_the_interval_is_the_t_prediction_interval_on_the_logit_scale():

@@ -1,0 +1,1 @@
+"""A saved model behind a page on this machine: one radiograph in, one answer out, nothing kept."""
