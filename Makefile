@@ -189,6 +189,15 @@ $(VENV)/.ready-servers: $(VENV)/.ready-dev
 .PHONY: test-servers
 test-servers: $(VENV)/.ready-servers ## MLflow on a real server, which is installed into an environment of its own
 	XRAYTUNE_MLFLOW=$(or $(XRAYTUNE_MLFLOW),$(MLFLOW_SERVER)/bin/mlflow) $(PYTEST) tests/servers
+
+$(VENV)/.ready-databases: $(VENV)/.ready-dev
+	$(call install,dev dicom onnx postgres mysql)
+	@touch $@
+
+.PHONY: test-databases
+test-databases: $(VENV)/.ready-databases ## studies on a real PostgreSQL and MariaDB (Debian: postgresql, mariadb-server)
+	$(PYTEST) tests/databases
+
 .PHONY: test-systems
 test-systems: $(VENV)/.ready-dev ## Dockerfile's steps in a Debian root, a real Slurm (needs root, mmdebstrap, slurm-wlm, munge)
 	$(PYTEST) tests/systems

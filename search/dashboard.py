@@ -7,7 +7,9 @@ would be refused is hidden from its pages.
 
 from __future__ import annotations
 
+import logging
 import socketserver
+import urllib.parse
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from search.cli import console
 from search.cli.local_pages import FOREIGN, HOSTS, is_local, unavailable
 from search.cli.shared import Port, Results, Storage
-from xraytune.errors import StudyError
+from xraytune.errors import FatalError, StudyError
 
 EXAMPLES = """
 python -m search.dashboard
@@ -24,6 +26,9 @@ python -m search.dashboard --port 9000 --results other/results
 """
 
 METHODS = ("GET", "HEAD")
+
+MOST_LINES = 20
+"""Lines about requests that failed, in all."""
 
 HIDDEN = (
     'button:has([data-testid="AddBoxIcon"])',  # create a study
@@ -66,6 +71,56 @@ def read_only(application: Application, hosts: Iterable[str] = HOSTS) -> Applica
         return application(environ, start_response)
 
     return guarded
+
+
+class _Once(logging.Handler):
+    """Says the first line of what goes wrong, each line once, without its traceback."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__()
+        self._say = say
+        self._told: set[str] = set()
+
+    def tell(self, message: str) -> None:
+        """Say the message's first line."""
+        line = f"A request could not be answered: {message.partition(chr(10))[0]}"
+        if line not in self._told and len(self._told) < MOST_LINES:
+            self._told.add(line)
+            self._say(line)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.tell(record.getMessage().removeprefix("Exception: "))
+
+
+def answering(application: Application, say: Callable[[str], None]) -> Application:
+    """`application` whose every failure is an answer and a line, where it would print a traceback.
+
+    Args:
+        application: optuna-dashboard's, which lets exceptions through or logs them.
+        say: takes the line; the same one comes once.
+    """
+    from search.study.database import ChangedError
+
+    once = _Once(say)
+    log = logging.getLogger("optuna_dashboard")
+    log.handlers, log.propagate = [once], False
+
+    def answered(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        asked = urllib.parse.parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
+        if not all(number.isdecimal() for number in asked.get("after", ())):
+            return _refuse(start_response, "400 Bad Request", "after= takes the number of a trial.\n")
+        try:
+            return application(environ, start_response)
+        except ChangedError:
+            return _refuse(start_response, "404 Not Found", "There is no such study or trial.\n")
+        except FatalError as error:
+            status, why = "503 Service Unavailable", str(error)
+        except Exception as error:
+            status, why = "500 Internal Server Error", f"{type(error).__name__}: {error}"
+        once.tell(why)
+        return _refuse(start_response, status, f"{why}\n")
+
+    return answered
 
 
 def styled(application: Application) -> Application:
@@ -125,9 +180,11 @@ def serve(results: Path, storage: str | None = None, port: int = 8080) -> WSGISe
         raise StudyError(f"There is no study in {results} yet. Make one: python -m search.run (or: make search)")
     from optuna_dashboard import wsgi
 
-    application = styled(wsgi(open_database(results, storage), picture_store(results)))
+    bottle: Any = wsgi(open_database(results, storage), picture_store(results))
+    bottle.catchall = False
+    application = read_only(answering(styled(bottle), console.err.say))
     try:
-        return make_server("127.0.0.1", port, read_only(application), _Server, handler_class=_Quiet)
+        return make_server("127.0.0.1", port, application, _Server, handler_class=_Quiet)
     except OSError as error:
         raise unavailable(port, error) from None
 

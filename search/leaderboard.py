@@ -22,10 +22,16 @@ python -m search.leaderboard mine --json | jq '.trials[0]'
 """
 
 
+SCREENFUL = 200
+"""Trials that a terminal is given where `--top` does not say how many."""
+
+
 def main(
     study: Study = None,
     as_json: Json = False,
-    top: Annotated[int | None, typer.Option(help="List only this many", metavar="NUMBER", show_default="all")] = None,
+    top: Annotated[
+        int | None, typer.Option(help="List only this many", metavar="NUMBER", show_default="all; 200 on a terminal")
+    ] = None,
     results: Results = Path("results"),
     storage: Storage = None,
 ) -> None:
@@ -45,7 +51,10 @@ def main(
         out.say("DEMONSTRATION, NOT X-RAYS", style="bold yellow")
     counted = [t for t in trials if t.counts]
     out.say("Study ", (view.name, "bold"), f": {len(counted)} trials on {view.spec.data}.")
-    show_leaderboard(out, shown, view.spec)
+    listed = shown if top or not out.is_terminal else shown[:SCREENFUL]
+    show_leaderboard(out, listed, view.spec)
+    if len(listed) < len(shown):
+        out.say(f"{len(shown) - len(listed)} more trials: --top {len(shown)} lists all, --json too.", style="dim")
     if counted:
         show_families(out, counted, view.spec.label)
 

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from xraytune.errors import FatalError, InputError
+from xraytune.errors import FatalError, InputError, system_message
 
 _LOCK = threading.Lock()
 _BUSY = threading.Lock()
@@ -81,17 +81,13 @@ def call(*, verbose: bool = False) -> Iterator[None]:
         verbose: print what the command prints.
 
     Raises:
-        FatalError: also where a file can't be written.
+        FatalError: also where the system refuses to read or write a file.
     """
     _SURROUNDINGS.enter(verbose=verbose)
     try:
         yield
     except OSError as error:
-        from search.cli.console import unwritable
-
-        if (why := unwritable(error)) is None:
-            raise
-        raise FatalError(why) from error
+        raise FatalError(system_message(error)) from error
     finally:
         _SURROUNDINGS.leave()
 

@@ -14,7 +14,11 @@ from typing import Any
 
 from search.cli import options
 from search.cli.options import STORAGE, Option
+from xraytune import files
 from xraytune.errors import InputError
+
+MOST = 1 << 20
+"""Bytes of such a file."""
 
 NAME = "config.yaml"
 """The file in a study's folder."""
@@ -89,7 +93,7 @@ def _pairs(path: Path) -> list[tuple[Any, ...]]:
     import yaml
 
     try:
-        written = path.read_text(encoding="utf-8")
+        written = files.read_named(path, MOST).decode("utf-8")
         loader = yaml.SafeLoader(written)
         try:
             node = loader.get_single_node()

@@ -11,7 +11,7 @@ Importing this module sets the environment variables that quiet TensorFlow, absl
 
 from __future__ import annotations
 
-import errno
+import functools
 import inspect
 import itertools
 import logging
@@ -50,17 +50,28 @@ from rich.markup import escape
 
 from search.cli import options, streams
 from search.cli.screen import Screen
-from xraytune.errors import FatalError, InputError, TrialError
+from xraytune.errors import FatalError, InputError, TrialError, system_message
 
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
 INTERRUPTED = 128 + signal.SIGINT
 """What a command interrupted by Ctrl-C ends with (the shell's convention: 128 + signal)."""
 
-_UNWRITABLE = {
-    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR
-}  # fmt: skip
-"""What the system says of a full disk, a spent quota, a read-only or forbidden place, a file in a folder's place."""
+TERMINATED = 128 + signal.SIGTERM
+"""What a command ends with that was asked to end by SIGTERM (`kill`, a batch system, a container that is stopped)."""
+
+
+class TerminatedError(KeyboardInterrupt):
+    """SIGTERM came: a command ends as by Ctrl-C, so that it removes what it would otherwise leave."""
+
+
+class InterruptedCommandError(Exception):
+    """A command was interrupted; carries its exit code past typer, which would end with 130 for any, and no word."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
 
 streams.settle()
 out = Screen(width=None if sys.stdout.isatty() else 160)
@@ -85,8 +96,9 @@ def run(
         removed: what replaces each option, or option and value, that no longer exists: `{"--old": "Use --new."}`.
         alone: the values of each option that may stand without one, which then has its first.
 
-    A `FatalError` becomes its message on standard error and its exit code, a wrong option exit code 2, Ctrl-C 130;
-    none shows a traceback. Anything else is our mistake and shows one.
+    A `FatalError` becomes its message on standard error and its exit code, a wrong option exit code 2, Ctrl-C 130,
+    SIGTERM 143; none shows a traceback, nor does what the system refuses (unless `XRAYTUNE_DEBUG` is set). Anything
+    else is our mistake and shows one.
     """
     app = application(command, examples=examples)
     module = sys.modules["__main__"].__spec__
@@ -107,12 +119,13 @@ def application(command: Callable[..., Any], *, examples: str = "") -> typer.Typ
         epilog=f"Examples:\n{shown}" if shown else None,
         help=_help(command),
         context_settings=HELP_NAMES,
-    )(options.spread(command))
+    )(interruptible(options.spread(command)))
     return app
 
 
 def run_program(program: Callable[[], Any]) -> NoReturn:
     """Run what reads the command line and exit, with the environment, the streams and the errors of every command."""
+    signal.signal(signal.SIGTERM, _terminate)
     streams.with_utf8_names()
     streams.silence_native_code()
     warnings.simplefilter("ignore")
@@ -124,6 +137,29 @@ def run_program(program: Callable[[], Any]) -> NoReturn:
                 stream.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _terminate(number: int, frame: object) -> None:
+    """End as by Ctrl-C; a second SIGTERM, where something hangs, ends the process at once."""
+    signal.signal(number, signal.SIG_DFL)
+    raise TerminatedError
+
+
+def _code_of(error: BaseException) -> int:
+    return TERMINATED if isinstance(error, TerminatedError) else INTERRUPTED
+
+
+def interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command with Ctrl-C and SIGTERM as an `InterruptedCommandError`."""
+
+    @functools.wraps(command)
+    def carried(*arguments: Any, **given: Any) -> Any:
+        try:
+            return command(*arguments, **given)
+        except KeyboardInterrupt as error:
+            raise InterruptedCommandError(_code_of(error)) from error
+
+    return carried
 
 
 def exit_code(program: Callable[[], Any]) -> int:
@@ -142,25 +178,17 @@ def exit_code(program: Callable[[], Any]) -> int:
     except typer.TyperException as error:  # an unknown option, a value of the wrong type
         _usage(error)
         code = 2
-    except (KeyboardInterrupt, typer.Abort):
+    except (InterruptedCommandError, KeyboardInterrupt, typer.Abort) as error:
         err.say("Interrupted.", style="yellow")
-        code = INTERRUPTED
+        code = error.code if isinstance(error, InterruptedCommandError) else _code_of(error)
     except BrokenPipeError:  # `… | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        if (why := unwritable(error)) is None:
+        if os.environ.get("XRAYTUNE_DEBUG"):
             raise
-        fail(why)
+        fail(system_message(error))
         code = 1
     return code if isinstance(code, int) else 0
-
-
-def unwritable(error: OSError) -> str | None:
-    """What a full disk or a place that can't be written means for the user; None where the error is another."""
-    if error.errno not in _UNWRITABLE:
-        return None
-    where = f"{error.filename} can't be read or written" if error.filename else "A file can't be written"
-    return f"{where}: {error.strerror}. Make room or choose another place, and call the same command again."
 
 
 def with_values(arguments: Sequence[str], alone: Mapping[str, Sequence[str]]) -> list[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from xraytune import artifacts
-from xraytune.errors import FULL, FatalError
+from xraytune.errors import FOREIGN, FULL, FatalError
 
 NAME = "ledger.jsonl"
 
@@ -103,7 +103,7 @@ def read(study_folder: Path) -> list[dict[str, Any]]:
             continue
         try:
             entry = dict(json.loads(line))
-        except (ValueError, TypeError, RecursionError):
+        except FOREIGN:
             if not line.startswith(_FIGURES_OF):
                 entries.append({"when": "", "what": "an entry that was cut off"})
             continue

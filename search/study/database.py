@@ -334,10 +334,40 @@ def open_database(results: Path, storage: str | None = None) -> BaseStorage:
 
 
 def _connect(path: str) -> sqlite3.Connection:
+    """A connection; one that only reads where the file or its folder may not be written.
+
+    A reader of a write-ahead log writes beside it. Where nothing can, the file alone is read, as it is: it is whole
+    unless a log lies beside it, as after a kill.
+    """
+    if _is_read_only(path):
+        return _connect_to_read(path)
     connection = sqlite3.connect(path, timeout=WAIT, check_same_thread=False)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
     return connection
+
+
+def _connect_to_read(path: str) -> sqlite3.Connection:
+    log = Path(f"{path}-wal")
+    alone = "" if log.exists() else "&immutable=1"
+    where = f"file:{urllib.parse.quote(path)}?mode=ro{alone}"
+    connection = sqlite3.connect(where, uri=True, timeout=WAIT, check_same_thread=False)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master")
+    except sqlite3.OperationalError:
+        if not log.exists():
+            raise
+        raise FatalError(
+            f"The database ({path}) can't be read where nothing may be written: a search that runs, or was killed, "
+            f"left {log.name} beside it. Copy the folder to a place where you may write, and name it with --results."
+        ) from None
+    return connection
+
+
+def _is_read_only(path: str) -> bool:
+    """Whether the database is there, and it or its folder may not be written."""
+    file = Path(path)
+    return file.is_file() and not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK))
 
 
 def _no_driver(url: str, error: ImportError) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from xraytune import artifacts, files
-from xraytune.errors import ArtifactError
+from xraytune.errors import FOREIGN, ArtifactError
 
 NAME = "test_images.csv"
 """In the study's folder, beside `winner/`: the key from numbers to paths and patients. Not to be shared."""
@@ -50,7 +50,7 @@ def read(study_folder: Path) -> dict[int, str]:
         return {int(row["image"]): row["path"] for row in rows}
     except FileNotFoundError:
         raise ArtifactError(f"{path} is missing: without it the test images have numbers only.") from None
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (OSError, *FOREIGN) as error:
         raise ArtifactError(f"{path} can't be read ({error}): it was changed or cut off.") from None
 
 

@@ -6,7 +6,6 @@ on with the same runs. An action that the server could not be reached for is tri
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -22,6 +21,7 @@ from search.study.database import shown_url
 from search.tracking.callbacks import Callback, Epoch, Event, RetrainEnd, SearchEnd, TrialEnd, TrialStart
 from search.tracking.figures import of_epoch, of_final_model, of_result
 from xraytune import artifacts
+from xraytune.errors import ArtifactError
 
 EXPERIMENT = "xraytune"
 """The experiment of all studies, where the environment variable MLFLOW_EXPERIMENT_NAME names none."""
@@ -253,8 +253,8 @@ def _of_study(event: Event) -> dict[str, Any]:
 def _read(folder: Path) -> dict[str, Any]:
     """The runs by URI, empty where nothing is known of them."""
     try:
-        found = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = artifacts.read_json(folder / FILE)
+    except ArtifactError:
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -92,7 +92,7 @@ def _owned(folder: Path) -> Iterator[str | None]:
     if folder.is_symlink() or not folder.is_dir() or about.st_uid != os.getuid():
         yield None
     elif not (folder / OWNER).exists():  # killed before it could lock it, or not of our making
-        yield "" if old and not any(folder.iterdir()) else None
+        yield "" if old and not any(p.is_file() for p in folder.rglob("*")) else None
     else:
         lock = os.open(folder / OWNER, os.O_RDWR | os.O_NOFOLLOW)
         try:

@@ -22,7 +22,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from xraytune import files
-from xraytune.errors import ArtifactError, FatalError
+from xraytune.errors import FOREIGN, ArtifactError, FatalError, file_named
 
 _MOST_TEXT = 1 << 30
 """Bytes of a kept file that is read whole."""
@@ -50,8 +50,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        _flush(temporary)
+        with file_named(target):
+            yield temporary
+            _flush(temporary)
         temporary.chmod(0o666 & ~umask())  # mkstemp makes files that nobody else may read; results are to be shared
         temporary.replace(target)
     except BaseException:
@@ -134,7 +135,7 @@ def parsed_json(path: str | os.PathLike[str], content: bytes) -> Any:
     """
     try:
         return json.loads(content.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
+    except FOREIGN as error:
         raise ArtifactError(
             f"{path} can't be read ({error}): it was changed or cut off. Restore it or remove it."
         ) from None

@@ -6,10 +6,14 @@ command line prints a `FatalError` as it is, without a traceback, and exits with
 
 from __future__ import annotations
 
+import csv
 import errno
+import lzma
 import os
 import re
 import socket
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -70,7 +74,10 @@ class TrialError(Exception):
         return type(self), (self.cause, self.message)
 
 
-FOREIGN = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+FOREIGN = (
+    ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, RecursionError, TypeError, ValueError,
+    csv.Error, lzma.LZMAError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 """What reading something that was damaged, or written by another program, may raise beside errors of the system.
 
 Readers of kept files and databases turn these into one message that names what was read.
@@ -79,6 +86,44 @@ Readers of kept files and databases turn these into one message that names what 
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 """What the system says where a disk is full, or what a user may take of it."""
+
+_ADVICE = {
+    "Make room or choose another place, and call the same command again.": {*FULL, errno.EFBIG, errno.EROFS},
+    "Change its permissions or choose another place, and call the same command again.": {errno.EACCES, errno.EPERM},
+    "Something else has that name, or part of the path: choose another place.": {
+        errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG,
+    },
+    "It is not there, or was removed meanwhile.": {errno.ENOENT},
+    "The disk or the network file system failed: call the same command again once it answers.": {
+        errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV, errno.EREMOTEIO, errno.ETIMEDOUT, errno.EHOSTDOWN,
+    },
+    "Close other programs or raise the limit (ulimit -n, ulimit -u), and call the same command again.": {
+        errno.EMFILE, errno.ENFILE, errno.EAGAIN,
+    },
+    "Close other programs, and call the same command again.": {errno.ENOMEM},
+}  # fmt: skip
+"""What to do about an error of the system, by its number."""
+
+
+def system_message(error: OSError) -> str:
+    """An error of the system as one message for people, with the file named where the error knows it."""
+    names = (error.filename, error.filename2)
+    where = " and ".join(os.fsdecode(name) for name in names if isinstance(name, str | bytes))
+    said = error.strerror or str(error) or type(error).__name__
+    advice = next((advice for advice, numbers in _ADVICE.items() if error.errno in numbers), "")
+    what = f"{where} can't be read or written" if where else "The system refused to read, write or connect"
+    return f"{what}: {said.rstrip('.')}. {advice}".rstrip()
+
+
+@contextmanager
+def file_named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Give errors of the system the file's name, which those that a read or a write ends with do not have."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = os.fspath(path)
+        raise
 
 
 _OUT_OF_MEMORY = re.compile(

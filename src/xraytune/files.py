@@ -13,6 +13,8 @@ from io import FileIO
 from pathlib import Path
 from typing import IO
 
+from xraytune.errors import file_named
+
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a FIFO"),
@@ -78,7 +80,7 @@ def read_named(path: str | Path, most: int) -> bytes:
         TooLargeError: it has more than `most` bytes.
         OSError: it can't be opened or read.
     """
-    with open_named(path) as file:
+    with file_named(path), open_named(path) as file:
         return read_open(file, most)
 
 

@@ -80,6 +80,21 @@ def test_an_interrupted_search_ends_soon_and_goes_on_later(search, number, code)
             assert [t for t in counted(trials) if t["config"] == cut["config"]]
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_search_that_is_interrupted_while_ray_starts_leaves_nothing(search, number, code):
+    search.start("--trials", "8")
+    search.until(search.watchdogs)
+    time.sleep(0.5)
+    asked = time.monotonic()
+    search.send(number)
+    assert search.wait() == code, search.text
+    assert time.monotonic() - asked < 10
+    assert search.gone_within(5), f"left behind: {search.survivors()}"
+    assert "Interrupted." in search.text
+    assert "Traceback" not in search.text
+    assert not search.results.exists(), list(search.results.rglob("*"))
+
+
 def test_the_second_search_of_a_study_stops_at_once_and_names_the_first(search):
     search.start("--trials", "500", XRAYTUNE_EPOCH_SECONDS="1")
     search.until_said("study broken")

@@ -49,7 +49,6 @@ def searched() -> Path:
             "random", 0, declaration=SPACE.declare_hyperparameters, narrowing=Narrowing(asked.fixed, asked.narrowed)
         ),
         pruner=pruning.make_pruner("none"),
-        directions=("maximize",),
     )
     study.begin(1.0)
     numbers = [study.ask().number for _ in range(3)]
@@ -64,6 +63,7 @@ def searched() -> Path:
     ):
         whole.backup(one)
         one.execute("PRAGMA journal_mode=DELETE")
+    shutil.copytree(results / "mine", alone / "mine")
     return alone
 
 
@@ -94,9 +94,9 @@ def _tables(connection: sqlite3.Connection) -> list[tuple[str, list[str]]]:
 
 @fuzzed(data=st.data(), name=st.sampled_from(["mine", None]), as_json=st.booleans())
 def test_a_changed_row_of_the_database_is_read_or_refused(data, name, as_json):
-    whole = searched() / "studies.db"
+    kept = searched()
     with place() as home:
-        shutil.copy(whole, home / "studies.db")
+        shutil.copytree(kept, home, dirs_exist_ok=True)
         with closing(sqlite3.connect(home / "studies.db")) as other:
             for _ in range(data.draw(st.integers(1, 2))):
                 table, columns = data.draw(st.sampled_from(_tables(other)))
@@ -132,12 +132,27 @@ def _replacement(before: Any) -> st.SearchStrategy[Any]:
 
 @fuzzed(flips=st.lists(st.tuples(st.integers(0, 10**7), st.integers(0, 7)), min_size=1, max_size=20))
 def test_a_database_with_flipped_bits_is_read_or_refused(flips):
-    content = bytearray((searched() / "studies.db").read_bytes())
+    kept = searched()
+    content = bytearray((kept / "studies.db").read_bytes())
     for at, bit in flips:
         content[at % len(content)] ^= 1 << bit
     with place() as home:
+        shutil.copytree(kept, home, dirs_exist_ok=True)
         (home / "studies.db").write_bytes(content)
         check_study(home, "mine", False)
+
+
+@fuzzed(data=st.data(), name=st.sampled_from(["config.json", "outcome.json"]), as_json=st.booleans())
+def test_a_changed_or_damaged_file_of_a_trial_is_read_or_refused(data, name, as_json):
+    kept = searched()
+    with place() as home:
+        shutil.copytree(kept, home, dirs_exist_ok=True)
+        file = home / "mine/trials/0000" / name
+        if data.draw(st.booleans()):
+            file.write_text(json.dumps(data.draw(changed(json.loads(file.read_text())))), encoding="utf-8")
+        else:
+            file.write_bytes(data.draw(damaged(file.read_bytes())))
+        check_study(home, "mine", as_json)
 
 
 @cache

@@ -146,6 +146,7 @@ def test_make_help_lists_every_target():
         "verify",
         "bench",
         "test-faults",
+        "test-databases",
         "test-fuzz",
         "test-real",
     ):

@@ -19,7 +19,7 @@ from search.retraining.workers.tasks import RefitTask, refit_digest
 from search.retraining.workers.worker_pool import KEPT, TaskOutcome, Workers
 from search.study.view import TrialRecord
 from xraytune import artifacts
-from xraytune.errors import ArtifactError, FatalError, TrialError
+from xraytune.errors import FOREIGN, ArtifactError, FatalError, TrialError
 from xraytune.models.file_backbones.backbone import FileBackbone
 from xraytune.records import TrialResult
 
@@ -200,6 +200,6 @@ def _kept(task: RefitTask) -> Trained | None:
     """What is kept of it, None where that is nothing, damaged, or was cut short by the time."""
     try:
         kept = _read(task)
-    except (ArtifactError, ValueError, TypeError, KeyError):
+    except (ArtifactError, *FOREIGN):
         return None
     return kept if kept.epochs >= task.epochs else None

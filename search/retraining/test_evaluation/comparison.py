@@ -7,8 +7,6 @@ recipe is retrained and judged on the test set too.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 from search.reporting.report_tables import TRIVIAL
 from search.retraining.records import Choice, Confirmed, Rival, adapted
 from search.study.view import StudyView, TrialRecord, recipes_of
+from xraytune.errors import FOREIGN
 from xraytune.evaluation import evaluate, intervals, robust_score
 from xraytune.evaluation.predictions import Predictions
 
@@ -138,7 +137,7 @@ def _kept(study: StudyView, trial: TrialRecord) -> dict[str, NDArray[Any]] | Non
     try:
         with study.predictions(trial.number).open("rb") as file, np.load(file, allow_pickle=False) as kept:
             return dict(kept)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+    except (OSError, *FOREIGN):
         return None
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +19,7 @@ from numpy.typing import NDArray
 from search.retraining.records import FoldResult, TrainingSetup
 from search.retraining.workers.worker_pool import Report
 from xraytune import __version__, artifacts
-from xraytune.errors import TrialError
+from xraytune.errors import FOREIGN, TrialError
 from xraytune.records import FailureCause, TrialConfig, TrialResult
 from xraytune.training.inputs.trial_data import TrialData, with_views
 
@@ -227,7 +225,7 @@ def load_fold(task: FoldTask, *, cut: bool = False) -> FoldResult | None:
                 task.fold, task.repeat, kept["indices"], kept["probabilities"], kept["view_indices"], views, result,
                 task.path, bool(kept["cut"]),
             )  # fmt: skip
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error):
+    except (OSError, *FOREIGN):
         return None
     if task.keep_model and not task.path.with_suffix(".keras").exists():
         return None

@@ -26,7 +26,7 @@ from xraytune.data.decoding import parallel, reading
 from xraytune.data.decoding.decoded_images import Films
 from xraytune.data.images import Images
 from xraytune.data.problems import Progress
-from xraytune.errors import DataError, InputError
+from xraytune.errors import FOREIGN, DataError, InputError
 
 
 def pool(dataset: Dataset, size: int, progress: Progress | None = None) -> Path:
@@ -151,7 +151,7 @@ def _usable(path: Path, shape: tuple[int, ...]) -> bool:
     """Whether the file is a whole array of this shape; a header alone or a cut file is not."""
     try:
         array = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError):
+    except (OSError, *FOREIGN):
         return False
     expected = math.prod(shape)
     return bool(array.shape == shape and array.dtype == np.uint8 and path.stat().st_size >= expected)

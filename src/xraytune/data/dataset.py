@@ -19,6 +19,7 @@ from xraytune.data.decoding.decoded_images import Films
 from xraytune.data.decoding.inspection import Inspection
 from xraytune.data.images import ImageRecord, Images
 from xraytune.data.sources.listing import SITE
+from xraytune.errors import FOREIGN
 
 _LISTS = "fingerprints"
 """The folder of lists, in the cache and in a study's folder."""
@@ -176,13 +177,22 @@ def keep_lists(fingerprints: Iterable[str], folder: Path) -> None:
 
 
 def _recall(fingerprint: str, kept: Path | None = None) -> tuple[dict[str, Any], dict[str, list[str]]]:
-    """What `remember` or `keep_lists` kept: how the images were read, and class and content by key."""
+    """What `remember` or `keep_lists` kept: how the images were read, and class and content by key.
+
+    Raises:
+        OSError: there is no such list.
+        ValueError: it was damaged; or another of `FOREIGN`.
+    """
     path = kept / _LISTS / f"{fingerprint}.jsonl" if kept else _list(fingerprint)
     if not path.is_file():
         path = _list(fingerprint)
     with path.open(encoding="utf-8") as file:
         head = json.loads(next(file, ""))
-        return head, {key: about for key, *about in map(json.loads, file)}
+        images = {key: [str(part) for part in about] for key, *about in map(json.loads, file)}
+    missing = {"fit", "channels", "classes"} - head.keys()
+    if missing or any(len(about) < 2 for about in images.values()):
+        raise ValueError("it is no list of images")
+    return head, images
 
 
 @dataclass(frozen=True)
@@ -205,9 +215,9 @@ def recorded(fingerprint: str, kept: Path | None = None) -> Recorded | None:
     """
     try:
         _, images = _recall(fingerprint, kept)
-    except (OSError, ValueError):
+        hashes = [int(more[0], 16) for _, _, *more in images.values() if more and more[0]]
+    except (OSError, *FOREIGN):
         return None
-    hashes = [int(more[0], 16) for _, _, *more in images.values() if more and more[0]]
     return Recorded(frozenset(about[1] for about in images.values()), np.array(hashes, np.uint64))
 
 
@@ -238,12 +248,14 @@ def compare(recorded: str, now: str, *, test: bool = False, kept: Path | None = 
     what = "test images" if test else "training images"
     try:
         (then, old), (present, new) = _recall(recorded, kept), _recall(now)
-    except (OSError, ValueError):  # the lists are gone from both places
+    except (OSError, *FOREIGN):  # the lists are gone from both places
         return f"The {what} are not those of the study (fingerprint {now[:12]}, recorded {recorded[:12]})."
     for name in ("fit", "channels", "classes"):
         if then[name] != present[name]:
             return f"The study was made with {name} {then[name]}, now it is {present[name]}."
     changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    if not changed:  # a list was changed by hand
+        return f"The {what} are not those of the study (fingerprint {now[:12]}, recorded {recorded[:12]})."
     key = changed[0]
     if key not in new:
         how = "is gone from"

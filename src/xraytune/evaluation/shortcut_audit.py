@@ -26,7 +26,7 @@ from xraytune.data.image_properties import Property
 from xraytune.data.images import Images
 from xraytune.data.problems import Progress
 from xraytune.data.sources.listing import SITE
-from xraytune.errors import ArtifactError
+from xraytune.errors import FOREIGN, ArtifactError
 from xraytune.evaluation import metrics
 from xraytune.evaluation.shift import property_model
 from xraytune.records import Record
@@ -254,7 +254,7 @@ def _together(table: NDArray[np.float64], labels: Labels, patients: Sequence[str
     path = cache.folder("audits") / f"{digest.hexdigest()[:32]}.json"
     try:
         return float(artifacts.read_json(path)["auc"])
-    except (ArtifactError, TypeError, KeyError, ValueError):  # not there, or no longer what was written
+    except (ArtifactError, *FOREIGN):  # not there, or no longer what was written
         auc = _cross_validated(table, labels, patients)
     if math.isfinite(auc):
         artifacts.write_json(path, {"auc": auc})

@@ -8,7 +8,6 @@ for each patient. No name, no path, no pixel; the order is random.
 from __future__ import annotations
 
 import io
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from xraytune import artifacts
 from xraytune.data import property_table
-from xraytune.errors import ArtifactError
+from xraytune.errors import FOREIGN, ArtifactError
 from xraytune.inference.model_card import ModelCard
 
 FILE = "training_sample.npz"
@@ -107,12 +106,12 @@ def load(folder: Path, card: ModelCard) -> TrainingSample | None:
     path = folder / FILE
     artifacts.check_sha256(path, card.sample)
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
+        with np.load(io.BytesIO(artifacts.read_bytes(path)), allow_pickle=False) as kept:
             if tuple(kept["names"].tolist()) != property_table.NAMES:
                 return None
             return TrainingSample(
                 kept["table"].astype(np.float64), kept["labels"].astype(np.int64),
                 kept["probabilities"].astype(np.float64), kept["patients"].astype(np.int64),
             )  # fmt: skip
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, *FOREIGN) as error:
         raise ArtifactError(f"{path} can't be read: {error}.") from None

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytune.errors import WeightsError
+from xraytune.errors import FOREIGN, WeightsError
 
 Shapes = tuple[tuple[int, ...], ...]
 Arrays = list[NDArray[np.float32]]
@@ -99,8 +99,8 @@ def read(name: str, path: Path, *, only_shapes: bool = False) -> dict[str, Array
             if only_shapes:
                 return {}
             return {layer: [a[()] for a in arrays] for (layer, _), arrays in zip(wanted, stored, strict=True)}
-    except (OSError, KeyError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+    except (OSError, RuntimeError, *FOREIGN) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise WeightsError(f"{path}: damaged or no weights file ({reason}); fetch {name} anew") from error
 
 

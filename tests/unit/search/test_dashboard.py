@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import http.client
+import logging
+import socket
 import threading
 
 import optuna
 import pytest
 from optuna.artifacts import get_all_artifact_meta
 
-from search.dashboard import HIDDEN, serve
+from search.dashboard import HIDDEN, answering, serve
 from search.study.database import open_database
 from search.study.pages import write_picture
 from xraytune.errors import InputError, StudyError
@@ -67,6 +69,42 @@ def test_pictures_of_trials_are_served(tmp_path, server):
     status, content = ask(server, "GET", f"/artifacts/{study._study_id}/{trial._trial_id}/{meta.artifact_id}")
     assert (status, content) == (200, b"<svg/>")
     assert ask(server, "DELETE", f"/api/artifacts/{study._study_id}/{trial._trial_id}/{meta.artifact_id}")[0] == 405
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/api/studies/1?after=abc", 400), ("/api/studies/1?after=", 400), ("/api/studies/1?after=-1", 400),
+        ("/api/studies/1?after=0&after=x", 400), ("/api/studies/999", 404), ("/csv/999", 404), ("/csv/x", 404),
+        ("/api/studies/1?after=0", 200), ("/artifacts/1/2", 404), (f"/csv/{'9' * 40}", 500),
+    ],
+)  # fmt: skip
+def test_what_can_not_be_shown_is_an_answer_and_no_traceback(server, capfd, path, status):
+    assert ask(server, "GET", path)[0] == status
+    printed = capfd.readouterr()
+    assert "Traceback" not in printed.out + printed.err
+    assert "File" not in printed.out + printed.err
+
+
+def test_a_request_without_the_headers_of_a_browser_is_answered(server):
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as line:
+        line.sendall(b"GET /dashboard/ HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
+        assert line.recv(20).startswith(b"HTTP/1.0 200")
+
+
+def test_a_failure_is_told_in_one_line_and_once():
+    said = []
+
+    def fails(environ, start_response):
+        raise ValueError("broken\nsecond line")
+
+    application = answering(fails, said.append)
+    answered = []
+    for _ in range(3):
+        assert list(application({"PATH_INFO": "/x"}, lambda *given: answered.append(given)))
+    assert [status[:3] for status, *_ in answered] == ["500"] * 3
+    logging.getLogger("optuna_dashboard").error("Exception: gone\n  File x, line 1")
+    assert said == ["A request could not be answered: ValueError: broken", "A request could not be answered: gone"]
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", ""])

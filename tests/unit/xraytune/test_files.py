@@ -52,7 +52,7 @@ OWN = {
     "comparison": "a retraining's own results",
 }
 """Modules that open what this program itself made, or write."""
-INSIDE = {"archives", "medmnist", "raster"}
+INSIDE = {"archives", "medmnist", "raster", "training_sample"}
 """Modules that open members of what `files` opened: archives, arrays, bytes in memory."""
 
 

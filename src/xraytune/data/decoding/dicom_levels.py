@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xraytune.errors import FOREIGN
+
 if TYPE_CHECKING:
     from pydicom import Dataset
 
@@ -83,7 +85,7 @@ def _numbers(header: Dataset, name: str) -> list[float]:
         if value is None or value == "":
             return []
         found = [float(one) for one in (value if hasattr(value, "__len__") and not isinstance(value, str) else [value])]
-    except (TypeError, ValueError, OverflowError, KeyError, AttributeError):
+    except FOREIGN:
         return []
     return found if all(np.isfinite(found)) else []
 
@@ -128,7 +130,7 @@ def _table(header: Dataset, name: str) -> tuple[Levels, float] | None:
             found = np.asarray(data, np.float64)[:length]
             if len(found) == length and np.ptp(found) > 0:
                 return found, descriptor[1]
-    except (TypeError, ValueError, AttributeError, KeyError):
+    except FOREIGN:
         pass
     return None
 

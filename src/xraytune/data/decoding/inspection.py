@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import time
-import zipfile
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
@@ -30,6 +29,7 @@ from xraytune.data.decoding import parallel, perceptual_hash, reading
 from xraytune.data.decoding.decoded_images import PLACE, Films, Stat, stamp, stat_of
 from xraytune.data.decoding.reading import Look, Reading
 from xraytune.data.problems import Progress
+from xraytune.errors import FOREIGN
 
 ROW = np.dtype(
     [
@@ -236,7 +236,7 @@ def _load(home: Path) -> Inspection | None:
             rows, thumbnails = (np.load(home / f"{what}-{head['name']}.npy", mmap_mode="r") for what in _KEPT)
             keys = kept["keys"].tobytes().decode(errors="surrogateescape").split("\0")[:-1]
             problems = {int(row): problem for row, problem in head["problems"]}
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+    except (OSError, *FOREIGN):
         return None
     whole = len(keys) == len(rows) == len(thumbnails) and rows.dtype == ROW
     whole = whole and (not (rows["patient"] != b"").any() or head.get("patients") == identity.mark())

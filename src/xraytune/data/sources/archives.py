@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import lzma
 import shutil
 import stat
 import tarfile
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +25,7 @@ from xraytune.data import cache
 from xraytune.data.problems import Progress
 from xraytune.data.sources import folder
 from xraytune.data.sources.listing import Listing
-from xraytune.errors import SourceError
+from xraytune.errors import FOREIGN, SourceError
 
 MOST_FILES = 1_000_000
 MOST_BYTES = 64 << 30
@@ -121,7 +119,7 @@ def _unpack(path: Path, root: Path, progress: Progress | None) -> None:
                     _write(path, root, members, lambda member: opened.open(member.handle), progress)
             else:
                 _unpack_tar(path, raw, root, progress)
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError) as error:
+    except (*FOREIGN, tarfile.TarError) as error:
         raise SourceError(f"{path} is damaged: {error}. Get it again.") from None
     except (RuntimeError, NotImplementedError) as error:  # a password, a method that zipfile lacks (Deflate64)
         what = str(error).rstrip(".")

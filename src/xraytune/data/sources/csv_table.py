@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xraytune import files
-from xraytune.errors import SourceError
+from xraytune.errors import FOREIGN, SourceError
 
 _DELIMITERS: tuple[str, ...] = (",", ";", "\t", "|")
 _MOST_BYTES = 512 << 20
@@ -80,17 +80,17 @@ def read_columns(path: Path) -> frozenset[str]:
 
 def _rows(path: Path, text: str, delimiter: str, line: int) -> Iterator[tuple[int, list[str]]]:
     """The rows that are not blank, each with the line that it begins in; spaces around cells don't count."""
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=delimiter != "\t", strict=True
-    )
     before = line + 1
     try:
+        reader = csv.reader(
+            io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=delimiter != "\t", strict=True
+        )
         for row in reader:
             cells = [cell.strip() for cell in row]
             if any(cells):
                 yield before, cells
             before = line + reader.line_num + 1
-    except csv.Error as error:
+    except FOREIGN as error:
         raise SourceError(f"{path} can't be read as CSV: {error} (in the row from line {before} on).") from None
 
 

@@ -11,10 +11,8 @@ and md5 sums are those of `info.py` of the package medmnist 3.0.2.
 from __future__ import annotations
 
 import hashlib
-import lzma
 import math
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -26,7 +24,7 @@ from xraytune.data import cache
 from xraytune.data.problems import Progress
 from xraytune.data.sources import archives, folder
 from xraytune.data.sources.listing import Listing
-from xraytune.errors import DataError, SourceError
+from xraytune.errors import FOREIGN, DataError, SourceError
 
 RECORD = "https://zenodo.org/records/10519652/files"
 MD5 = {
@@ -75,7 +73,7 @@ def open_arrays(path: Path, progress: Progress | None = None) -> Listing:
                 try:
                     with files.open_named(path) as raw, zipfile.ZipFile(raw) as arrays:
                         _write(path, arrays, root, progress)
-                except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
+                except FOREIGN as error:
                     raise SourceError(f"{path} is no .npz file of images: {error}.") from None
                 except (RuntimeError, OSError) as error:  # a password, a method that zipfile lacks; a full disk
                     raise SourceError(f"{path} can't be unpacked: {error}.") from None

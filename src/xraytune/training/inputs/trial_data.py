@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from xraytune import artifacts
 from xraytune.data import image_properties, split
-from xraytune.errors import ArtifactError
+from xraytune.errors import FOREIGN, ArtifactError
 from xraytune.training.inputs import batches, shifted_views
 from xraytune.training.inputs.shifted_views import View
 
@@ -133,7 +133,7 @@ def with_views(data: TrialData, seed: int) -> TrialData:
     path = _plan_file(data, size, seed)
     try:
         planned = tuple(View.from_json(view) for view in artifacts.read_json(path)["views"])
-    except (ArtifactError, TypeError, KeyError, ValueError):  # not there, or no longer what was written
+    except (ArtifactError, *FOREIGN):  # not there, or no longer what was written
         pool, train = batches.mapped(data.pools[size]), np.asarray(data.train)
         planned = shifted_views.plan_views(pool, data.labels, train, classes=data.classes, seed=seed)
         artifacts.write_json(path, {"views": [view.to_json() for view in planned]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -144,8 +145,24 @@ def test_a_file_that_can_not_be_used_is_one_message(tmp_path, text, words):
 def test_a_file_that_can_not_be_read_is_one_message(tmp_path):
     with pytest.raises(InputError, match=r"nowhere\.yaml: No such file or directory"):
         config_file.read(tmp_path / "nowhere.yaml", CLASSES)
-    with pytest.raises(InputError, match="Is a directory"):
+    with pytest.raises(InputError, match="no regular file but a folder"):
         config_file.read(tmp_path, CLASSES)
     (tmp_path / "latin.yaml").write_bytes("data: Röntgen".encode("latin-1"))
     with pytest.raises(InputError, match="no text in UTF-8"):
         config_file.read(tmp_path / "latin.yaml", CLASSES)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["fifo", "device", "folder", "large", "missing"])
+def test_a_config_file_that_is_no_ordinary_file_is_one_message(tmp_path, kind):
+    path = tmp_path / "config.yaml"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "large":
+        path.write_bytes(b"# " * (1 << 20))
+    with pytest.raises(InputError, match=r"^--config .*config\.yaml: "):
+        config_file._pairs(path)

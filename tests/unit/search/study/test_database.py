@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 import sqlite3
 import sys
 import threading
@@ -283,3 +285,39 @@ def test_nothing_a_search_keeps_or_prints_holds_the_password(make, tmp_path, mon
     kept = [p for p in tmp_path.rglob("*") if p.is_file()]
     assert tmp_path / "mine" / "study.json" in kept
     assert not [p for p in kept if b"S3cret" in p.read_bytes()]
+
+
+@pytest.fixture
+def read_only(tmp_path, make, monkeypatch):
+    """A results folder with a study of one trial, in which this process may write nothing."""
+    study = make()
+    asked = study.ask()
+    study.complete(asked.number, result(0.5))
+    study.close()
+    study._study._storage._backend.engine.dispose()
+    folder = tmp_path / "a folder ?#% é"
+    shutil.copytree(tmp_path, folder, ignore=shutil.ignore_patterns("a folder*"))
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: allowed(path, mode) and not (mode & os.W_OK))
+    return folder
+
+
+def test_a_study_is_read_where_nothing_may_be_written_and_nothing_is(read_only):
+    before = {path: path.stat().st_mtime_ns for path in read_only.rglob("*")}
+    assert [trial.value for trial in open_study("mine", read_only).trials()] == [0.5]
+    assert open_study(None, read_only).best().number == 0
+    assert {path: path.stat().st_mtime_ns for path in read_only.rglob("*")} == before
+
+
+def test_a_study_that_may_only_be_read_refuses_what_writes_in_one_message(read_only):
+    database = databases.open_database(read_only)
+    with pytest.raises(FatalError, match=r"can't be written: .*readonly"):
+        database.set_study_user_attr(1, "text", "x")
+
+
+def test_a_log_that_a_killed_search_left_where_nothing_may_be_written_is_one_message(read_only):
+    """The system alone refuses to make the file that a log is read with; so the place of it is taken here."""
+    shutil.copy(read_only / "studies.db", read_only / "studies.db-wal")
+    (read_only / "studies.db-shm").mkdir()
+    with pytest.raises(FatalError, match=r"studies\.db-wal beside it\. Copy the folder"):
+        open_study("mine", read_only)
