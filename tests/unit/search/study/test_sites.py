@@ -60,6 +60,18 @@ def test_the_best_trial_is_the_one_that_is_best_for_its_site(make, tmp_path):
     assert all(first.compared >= other.compared for other in others)
 
 
+def test_the_bayesian_sampler_knows_the_site_of_each_trial_after_a_resume_too(make, tmp_path):
+    study = make(sites=SITES, sampler="bo")
+    for _ in range(6):
+        study.complete(study.ask().number, result(0.5))
+    study.close()
+    again = make(resume=True, sites=SITES, sampler="bo")
+    again.complete(again.ask().number, result(0.5))
+    held_out = [trial.site for trial in trials(tmp_path)]
+    assert len(set(held_out)) > 1
+    assert again._study.sampler._sites == held_out
+
+
 def test_a_resume_with_other_sites_is_refused(make):
     import pytest
 
