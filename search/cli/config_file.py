@@ -125,7 +125,7 @@ def _value(name: str, one: Option, hint: Any, value: Any) -> Any:
         InputError: it can't be.
     """
     flag = one.flag(name)
-    if one.parse is options.listed or one.parse is options.assignments:
+    if one.parse is not None and (one.repeatable or one.parse is options.listed):
         return one.parse(_texts(flag, value), flag)
     if one.parse is options.path:
         return one.parse(_text(flag, value), flag)

@@ -45,6 +45,10 @@ def blurred(root, seed=0, each=40):
     return root
 
 
+def predicted(study, folder, **asked):
+    return predict.main(study / "winner", [folder], asked=predict.PredictionOptions(**asked))
+
+
 def found(folder, name="shift.json"):
     (only,) = sorted((folder / "evaluations").iterdir())
     return only, json.loads((only / name).read_text())
@@ -112,18 +116,18 @@ def test_predict_gives_the_same_sentence_for_a_folder_and_flags_its_images(study
     shift.main(study / "winner", other)
     sentence = found(study)[1]["reasons"][0]
     capsys.readouterr()
-    assert predict.main(study / "winner", [other], csv_file=tmp_path / "answers.csv") == 0
+    assert predicted(study, other, csv_file=tmp_path / "answers.csv") == 0
     assert words(capsys.readouterr().err).count(sentence) == 1
     with (tmp_path / "answers.csv").open() as file:
         flags = [row["flag"] for row in csv.DictReader(file)]
     assert sum(map(bool, flags)) >= 0.8 * len(flags)
-    predict.main(study / "winner", [hospital(tmp_path / "alike")], csv_file=tmp_path / "alike.csv")
+    predicted(study, hospital(tmp_path / "alike"), csv_file=tmp_path / "alike.csv")
     assert "These images differ" not in words(capsys.readouterr().err)
 
 
 def test_single_files_and_few_images_are_not_compared(study, tmp_path, capsys):
     other = blurred(tmp_path / "other", each=10)
-    predict.main(study / "winner", [other])
+    predicted(study, other)
     assert "These images differ" not in capsys.readouterr().err
     shift.main(study / "winner", other)
     _, report = found(study)

@@ -8,10 +8,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from xraytune import files as files_room
 from xraytune.errors import InputError, WeightsError
 from xraytune.models.file_backbones.backbone import NORMALIZATIONS, FileBackbone, InputSettings, settings
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
+
+MOST_BYTES = 4 << 30
+"""Of a backbone's file: networks with billions of weights are no backbones of small studies."""
 
 
 def read(
@@ -47,7 +51,7 @@ def _read(name: str, path: Path, asked: InputSettings) -> FileBackbone:
     if suffix not in {".onnx", ".keras"}:
         raise InputError(f"{path}: a backbone is a file of ONNX (.onnx) or Keras (.keras).")
     try:
-        content = path.read_bytes()
+        content = files_room.read_named(path, MOST_BYTES)
     except OSError as error:
         raise InputError(
             f"{path} can't be read: {error.strerror}. Name the backbone's file: --backbone NAME=FILE"
@@ -121,7 +125,7 @@ def check(backbone: FileBackbone, whose: str) -> bytes:
         WeightsError: it is gone, or is another one.
     """
     try:
-        content = Path(backbone.path).read_bytes()
+        content = files_room.read_named(backbone.path, MOST_BYTES)
     except OSError as error:
         raise WeightsError(
             f"{backbone.path} can't be read: {error.strerror}. Say where the file of backbone {backbone.name} is: "

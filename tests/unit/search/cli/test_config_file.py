@@ -102,7 +102,7 @@ def test_an_empty_file_sets_nothing(tmp_path, text):
     [
         ("trails: 40", "there is no option trails. Did you mean trials?"),
         ("cpus-per-trail: 2", "there is no option cpus-per-trail. Did you mean cpus_per_trial?"),
-        ("xyz: 40", "there is no option xyz. There are: address, beta"),
+        ("xyz: 40", "there is no option xyz. There are: address, backbone"),
         ("begun: 1", "there is no option begun."),
         ("trials: 4\ntrials: 5", "trials is set twice"),
         ("trial_timeout: 4m\ntrial-timeout: 5m", "trial-timeout is set twice"),

@@ -15,7 +15,7 @@ def cnn_network(**values):
         "cnn/image_size": 32, "cnn/normalization": "unit", "cnn/blocks": 2, "cnn/convolutions": 2, "cnn/width": 8,
         "cnn/growth": 1.0, "cnn/batch_norm": True, "cnn/pooling": "max", "cnn/dropout": 0.2,
     }  # fmt: skip
-    return cnn.network(own | HEAD | values, 1, 2)
+    return cnn.network(own | HEAD | values, 1, 2, {})
 
 
 def feature_of(model):

@@ -135,7 +135,7 @@ def test_an_export_that_answers_differently_is_refused_with_all_others(tmp_path,
 def test_the_linear_family_is_exported_like_any_network(tmp_path):
     keras.utils.set_random_seed(3)
     values = {"family": "linear", "linear/image_size": 64, "linear/cells": 16}
-    model = linear.network(values, 1, 2)
+    model = linear.network(values, 1, 2, {})
     model.save(tmp_path / "model-1.keras")
     member = Member("model-1.keras", artifacts.sha256(tmp_path / "model-1.keras"), 64, 1.0).to_json()
     card = ModelCard(("a", "b"), 1, 1, "crop", 0.5, "0.5", calibration.none(2).to_json(), {}, (member,))

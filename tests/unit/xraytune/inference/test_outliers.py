@@ -57,7 +57,9 @@ def test_an_image_can_be_unusual_by_its_framing_alone():
 
 
 def test_a_model_with_other_quantities_says_nothing(known):
-    earlier = dataclasses.replace(known, location=known.location[:9])
+    earlier = dataclasses.replace(
+        known, location=known.location[:9], spread=known.spread[:9], precision=tuple(r[:9] for r in known.precision[:9])
+    )
     assert earlier.far(255 - drawn(2)) == ["", ""]
 
 

@@ -14,12 +14,14 @@ from search.study.view import TrialRecord
 from tests.made_backbones import SIZE, keras_backbone, onnx_backbone
 from tests.made_networks import config, space, trial_data
 from xraytune import artifacts
+from xraytune.data import property_table
 from xraytune.errors import ArtifactError, InputError
 from xraytune.evaluation import calibration
 from xraytune.evaluation.ensemble_selection import average
 from xraytune.inference import onnx_export
 from xraytune.inference.classifier import load_model, predict_network
 from xraytune.inference.model_card import read_card, write_card
+from xraytune.inference.training_sample import TrainingSample
 from xraytune.models import FAMILIES
 from xraytune.models.file_backbones import network, reading
 from xraytune.training.trainer import Trainer
@@ -28,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # tf2onnx speaks of numpy's a
 
 
 @pytest.fixture(params=["small.onnx", "small.keras"])
-def model(request: Any, tmp_path: Any) -> Any:
+def model(request: Any, tmp_path: Any, monkeypatch: Any) -> Any:
     """A saved model of two networks on one backbone, its trainings, and the backbone, whose file is gone since."""
     path = tmp_path / request.param
     (onnx_backbone if path.suffix == ".onnx" else keras_backbone)(path)
@@ -49,6 +51,9 @@ def model(request: Any, tmp_path: Any) -> Any:
     folder.mkdir()
     fitted: Any = SimpleNamespace(calibration=calibration.none(2), threshold=0.5, policy=None, referral=None)
     dataset: Any = SimpleNamespace(classes=("a", "b"), positive=1, channels=1, fit="crop", demonstration=False)
+    none = np.zeros(0, np.int64)
+    nobody = TrainingSample(np.zeros((0, len(property_table.NAMES))), none, np.zeros((0, 2)), none)
+    monkeypatch.setattr(model_folder, "_sample", lambda *_: nobody)  # the images are no files
     model_folder.save(folder, members, fitted, dataset, data, tta="", made={})
     images = np.asarray(data.pools[SIZE][:40])
     wanted = average([predict_network(t.whole, images) for t in trainings], [0.5, 0.5])
@@ -60,7 +65,7 @@ def test_both_files_are_there_and_answer_as_the_trained_networks_did(model: Any,
     folder, backbone, images, wanted = model
     name = f"backbone-small{'.onnx' if backbone.is_onnx else '.keras'}"
     assert sorted(p.name for p in folder.iterdir()) == [
-        "SHA256SUMS", name, "model-1.keras", "model-2.keras", "model.json",
+        "SHA256SUMS", name, "model-1.keras", "model-2.keras", "model.json", "training_sample.npz",
     ]  # fmt: skip
     assert f"{backbone.sha256}  {name}" in (folder / "SHA256SUMS").read_text().splitlines()
     for member in read_card(folder).members:

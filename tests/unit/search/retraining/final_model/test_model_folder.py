@@ -96,7 +96,9 @@ def test_a_saved_model_keeps_a_sample_whose_rows_belong_together(
     trial_data = TrialData.of(dataset, arrays.pools(dataset, [8]), refit=True, cache=tmp_path / "cache")
     bright = property_table.of_images(images, dataset.inspection)[:, property_table.NAMES.index("mean")]
     p = np.column_stack([1 - bright / 255, bright / 255])
-    fitted: Any = SimpleNamespace(threshold=0.5, policy=None, calibration=calibration.none(2), probabilities=p)
+    fitted: Any = SimpleNamespace(
+        threshold=0.5, policy=None, referral=None, calibration=calibration.none(2), probabilities=p
+    )
     trial = SimpleNamespace(config=SimpleNamespace(values={"family": "cnn", "image_size": 8}))
     network: Any = EnsembleMember(tmp_path / "trained" / "model.keras", trial, 1.0, 1)
     (tmp_path / "winner").mkdir()
