@@ -66,6 +66,10 @@ class Source(Options):
     uncertain: str = option(
         "ignore", "What an uncertain finding there counts as", DATA, metavar="NAME", choices=UNCERTAIN
     )
+    site: str | None = option(
+        None, "Where an image's site is: a manifest's column, or folders", DATA, metavar="COLUMN",
+        shown="column site, or folders site/class that are clear",
+    )  # fmt: skip
     quarantine: bool = option(False, "Leave files that can't be used out and name them", DATA)
 
 

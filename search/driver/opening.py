@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 FEW_CLASSES = 4
 """Classes that are named with their numbers of images; more are counted."""
+
+FEW_SITES = 5
+"""Sites that are named with their numbers of images; more are counted."""
 
 FEW_BACKBONES = 2
 """Pretrained networks that are named; the log names more."""
@@ -40,9 +44,15 @@ def on_data(dataset: Dataset, audit: Audit) -> list[str]:
     classes = classes if len(counts) <= FEW_CLASSES else f"{len(counts)} classes"
     train, val, test = (sum(dataset.counts(split).values()) for split in ("train", "val", "test"))
     mark = "DEMONSTRATION, NOT X-RAYS. " if dataset.demonstration else ""
+    split = f"Split by {dataset.grouped_by}: {train} training, {val} validation, {test} test images (held out)."
+    if dataset.sites:
+        of = Counter(dataset.sites_of("train", "val"))
+        sites = ", ".join(f"{name(s)} {of[s]}" for s in dataset.sites)
+        sites = sites if len(of) <= FEW_SITES else f"{len(of)} sites, {train + val} images"
+        split = f"Each trial is validated on one site: {sites}; {test} test images (held out)."
     lines = [
         f"{mark}Data: {tables.shortened(dataset.name, ROOM)}, {len(images)} images{patients}: {classes}.",
-        f"Split by {dataset.grouped_by}: {train} training, {val} validation, {test} test images (held out).",
+        split,
     ]
     if (shortcut := audit.strongest) is not None:
         against = f"; against it: {', '.join(_plain(r) for r in audit.remedies)}" if audit.remedies else ""

@@ -42,6 +42,10 @@ class StudyOptions(Reading, Caches):
     data: str | None = option(
         None, "Folder of labelled images, archive, .npz, .csv manifest, or demo", DATA, metavar="DATA", shown="demo"
     )
+    validate_on: str = option(
+        "patient", "What trials are validated on: patients, or one site after another", DATA, metavar="NAME",
+        choices=("patient", "site"),
+    )  # fmt: skip
     trials: int | None = option(
         None, "Maximum number of trials of the study", BUDGET, metavar="NUMBER", shown="no limit; 24 without --data",
         least=1,
@@ -245,6 +249,11 @@ def check(asked: StudyOptions, session: SessionOptions) -> None:
     if len(asked.objectives) > 1 and asked.pruner in {"median", "hyperband"}:
         raise InputError(
             f"--pruner {asked.pruner} is Optuna's and can't prune with two objectives. Use asha (on f_beta) or none."
+        )
+    if asked.validate_on == "site" and asked.pruner in {"median", "hyperband"}:
+        raise InputError(
+            f"--pruner {asked.pruner} compares trials of all sites, of which one may be easier than another. Use asha, "
+            "which compares trials that hold out the same site, or none."
         )
     if asked.resume and asked.study is None:
         raise InputError("--resume needs the study's name: --study NAME. See: python -m search.leaderboard")

@@ -185,7 +185,7 @@ def _with_images(given: _Given, name: str) -> Prepared:
         train_fingerprint=dataset.train_fingerprint, test_fingerprint=dataset.test_fingerprint,
         max_epochs=options.max_epochs, weights=used,
         backbones=given.stored.backbones if given.stored else {n: one.to_json() for n, one in given.files.items()},
-        demonstration=dataset.demonstration,
+        demonstration=dataset.demonstration, sites=dataset.sites,
     )  # fmt: skip
     recipes, recipe_notes = space.recipes(search)
     recipes, held_notes = as_held(recipes, spec.fixed)
@@ -297,7 +297,7 @@ def _spec(options: StudyOptions, name: str, space: Space, **known: Any) -> Study
 def _load(options: StudyOptions, progress: Progress) -> Dataset:
     from xraytune import data as data_room
 
-    return data_room.load(options.data, **options.of(Reading), progress=progress)
+    return data_room.load(options.data, **options.of(Reading), validate_on=options.validate_on, progress=progress)
 
 
 def _shortcuts(audit: Audit, dataset: Dataset) -> tuple[str, ...]:
@@ -352,9 +352,12 @@ def _keras_job(given: _Given, space: Space, context: SpaceContext, progress: Pro
         cache=given.cache, cache_limit=options.cache_limit, weights_dir=options.weights_dir, crop_size=crop_size,
     )  # fmt: skip
     progress(0, 1, "planning shifted views")
-    data = with_views(data, options.seed)
+    folds = {site: with_views(fold, options.seed) for site, fold in data.by_site(dataset).items()}
+    data = data if folds else with_views(data, options.seed)
     timed = "inference_ms" in options.objectives
-    return KerasJob(options.space or DEFAULT, context, data, options.objective, options.beta, options.max_epochs, timed)
+    return KerasJob(
+        options.space or DEFAULT, context, data, options.objective, options.beta, options.max_epochs, timed, folds
+    )
 
 
 def _sizes(space: Space, dataset: Dataset) -> tuple[tuple[int, ...], int]:

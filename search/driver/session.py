@@ -312,7 +312,8 @@ def _run(
     from search.tuner.orchestrator import Budget
 
     earlier = study.view().trials()
-    best = (study.best[0], study.view().trial(study.best[0]).family, study.best[1]) if study.best else None
+    first = earlier[study.best[0]] if study.best else None
+    best = (first.number, first.family, first.values[0]) if first else None
     families = Counter(trial.family for trial in earlier if trial.counts)
     progress.start_from(study.counts, families, best)
     end = running.begun + options.seconds - study.seconds_spent() if options.seconds is not None else None

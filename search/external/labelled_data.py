@@ -82,7 +82,9 @@ def load(source: str, model: SavedModel, how: EvaluationOptions, progress: Progr
         InputError: the classes don't fit, or no image is left.
     """
     finding = Finding(how.label, how.negative, how.uncertain)
-    listing = open_source.open_source(source, patient_regex=how.patient_regex, finding=finding, progress=progress)
+    listing = open_source.open_source(
+        source, patient_regex=how.patient_regex, finding=finding, site=how.site, progress=progress
+    )
     found = sorted({item.label for item in listing.items})
     if not found:
         data.load(source)  # says what is wrong with it

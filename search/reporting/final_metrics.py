@@ -147,7 +147,27 @@ def limit(figures: Mapping[str, Any]) -> str:
         _, low, high = overall[name]
         if low is not None and high is not None and high - low >= WIDE:
             return f"The test set is small: the 95 % interval of {name} is {low:.2f} to {high:.2f}."
+    if figures["sites"] and figures["sites"]["new"]:
+        _, low, high = figures["sites"]["new"]["auc"]
+        return f"At another site its ROC AUC is expected between {number(low, 2)} and {number(high, 2)}."
     return "It was tested on images of the training data's source only: how it does elsewhere is not known."
+
+
+def _sites(figures: Mapping[str, Any]) -> None:
+    """Each held-out site's figures, and what is predicted of another one."""
+    found = figures["sites"]
+    if not found:
+        return
+    rows, names = list(found["sites"]), ("auc", "sensitivity", "specificity")
+    if found["new"] is not None:
+        rows.append({"site": "another site (predicted)", "images": "", **found["new"]})
+    columns = [Column("held-out site", [row["site"] for row in rows], words=True)]
+    columns += [Column(evaluate.NAMES[n], [interval(row[n], 2) for row in rows], spare=i) for i, n in enumerate(names)]
+    columns.append(Column("images", [str(row["images"]) for row in rows], spare=3))
+    tables.show(console.out, columns, title="By site, predicted by networks that had not seen it")
+    if found["note"]:
+        console.out.say(found["note"], style="dim")
+    console.out.print()
 
 
 def referral(found: Mapping[str, Any] | None, test: Mapping[str, Any]) -> list[str]:
@@ -227,6 +247,7 @@ def results(figures: Mapping[str, Any], folder: Path) -> None:
         say(line)
     if figures["folds_auc"]["warning"]:
         say(figures["folds_auc"]["warning"], style="yellow")
+    _sites(figures)
     say(figures["worst_subgroup"])
     _rivals(figures)
     say("Not a medical device: for research, no diagnosis may rest on it.")

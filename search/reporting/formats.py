@@ -37,7 +37,7 @@ def html_cell(kind: str, value: Any, digits: int = 3) -> str:
     """A cell of a table of the report; what is written is escaped unless it is ours.
 
     Args:
-        kind: of the column: text, count, number, interval, difference or p.
+        kind: of the column: text, count, number, signed, interval, difference or p.
         value: the cell's.
         digits: of its numbers.
     """
@@ -53,8 +53,8 @@ def html_cell(kind: str, value: Any, digits: int = 3) -> str:
         return Markup(f"{words}{mark} <small>[{low}, {high}]</small>")
     if value is None or value == "":
         return "–"
-    if kind == "number":
-        return str(value) if isinstance(value, str) else number(value, digits)
+    if kind in {"number", "signed"}:
+        return str(value) if isinstance(value, str) else f"{value:{'+' if kind == 'signed' else ''}.{digits}f}"
     return p_value(value) if kind == "p" else str(value)
 
 

@@ -151,6 +151,7 @@ def _tables(
         None if several else report_tables.policies(figures),
         report_tables.referral(figures),
         report_tables.subgroups(figures) if figures["subgroups"] else None,
+        report_tables.sites(figures) if figures["sites"] else None,
         report_tables.compared(figures, "test", "On the test images"),
         report_tables.compared(figures, "out_of_fold", "Cross-validated (out-of-fold): the other finalists"),
         report_tables.compared(figures, "recipes", "Published recipes, on the validation images of the search")

@@ -25,7 +25,7 @@ class Column:
 
     title: str
     kind: str = "text"
-    """text, number, count, interval (value, low, high), difference (the same, signed) or p."""
+    """text, number, signed, count, interval (value, low, high), difference (the same, signed) or p."""
     digits: int = 3
 
 
@@ -239,6 +239,25 @@ def ordered_subgroups(figures: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         return row["column"], rank, value
 
     return sorted(figures["subgroups"], key=place)
+
+
+def sites(figures: Mapping[str, Any]) -> Table:
+    """Each held-out site beside what the other sites predicted, and a site that is not there."""
+    found, test = figures["sites"], figures["test"]
+    shown = {"auc": "ROC AUC", "sensitivity": "sensitivity", "specificity": "specificity"}
+    rows = []
+    for row in found["sites"]:
+        cells: list[Any] = [row["site"], row["images"], row["patients"]]
+        for name in shown:
+            cells += [row[name], row["away"][name]]
+        rows.append(cells)
+    if found["new"] is not None:
+        rows.append(["another site (predicted)", None, None, *(c for n in shown for c in (found["new"][n], None))])
+    columns = [Column("held-out site"), Column("images", "count"), Column("patients", "count")]
+    for words in shown.values():
+        columns += [Column(words, "interval", 2), Column(f"{words} minus the others", "signed", 2)]
+    average = "" if test["positive"] is not None else " (averages over the classes)"
+    return Table("sites", f"By site, predicted by networks that had not seen it{average}", columns, rows)
 
 
 def families(rows: Sequence[Mapping[str, Any]], clock: Any) -> Table:

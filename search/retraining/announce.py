@@ -56,14 +56,17 @@ def announce_plan(
     }[options.final]
     own = "" if options.time else ", as long as the search took"
     say("Retraining study ", (study.name, "bold"), ":")
+    on = f"{asked.folds} folds grouped by {dataset.grouped_by}"
+    if dataset.sites:
+        on = f"{asked.folds} sites, each held out once (the {asked.decides} decides)"
     say(
-        f"  1. Confirm trial{'s' if several else ''} {numbers} on {asked.folds} folds grouped by {dataset.grouped_by}, "
+        f"  1. Confirm trial{'s' if several else ''} {numbers} on {on}, "
         f"{_count(plan.seeds, 'seed')} per finalist ({_count(plan.trainings, 'training')}, {asked.workers} at once)."
     )
     say(f"  2. {then}.")
     say("  3. Evaluate on the held-out test set, once.")
     say(f"About {quantities.clock(plan.seconds)} (time budget {quantities.clock(budget)}{own}).")
-    _reduced(plan, wanted, options, budget)
+    _reduced(study, plan, wanted, options, budget)
     if rivals:
         seconds = sum(cost_estimate.of_search(t).refit for t in rivals) / asked.workers
         say(f"--compare-recipes: {_count(len(rivals), 'recipe')} more, about {quantities.clock(seconds)} beyond that.")
@@ -81,7 +84,13 @@ def referral(event: NDArray[np.bool_], patients: NDArray[np.generic], aims: Aims
         console.out.say(f"{few} The model will have none.", style="yellow")
 
 
-def _reduced(plan: ConfirmationPlan, wanted: Sequence[TrialRecord], options: RetrainingOptions, budget: float) -> None:
+def _reduced(
+    study: StudyView,
+    plan: ConfirmationPlan,
+    wanted: Sequence[TrialRecord],
+    options: RetrainingOptions,
+    budget: float,
+) -> None:
     """What of the request is not expected to fit the time budget."""
     say, asked = console.out.say, plan.request
     for one in plan.passed_over:
@@ -92,11 +101,12 @@ def _reduced(plan: ConfirmationPlan, wanted: Sequence[TrialRecord], options: Ret
             f"{one.epochs} of {whole} epochs, after which its score in the search was {one.value:.3f}."
         )
     refits = options.refits if options.final == "refit" else 1
-    fewer = (plan.seeds, asked.folds, asked.refits) != (options.seeds, options.folds, refits)
+    folds = len(study.spec.sites) or options.folds
+    fewer = (plan.seeds, asked.folds, asked.refits) != (options.seeds, folds, refits)
     if len(wanted) > len(plan.finalists) or fewer:
         wanted_too = f", {refits} final models" if refits > 1 else ""
         say(
-            f"Asked for: {_count(len(wanted), 'finalist')} × {_count(options.folds, 'fold')} × "
+            f"Asked for: {_count(len(wanted), 'finalist')} × {_count(folds, 'fold')} × "
             f"{_count(options.seeds, 'seed')}{wanted_too}; reduced to fit the time budget (or the number of patients). "
             "More with --time; further finalists and seeds are trained while time is left.",
             style="dim",
@@ -128,6 +138,7 @@ def confirmed(found: Sequence[Confirmed], plan: ConfirmationPlan, study: StudyVi
     """The finalists after their folds, best first."""
     say = console.out.say
     robust = study.spec.objective == Objective.ROBUST
+    where = "sites" if study.spec.sites else "folds"
     f_beta = f"F{study.spec.beta:g}"
 
     def figures(which: str) -> list[str]:
@@ -139,7 +150,8 @@ def confirmed(found: Sequence[Confirmed], plan: ConfirmationPlan, study: StudyVi
             Column("trial", [str(c.trial.number) for c in found]),
             Column("family", [c.trial.family for c in found], words=True),
             Column("in the search", [number(c.trial.value) for c in found], spare=1, short="search"),
-            Column("on folds ± s.e.", [f"{c.mean:.3f} ± {c.error:.3f}" for c in found]),
+            Column(f"on {where} ± s.e.", [f"{c.mean:.3f} ± {c.error:.3f}" for c in found]),
+            *([Column("worst site", [number(c.worst) for c in found])] if study.spec.sites else []),
             Column(
                 f"clean {f_beta}" if robust else "robust score",
                 figures("val_f_beta" if robust else "robust"), spare=2, short=f"clean {f_beta}" if robust else "robust",
@@ -148,7 +160,7 @@ def confirmed(found: Sequence[Confirmed], plan: ConfirmationPlan, study: StudyVi
             Column("epochs", [str(c.epochs) for c in found], spare=3),
             Column("worst views", [_worst_views(c) for c in found], words=True, spare=4),
         ],
-        title=f"Finalists by {'robust score' if robust else f_beta} on held-out folds",
+        title=f"Finalists by {'robust score' if robust else f_beta} on held-out {where}",
     )  # fmt: skip
     if found[0].cut:
         say(f"{_count(found[0].cut, 'fold')} of the winner stopped early: time budget reached.", style="yellow")

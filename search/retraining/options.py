@@ -52,7 +52,13 @@ class RetrainingOptions(Caches, Tracking, Place):
         None, "Time budget, like 20m", BUDGET, metavar="DURATION", parse=options.duration, shown="as long as the search"
     )
     finalists: int = option(5, "Trials that are compared by cross-validation", BUDGET, metavar="NUMBER", least=1)
-    folds: int = option(5, "Folds, grouped by patient", BUDGET, metavar="NUMBER", least=3)
+    folds: int = option(
+        5, "Folds, grouped by patient; with --validate-on site it is one a site", BUDGET, metavar="NUMBER", least=3
+    )
+    site_decides: str = option(
+        "mean", "In a study with --validate-on site: finalists are compared by this over the held-out sites", MODEL,
+        metavar="NAME", choices=("mean", "worst"),
+    )  # fmt: skip
     seeds: int = option(2, "Seeds per finalist", BUDGET, metavar="NUMBER", least=1)
     refits: int = option(
         3, "Networks of --final refit, whose mean is the prediction", BUDGET, metavar="NUMBER", least=1

@@ -69,6 +69,19 @@ class Confirmed:
 
     trial: TrialRecord
     results: tuple[FoldResult, ...]
+    decides: str = "mean"
+    """By what over its folds it is ranked: mean or worst."""
+
+    @property
+    def decisive(self) -> float:
+        """What finalists are ranked by: the mean over folds and seeds, or the worst fold's mean over seeds."""
+        return self.mean if self.decides == "mean" else self.worst
+
+    @property
+    def worst(self) -> float:
+        """The objective of the worst fold, mean over seeds."""
+        folds = {r.fold for r in self.results}
+        return min(float(np.mean([r.result.value for r in self.results if r.fold == fold])) for fold in folds)
 
     @property
     def values(self) -> list[float]:

@@ -36,7 +36,10 @@ def dataset(study: StudyView, options: RetrainingOptions) -> Dataset:
     where = options.data or spec.data
     extra: dict[str, Any] = {k: v for k, v in spec.options.items() if k in declared(Source)}
     with progress_bars.progress() as progress:
-        found = data.load(where, fit=spec.fit, positive=positive, seed=spec.seed, progress=progress, **extra)
+        found = data.load(
+            where, fit=spec.fit, positive=positive, seed=spec.seed, progress=progress,
+            validate_on="site" if spec.sites else "patient", **extra,
+        )  # fmt: skip
     changed = difference(found, spec.train_fingerprint, kept=study.folder) or difference(
         found, spec.test_fingerprint, test=True, kept=study.folder
     )

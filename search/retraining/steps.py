@@ -82,7 +82,10 @@ class Retraining:
         announce.announce_plan(self.study, plan, self.finalists, options, budget, dataset, [t for _, t, _ in recipes])
         if aims:
             announce.referral(labels == dataset.positive, patients, aims)
-        folds = data.folds(labels.tolist(), patients.tolist(), plan.request.folds, self.spec.seed)
+        folds = (
+            [(fold.train, fold.validation) for fold in setup.data.by_site(dataset).values()]
+            or data.folds(labels.tolist(), patients.tolist(), plan.request.folds, self.spec.seed)
+        )  # fmt: skip
         at_once = min(workers, max(plan.request.trainings, plan.request.refits, len(recipes)))
         with Workers(at_once, max(1, hardware.cores() // workers)) as pool:
             confirmed = self._confirm(plan, setup, folds, pool, budget)
@@ -111,7 +114,7 @@ class Retraining:
 
     def _plan(self, setup: TrainingSetup, labels: Any, patients: Any, budget: float, workers: int) -> ConfirmationPlan:
         fewest = min(len(set(patients[labels == c].tolist())) for c in set(labels.tolist()))
-        if fewest < 3:
+        if fewest < 3 and not self.spec.sites:
             raise InputError(f"Three folds need three patients of each class; the smallest class has {fewest}.")
         options, spec = self.options, self.spec
         prices = {
@@ -122,9 +125,11 @@ class Retraining:
             )
             for trial in self.finalists
         }  # fmt: skip
+        folds = len(spec.sites) or min(options.folds, fewest)
         request = Request(
-            tuple(self.finalists), min(options.folds, fewest), options.seeds, workers, options.refits, options.final,
-            prices, images=len(labels),
+            tuple(self.finalists), folds, options.seeds, workers, options.refits, options.final, prices,
+            images=len(labels), fewest_folds=folds if spec.sites else 3,
+            decides=options.site_decides if spec.sites else "mean",
         )  # fmt: skip
         about = [setup.data.fingerprint, options.tta, options.time]
         return planning.kept(self.cache / "plan.json", request, about, budget, time.monotonic() - self.started)

@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.hyperparameters.parameter import Parameter
 from search.samplers.encoding import Embedding
 from search.samplers.gaussian_process import Process
+from xraytune.evaluation.sites import held_out_sites
 from xraytune.records import FailureCause, Value
 
 MOST = 200
@@ -56,6 +57,7 @@ class BayesianSampler(BaseSampler):
         self._process = Process()
         self._genes: list[np.ndarray] = []
         self._values: list[float] = []
+        self._sites: list[str] = []
         self._pending: dict[int, np.ndarray] = {}
         self._decided: dict[int, Mapping[str, Value]] = {}
         self._loaded = False
@@ -117,11 +119,13 @@ class BayesianSampler(BaseSampler):
             return
         self._genes.append(self._space.genes(trial.params, self._rng))
         self._values.append(value)
+        self._sites.append(trial.user_attrs.get("site", ""))
 
     # -- what is next ------------------------------------------------------------------------------------------------
 
     def _next(self, number: int, fixed: Mapping[str, Value]) -> np.ndarray:
-        known, aside = np.array(self._values), number % ASIDE == 0
+        fair = held_out_sites.compared(dict(enumerate(self._values)), dict(enumerate(self._sites)))
+        known, aside = np.array(list(fair.values())), number % ASIDE == 0
         if np.isfinite(known).sum() < self._startup or (aside and self._space.root is None):
             return self._space.genes(fixed, self._rng)
         chosen = self._chosen(known)

@@ -26,9 +26,10 @@ from search.study.lock import StudyLock
 from search.study.objectives import objective_value
 from search.study.pages import Pages, StudyState, write_note, write_picture
 from search.study.trial_files import PREDICTIONS, Outcome, writable_folder, write_config, write_outcome
-from search.study.view import StudyView, TrialRecord, records
+from search.study.view import StudyView, TrialRecord, by_site, records
 from xraytune import artifacts
 from xraytune.errors import FatalError, InputError
+from xraytune.evaluation.sites import held_out_sites
 from xraytune.records import EpochReport, FailureCause, StudySpec, TrialConfig, TrialResult, Value
 
 FAILURE_SHARE, FAILURE_LEAST = 0.5, 5
@@ -91,6 +92,7 @@ class Study:
         """This session's failures by cause."""
         self.since_best = 0
         """Trials ended since the best one: what the plateau is measured by."""
+        self._complete: list[TrialRecord] = []  # those that `_best` is found among
         self._best: TrialRecord | None = None
         self.messages: dict[str, str] = {}
         """The latest message of each of these causes."""
@@ -111,8 +113,11 @@ class Study:
             self._declaration(hp)
             family = str(hp.values.get("family", self.spec.space))
             seed = trial.user_attrs.get("seed", trial_seed(self.spec.seed, trial.number))
-            config = TrialConfig(family=family, values=dict(hp.values), seed=seed)
+            site = trial.user_attrs.get("site", self._next_site(family))
+            config = TrialConfig(family=family, values=dict(hp.values), seed=seed, site=site)
             write_config(self.folder, trial.number, config)
+            if site:
+                trial.set_user_attr("site", site)
             trial.set_user_attr("family", family)
         except FatalError:
             raise
@@ -122,6 +127,14 @@ class Study:
         self._open[trial.number], self._config[trial.number] = trial, config
         self._curve[trial.number], self._standing[trial.number] = {}, {}
         return Asked(trial.number, config)
+
+    def _next_site(self, family: str) -> str:
+        """The site that the next trial of a family holds out; trials that are run again do not count."""
+        if not self.spec.sites:
+            return ""
+        known = [t.user_attrs for t in self._study.get_trials(deepcopy=False)]
+        same = sum("retry_of" not in a and a.get("family") == family for a in known)
+        return held_out_sites.turn(self.spec.sites, same)
 
     def enqueue(self, values: Mapping[str, Value], origin: str, recipe: str = "") -> bool:
         """Queue a configuration to be tried before the sampler is asked, once over all resumes.
@@ -190,7 +203,7 @@ class Study:
         self._keep(number, result=result.to_json())
         self._attributes(number, **_shown(result))
         self._count(self._end(number, TrialState.COMPLETE, result, values))
-        if self.best == (number, result.value):
+        if not self.since_best:
             self.describe()
 
     def pruned(self, number: int, result: TrialResult | None) -> None:
@@ -230,8 +243,8 @@ class Study:
 
     @property
     def best(self) -> tuple[int, float] | None:
-        """Number and objective of the best COMPLETE trial."""
-        return (self._best.number, self._best.values[0]) if self._best else None
+        """Number and objective of the best COMPLETE trial, without what is due to its held-out site."""
+        return (self._best.number, self._best.values[0] - self._best.easier) if self._best else None
 
     @property
     def running(self) -> int:
@@ -366,16 +379,22 @@ class Study:
         self._retried.add(number)
         kept: dict[str, Any] = {"retry_of": number}
         told = self._study.get_trials(deepcopy=False)[number].user_attrs
-        kept |= {name: told[name] for name in ("origin", "recipe", "seed") if name in told}
+        kept |= {name: told[name] for name in ("origin", "recipe", "seed", "site") if name in told}
         if config:
             kept["seed"] = config.seed
+            kept |= {"site": config.site} if config.site else {}
         self._study.enqueue_trial(dict(params), user_attrs=kept)
 
     def _count(self, trial: TrialRecord) -> None:
         self.counts[trial.state] += 1
         self.since_best += 1
-        if trial.state == "COMPLETE" and (self._best is None or trial.rank < self._best.rank):
-            self._best, self.since_best = trial, 0
+        if trial.state == "COMPLETE":
+            complete = by_site([*self._complete, trial])
+            best = min(complete, key=lambda one: one.rank)
+            self._complete = complete if self.spec.sites else [best]
+            if self._best is None or best.number != self._best.number:
+                self.since_best = 0
+            self._best = best
         if trial.state == "FAIL":
             self.causes[trial.cause] += 1
             self.messages[trial.cause] = trial.message.splitlines()[0] if trial.message else ""

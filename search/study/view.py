@@ -9,8 +9,8 @@ from __future__ import annotations
 import datetime
 import math
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from search.study.database import is_there, open_database, readable
 from search.study.lock import check_name
 from search.study.trial_files import PREDICTIONS, Outcome, read_config, read_outcome, trial_folder
 from xraytune.errors import InputError, StudyError
+from xraytune.evaluation.sites import held_out_sites
 from xraytune.records import LAYOUT, FailureCause, StudySpec, TrialConfig, TrialResult
 
 
@@ -50,6 +51,19 @@ class TrialRecord:
     """The objective that it would have had if it had stopped after each epoch."""
     ran: Mapping[str, Any] = field(default_factory=dict)
     """Its machine and its seconds by phase, where it left no result that says so."""
+    easier: float = 0.0
+    """How much more trials reach that hold out the same site than those of all sites, by their medians; 0 where
+    validation is by patient."""
+
+    @property
+    def site(self) -> str:
+        """The site that it held out, empty where validation is by patient."""
+        return self.config.site if self.config else ""
+
+    @property
+    def compared(self) -> float | None:
+        """The objective by which it is compared with trials that hold out other sites."""
+        return None if self.value is None else self.value - self.easier
 
     @property
     def value(self) -> float | None:
@@ -59,7 +73,7 @@ class TrialRecord:
     @property
     def rank(self) -> tuple[float, int]:
         """Sorting key for the best first: the higher objective, then the earlier trial; without an objective last."""
-        return (-self.value if self.value is not None else math.inf), self.number
+        return (-self.compared if self.compared is not None else math.inf), self.number
 
     @property
     def family(self) -> str:
@@ -155,7 +169,14 @@ def records(study: optuna.Study, storage: BaseStorage, folder: Path) -> list[Tri
         for number, trial in enumerate(found):
             if trial.number != number:
                 raise LookupError(f"it has a trial {trial.number} where {number} should be")
-        return [record_of(trial, folder) for trial in found]
+        return by_site([record_of(trial, folder) for trial in found])
+
+
+def by_site(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The same trials, each with how much easier its held-out site is by the COMPLETE ones among them."""
+    values = {t.number: t.values[0] for t in trials if t.state == "COMPLETE" and t.values}
+    easier = held_out_sites.easier(values, {t.number: t.site for t in trials})
+    return [replace(t, easier=off) if (off := easier.get(t.site, 0.0)) != t.easier else t for t in trials]
 
 
 def folder_name(name: str) -> str:

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import gc
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -107,6 +107,8 @@ class KerasJob:
     max_epochs: int
     timed: bool = False
     """Whether the trained network's prediction is timed: an objective of the search."""
+    folds: Mapping[str, TrialData] = field(default_factory=dict)
+    """The same data by the site that is held out, where validation is by site; empty where it is by patient."""
 
     def start(self, config: TrialConfig, deadline: float | None) -> RunningTrial:
         """Build the network of `config`; Keras is cleared of the last one by `Training`."""
@@ -117,17 +119,18 @@ class KerasJob:
         if KerasJob.first:
             configure_threads()
             KerasJob.first = False
+        data = self.folds[config.site] if config.site else self.data
         gc.collect()  # the last trial's network, before this one's is built
         training = Trainer(
             spaces.get(self.space, self.context),
             config,
-            self.data,
+            data,
             objective=self.objective,
             beta=self.beta,
             max_epochs=self.max_epochs,
             deadline=deadline,
         )
-        return _KerasTrial(training, self.data, self.timed)
+        return _KerasTrial(training, data, self.timed)
 
     def pools(self) -> Mapping[int, Path | np.ndarray]:
         """The decoded images by size."""
@@ -136,4 +139,5 @@ class KerasJob:
 
     def with_pools(self, pools: Mapping[int, Any]) -> KerasJob:
         """The same with other pools."""
-        return dataclasses.replace(self, data=dataclasses.replace(self.data, pools=dict(pools)))
+        folds = {site: dataclasses.replace(fold, pools=dict(pools)) for site, fold in self.folds.items()}
+        return dataclasses.replace(self, data=dataclasses.replace(self.data, pools=dict(pools)), folds=folds)

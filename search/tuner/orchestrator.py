@@ -71,8 +71,8 @@ class View(Protocol):
 class PruningRule(Protocol):
     """Whether a trial should stop early."""
 
-    def prune(self, number: int, family: str, epoch: int, value: float) -> bool:
-        """Called once for each epoch of a trial, in order."""
+    def prune(self, number: int, family: str, epoch: int, value: float, site: str = "") -> bool:
+        """Called once for each epoch of a trial, in order; `site` is the one that it holds out."""
         ...
 
 
@@ -272,7 +272,8 @@ class Orchestrator:
     def _prune(self, number: int, trial: _Running, report: EpochReport) -> bool:
         if self.rule is None or not report.judged:
             return False
-        return self.rule.prune(number, trial.asked.config.family, report.epoch, report.standing)
+        config = trial.asked.config
+        return self.rule.prune(number, config.family, report.epoch, report.standing, config.site)
 
     def _failure(self, number: int, cause: FailureCause, message: str) -> str:
         """Record a failure; what was cut off after a report when the search was over is PRUNED. The state it got."""

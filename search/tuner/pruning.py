@@ -28,7 +28,7 @@ LEAST = 3
 
 
 class AshaRule:
-    """Asynchronous successive halving by Ray, over all families.
+    """Asynchronous successive halving by Ray, over all families; trials that hold out the same site share their rungs.
 
     Args:
         max_epochs: the most epochs a trial can have; the last rung lies at or below it.
@@ -36,33 +36,40 @@ class AshaRule:
     """
 
     def __init__(self, max_epochs: int = 100, grace: Mapping[str, int] = GRACE) -> None:
-        self._scheduler = AsyncHyperBandScheduler(
-            time_attr="epoch",
-            metric="value",
-            mode="max",
-            max_t=max(2, max_epochs),
-            grace_period=1,
-            reduction_factor=REDUCTION,
-            stop_last_trials=False,
-        )
+        self._max_epochs = max(2, max_epochs)
+        self._schedulers: dict[str, AsyncHyperBandScheduler] = {}
         self._grace = grace
         self._known: set[int] = set()
-        self._reached: dict[int, set[int]] = {}
+        self._reached: dict[tuple[str, int], set[int]] = {}
 
-    def prune(self, number: int, family: str, epoch: int, value: float) -> bool:
+    def _rungs(self, site: str) -> AsyncHyperBandScheduler:
+        """The rungs of the trials that hold out a site."""
+        if site not in self._schedulers:
+            self._schedulers[site] = AsyncHyperBandScheduler(
+                time_attr="epoch",
+                metric="value",
+                mode="max",
+                max_t=self._max_epochs,
+                grace_period=1,
+                reduction_factor=REDUCTION,
+                stop_last_trials=False,
+            )
+        return self._schedulers[site]
+
+    def prune(self, number: int, family: str, epoch: int, value: float, site: str = "") -> bool:
         """Whether the trial is among the worst of its rung; epochs between rungs, or reported again, never stop one.
 
         `value` is what the trial would have if it stopped here.
         """
-        reached = self._reached.setdefault(epoch, set())
+        scheduler, reached = self._rungs(site), self._reached.setdefault((site, epoch), set())
         if number in reached:
             return False
         reached.add(number)
         trial = SimpleNamespace(trial_id=str(number))
         if number not in self._known:
             self._known.add(number)
-            self._scheduler.on_trial_add(None, trial)
-        decision = self._scheduler.on_trial_result(None, trial, {"epoch": epoch, "value": value})
+            scheduler.on_trial_add(None, trial)
+        decision = scheduler.on_trial_result(None, trial, {"epoch": epoch, "value": value})
         if epoch < self._grace.get(family, 1) or len(reached) <= LEAST:
             return False
         return bool(decision == TrialScheduler.STOP)
@@ -72,7 +79,7 @@ class AshaRule:
         for trial in trials:
             if not trial.interrupted:
                 for epoch, value in sorted(trial.standing.items()):
-                    self.prune(trial.number, trial.family, epoch, value)
+                    self.prune(trial.number, trial.family, epoch, value, trial.site)
 
 
 class OptunaRule:
@@ -82,7 +89,7 @@ class OptunaRule:
         self._study = study
         self._grace = grace
 
-    def prune(self, number: int, family: str, epoch: int, value: float) -> bool:
+    def prune(self, number: int, family: str, epoch: int, value: float, site: str = "") -> bool:
         """Ask the pruner, after the grace period."""
         return epoch >= self._grace.get(family, 1) and self._study.should_prune(number)
 

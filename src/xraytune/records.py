@@ -107,6 +107,9 @@ class TrialConfig(Record):
     seed: int
     """Seeds initial weights, shuffling, dropout and augmentation."""
 
+    site: str = ""
+    """The site that is held out to validate on; empty where validation is by patient."""
+
     def __post_init__(self) -> None:
         _require(bool(self.family), "a trial needs a family")
         _require(self.seed >= 0, f"seed {self.seed} is negative")
@@ -281,6 +284,9 @@ class StudySpec(Record):
 
     demonstration: bool = False
     """Drawn synthetic images, no X-rays."""
+
+    sites: tuple[str, ...] = ()
+    """The sites of which each trial holds out one to validate on; empty where validation is by patient."""
 
     layout: int = LAYOUT
     """Of the form that it is stored in and of the views that its trials are judged on."""

@@ -7,6 +7,7 @@
     python -m tests.evidence.run crops                 # random resized crops and shape jitter against framing
     python -m tests.evidence.run refer                 # the guarantee of a referral, on halves of patients
     python -m tests.evidence.run shift                 # estimates without labels on made sites: docs/evidence/shift.md
+    python -m tests.evidence.run sites                 # intervals for a site that is not there, on made sites
     python -m tests.evidence.run searches --on marker  # clean and robust searches, three seeds each
     python -m tests.evidence.run simulate              # whole searches on the table of `make curves`
     python -m tests.evidence.run portfolio             # initial trials chosen on it, judged on the set left out
@@ -25,7 +26,7 @@ from typing import Annotated
 
 import typer
 
-from tests.evidence import crops, decision, doses, finals, networks, page, refer, searches, shift
+from tests.evidence import crops, decision, doses, finals, networks, page, refer, searches, shift, sites
 from tests.evidence.curves import simulate, table
 from tests.evidence.searches import Search
 from tests.evidence.sets import PLANTED, SETS
@@ -89,6 +90,12 @@ def make_crops(
 ) -> None:
     """Train shape jitter and random resized crops under two heads, out of fold by patient; judge framing views."""
     crops.make(workers, (on,) if on else crops.ON, limit)
+
+
+@app.command("sites")
+def make_sites(seeds: Annotated[int, typer.Option(min=2)] = 40, workers: Workers = 2) -> None:
+    """Predict the figures of a fifth made site from four; write the table of docs/evidence/sites.md."""
+    sites.make(seeds, workers)
 
 
 @app.command("refer")

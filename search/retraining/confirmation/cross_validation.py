@@ -34,7 +34,7 @@ def tasks(
     for repeat in range(request.seeds):
         for trial in request.finalists:
             assert trial.config is not None
-            config = replace(trial.config, seed=(trial.config.seed + 1_000_003 * (repeat + 1)) % 2**31)
+            config = replace(trial.config, seed=(trial.config.seed + 1_000_003 * (repeat + 1)) % 2**31, site="")
             for fold, (train, validation) in enumerate(folds):
                 own = replace(setup, data=replace(setup.data, train=train, validation=validation))
                 name = fold_digest(own, config, fold, len(folds), tta)
@@ -125,10 +125,10 @@ def _ranked(request: Request, done: Mapping[FoldKey, FoldResult], failures: Mapp
         mine = [r for key, r in sorted(done.items()) if key[0] == trial.number]
         whole = [s for s in range(request.seeds) if sum(r.repeat == s for r in mine) == request.folds]
         if trial.number not in failures and 0 in whole:
-            confirmed.append(Confirmed(trial, tuple(r for r in mine if r.repeat in whole)))
+            confirmed.append(Confirmed(trial, tuple(r for r in mine if r.repeat in whole), request.decides))
     if not confirmed:
         causes = "\n".join(f"  trial {number}: {message}" for number, message in failures.items())
         raise FatalError(f"No finalist could be trained again:\n{causes}")
     common = set.intersection(*({r.repeat for r in c.results} for c in confirmed))
-    same = [Confirmed(c.trial, tuple(r for r in c.results if r.repeat in common)) for c in confirmed]
-    return sorted(same, key=lambda c: (-round(c.mean, 9), -c.ranking))
+    same = [replace(c, results=tuple(r for r in c.results if r.repeat in common)) for c in confirmed]
+    return sorted(same, key=lambda c: (-round(c.decisive, 9), -c.ranking))

@@ -56,8 +56,8 @@ def _of_each_family(ranked: list[TrialRecord], count: int) -> list[TrialRecord]:
     The folds decide between finalists that one split can't distinguish, and an ensemble gains from networks of other
     families, which make other errors. They come first since the last are left out where the time is short.
     """
-    lowest = -CLOSE + (ranked[0].value or 0.0)
-    leaders = {trial.family: trial for trial in reversed(ranked) if (trial.value or 0.0) >= lowest}
+    lowest = -CLOSE + (ranked[0].compared or 0.0)
+    leaders = {trial.family: trial for trial in reversed(ranked) if (trial.compared or 0.0) >= lowest}
     first = [trial for trial in ranked if trial in leaders.values()][:count]
     others = [trial for trial in ranked if trial not in first]
     return [*first, *others[: count - len(first)]]

@@ -58,11 +58,11 @@ def make_plan(request: Request, budget: float, gone: float = 0.0) -> Confirmatio
     """The plan that fits: further seeds are left out first, then finalists, final models and folds.
 
     The number of folds and of final models is fixed by what the best finalist takes; the schedule decides on the rest.
-    A finalist that can't be confirmed on three folds and trained within the budget is passed over where another reaches
-    more in the time, by the search's score after the epochs that the time allows.
+    A finalist that can't be confirmed on the fewest folds and trained within the budget is passed over where another
+    reaches more in the time, by the search's score after the epochs that the time allows.
 
     Args:
-        request: what was asked for; at least three folds.
+        request: what was asked for.
         budget: seconds.
         gone: of these, seconds that are gone already.
     """
@@ -70,7 +70,8 @@ def make_plan(request: Request, budget: float, gone: float = 0.0) -> Confirmatio
     def expect(**changes: Any) -> tuple[set[tuple[int, int]], float, float]:
         return Schedule(replace(request, **changes), budget, lambda: gone).expect()
 
-    smallest = [expect(finalists=(t,), folds=3, seeds=1, refits=1)[2] for t in request.finalists]
+    fewest = request.fewest_folds
+    smallest = [expect(finalists=(t,), folds=fewest, seeds=1, refits=1)[2] for t in request.finalists]
     able, passed_over = _parted(
         [
             _attainable(request, t, seconds, budget, gone)
@@ -79,7 +80,9 @@ def make_plan(request: Request, budget: float, gone: float = 0.0) -> Confirmatio
         budget,
     )
     refits = request.refits if request.final == "refit" else 1
-    shapes = [(request.folds, r) for r in range(refits, 0, -1)] + [(k, 1) for k in range(request.folds - 1, 2, -1)]
+    shapes = [(request.folds, r) for r in range(refits, 0, -1)] + [
+        (k, 1) for k in range(request.folds - 1, fewest - 1, -1)
+    ]
     fitting = ((k, r) for k, r in shapes if expect(finalists=able[:1], folds=k, seeds=1, refits=r)[2] <= budget)
     folds, refits = next(fitting, shapes[-1])
     request = replace(request, finalists=able, folds=folds, refits=refits)
@@ -106,6 +109,7 @@ def kept(path: Path, request: Request, about: Any, budget: float, gone: float) -
         FatalError: the file can't be written.
     """
     asked = [request.folds, request.seeds, request.workers, request.refits, request.final, request.images]
+    asked += [request.fewest_folds]
     parts = [__version__, [(t.number, t.value, t.seconds) for t in request.finalists], asked, about]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
     try:
@@ -129,8 +133,8 @@ def _attainable(request: Request, trial: TrialRecord, seconds: float, budget: fl
     fixed = gone + START + cost_estimate.features_seconds([request.price(trial)]) / request.workers + AFTER
     share = min(1.0, max(0.0, budget - fixed) / (seconds - fixed))
     epochs = max(1, int(share * whole))
-    stood = [value for epoch, value in trial.curve.items() if epoch <= epochs]
-    value = trial.value or 0.0
+    stood = [value - trial.easier for epoch, value in trial.curve.items() if epoch <= epochs]
+    value = trial.compared or 0.0
     return Attainable(trial, seconds, epochs, min(value, max(stood, default=value)) if share < 1 else value)
 
 

@@ -51,6 +51,10 @@ class Request:
     """By a finalist's number; by what its trial took in the search where it has none."""
     images: int = 0
     """Training and validation images."""
+    fewest_folds: int = 3
+    """Where the time is short; as many as `folds` where each holds out a site."""
+    decides: str = "mean"
+    """By what over their folds finalists are ranked: mean or worst."""
 
     @property
     def trainings(self) -> int:

@@ -52,7 +52,7 @@ def refit_of(member: Confirmed, recipe: TrainingSetup, folder: Path, repeat: int
         repeat: which of several that differ in their seeds; 0 has the trial's own.
     """
     assert member.trial.config is not None
-    config = replace(member.trial.config, seed=(member.trial.config.seed + 999_983 * repeat) % 2**31)
+    config = replace(member.trial.config, seed=(member.trial.config.seed + 999_983 * repeat) % 2**31, site="")
     task = RefitTask(everything(recipe), config, member.epochs, member.rate_drops, folder)
     return replace(task, path=folder / f"final-{member.trial.number:04d}-{refit_digest(task)}.keras")
 

@@ -39,6 +39,7 @@ from xraytune.evaluation import (
 from xraytune.evaluation.predictions import Predictions
 from xraytune.evaluation.referral.pair import judged
 from xraytune.evaluation.referral.selection import Sample
+from xraytune.evaluation.sites import site_figures
 from xraytune.inference.model_card import Member, read_card
 
 DRAWS_OUT_OF_FOLD = 500
@@ -175,6 +176,9 @@ def evaluate_test_set(
         "data_card": data_card(dataset, with_names=with_names),
         "audit": once.audit,
         "confirmation": confirmation(model.confirmed, model.choice, model.plan, study),
+        "sites": site_figures.by_site(pooled, fitted.crossed, dataset.sites_of("train", "val"))
+        if dataset.sites
+        else None,
         "views": list(fitted.views),
     }
 
@@ -359,6 +363,8 @@ def confirmation(
         "best_of_study": best,
         "winner": choice.winner.trial.number,
         "objective": study.spec.objective,
+        "by": "site" if study.spec.sites else "patient",
+        "decides": plan.request.decides,
         "cut": choice.winner.cut,
         "passed_over": [
             {"trial": one.trial.number, "family": one.trial.family, "searched": one.trial.value, "seconds": one.seconds}

@@ -18,6 +18,7 @@ from xraytune.data import cache
 from xraytune.data.decoding.decoded_images import Films
 from xraytune.data.decoding.inspection import Inspection
 from xraytune.data.images import ImageRecord, Images
+from xraytune.data.sources.listing import SITE
 from xraytune.errors import FOREIGN
 
 _LISTS = "fingerprints"
@@ -73,8 +74,12 @@ class Dataset:
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Further columns of a manifest, one value an image in the order of `images`, empty where there is none.
 
-    A final model is judged by them (`search.retrain`); no search sees them, and they are no part of a fingerprint.
+    A final model is judged by them (`search.retrain`). No search sees them and they are no part of a fingerprint, but
+    for the column `site` where there are `sites`.
     """
+
+    sites: tuple[str, ...] = ()
+    """The sites that are held out in turn for validation, in alphabetical order; empty where patients are."""
 
     films: Films | None = field(default=None, compare=False, repr=False)
     """Where this process decoded the images for the first time: their films, until the arrays are made."""
@@ -91,6 +96,10 @@ class Dataset:
         chosen = np.flatnonzero(self.images.splits == split).tolist()
         return {name: tuple(values[i] for i in chosen) for name, values in self.columns.items()}
 
+    def sites_of(self, *splits: str) -> tuple[str, ...]:
+        """The site of each image of some splits, in the order of `select`, split after split."""
+        return tuple(site for split in splits for site in self.subgroups(split)[SITE])
+
     def path(self, image: ImageRecord) -> Path:
         """The image's file."""
         return self.root / image.key
@@ -105,7 +114,13 @@ class Dataset:
         return self.__dict__ | {"films": None, "inspection": None}
 
 
-def fingerprint(classes: Iterable[str], fit: str, channels: int, images: Iterable[ImageRecord]) -> str:
+def fingerprint(
+    classes: Iterable[str],
+    fit: str,
+    channels: int,
+    images: Iterable[ImageRecord],
+    sites: Mapping[str, str] | None = None,
+) -> str:
     """The sha256 that names a set of images: class, path and content of each, and what is done to them.
 
     Train and validation images are one set here: how the seed parts them does not change what the data are.
@@ -115,17 +130,20 @@ def fingerprint(classes: Iterable[str], fit: str, channels: int, images: Iterabl
         fit: how a film becomes a square.
         channels: 1 or 3.
         images: sorted by key.
+        sites: of each image by its key, where they are held out in turn.
     """
     names = tuple(classes)
     digest = hashlib.sha256("\0".join((*names, fit, str(channels))).encode())
     for image in images:
-        digest.update(f"\n{names[image.label]}\0{image.key}\0{image.sha256}".encode())
+        site = f"\0{sites[image.key]}" if sites else ""
+        digest.update(f"\n{names[image.label]}\0{image.key}\0{image.sha256}{site}".encode())
     return digest.hexdigest()
 
 
 def remember(dataset: Dataset) -> None:
     """Keep the list behind both fingerprints, so that `difference` can name a file and `recorded` know a copy later."""
     hashes: dict[str, str] = {}
+    sites = dict(zip(dataset.images.keys, dataset.columns[SITE], strict=True)) if dataset.sites else {}
     if dataset.inspection is not None:
         found = dataset.inspection.rows["phash"][dataset.images.rows]
         hashes = {key: f"{int(value):016x}" for key, value in zip(dataset.images.keys, found, strict=True)}
@@ -139,6 +157,7 @@ def remember(dataset: Dataset) -> None:
             for image in dataset.images:
                 if image.split in splits:
                     about = [dataset.classes[image.label], image.sha256, hashes.get(image.key, "")]
+                    about += [sites[image.key]] if sites and image.split != "test" else []
                     file.write(json.dumps([image.key, *about]) + "\n")
 
 
@@ -244,6 +263,8 @@ def compare(recorded: str, now: str, *, test: bool = False, kept: Path | None = 
         how = "is new in"
     elif old[key][0] != new[key][0]:
         how = f"was {old[key][0]} and is now {new[key][0]} in"
+    elif old[key][1] == new[key][1]:
+        how = "has another site in"
     else:
         how = "has other content in"
     more = f" ({len(changed)} files differ in all)" if len(changed) > 1 else ""

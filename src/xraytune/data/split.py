@@ -97,6 +97,27 @@ def folds(labels: Sequence[int], patients: Sequence[str], k: int, seed: int) -> 
     return [(np.asarray(a), np.asarray(b)) for a, b in splitter.split(np.zeros(len(label)), label, group)]
 
 
+def site_folds(sites: Sequence[str], patients: Sequence[str]) -> dict[str, tuple[Indices, Indices]]:
+    """One fold a site, held out whole (internal-external cross-validation: Steyerberg & Harrell 2016).
+
+    Whoever has images at the held-out site is not trained on at the other sites either.
+
+    Args:
+        sites: of each image, `(n,)`.
+        patients: patient key of each image, `(n,)`.
+
+    Returns:
+        by site, in alphabetical order: (training indices, validation indices). Each image is held out once.
+    """
+    site, group = np.asarray(sites, object), np.asarray(patients, object)
+    found = {}
+    for name in sorted(set(sites)):
+        held = site == name
+        shared = np.isin(group.astype(str), np.unique(group[held].astype(str)))
+        found[name] = (np.flatnonzero(~held & ~shared), np.flatnonzero(held))
+    return found
+
+
 def bind(patients: Sequence[str], same: Iterable[NDArray[np.int64]]) -> list[str]:
     """Groups that must not be parted: images of one patient, and images whose files are the same byte for byte.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -21,8 +22,10 @@ from xraytune import artifacts
 from xraytune.data import cache, image_properties, property_table
 from xraytune.data.dataset import Dataset
 from xraytune.data.decoding.inspection import Inspection, inspect
+from xraytune.data.image_properties import Property
 from xraytune.data.images import Images
 from xraytune.data.problems import Progress
+from xraytune.data.sources.listing import SITE
 from xraytune.errors import FOREIGN, ArtifactError
 from xraytune.evaluation import metrics
 from xraytune.evaluation.shift import property_model
@@ -33,6 +36,7 @@ NOTABLE = 0.70
 in seven cases of ten without a look at the lungs."""
 
 _MODEL = 1  # raised when what the small model is shown changes
+_OWN_SITE = 10  # images from which a site's shares are its own; smaller sites are taken together
 FRAMING = image_properties.FRAMED.name
 
 Labels = NDArray[np.int32]
@@ -42,6 +46,12 @@ _FIT = {
     "pad": "--fit pad shows the shape as black borders",
     "squash": "--fit squash turns the shape into the direction of the gradients",
 }
+_SITE = Property(
+    SITE, "site", "the site where an image was taken", "the sites' shares of the classes differ",
+    "Whatever differs between the sites tells the classes too: look at the shares by site, and validate on sites that "
+    "were not trained on (--validate-on site).",
+)  # fmt: skip
+_PROPERTIES = {**property_table.PROPERTIES, SITE: _SITE}  # what a finding is about, by its name
 
 
 @dataclass(frozen=True)
@@ -108,7 +118,7 @@ class Audit(Record):
     @property
     def remedies(self) -> tuple[str, ...]:
         """The augmentation's hyperparameters that hide what was found, the most telling first."""
-        named = [property_table.PROPERTIES[finding.name].remedy for finding in self.shortcuts]
+        named = [_PROPERTIES[finding.name].remedy for finding in self.shortcuts]
         return tuple(dict.fromkeys(name for name in named if name))
 
     @property
@@ -148,6 +158,7 @@ def audit(
     values = {name: column[: len(images)] for name, column in table.items()}
     framed = np.stack([values[name] for name in image_properties.FRAMING], axis=1)
     findings = [_finding(n, v, labels, dataset) for n, v in values.items() if n not in image_properties.FRAMING]
+    findings += _site(images, dataset)
     findings = sorted([*findings, _framing(_together(framed, labels, patients))], key=lambda f: -f.auc)
     together = _together(np.stack(list(values.values()), axis=1), labels, patients)
     shifts: tuple[Shift, ...] = ()
@@ -177,7 +188,7 @@ def _finding(name: str, values: NDArray[np.float64], labels: Labels, dataset: Da
     signed = {index: _auc(labels == index, values) for index in wanted}
     index = max(signed, key=lambda i: abs(signed[i] - 0.5))
     auc, higher = max(signed[index], 1 - signed[index]), signed[index] >= 0.5
-    known, label = property_table.PROPERTIES[name], dataset.classes[index]
+    known, label = _PROPERTIES[name], dataset.classes[index]
     between = "tells the classes apart" if two else f"tells {label} from the rest"
     sentence = f"{known.title[0].upper()}{known.title[1:]} alone {between} with AUC {auc:.2f} ({known.why})"
     if auc >= NOTABLE:
@@ -189,10 +200,42 @@ def _finding(name: str, values: NDArray[np.float64], labels: Labels, dataset: Da
     return Finding(name, float(auc), label, higher, sentence)
 
 
+def _site(images: Images, dataset: Dataset) -> list[Finding]:
+    """What the site alone tells; nothing where no sites or one alone are known.
+
+    The shares of the classes at a site rank its images. Sites of few images are taken together, since one image alone
+    would tell its own class.
+    """
+    known = dict(zip(dataset.images.keys, dataset.columns.get(SITE, ()), strict=False))
+    named = [known.get(key, "") for key in images.keys]
+    large = {site for site, count in Counter(named).items() if count >= _OWN_SITE}
+    sites = np.array([site if site in large else "" for site in named], object)
+    names = sorted(set(sites))
+    if len(names) < 2:
+        return []
+    each = [(sites == site) for site in names]
+    found = []
+    for index, label in enumerate(dataset.classes):
+        happened = images.labels == index
+        shares = np.array([happened[at].mean() for at in each])
+        values = np.select(each, list(shares))
+        found.append((_auc(happened, values), label, shares))
+    if len(dataset.classes) == 2:
+        found = [found[dataset.positive if dataset.positive is not None else 1]]
+    auc, label, shares = max(found, key=lambda one: one[0])
+    between = "tells the classes apart" if len(dataset.classes) == 2 else f"tells {label} from the rest"
+    least, most = int(shares.argmin()), int(shares.argmax())
+    sentence = (
+        f"The site alone {between} with AUC {auc:.2f}: {label} has {100 * shares[least]:.0f} % of the images of "
+        f"{names[least] or 'small sites'} and {100 * shares[most]:.0f} % of {names[most] or 'small sites'}."
+    )
+    return [Finding(SITE, auc, label, True, f"{sentence} {_SITE.cure}" if auc >= NOTABLE else sentence)]
+
+
 def _framing(auc: float) -> Finding:
     """What framing tells; nothing where it could not be measured."""
     auc = max(auc, 0.5) if math.isfinite(auc) else 0.5
-    known = property_table.PROPERTIES[FRAMING]
+    known = _PROPERTIES[FRAMING]
     sentence = (
         f"{known.title[0].upper()}{known.title[1:]} alone separates the classes with ROC AUC {auc:.2f} ({known.why})"
     )
@@ -239,7 +282,7 @@ def _shift(
     label = max(signed, key=lambda key: abs(signed[key] - 0.5))
     side = "higher" if signed[label] >= 0.5 else "lower"
     auc = max(signed[label], 1 - signed[label])
-    title = property_table.PROPERTIES[name].title
+    title = _PROPERTIES[name].title
     which = f"{label} " if label else ""
     sentence = (
         f"{title[0].upper()}{title[1:]} is {side} on {which}test images: it tells them from {which}training images"
@@ -266,7 +309,7 @@ def _summary(together: float, findings: Sequence[Finding], dataset: Dataset) -> 
         text += " No single property carries it; together they do."
     text = " ".join([text, *(finding.sentence for finding in notable[:3])])
     if len(notable) > 3:
-        text += f" Also: {', '.join(property_table.PROPERTIES[f.name].title + f' ({f.auc:.2f})' for f in notable[3:])}."
+        text += f" Also: {', '.join(_PROPERTIES[f.name].title + f' ({f.auc:.2f})' for f in notable[3:])}."
     if any(finding.name in {"aspect_ratio", "width", "height"} for finding in notable):
         text += f" {_FIT[dataset.fit]}."
     return text

@@ -56,8 +56,13 @@ class _Member:
     handle: zipfile.ZipInfo | tarfile.TarInfo
 
 
-def open_archive(path: Path, progress: Progress | None = None) -> Listing:
+def open_archive(path: Path, progress: Progress | None = None, *, site_folders: bool = False) -> Listing:
     """Unpack an archive if that was not done yet, and list the folder inside.
+
+    Args:
+        path: the archive.
+        progress: told about unpacking.
+        site_folders: as in `folder.read_layout`.
 
     Raises:
         SourceError: it is damaged, protected, or holds something that must not be unpacked.
@@ -67,7 +72,7 @@ def open_archive(path: Path, progress: Progress | None = None) -> Listing:
         with cache.lock(root.with_name(root.name + ".lock")):
             if not root.exists():
                 _unpack(path, root, progress)
-    return folder.read_layout(root, path.name)
+    return folder.read_layout(root, path.name, site_folders=site_folders)
 
 
 def unpacked(path: Path) -> Path:

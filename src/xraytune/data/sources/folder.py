@@ -1,4 +1,4 @@
-"""The layout of a folder of class folders: `train/ val/ test/` with one folder a class, or class folders alone.
+"""The layout of a folder of class folders: `train/ val/ test/` with one a class, class folders alone, or `site/class`.
 
 Only names and, where a name does not say that a file is an image, first bytes are looked at here; files are read by
 inspection. What many files have in common is one problem.
@@ -11,10 +11,11 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+from xraytune.data import spelling
 from xraytune.data.decoding import image_files
 from xraytune.data.decoding.image_files import Sort
 from xraytune.data.problems import Problem, some
-from xraytune.data.sources.listing import MARKER, Item, Listing
+from xraytune.data.sources.listing import MARKER, SITE, Item, Listing
 from xraytune.files import NotRegularError
 
 SPLITS = {
@@ -34,7 +35,7 @@ _TABLES = (".csv", ".tsv", ".xlsx", ".xls")
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar", ".tar.bz2", ".tar.xz")
 
 
-def read_layout(root: Path, name: str | None = None) -> Listing:
+def read_layout(root: Path, name: str | None = None, *, site_folders: bool = False) -> Listing:
     """List the images of a folder with their classes and splits.
 
     A folder that holds nothing but one other folder is looked through, as archives have them. Beside `train`, folders
@@ -43,12 +44,17 @@ def read_layout(root: Path, name: str | None = None) -> Listing:
     Args:
         root: the data set's folder.
         name: what messages call it; its path by default.
+        site_folders: whether its folders are sites, `site/class/…`. They are taken for sites without it where all hold
+            the same class folders, one of these names a finding, and none of the sites' names does.
 
     Returns:
         The items sorted by key, with what is wrong with the layout.
     """
     name = name or str(root)
+    whole = root
     root, litter = _descend(root)
+    if site_folders and not any(path.is_dir() for path in root.glob("*/*")):
+        root, litter = whole, []  # one site alone, which looked like a folder around the classes
     listing = Listing(root, demonstration=(root / MARKER).exists(), litter=litter)
     reader = _Reader(listing, name)
     folders, files = reader.entries("")
@@ -72,6 +78,8 @@ def read_layout(root: Path, name: str | None = None) -> Listing:
             reader.split(folder, split)
     elif splits:
         listing.error("no training set", name, f"has {', '.join(sorted(splits))} but no `train` folder")
+    elif folders and (site_folders or reader.are_sites(folders)):
+        reader.sites(folders)
     elif not folders:
         what = "has no class folders: put the images of each class in one"
         listing.error("no classes", name, f"{what}{'; ' + listing.hint if listing.hint else ''}")
@@ -181,6 +189,43 @@ class _Reader:
         for name in names:
             self._class(prefix, split, name)
             self._listing.folders.setdefault(split, set()).add(name)
+
+    def are_sites(self, folders: list[str]) -> bool:
+        """Whether several folders all hold the same class folders and no files, and only class names name findings."""
+        inner = [self._names_in(folder) for folder in folders]
+        names = inner[0]
+        classes = {name for name in names if name.lower() not in {*SPLITS, *_IMAGES, *_MASKS}}
+        return (
+            len(folders) > 1
+            and len(names) > 1
+            and classes == names
+            and all(one == names for one in inner)
+            and any(spelling.says_positive(name) for name in names)
+            and not any(spelling.says_positive(folder) for folder in folders)
+        )
+
+    def _names_in(self, folder: str) -> set[str]:
+        """The folders in a folder; nothing where it holds files of its own or can't be listed."""
+        try:
+            with os.scandir(self._listing.root / folder) as found:
+                inner = [entry for entry in found if not _is_litter(entry.name)]
+                return {entry.name for entry in inner} if all(map(_is_folder, inner)) else set()
+        except OSError:
+            return set()
+
+    def sites(self, folders: list[str]) -> None:
+        """Add every class folder of every site, and keep the site of each image."""
+        of: dict[str, str] = {}
+        for site in folders:
+            before = len(self._listing.items)
+            names, files = self.entries(f"{site}/")
+            self.beside_classes(f"{site}/", files, "images outside any class folder: move them into one")
+            if not names and not any(p.where == f"{site}/" for p in self._listing.problems):
+                self._listing.error("no classes", f"{site}/", "is a site without class folders: add them or remove it")
+            self.classes(f"{site}/", "", names)
+            of |= {item.key: site for item in self._listing.items[before:]}
+        self._listing.columns[SITE] = of
+        self._listing.notes.append(f"The folders are sites with class folders in them: {', '.join(folders)}.")
 
     def _class(self, prefix: str, split: str, name: str) -> None:
         inner, files = self.entries(below := f"{prefix}{name}/")

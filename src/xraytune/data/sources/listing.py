@@ -11,6 +11,10 @@ MARKER = "DEMONSTRATION.txt"
 """A file of this name lies beside `train/` and `test/` of every folder of drawn phantoms."""
 
 
+SITE = "site"
+"""The column of `Listing.columns` that names where an image was taken."""
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """One image that a source names."""
@@ -48,7 +52,7 @@ class Listing:
     """Class names by split, empty classes included."""
 
     columns: dict[str, dict[str, str]] = field(default_factory=dict)
-    """What else a manifest says of its images, by the column's name: key → value. Only to evaluate by."""
+    """What else a manifest says of its images, by the column's name: key → value; and `SITE`, of folders too."""
 
     hint: str = ""
     """What the source may be instead, for the message that it has no two classes."""

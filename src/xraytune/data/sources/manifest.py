@@ -1,4 +1,4 @@
-"""A CSV manifest: `path,label`, optionally `patient,split,group`, and any further columns to judge a model by."""
+"""A CSV manifest: `path,label`, optionally `patient,split,group,site`, and any further columns to judge a model by."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from xraytune.data.problems import Problem, Progress
 from xraytune.data.sources import csv_table
 from xraytune.data.sources.csv_table import Table
 from xraytune.data.sources.folder import SPLITS
-from xraytune.data.sources.listing import Item, Listing
+from xraytune.data.sources.listing import SITE, Item, Listing
+from xraytune.errors import InputError
 
 _NEEDED = ("path", "label")
 _KNOWN = (*_NEEDED, "patient", "split", "group")
@@ -35,7 +36,7 @@ class _Counts:
     """Patients written as 12.0."""
 
 
-def open_manifest(path: Path, progress: Progress | None = None) -> Listing:
+def open_manifest(path: Path, progress: Progress | None = None, site: str | None = None) -> Listing:
     """List the images that a manifest names; paths are relative to its folder.
 
     Cells are separated by commas, semicolons, tabs or `|` (a first line `sep=;` says so itself), in UTF-8 or in UTF-16.
@@ -43,9 +44,11 @@ def open_manifest(path: Path, progress: Progress | None = None) -> Listing:
     Args:
         path: the `.csv` file.
         progress: not used; a manifest is read at once.
+        site: the column that names the site; `site` by default.
 
     Raises:
         SourceError: it can't be parsed, or a column or the rows are missing.
+        InputError: there is no column `site`, where one was named.
     """
     table = csv_table.read_table(path, _NEEDED)
     listing, counts = Listing(path.parent), _Counts()
@@ -64,6 +67,8 @@ def open_manifest(path: Path, progress: Progress | None = None) -> Listing:
     for item in listing.items:
         listing.folders.setdefault(item.split or "train", set()).add(item.label)
     _keep_columns(listing, table, seen)
+    if site is not None:
+        _name_sites(listing, table, seen, site)
     listing.items.sort(key=lambda item: item.key)
     return listing
 
@@ -136,6 +141,15 @@ def _keep_columns(listing: Listing, table: Table, rows: dict[str, int]) -> None:
             values = [row[at] for _, row in table.rows]
             one = {value: value for value in values}  # equal values are one object in memory
             listing.columns[name] = {item.key: one[values[rows[item.key]]] for item in listing.items}
+
+
+def _name_sites(listing: Listing, table: Table, rows: dict[str, int], column: str) -> None:
+    """Take the sites from a column of another name."""
+    if column.lower() not in table.columns:
+        raise InputError(f"--site {column}: {table.name} has no such column. It has {', '.join(table.columns)}.")
+    at = table.columns.index(column.lower())
+    listing.columns.pop(column.lower(), None)
+    listing.columns[SITE] = {item.key: table.rows[rows[item.key]][1][at] for item in listing.items}
 
 
 def _check_splits(listing: Listing) -> None:

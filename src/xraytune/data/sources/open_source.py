@@ -17,11 +17,14 @@ from xraytune.data import spelling
 from xraytune.data.problems import Progress
 from xraytune.data.sources import archives, demo, folder, label_tables, manifest, medmnist, patient_names
 from xraytune.data.sources.label_tables import Finding
-from xraytune.data.sources.listing import Item, Listing
+from xraytune.data.sources.listing import SITE, Item, Listing
 from xraytune.errors import DataError, InputError
 
 KINDS = "a folder, a .zip or .tar.gz archive, an .npz file, a .csv manifest, pneumoniamnist[:64|128|224], or demo"
 """For messages and help texts."""
+
+FOLDERS = "folders"
+"""What `--site` says where the folders of the data are sites, `site/class/…`."""
 
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,6}$")
 
@@ -49,6 +52,7 @@ def open_source(
     *,
     patient_regex: str | None = None,
     finding: Finding | None = None,
+    site: str | None = None,
     progress: Progress | None = None,
 ) -> Listing:
     """List the images of whatever the user named.
@@ -57,6 +61,8 @@ def open_source(
         data: see `KINDS`; None is the demonstration.
         patient_regex: how a path tells its patient; overrides every other way.
         finding: what is taken from a label file of a public data set.
+        site: a manifest's column that names the site, or `FOLDERS`; None: the column `site`, or folders that can be
+            nothing else.
         progress: told about downloads and unpacking.
 
     Returns:
@@ -64,19 +70,23 @@ def open_source(
 
     Raises:
         DataError: there is nothing of that name, or it is of no kind that is read.
-        InputError: `finding` names one that the label file has not, or the data are no such file.
+        InputError: `finding` names one that the label file has not, or the data are no such file; they have no such
+            `site`.
     """
     finding = finding or Finding()
-    listing = _open(data, finding, progress)
+    listing = _open(data, finding, site, progress)
     if finding.asked and not listing.label:
         raise InputError(
             f"{finding.asked} chooses from the label file of a public data set ({label_tables.KNOWN}), and "
             f"{canonical(data)} is none: leave it out, or name the .csv file as DATA."
         )
+    if site is not None and SITE not in listing.columns:
+        where = "a column of a manifest" if site != FOLDERS else "folders site/class/…, without train/ or test/"
+        raise InputError(f"--site {site} names {where}, which {canonical(data)} has not.")
     return _with_patients(listing, patient_regex)
 
 
-def _open(data: str | None, finding: Finding, progress: Progress | None) -> Listing:
+def _open(data: str | None, finding: Finding, site: str | None, progress: Progress | None) -> Listing:
     if is_demo(data):
         return demo.open_phantoms(progress)
     assert data is not None
@@ -90,7 +100,7 @@ def _open(data: str | None, finding: Finding, progress: Progress | None) -> List
     except OSError as error:
         raise DataError(f"{data} can't be read: {error.strerror}.") from None
     if stat.S_ISDIR(mode):
-        listing = folder.read_layout(path)
+        listing = folder.read_layout(path, site_folders=site == FOLDERS)
         if medmnist.is_named(data) or data == "demo":
             listing.notes.append(f"{data} is also the name of built-in data: the folder {path} was taken.")
         return listing
@@ -98,9 +108,15 @@ def _open(data: str | None, finding: Finding, progress: Progress | None) -> List
         raise DataError(f"{data} is no folder and no regular file. DATA is {KINDS}.")
     name = path.name.lower()
     readers: tuple[tuple[tuple[str, ...], Callable[[Path, Progress | None], Listing]], ...] = (
-        ((".zip", ".tar.gz", ".tgz", ".tar"), archives.open_archive),
+        (
+            (".zip", ".tar.gz", ".tgz", ".tar"),
+            lambda path, told: archives.open_archive(path, told, site_folders=site == FOLDERS),
+        ),
         ((".npz",), medmnist.open_arrays),
-        ((".csv",), lambda path, told: label_tables.open_table(path, finding) or manifest.open_manifest(path, told)),
+        (
+            (".csv",),
+            lambda path, told: label_tables.open_table(path, finding) or manifest.open_manifest(path, told, site),
+        ),
     )
     for suffixes, reader in readers:
         if name.endswith(suffixes):

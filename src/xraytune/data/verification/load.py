@@ -23,13 +23,16 @@ from xraytune.data.sources import open_source
 from xraytune.data.sources.label_tables import Finding
 from xraytune.data.sources.listing import Item, Listing
 from xraytune.data.sources.patient_names import KNOWN_SHARE
-from xraytune.data.verification import checks
+from xraytune.data.verification import by_site, checks
 from xraytune.errors import DataError, InputError
 
 TINY_VALIDATION = 30
 """Images of the smallest class below which a given validation set is merged into training: with 30 positives the
 95 % interval of a sensitivity of 0.9 is 20 points wide; a search would follow chance."""
 
+
+VALIDATE_ON = ("patient", "site")
+"""What a search validates on: patients that it was not trained on, or one site after another."""
 
 _MOST_SAID = 8  # warnings among a data set's notes
 
@@ -95,6 +98,12 @@ class Options(TypedDict, total=False):
 
     uncertain: str
     """What an uncertain label there counts as: ignore (left out, the default), positive or negative."""
+
+    site: str | None
+    """Where the site of an image is: a manifest's column, or `folders`; None: the column `site`, or clear folders."""
+
+    validate_on: str
+    """What a model is validated on: `patient`s (the default), or one `site` after another."""
 
     quarantine: bool
     """Leave bad files out and record which, instead of refusing the data."""
@@ -202,6 +211,7 @@ def examine(data: str | None, **options: Unpack[Options]) -> Examination:
     if all(problem.warning for problem in problems):
         dataset = _build(draft, listing, inspection, name, classes, index, options)
         problems += checks.without_images(dataset, draft.items, len(quarantined) if quarantine else 0)
+        problems += by_site.check(dataset)
     if dataset is not None and all(problem.warning for problem in problems):
         dataset = replace(dataset, quarantined=quarantined if quarantine else ())
         advice, facts = checks.advice(dataset, inspection)
@@ -215,9 +225,15 @@ def examine(data: str | None, **options: Unpack[Options]) -> Examination:
 
 def _listed(data: str | None, options: Options) -> Listing:
     """The source's images, with their classes renamed where that is asked for."""
+    if (validate_on := options.get("validate_on", "patient")) not in VALIDATE_ON:
+        raise InputError(f"--validate-on {validate_on} is unknown. Take {' or '.join(VALIDATE_ON)}.")
     finding = Finding(options.get("label"), options.get("negative"), options.get("uncertain", "ignore"))
     listing = open_source.open_source(
-        data, patient_regex=options.get("patient_regex"), finding=finding, progress=options.get("progress")
+        data,
+        patient_regex=options.get("patient_regex"),
+        finding=finding,
+        site=options.get("site"),
+        progress=options.get("progress"),
     )
     if rename := options.get("rename"):
         listing.items = [replace(item, label=rename.get(item.label, item.label)) for item in listing.items]
@@ -324,6 +340,11 @@ def _build(
         rows=rows.astype(np.int32),
     )
     sealed = images.splits == "test"
+    columns = {name: tuple(of.get(key, "") for key in images.keys) for name, of in listing.columns.items()}
+    of_site, sites = None, tuple[str, ...]()
+    if options.get("validate_on") == "site":
+        of_site = by_site.named(images, columns, name)
+        sites = tuple(sorted({of_site[key] for key in images.keys[~sealed]} - {""}))
     return Dataset(
         name=name,
         root=listing.root,
@@ -335,10 +356,11 @@ def _build(
         grouped_by="patient" if listing.patients_known else "image",
         has_own_test=any(item.split == "test" for item in items),
         images=images,
-        train_fingerprint=fingerprint(classes, fit, channels, images.where(~sealed)),
+        train_fingerprint=fingerprint(classes, fit, channels, images.where(~sealed), of_site),
         test_fingerprint=fingerprint(classes, fit, channels, images.where(sealed)),
         notes=tuple(draft.notes),
-        columns={name: tuple(of.get(key, "") for key in images.keys) for name, of in listing.columns.items()},
+        columns=columns,
+        sites=sites,
         films=inspection.films,
         inspection=inspection,
     )

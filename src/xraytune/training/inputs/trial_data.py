@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytune import artifacts
-from xraytune.data import image_properties
+from xraytune.data import image_properties, split
 from xraytune.errors import FOREIGN, ArtifactError
 from xraytune.training.inputs import batches, shifted_views
 from xraytune.training.inputs.shifted_views import View
@@ -106,6 +106,17 @@ class TrialData:
             weights_dir=weights_dir,
             crop_size=crop_size,
         )
+
+    def by_site(self, dataset: Dataset) -> dict[str, TrialData]:
+        """The same with one site of `Dataset.sites` held out for validation each; nothing where there are none.
+
+        Args:
+            dataset: whose train and val images these are.
+        """
+        if not dataset.sites:
+            return {}
+        folds = split.site_folds(dataset.sites_of("train", "val"), self.patients.tolist())
+        return {s: dataclasses.replace(self, train=train, validation=held) for s, (train, held) in folds.items()}
 
     def crops_from(self, size: int) -> NDArray[np.uint8]:
         """The images that random crops for a network of this input size are cut from."""

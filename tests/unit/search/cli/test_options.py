@@ -38,6 +38,8 @@ TEXTS = {
     "precision": "float32",
     "positive": "PNEUMONIA",
     "patient_regex": r"P\d+",
+    "site": "hospital",
+    "validate_on": "site",
     "fit": "pad",
     "seed": "4",
     "study": "-mine",

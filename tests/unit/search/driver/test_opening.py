@@ -24,6 +24,7 @@ def data_set(classes, **changes):
         "counts": lambda split: dict.fromkeys(classes, per_class[split]),
         "quarantined": (),
         "demonstration": False,
+        "sites": (),
     }
     return SimpleNamespace(**{**plain, **changes})
 
@@ -75,3 +76,12 @@ def test_what_is_not_there_is_not_said():
     assert lines[-1].startswith("Left out by --quarantine: 1 ")
     assert opening.on_space(("cnn",), (), ()) == ["Families: cnn."]
     assert "goes on after 7 trials: at most" in opening.on_study("s", 7, PLAN, 9, None, joined=False)
+
+
+def test_sites_are_named_with_their_images_where_they_are_few():
+    of = ("Leeds",) * 300 + ("Turin",) * 220
+    lines = opening.on_data(data_set(("a", "b"), sites=("Leeds", "Turin"), sites_of=lambda *splits: of), NONE)
+    assert lines[1] == "Each trial is validated on one site: Leeds 300, Turin 220; 100 test images (held out)."
+    many = tuple(f"s{i % 40:02d}" for i in range(520))
+    lines = opening.on_data(data_set(("a", "b"), sites=tuple(sorted(set(many))), sites_of=lambda *splits: many), NONE)
+    assert lines[1] == "Each trial is validated on one site: 40 sites, 520 images; 100 test images (held out)."

@@ -124,7 +124,7 @@ def made_figures(**changes: Any) -> dict[str, Any]:
     overall["calibration_error"] = [0.02, 0.01, 0.04]
     found = {
         "test": {"overall": overall}, "validation": {"overall": {"auc": [0.97, 0.9, 1.0]}}, "subgroups": [],
-        "changes": {},
+        "changes": {}, "sites": None,
     }  # fmt: skip
     return found | changes
 

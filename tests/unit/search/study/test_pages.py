@@ -145,3 +145,24 @@ def test_the_rows_of_notes_and_pictures_are_short_enough_for_every_database(show
     rows = study._storage.get_study_system_attrs(study._study._study_id)
     own = study._storage.get_trial_system_attrs(study._study.get_trials()[0]._trial_id)
     assert all(len(json.dumps(value)) < 3000 for value in (*rows.values(), *own.values()))
+
+
+@pytest.mark.parametrize("last", [0.7, 0.3])
+def test_a_note_of_the_study_follows_the_trial_that_is_best_for_its_site(shown, last):
+    study = shown(sites=("easy", "hard"))
+    of = {"easy": [], "hard": []}
+    while min(len(numbers) for numbers in of.values()) < 2:
+        asked = study.ask()
+        of[asked.config.site].append(asked.number)
+    for number, value in zip([*of["easy"][:2], of["hard"][0]], [0.9, 0.8, 0.6], strict=True):
+        study.complete(number, result(value))
+    assert f"|{of['easy'][0]} 0.9|" in notes(study)
+    assert study.since_best == 2
+    study.complete(of["hard"][1], result(last))  # by 0.3 the other trial of the hard site becomes the best
+    best = (of["hard"][1], 0.7) if last == 0.7 else (of["hard"][0], 0.6)
+    assert f"|{best[0]} {best[1]}|" in notes(study)
+    assert study.since_best == 0
+    found = study.best
+    study.close()
+    again = shown(resume=True, sites=("easy", "hard"))
+    assert again.best == found

@@ -293,7 +293,7 @@ def test_an_epoch_whose_objective_was_not_measured_stops_no_trial(make):
         def __init__(self):
             self.asked = []
 
-        def prune(self, number, family, epoch, value):
+        def prune(self, number, family, epoch, value, site=""):
             self.asked.append(epoch)
             return False
 

@@ -157,3 +157,38 @@ def test_three_classes_are_audited_one_against_the_rest(tmp_path):
     assert widest.label == "c"
     assert widest.auc == 1.0
     assert "tells c from the rest" in widest.sentence
+
+
+def sites_of(shares, each=20):
+    """A manifest's rows: each site with its share of pneumonia."""
+    rows = [(site, i < share * each) for site, share in shares.items() for i in range(each)]
+    return [("PNEUMONIA" if ill else "NORMAL", site) for site, ill in rows]
+
+
+def audited_sites(tmp_path, rows):
+    lines = ["path,label,site"]
+    for number, (label, site) in enumerate(rows):
+        made_films.write(tmp_path / f"{number}.png", made_films.film(number))
+        lines.append(f"{number}.png,{label},{site}")
+    (tmp_path / "films.csv").write_text("\n".join(lines))
+    return shortcut_audit.audit(data.load(str(tmp_path / "films.csv")))
+
+
+def test_a_site_that_tells_the_class_is_said_with_its_shares(tmp_path):
+    found = audited_sites(tmp_path, sites_of({"clinic": 0.9, "screening": 0.1}))
+    site = next(finding for finding in found.findings if finding.name == "site")
+    assert site in found.shortcuts
+    assert site.auc == pytest.approx(0.9, abs=0.05)
+    assert "The site alone tells the classes apart" in site.sentence
+    assert "of the images of screening and" in site.sentence
+    assert "--validate-on site" in site.sentence
+
+
+def test_sites_with_equal_shares_tell_nothing_and_single_images_are_no_sites(tmp_path):
+    found = audited_sites(tmp_path, sites_of({"clinic": 0.5, "screening": 0.5}))
+    site = next(finding for finding in found.findings if finding.name == "site")
+    assert site.auc < 0.6
+    assert "--validate-on" not in site.sentence
+    one_each = [(label, f"{site}{i}") for i, (label, site) in enumerate(sites_of({"a": 0.5, "b": 0.5}))]
+    (tmp_path / "many").mkdir()
+    assert "site" not in {f.name for f in audited_sites(tmp_path / "many", one_each).findings}
