@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from xraytune.errors import InputError
+from xraytune.errors import FOREIGN, InputError
 from xraytune.framework import keras
 from xraytune.models.file_backbones.backbone import COLOURS, InputSettings
 
@@ -36,7 +36,7 @@ def load(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as file:
             config = json.loads(file.read("config.json"))
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError):
+    except FOREIGN:
         raise InputError(f"{path}: damaged, or no Keras file (.keras).") from None
     if not isinstance(config, dict):
         raise InputError(f"{path}: damaged, or no Keras file (.keras).")
