@@ -118,7 +118,6 @@ ELSEWHERE = {
     "synthetic_trial": "its own checkpoint, for tests",
     "html_report": "`again` catches what any part of the report meets",
     "checkpoints": "its own checkpoint, in a worker, whose errors are a trial's",
-    "feature_store": "opened with what was just made or checked there",
     "dataset": "the callers catch",
     "archives": "the caller catches",
     "medmnist": "the caller catches",
