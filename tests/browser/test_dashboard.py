@@ -16,7 +16,6 @@ from search.dashboard import serve
 from search.reporting.dashboard_pages import DashboardPages
 from search.study import create
 from search.study.lock import StudyLock
-from tests.browser.test_report import CHROMIUM, FLAGS
 from tests.made_studies import spec
 from xraytune.records import EpochReport, FailureCause, TrialResult
 
@@ -104,18 +103,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     yield f"http://127.0.0.1:{server.server_port}/dashboard"
     server.shutdown()
     server.server_close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    if not Path(CHROMIUM).exists():
-        pytest.fail("Chromium is missing: apt-get install chromium")
-    with sync_playwright() as play:
-        launched = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS, headless=True)
-        yield launched
-        launched.close()
 
 
 @pytest.fixture
