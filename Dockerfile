@@ -1,6 +1,6 @@
 # xraytune without a GPU. Dockerfile.cuda is the same on another base; a test holds that nothing else differs.
 #     docker build -t xraytune .
-#     docker run --rm --init --shm-size=2g --user "$(id -u)" -v "$PWD/chest_xray:/data:ro" -v "$PWD/results:/work/results" \
+#     docker run --rm --init --shm-size=2g --user "$(id -u)" -v "$PWD/chest_xray:/data:ro" -v "$PWD/results:/xraytune/results" \
 #         xraytune search --data /data
 FROM debian:bookworm-slim
 
@@ -19,11 +19,11 @@ COPY search ./search
 RUN /opt/venv/bin/pip install --no-deps --no-build-isolation --no-index .
 
 # whoever runs it, also with docker run --user "$(id -u)", may write results and cache, and nothing else
-ENV PATH=/opt/venv/bin:$PATH HOME=/work USER=researcher XRAYTUNE_CACHE=/work/cache XRAYTUNE_WEIGHTS=/work/weights
-RUN useradd --uid 10001 --home-dir /work --create-home researcher && mkdir /work/results /work/cache /work/weights \
-    && chown -R researcher: /work && chmod 1777 /work /work/results /work/cache
+ENV PATH=/opt/venv/bin:$PATH HOME=/xraytune USER=researcher XRAYTUNE_CACHE=/xraytune/cache XRAYTUNE_WEIGHTS=/xraytune/weights
+RUN useradd --uid 10001 --home-dir /xraytune --create-home researcher && mkdir /xraytune/results /xraytune/cache /xraytune/weights \
+    && chown -R researcher: /xraytune && chmod 1777 /xraytune /xraytune/results /xraytune/cache
 USER researcher
-WORKDIR /work
-VOLUME ["/work/results", "/work/cache"]
+WORKDIR /xraytune
+VOLUME ["/xraytune/results", "/xraytune/cache"]
 ENTRYPOINT ["xraytune"]
 CMD ["--help"]

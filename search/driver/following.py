@@ -1,4 +1,4 @@
-"""Callbacks of a search: a view that hands on to them what it is shown, and how they are let go at the end."""
+"""Callbacks of a search: a view that passes every event to them as it is shown, and their end with the search."""
 
 from __future__ import annotations
 

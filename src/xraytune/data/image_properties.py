@@ -206,15 +206,15 @@ PROPERTIES = (
     ),
     Property(
         "gradient_ratio", "direction of gradients", "the ratio of horizontal to vertical gradients",
-        "it follows a film's shape", *SHAPE, gradient_ratio,
+        "it follows an image's shape", *SHAPE, gradient_ratio,
     ),
     Property(
         "sharpness", "sharpness", "the share of fine detail", "it follows focus, resolution and compression",
         "Focus jitter in the augmentation hides it.", "focus_jitter", sharpness,
     ),
     Property(
-        "corner", "bright corners", "a bright corner", "it follows markers and labels burnt into the film",
-        "Look at the corners of some films; hiding in the augmentation, or a tighter crop, hides it.", "hiding",
+        "corner", "bright corners", "a bright corner", "it follows markers and labels burnt into the image",
+        "Look at the corners of some images; hiding in the augmentation, or a tighter crop, hides it.", "hiding",
         corner_brightness,
     ),
     Property("chest_middle", "position of the chest", "how low the chest lies in the image", *_FRAME),

@@ -21,9 +21,9 @@ from xraytune.hardware import cores
 
 _EXPORT = "it follows the device and the export"
 FILE = (
-    Property("width", "width in pixels", "the film's width in pixels", _EXPORT, *SHAPE),
-    Property("height", "height in pixels", "the film's height in pixels", _EXPORT, *SHAPE),
-    Property("aspect_ratio", "shape", "the aspect ratio (width over height)", "it is the film's shape", *SHAPE),
+    Property("width", "width in pixels", "the image's width in pixels", _EXPORT, *SHAPE),
+    Property("height", "height in pixels", "the image's height in pixels", _EXPORT, *SHAPE),
+    Property("aspect_ratio", "shape", "the aspect ratio (width over height)", "it is the image's shape", *SHAPE),
     Property(
         "bytes", "file size", "the size of the file", "it follows resolution, focus and compression",
         "No network sees the file's size, but it may see the grain or blur behind it.",

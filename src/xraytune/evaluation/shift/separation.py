@@ -84,7 +84,7 @@ class Separation:
 
     @property
     def foreign(self) -> bool:
-        """Whether the new images are other images than the model was trained on, beyond chance."""
+        """Whether the new images are other images than the model was trained on, statistically significantly."""
         return bool(self.auc > BOUND + CHANCE * (1 / (12 * self.patients)) ** 0.5)
 
     @property
