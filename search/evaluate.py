@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from search.cli import console, tables
-from search.cli.console import BANNER
 from search.cli.progress_bars import bars
 from search.cli.tables import Column
 from search.external.options import EvaluationOptions
@@ -59,19 +58,14 @@ def main(
 
 def _show(one: Evaluated) -> None:
     """The verdict, the figures beside the study's, and where the report is."""
+    from search.external import verdict
     from search.reporting.final_metrics import show_confusion
     from search.reporting.formats import interval
-    from xraytune.evaluation import evaluate, external
+    from xraytune.evaluation import evaluate
 
     found, out = one.found, console.out
     test, known = found["test"], found["study_test"] or {}
-    if found["demonstration"]:
-        out.say(BANNER, style="bold yellow")
-    style = {external.NOT_USABLE: "bold red", external.UNCLEAR: "bold yellow"}.get(found["verdict"], "bold green")
-    out.say((f"{found['data']}: {found['verdict']}.", style))
-    for line in found["reasons"]:
-        out.say(line)
-    out.print()
+    verdict.show(found)
     rows = evaluate.named(test["beta"])
     tables.show(
         out,

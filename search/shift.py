@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from search.cli import console, tables
-from search.cli.console import BANNER
 from search.cli.progress_bars import bars
 from search.cli.tables import Column
 
@@ -59,17 +58,11 @@ def main(
 
 def _show(done: Reported) -> None:
     """The verdict, the estimate, the properties and where the report is."""
+    from search.external import verdict
     from search.reporting.formats import interval, number
-    from xraytune.evaluation import external
 
     found, out = done.found, console.out
-    if found["demonstration"]:
-        out.say(BANNER, style="bold yellow")
-    style = {external.NOT_USABLE: "bold red", external.UNCLEAR: "bold yellow"}.get(found["verdict"], "bold green")
-    out.say((f"{found['data']}: {found['verdict']}.", style))
-    for line in found["reasons"]:
-        out.say(line)
-    out.print()
+    verdict.show(found)
     shares = {f"predicted {found['positive']}": found["predicted"][found["positive"]]} if found["positive"] else {
         f"predicted {name}": share for name, share in found["predicted"].items()
     }  # fmt: skip
