@@ -63,6 +63,8 @@ class Opened:
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", lambda m: self.errors.append(m.text) if m.type in {"error", "warning"} else None)
+        # a chooser is caught from here on: one that opens while a later listener is being set up would be lost
+        self.page.on("filechooser", lambda _chooser: None)
         self.address = address
         self.page.goto(address)
 

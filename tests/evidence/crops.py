@@ -3,13 +3,14 @@
 A small convolutional network is trained with each of `ARMS` under each of `HEADS`, three seeds, each of which holds
 out another patient-grouped fold. It is judged on the held-out images over the views that move framing, over all views,
 and, where the shortcut was planted, on the test images, on which it misleads. Of the X-rays only training and
-validation images are read. One file a network, `results/evidence/crops/SET/`; the table is written to
-docs/evidence/crops.md.
+validation images are read. Each network's figures are a line of docs/evidence/crops.jsonl, from which a run goes on, on
+any machine; the table is written to docs/evidence/crops.md.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,7 @@ WITHOUT_TEST = "xray"
 FRAMING = ("tighter", "looser", "higher", "lower")
 """The views that move framing alone; joint views (`LIKE`) move it with what else tells the classes apart."""
 PAGE = networks.ROOT / "docs" / "evidence" / "crops.md"
+KEPT = PAGE.with_suffix(".jsonl")
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,6 @@ class Part:
     arm: str
     head: str
     seed: int
-
-    @property
-    def path(self) -> Path:
-        """Where its answers are kept."""
-        name = f"{self.arm}-{self.head}-{self.seed}".replace(" ", "_").replace(",", "").replace("%", "percent")
-        return networks.RESULTS / "crops" / self.set / f"{name}.npz"
 
     @property
     def values(self) -> dict[str, Any]:
@@ -89,25 +85,43 @@ def train(name: str, missing: list[Part]) -> None:
     )
     labels = np.asarray(whole.labels)
     dealt = data.folds(labels.tolist(), np.asarray(whole.patients).tolist(), SEEDS, 0)
+    folder = networks.RESULTS / "crops" / name
+    folder.mkdir(parents=True, exist_ok=True)
     for part in missing:
-        part.path.parent.mkdir(parents=True, exist_ok=True)
         fitted, held = dealt[part.seed]
         own = dataclasses.replace(whole, train=np.asarray(fitted), validation=np.asarray(held))
         recipe = TrainingSetup(place.job.space, place.job.context, own, "robust", BETA, part.values["epochs"])
         point = config(place.space, seed=100 + part.seed, **part.values)
-        task = FoldTask(recipe, point, 0, part.seed, SEEDS, 0, part.path.with_suffix(".fold"), keep_model=True)
-        task(_silent)
-        with np.load(task.path, allow_pickle=False) as fold:
+        target = folder / f"{list(ARMS).index(part.arm)}-{HEADS[part.head]}-{part.seed}.fold"
+        FoldTask(recipe, point, 0, part.seed, SEEDS, 0, target, keep_model=True)(_silent)
+        with np.load(target, allow_pickle=False) as fold:
             kept = {k: fold[k] for k in fold.files if k.startswith("view:") or k == "probabilities"}
             kept |= {"labels": labels[fold["indices"]], "view_labels": labels[fold["view_indices"]]}
         kept["positive"] = np.array(1 if whole.positive is None else whole.positive)
         if name != WITHOUT_TEST:
-            kept |= _on_test(place, part, task.path.with_suffix(".keras"))
-        with artifacts.atomic_write(part.path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **kept)
-        for used in (task.path, task.path.with_suffix(".keras")):
+            kept |= _on_test(place, part, target.with_suffix(".keras"))
+        keep(part, figures(kept))
+        for used in (target, target.with_suffix(".keras")):
             used.unlink(missing_ok=True)
-        print(f"{name}: {part.path.stem}", flush=True)
+        print(f"{name}: {part.arm}, {part.head}, seed {part.seed}", flush=True)
+
+
+def keep(part: Part, found: tuple[float, ...]) -> None:
+    """Append a network's figures to `KEPT`, in one write: several processes append at once."""
+    rounded = [None if np.isnan(value) else round(value, 5) for value in found]
+    line = dataclasses.asdict(part) | dict(zip(COLUMNS, rounded, strict=True))
+    with KEPT.open("a", encoding="utf-8") as out:
+        out.write(json.dumps(line) + "\n")
+
+
+def known() -> dict[Part, tuple[float, ...]]:
+    """The figures of every network that was trained, in the order of `COLUMNS`; NaN where one does not exist."""
+    found = {}
+    for text in KEPT.read_text(encoding="utf-8").splitlines() if KEPT.exists() else []:
+        line = json.loads(text)
+        part = Part(*(line[field.name] for field in dataclasses.fields(Part)))
+        found[part] = tuple(np.nan if line[column] is None else line[column] for column in COLUMNS)
+    return found
 
 
 def _on_test(place: networks.Workshop, part: Part, network: Path) -> dict[str, NDArray[Any]]:
@@ -115,8 +129,8 @@ def _on_test(place: networks.Workshop, part: Part, network: Path) -> dict[str, N
     from search.study import access_log
     from xraytune.inference.classifier import load_network, predict_network
 
-    opened = {"what": f"evidence, {part.path.stem}", "test_fingerprint": place.dataset.test_fingerprint}
-    access_log.append(part.path.parent, opened)
+    what = f"evidence, {part.arm}, {part.head}, seed {part.seed}"
+    access_log.append(network.parent, {"what": what, "test_fingerprint": place.dataset.test_fingerprint})
     images = np.load(arrays.test(place.dataset, EDGE))
     labels = np.array([image.label for image in place.dataset.select("test")], np.int32)
     return {"test": predict_network(load_network(network), images), "test_labels": labels}
@@ -134,9 +148,10 @@ def make(workers: int, names: tuple[str, ...] = ON, limit: int = 0) -> None:
         names: of sets.
         limit: networks of each set at most; 0: all.
     """
+    done = known()
     for name in names:
         wanted = parts(name)[: limit or None]
-        networks.spread(train, name, [part for part in wanted if not part.path.exists()], workers)
+        networks.spread(train, name, [part for part in wanted if part not in done], workers)
     PAGE.parent.mkdir(parents=True, exist_ok=True)
     artifacts.write_text(PAGE, page())
 
@@ -175,14 +190,11 @@ def figures(kept: Mapping[str, NDArray[Any]]) -> tuple[float, ...]:
 
 def table(name: str) -> str:
     """A line an arm and head of a set: means of the seeds ± their deviation; empty where no network was trained."""
+    done = known()
     lines = [f"| augmentation | head | seeds | {' | '.join(COLUMNS)} |", "|---" * (3 + len(COLUMNS)) + "|"]
     for arm in ARMS:
         for head in HEADS:
-            found = []
-            for part in parts(name):
-                if (part.arm, part.head) == (arm, head) and part.path.exists():
-                    with np.load(part.path, allow_pickle=False) as file:
-                        found.append(figures({key: file[key] for key in file.files}))
+            found = [done[p] for p in parts(name) if (p.arm, p.head) == (arm, head) and p in done]
             if found:
                 cells = [_cell(column) for column in zip(*found, strict=True)]
                 lines.append(f"| {arm} | {head} | {len(found)} | {' | '.join(cells)} |")

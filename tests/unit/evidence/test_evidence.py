@@ -171,27 +171,26 @@ def test_three_in_four_images_are_positive_and_no_patient_is_cut_in_half():
         assert (patients[rows] == patient).sum() == 2
 
 
-def kept_of_crops(path, framing, tested=True):
-    """A file as `crops.train` leaves it, of a network that answers so well under the framing views."""
-    rng = np.random.default_rng(len(path.name))
+def answers_on_crops(seed, framing, tested=True):
+    """What `crops.train` has of a network that answers so well under the framing views."""
+    rng = np.random.default_rng(seed)
     labels = rng.integers(0, 2, 300)
     names = {"clean": 0.9, **dict.fromkeys(crops.FRAMING, framing), "like NORMAL": framing}
     kept = {f"view:{name}": answers(labels, quality, rng) for name, quality in names.items()}
     kept |= {"probabilities": kept["view:clean"], "labels": labels, "view_labels": labels, "positive": np.array(1)}
-    if tested:
-        kept |= {"test": answers(labels, framing, rng), "test_labels": labels}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, **kept)
+    return kept | ({"test": answers(labels, framing, rng), "test_labels": labels} if tested else {})
 
 
 def test_the_page_on_crops_shows_what_framing_costs_and_no_test_figure_of_a_set_whose_test_images_are_closed(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(networks, "RESULTS", tmp_path)
+    monkeypatch.setattr(crops, "KEPT", tmp_path / "crops.jsonl")
     assert "## framing" not in crops.page()
-    for part in crops.parts("framing"):
-        kept_of_crops(part.path, 0.8 if "crop" in part.arm else 0.1)
-    kept_of_crops(crops.parts("xray")[0].path, 0.8, tested=False)
+    planned = crops.parts("framing")
+    for seed, part in enumerate(planned):
+        crops.keep(part, crops.figures(answers_on_crops(seed, 0.8 if "crop" in part.arm else 0.1)))
+    crops.keep(crops.parts("xray")[0], crops.figures(answers_on_crops(0, 0.8, tested=False)))
+    assert set(crops.known()) == {*planned, crops.parts("xray")[0]}
     text = crops.page()
     rows = [
         [cell.strip() for cell in line.split("|")[1:-1]]
@@ -212,7 +211,7 @@ def test_every_configuration_of_the_evidence_on_crops_is_one_of_the_space():
         plan = TrainingSettings.of(part.values)
         assert plan.augmentation.crop == crops.ARMS[part.arm].get("crop", "none")
         assert plan.augmentation.shape_jitter == crops.ARMS[part.arm].get("shape_jitter", "none")
-    assert len({part.path for part in crops.parts("framing")}) == len(crops.ARMS) * len(crops.HEADS) * crops.SEEDS
+    assert len(set(crops.parts("framing"))) == len(crops.ARMS) * len(crops.HEADS) * crops.SEEDS
 
 
 def test_a_referral_fitted_on_half_of_the_patients_is_judged_on_the_other_half_and_rows_say_where_it_fails():
