@@ -3,15 +3,16 @@
 A small convolutional network is trained with each of `ARMS` under each of `HEADS`, three seeds, each of which holds
 out another patient-grouped fold. It is judged on the held-out images over the views that move framing, over all views,
 and, where the shortcut was planted, on the test images, on which it misleads. Of the X-rays only training and
-validation images are read. Each network's figures are a line of docs/evidence/crops.jsonl, from which a run goes on, on
-any machine; the table is written to docs/evidence/crops.md.
+validation images are read; their networks also answer the images of a second hospital, which no network is trained on.
+Each network's figures are a line of docs/evidence/crops.jsonl, from which a run goes on, on any machine; the tables are
+written to docs/evidence/crops.md.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -20,15 +21,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.benchmarks.harness import real_data
 from tests.evidence import networks
 from tests.evidence.doses import EDGE
 from tests.made_networks import config
 from xraytune import artifacts, data
 from xraytune.data import arrays, cache
-from xraytune.evaluation import metrics, robust_score
+from xraytune.evaluation import intervals, metrics, robust_score
 from xraytune.training.inputs.augmentation import REMEDIES
 from xraytune.training.inputs.shifted_views import LIKE
 from xraytune.training.inputs.trial_data import TrialData
+
+Answers = Sequence[tuple[int, float]]
 
 SEEDS = 3
 """Of each arm and head; as many folds."""
@@ -39,11 +43,14 @@ ARMS: Mapping[str, Mapping[str, str]] = {
     "crops from 30 %": {"crop": "0.3"},
     "crops from 8 %": {"crop": "0.08"},
     "shape jitter, crops from 8 %": {"shape_jitter": "strong", "crop": "0.08"},
+    "none": {},
 }
 HEADS = {"global pooling": "avg", "flatten": "flatten"}
-ON = ("framing", "clinic", "xray")
+ON = ("framing", "xray")
 WITHOUT_TEST = "xray"
 """The set whose test images are not read here."""
+OUTSIDE = "nih"
+"""The second hospital, on which the networks of `WITHOUT_TEST` are judged."""
 FRAMING = ("tighter", "looser", "higher", "lower")
 """The views that move framing alone; joint views (`LIKE`) move it with what else tells the classes apart."""
 PAGE = networks.ROOT / "docs" / "evidence" / "crops.md"
@@ -100,28 +107,44 @@ def train(name: str, missing: list[Part]) -> None:
         kept["positive"] = np.array(1 if whole.positive is None else whole.positive)
         if name != WITHOUT_TEST:
             kept |= _on_test(place, part, target.with_suffix(".keras"))
-        keep(part, figures(kept))
+        network = target.with_suffix(".keras")
+        keep(part, figures(kept), _outside(place, network) if name == WITHOUT_TEST else ())
         for used in (target, target.with_suffix(".keras")):
             used.unlink(missing_ok=True)
         print(f"{name}: {part.arm}, {part.head}, seed {part.seed}", flush=True)
 
 
-def keep(part: Part, found: tuple[float, ...]) -> None:
-    """Append a network's figures to `KEPT`, in one write: several processes append at once."""
+def keep(part: Part, found: tuple[float, ...], outside: Answers = ()) -> None:
+    """Append a network's figures to `KEPT`, in one write: several processes append at once.
+
+    Args:
+        part: the network.
+        found: in the order of `COLUMNS`.
+        outside: label (1: positive) and probability of each image of the second hospital.
+    """
     rounded = [None if np.isnan(value) else round(value, 5) for value in found]
-    line = dataclasses.asdict(part) | dict(zip(COLUMNS, rounded, strict=True))
+    line: dict[str, Any] = dataclasses.asdict(part) | dict(zip(COLUMNS, rounded, strict=True))
+    if outside:
+        line["outside"] = {
+            "labels": "".join(str(n) for n, _ in outside),
+            "per mille": [round(1000 * p) for _, p in outside],
+        }
     with KEPT.open("a", encoding="utf-8") as out:
         out.write(json.dumps(line) + "\n")
 
 
+def _lines() -> dict[Part, dict[str, Any]]:
+    """What was kept of every network that was trained."""
+    lines = [json.loads(text) for text in KEPT.read_text(encoding="utf-8").splitlines()] if KEPT.exists() else []
+    return {Part(*(line[field.name] for field in dataclasses.fields(Part))): line for line in lines}
+
+
 def known() -> dict[Part, tuple[float, ...]]:
     """The figures of every network that was trained, in the order of `COLUMNS`; NaN where one does not exist."""
-    found = {}
-    for text in KEPT.read_text(encoding="utf-8").splitlines() if KEPT.exists() else []:
-        line = json.loads(text)
-        part = Part(*(line[field.name] for field in dataclasses.fields(Part)))
-        found[part] = tuple(np.nan if line[column] is None else line[column] for column in COLUMNS)
-    return found
+    return {
+        part: tuple(np.nan if line[column] is None else line[column] for column in COLUMNS)
+        for part, line in _lines().items()
+    }
 
 
 def _on_test(place: networks.Workshop, part: Part, network: Path) -> dict[str, NDArray[Any]]:
@@ -134,6 +157,19 @@ def _on_test(place: networks.Workshop, part: Part, network: Path) -> dict[str, N
     images = np.load(arrays.test(place.dataset, EDGE))
     labels = np.array([image.label for image in place.dataset.select("test")], np.int32)
     return {"test": predict_network(load_network(network), images), "test_labels": labels}
+
+
+def _outside(place: networks.Workshop, network: Path) -> Answers:
+    """A network's answers on all images of the second hospital, read as those that it was trained on."""
+    from xraytune.inference.classifier import load_network, predict_network
+
+    own = place.dataset
+    other = data.load(str(real_data(OUTSIDE)), fit=own.fit, channels=own.channels)
+    if other.classes != own.classes:
+        raise ValueError(f"{OUTSIDE} has the classes {other.classes}, not {own.classes}")
+    images = np.concatenate([np.load(arrays.pool(other, EDGE)), np.load(arrays.test(other, EDGE))])
+    labels = [image.label for split in ("train", "val", "test") for image in other.select(split)]
+    return list(zip(labels, predict_network(load_network(network), images)[:, 1].tolist(), strict=True))
 
 
 def _silent(_event: Any) -> None:
@@ -201,6 +237,22 @@ def table(name: str) -> str:
     return "\n".join(lines) + "\n" if len(lines) > 2 else ""
 
 
+def outside_table() -> str:
+    """A line an arm, head and seed: ROC AUC at the second hospital, and what the arm adds to training without it."""
+    kept = {part: line["outside"] for part, line in _lines().items() if "outside" in line}
+    lines = ["| augmentation | head | seed | ROC AUC | difference to none (95 %) |", "|---|---|---|---|---|"]
+    for arm in ARMS:
+        for part in (p for head in HEADS for p in parts(WITHOUT_TEST) if (p.arm, p.head) == (arm, head) and p in kept):
+            base, own = kept.get(dataclasses.replace(part, arm="none")), kept[part]
+            truth = [int(digit) for digit in own["labels"]]
+            found = intervals.delong(truth, own["per mille"], (base or own)["per mille"])
+            margin = 1.96 * found.standard_error
+            added = f"{found.difference:+.3f} ({found.difference - margin:+.3f} to {found.difference + margin:+.3f})"
+            cell = "–" if arm == "none" or base is None else added
+            lines.append(f"| {arm} | {part.head} | {part.seed} | {found.first:.3f} | {cell} |")
+    return "\n".join(lines) + "\n" if len(lines) > 2 else ""
+
+
 def _cell(values: tuple[float, ...]) -> str:
     if any(np.isnan(values)):
         return "–"
@@ -213,10 +265,16 @@ def page() -> str:
         "# Random resized crops and shape jitter against framing\n\n"
         "A convolutional network (four blocks, 64 px, ten epochs, light augmentation) is trained with each "
         "augmentation and head, three seeds, each of which holds out another patient-grouped fold. Framing views are "
-        f"{', '.join(FRAMING)}; joint views move all properties that tell the classes apart. In `framing` and `clinic` "
-        "the shortcut is planted and misleads on the test images. Of the chest X-rays (`xray`) only training and "
+        f"{', '.join(FRAMING)}; joint views move all properties that tell the classes apart. In `framing` the "
+        "shortcut is planted and misleads on the test images. Of the chest X-rays (`xray`) only training and "
         "validation images are used. Values are means of the seeds ± their standard deviation; columns without another "
         "name are ROC AUC. Made by `make evidence PART=crops`.\n"
     )
     tables = {name: table(name) for name in ON}
+    if outside := outside_table():
+        tables[f"{WITHOUT_TEST}, judged at another hospital ({OUTSIDE})"] = (
+            "No image of that hospital was trained on. Differences are between two networks of the same head and seed, "
+            "with DeLong's interval, which takes images as independent. These figures decide nothing but ties.\n\n"
+            + outside
+        )
     return intro + "".join(f"\n## {name}\n\n{text}" for name, text in tables.items() if text)

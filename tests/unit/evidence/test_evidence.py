@@ -189,21 +189,25 @@ def test_the_page_on_crops_shows_what_framing_costs_and_no_test_figure_of_a_set_
     planned = crops.parts("framing")
     for seed, part in enumerate(planned):
         crops.keep(part, crops.figures(answers_on_crops(seed, 0.8 if "crop" in part.arm else 0.1)))
-    crops.keep(crops.parts("xray")[0], crops.figures(answers_on_crops(0, 0.8, tested=False)))
-    assert set(crops.known()) == {*planned, crops.parts("xray")[0]}
+    closed, base = (next(p for p in crops.parts("xray") if p.arm == arm) for arm in ("shape jitter", "none"))
+    for part, right in ((closed, lambda n: n % 3 > 0), (base, lambda n: n % 5 > 1)):  # two thirds, three fifths
+        outside = [(n % 2, 0.8 if (n % 2) == right(n) else 0.2) for n in range(60)]
+        crops.keep(part, crops.figures(answers_on_crops(0, 0.8, tested=False)), outside)
+    assert set(crops.known()) == {*planned, closed, base}
     text = crops.page()
     rows = [
         [cell.strip() for cell in line.split("|")[1:-1]]
         for line in text.splitlines()
         if line.startswith("|") and "±" in line
     ]
-    assert len(rows) == len(crops.ARMS) * len(crops.HEADS) + 1
-    for arm, _, seeds, _, framed, worst, joint, *_ in rows[:-1]:
+    assert len(rows) == len(crops.ARMS) * len(crops.HEADS) + 2
+    for arm, _, seeds, _, framed, worst, joint, *_ in rows[:-2]:
         assert seeds == "3"
-        low = arm == "shape jitter"
+        low = "crop" not in arm
         assert all((float(cell.split()[0]) < 0.8) == low for cell in (framed, worst, joint))
-    assert rows[-1][0] == "shape jitter"
-    assert rows[-1][-1] == "–"
+    assert rows[-2][0] == "shape jitter"
+    assert rows[-2][-1] == "–"
+    assert "| shape jitter | global pooling | 0 | 0.667 | +0.067 (" in text
 
 
 def test_every_configuration_of_the_evidence_on_crops_is_one_of_the_space():
