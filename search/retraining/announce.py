@@ -14,7 +14,7 @@ from search.cli.tables import Column
 from search.reporting.formats import number
 from search.retraining.confirmation import cost_estimate
 from search.retraining.confirmation.plan import ConfirmationPlan
-from search.retraining.records import Confirmed
+from search.retraining.records import Choice, Confirmed
 from search.study.view import StudyView, TrialRecord
 from xraytune.data.dataset import Dataset
 from xraytune.evaluation.referral.selection import Aims, too_few
@@ -53,6 +53,8 @@ def announce_plan(
         "refit": f"Train {_count(asked.refits, 'final model')} on training + validation images",
         "folds": "Average the networks of the winner's folds",
         "ensemble": "Train the ensemble's members on training + validation images",
+        "auto": f"Train {_count(asked.refits, 'final model')}, or an ensemble where it is significantly better, on "
+        "training + validation images",
     }[options.final]
     own = "" if options.time else ", as long as the search took"
     say("Retraining study ", (study.name, "bold"), ":")
@@ -100,7 +102,7 @@ def _reduced(
             f"and training it takes about {quantities.clock(one.seconds)}; in {quantities.clock(budget)} it gets "
             f"{one.epochs} of {whole} epochs, after which its score in the search was {one.value:.3f}."
         )
-    refits = options.refits if options.final == "refit" else 1
+    refits = options.refits if options.final in {"refit", "auto"} else 1
     folds = len(study.spec.sites) or options.folds
     fewer = (plan.seeds, asked.folds, asked.refits) != (options.seeds, folds, refits)
     if len(wanted) > len(plan.finalists) or fewer:
@@ -171,6 +173,19 @@ def confirmed(found: Sequence[Confirmed], plan: ConfirmationPlan, study: StudyVi
         best = study.best().number
         if best != found[0].trial.number and any(c.trial.number == best for c in found):
             say(f"The confirmed winner is trial {found[0].trial.number}, not the study's best ({best}).")
+
+
+def ensemble(choice: Choice) -> None:
+    """What an ensemble adds to the winner out of fold, and what was chosen for it; nothing where it was not asked."""
+    if choice.gain is None:
+        return
+    members = ", ".join(str(c.trial.number) for c, _ in choice.finalists)
+    chosen = f"an ensemble of trials {members}" if choice.kind == "ensemble" else f"trial {members} alone"
+    gain, low, high = (f"{value:+.3f}" for value in (choice.gain.value, choice.gain.low, choice.gain.high))
+    console.out.say(
+        f"An ensemble of the finalists changes the robust score out of fold by {gain} (95 % interval {low} to {high}): "
+        f"the final model is {chosen}."
+    )
 
 
 def _worst_views(found: Confirmed) -> str:

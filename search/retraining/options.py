@@ -14,9 +14,9 @@ from xraytune.evaluation import thresholds
 from xraytune.evaluation.referral.selection import Aims
 from xraytune.inference.test_time_augmentation import KINDS as KINDS_OF_TTA
 
-KINDS = ("refit", "folds", "ensemble")
-"""refit: the winner's network on training and validation images; folds: the mean of its folds' networks; ensemble:
-several finalists' refits."""
+KINDS = ("auto", "refit", "folds", "ensemble")
+"""auto: ensemble where it is significantly better out of fold, else refit; refit: the winner's network on training and
+validation images; folds: the mean of its folds' networks; ensemble: several finalists' refits."""
 
 
 def _tta(value: str | bool, name: str) -> str:
@@ -60,11 +60,10 @@ class RetrainingOptions(Caches, Tracking, Place):
         metavar="NAME", choices=("mean", "worst"),
     )  # fmt: skip
     seeds: int = option(2, "Seeds per finalist", BUDGET, metavar="NUMBER", least=1)
-    refits: int = option(
-        3, "Networks of --final refit, whose mean is the prediction", BUDGET, metavar="NUMBER", least=1
-    )
+    refits: int = option(3, "Networks of a refit, whose mean is the prediction", BUDGET, metavar="NUMBER", least=1)
     final: str = option(
-        "refit", "The final model: trained on training and validation images, the folds' networks, or an ensemble",
+        "auto", "The final model: the winner trained anew (refit), its folds' networks, or an ensemble of finalists; "
+        "auto takes the ensemble where it is significantly better out of fold, else refit",
         MODEL, metavar="NAME", choices=KINDS,
     )  # fmt: skip
     backbone: Mapping[str, str] = option(

@@ -19,6 +19,7 @@ from xraytune.evaluation import (
 )
 from xraytune.evaluation.calibration import Calibration
 from xraytune.evaluation.evaluate import Crossed
+from xraytune.evaluation.intervals import Interval
 from xraytune.evaluation.referral.selection import Fitted, Sample
 from xraytune.evaluation.thresholds import Policy
 from xraytune.records import TrialResult
@@ -191,6 +192,8 @@ class Choice:
     """The confirmed best finalist, which need not be the heaviest of an ensemble, nor in it."""
     refits: int = 1
     """Networks of each finalist that differ in their seeds alone."""
+    gain: Interval | None = None
+    """What an ensemble adds to the winner's robust score out of fold; None where they were not compared."""
 
     @property
     def averaged(self) -> bool:

@@ -89,12 +89,12 @@ class Retraining:
         at_once = min(workers, max(plan.request.trainings, plan.request.refits, len(recipes)))
         with Workers(at_once, max(1, hardware.cores() // workers)) as pool:
             confirmed = self._confirm(plan, setup, folds, pool, budget)
-            choice = winner.choose(
-                confirmed, options.final, labels,
-                objective=self.spec.objective, positive=dataset.positive, beta=self.spec.beta,
-                refits=plan.request.refits,
-            )  # fmt: skip
             announce.confirmed(confirmed, plan, self.study)
+            judged = winner.Judged(
+                labels, patients, folds, self.spec.objective, positive=dataset.positive, beta=self.spec.beta
+            )
+            choice = winner.choose(confirmed, options.final, judged, plan.request.refits)
+            announce.ensemble(choice)
             raw = Predictions(
                 labels, choice.out_of_fold(), patients, dataset.classes, dataset.positive, beta=self.spec.beta
             )

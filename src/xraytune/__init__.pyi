@@ -50,7 +50,7 @@ class Study(_Study):
         site_decides: Literal["mean", "worst"] = "mean",
         seeds: int = 2,
         refits: int = 3,
-        final: Literal["refit", "folds", "ensemble"] = "refit",
+        final: Literal["auto", "refit", "folds", "ensemble"] = "auto",
         backbone: Mapping[str, str] | Iterable[str] | str = ...,
         threshold: str = "auto",
         refer: bool = False,

@@ -79,7 +79,7 @@ def make_plan(request: Request, budget: float, gone: float = 0.0) -> Confirmatio
         ],
         budget,
     )
-    refits = request.refits if request.final == "refit" else 1
+    refits = request.refits if request.final in {"refit", "auto"} else 1
     shapes = [(request.folds, r) for r in range(refits, 0, -1)] + [
         (k, 1) for k in range(request.folds - 1, fewest - 1, -1)
     ]

@@ -46,7 +46,8 @@ class Request:
     refits: int = 1
     """Networks of the final model that differ in their seeds alone."""
     final: str = "refit"
-    """`refit` is followed by `refits` trainings, `ensemble` by one of each finalist, `folds` by none."""
+    """`refit` is followed by `refits` trainings, `ensemble` by one of each finalist, `auto` by as many as the larger of
+    them, `folds` by none."""
     prices: Mapping[int, CostEstimate] = field(default_factory=dict)
     """By a finalist's number; by what its trial took in the search where it has none."""
     images: int = 0
@@ -244,7 +245,8 @@ class Schedule:
         """What follows the folds of these: the final training by the dearest of them, test set and report."""
         numbers = {number for number, _ in accepted}
         r = self.request
-        trainings = {"refit": r.refits, "folds": 0, "ensemble": len(numbers)}[r.final]
+        of_each = {"refit": r.refits, "folds": 0, "ensemble": len(numbers), "auto": max(r.refits, len(numbers))}
+        trainings = of_each[r.final]
         longest = max(
             (
                 cost_estimate.refit_seconds(r.price(t), t, self._of(t.number), r.images)

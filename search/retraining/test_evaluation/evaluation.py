@@ -365,6 +365,7 @@ def confirmation(
         "objective": study.spec.objective,
         "by": "site" if study.spec.sites else "patient",
         "decides": plan.request.decides,
+        "ensemble_gain": None if choice.gain is None else evaluate.triple(choice.gain),
         "cut": choice.winner.cut,
         "passed_over": [
             {"trial": one.trial.number, "family": one.trial.family, "searched": one.trial.value, "seconds": one.seconds}

@@ -250,26 +250,6 @@ def test_an_augmentation_of_kept_copies_that_differs_from_the_recipe_s_is_shown(
     assert records.adapted("vgg16_gap128", dataclasses.replace(tried, config=config)) == says
 
 
-def test_an_ensemble_s_winner_is_the_confirmed_best_whatever_the_weights() -> None:
-    labels = np.repeat([0, 1], 20).astype(np.int32)
-    sharp = np.where(labels, 0.95, 0.05)
-    dull = np.where(labels, 0.55, 0.45)
-
-    def confirmed(number: int, p: np.ndarray) -> Any:
-        answers = np.stack([1 - p, p], axis=1).astype(np.float32)
-        return SimpleNamespace(
-            trial=SimpleNamespace(number=number),
-            out_of_fold=lambda averaged=False: answers,
-            views=lambda averaged=False: (np.arange(40), {}),
-        )
-
-    best, heaviest = confirmed(3, dull), confirmed(8, sharp)
-    choice = winner.choose([best, heaviest], "ensemble", labels)
-    assert choice.finalists[0][0] is heaviest
-    assert choice.winner is best
-    assert winner.choose([best, heaviest], "refit", labels).winner is best
-
-
 @pytest.mark.parametrize(("kind", "refits", "averaged"), [("refit", 1, False), ("refit", 3, True), ("folds", 1, True)])
 def test_out_of_fold_answers_are_means_over_seeds_where_the_final_model_s_are(
     kind: str, refits: int, averaged: bool
@@ -281,7 +261,8 @@ def test_out_of_fold_answers_are_means_over_seeds_where_the_final_model_s_are(
         return np.full((4, 2), 0.5, np.float32)
 
     best: Any = SimpleNamespace(trial=SimpleNamespace(number=3), out_of_fold=answers)
-    winner.choose([best], kind, np.repeat([0, 1], 2).astype(np.int32), refits=refits).out_of_fold()
+    judged = winner.Judged(np.repeat([0, 1], 2).astype(np.int32), np.arange(4), [])
+    winner.choose([best], kind, judged, refits).out_of_fold()
     assert asked == [averaged]
 
 
@@ -300,7 +281,7 @@ def test_other_finalists_are_compared_by_means_over_seeds_where_the_winner_is(
 
     labels = np.tile([0, 1], 4).astype(np.int32)
     both = [finalist(3), finalist(8)]
-    choice = winner.choose(both, kind, labels, refits=refits)
+    choice = winner.choose(both, kind, winner.Judged(labels, np.arange(8), []), refits)
     labelled = Predictions(labels, np.full((8, 2), 0.5), np.arange(8), ("a", "b"), 1, draws=20)
     rows = comparison.out_of_fold(labelled, choice, both)
     assert [row["with"] for row in rows] == ["trial 8 (cnn)", "the trivial answer"]

@@ -104,6 +104,10 @@ def test_the_plan_says_how_long_it_will_take() -> None:
     three = [trial(i, seconds=60.0) for i in range(3)]
     ensemble = make_plan(three, 4, 1, budget=10_000, workers=2, final="ensemble")
     assert ensemble.after == 2 * 60 + cost_estimate.AFTER  # three networks, two at a time
+    either = make_plan(three, 4, 1, budget=10_000, workers=2, refits=1, final="auto")
+    assert either.after == ensemble.after
+    refits = make_plan(three, 4, 1, budget=10_000, workers=2, refits=5, final="auto")
+    assert refits.after == 3 * 60 + cost_estimate.AFTER
 
 
 def test_what_is_gone_of_the_time_when_the_plan_is_made_is_not_planned_again() -> None:
