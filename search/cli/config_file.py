@@ -23,11 +23,11 @@ MOST = 1 << 20
 NAME = "config.yaml"
 """The file in a study's folder."""
 
-LEFT_OUT = frozenset({"study", "resume", "storage"})
-"""What a written file does not hold: which study it was, and the database's URL, which may hold a password."""
+LEFT_OUT = frozenset({"study", "resume", "storage", "mlflow"})
+"""What a written file does not hold: which study it was, and the URLs of servers, which may hold a password."""
 
 HEAD = """# The options of this search. They can be given again: python -m search.run --config config.yaml
-# Options on the command line win. Not here: --study, --resume, --storage. Times are in seconds, sizes in bytes.
+# Options on the command line win. Not here: --study, --resume, --storage, --mlflow. Times are seconds, sizes bytes.
 """
 
 
@@ -153,6 +153,8 @@ def _text(flag: str, value: Any) -> str:
     """Raises InputError where YAML took a word for something else (`NO` is false, `2026` a number)."""
     if isinstance(value, str):
         return value
+    if isinstance(value, list | Mapping):  # what it holds may be a password
+        raise InputError(f"{flag} must be a text, not a {'list' if isinstance(value, list) else 'mapping'}.")
     raise InputError(f"{flag} must be a text, not {value!r}. Put it in quotes.")
 
 

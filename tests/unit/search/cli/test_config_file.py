@@ -81,15 +81,29 @@ def test_what_is_written_is_read_again(tmp_path):
         data="chest", time="30m", families="cnn", fix=["cnn/blocks=3"], cache_limit="20GB", weights_dir="w",
         study="mine", resume=True, positive="NO", patient_regex=r"^(?P<patient>P\d+): '\"",
     )  # fmt: skip
-    session = SessionOptions(results="out", storage="postgresql://me:secret@host/studies", trial_timeout="10m")
+    session = SessionOptions(
+        results="out",
+        storage="postgresql://me:secret@host/studies",
+        mlflow="http://me:secret@host",
+        trial_timeout="10m",
+    )
     text = config_file.text(study, session)
     assert "secret" not in text
     found = config_file.read(written(tmp_path, text), CLASSES)
-    assert not {"study", "resume", "storage"} & found.keys()
+    assert not {"study", "resume", "storage", "mlflow"} & found.keys()
     for group in (study, session):
         for name in options.declared(type(group)):
             if name not in config_file.LEFT_OUT:
                 assert found.get(name) == getattr(group, name), name
+
+
+@pytest.mark.parametrize("name", ["storage", "mlflow"])
+@pytest.mark.parametrize("value", ["[{}]", "{{url: '{}'}}", "'{}", "@{}"])
+def test_a_url_s_password_stands_in_no_message_about_the_file(tmp_path, name, value):
+    text = f"{name}: {value.format('postgresql://me:s3cret@host/studies')}"
+    with pytest.raises(InputError) as refused:
+        config_file.read(written(tmp_path, text), CLASSES)
+    assert "s3cret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "---\n"])
