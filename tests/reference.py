@@ -26,9 +26,10 @@ HEAD = """# Options of the commands
 
 Every command is `xraytune NAME` or `python -m search.NAME` (`search.run` is `xraytune search`), and a target of `make`.
 There an option is a variable: `--trial-timeout 10m` is `TRIAL_TIMEOUT=10m`, a switch is `RESUME=1`, several values of
-`--fix` stand in one variable, `FIX="batch_size=32 cnn/blocks=3"`. `ARGS="--option value"` passes anything. From Python
-the names are keywords, which take the same texts: `xt.search(time="30m")` ([python.md](python.md)). This page is
-written by `make reference`.
+an option that may be repeated stand in one variable, `FIX="batch_size=32 cnn/blocks=3"`: the next one begins at `NAME=`
+after a blank. `ARGS="--option value"` passes anything; a blank in a value is quoted there. From Python the names are
+keywords, which take the same texts: `xt.search(time="30m")` ([python.md](python.md)). This page is written by `make
+reference`.
 """
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Mapping
@@ -59,7 +60,7 @@ def arguments(command: str, environment: Mapping[str, str]) -> list[str]:
         elif getattr(parameter, "is_flag", False):
             options += [parameter.opts[0]] if value.lower() not in OFF else []
         else:
-            values = value.split() if parameter.multiple else [value]
+            values = several(value) if parameter.multiple else [value]
             options += [f"{parameter.opts[0]}={one}" for one in values]
     try:
         more = shlex.split(environment.get(MORE, ""))
@@ -68,13 +69,20 @@ def arguments(command: str, environment: Mapping[str, str]) -> list[str]:
     return [*options, *more, *(["--", *places] if places else [])]
 
 
+def several(value: str) -> list[str]:
+    """The `NAME=VALUE` texts of one variable. The next one begins at `NAME=` after a blank: a value may have blanks."""
+    name, assigned, rest = value.strip().partition("=")
+    first, *others = re.split(r"\s+(?=[^\s=]+=)", rest)
+    return [f"{name}{assigned}{first}", *others]
+
+
 def _variables(main: Any) -> dict[str, Any]:
     """The options and arguments of a command by the names of their variables."""
     found = {}
     for parameter in typer.main.get_command(console.application(main)).params:
         if parameter.name in {"help", "context"}:
             continue
-        place = str(getattr(parameter, "metavar", None) or parameter.name)
+        place = str(getattr(parameter, "metavar", None) or parameter.name).rstrip(".")  # `DATA...` may be repeated
         long = next((o.lstrip("-") for o in parameter.opts if o.startswith("--")), place)
         found[long.replace("-", "_").upper()] = parameter
     return found
