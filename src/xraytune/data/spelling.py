@@ -21,6 +21,21 @@ _UNKNOWN = frozenset(
     }
 )  # fmt: skip
 
+_UNLABELLED = frozenset(
+    {
+        "nan", "na", "n a", "<na>", "nat", "null", "not a number", "unknown", "unk", "missing", "not available",
+        "not known", "undefined",
+    }
+)  # fmt: skip
+"""Without `none` and `nil`, by which tables mean no finding."""
+
+_LOOK_ALIKE = str.maketrans(
+    "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u043a\u043c\u0442\u043d\u0432"
+    "\u03b1\u03b5\u03bf\u03c1\u03c5\u03c7\u03b9\u03ba\u03c4\u03b2",
+    "aeopcyxijskmthbaeopyxiktb",
+)
+"""Small letters of Cyrillic and Greek that look like Latin ones, as capitals at least."""
+
 _POSITIVE = ("pneumonia", "covid", "positive", "abnormal")
 """A class whose name holds one of these, without a negation, says that it is the positive one."""
 
@@ -42,8 +57,17 @@ def patient(text: str) -> str:
     text = text.strip()
     if match := _FLOAT.fullmatch(text):
         text = match[1]
-    plain = re.sub(r"[\s._/\-?]+", " ", text.casefold()).strip()
+    plain = _plain(text)
     return "" if plain in _UNKNOWN or plain in {"n a", "not a number"} else text
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[\s._/\-?#]+", " ", text.casefold()).strip()
+
+
+def is_unlabelled(label: str) -> bool:
+    """Whether a label says that there is none, as `nan`, `N/A`, `null` and `unknown` do."""
+    return _plain(label) in _UNLABELLED
 
 
 def patient_key(text: str) -> str:
@@ -55,8 +79,11 @@ def patient_key(text: str) -> str:
 
 
 def class_key(text: str) -> str:
-    """Equal for two class names that differ only in case, spaces, `_`, `-`, Unicode form or a float's `.0`."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
+    """Equal for two class names that differ only in how they are written.
+
+    That is in case, spaces, `_`, `-`, Unicode form, a float's `.0`, or letters of other alphabets that look alike.
+    """
+    folded = unicodedata.normalize("NFKC", text).casefold().translate(_LOOK_ALIKE)
     folded = "".join(c for c in folded if unicodedata.category(c) != "Cf").strip()
     if match := _FLOAT.fullmatch(folded):
         return match[1]

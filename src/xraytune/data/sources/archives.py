@@ -122,7 +122,7 @@ def _unpack(path: Path, root: Path, progress: Progress | None) -> None:
     except (*FOREIGN, tarfile.TarError) as error:
         raise SourceError(f"{path} is damaged: {error}. Get it again.") from None
     except (RuntimeError, NotImplementedError) as error:  # a password, a method that zipfile lacks (Deflate64)
-        what = str(error).rstrip(".")
+        what = "it is encrypted with a password" if "encrypted" in str(error) else str(error).rstrip(".")
         raise SourceError(f"{path} can't be unpacked here: {what}. Unpack it yourself and give the folder.") from None
     except OSError as error:
         raise SourceError(f"{path} can't be unpacked: {error}.") from None

@@ -14,6 +14,7 @@ from xraytune.errors import FOREIGN, SourceError
 
 _DELIMITERS: tuple[str, ...] = (",", ";", "\t", "|")
 _MOST_BYTES = 512 << 20
+_MOST_SHOWN = 300
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,9 @@ def read_table(path: Path, needed: Sequence[str]) -> Table:
     if twice := next((name for name in found if found.count(name) > 1 and name), None):
         raise SourceError(f"{path} has two columns {twice!r} (case and spaces don't count). Rename one.")
     if missing := [name for name in needed if name not in found]:
+        has = ", ".join(found)[:_MOST_SHOWN] or "none"
         raise SourceError(
-            f"{path} has no column {' and no column '.join(missing)}; it has {', '.join(found)}. "
+            f"{path} has no column {' and no column '.join(missing)}; it has {has}. "
             "A manifest needs path,label and may have patient,split,group and columns of your own."
         )
     rows = list(_rows(path, text, chosen, skipped))[1:]
@@ -111,9 +113,12 @@ def _text(path: Path) -> str:
         encoding = "utf-16-le"
     elif content[:1] == b"\0" and content[1:2] not in {b"", b"\0"}:
         encoding = "utf-16-be"
+    advice = "save it as UTF-8. In a spreadsheet save it as 'CSV UTF-8'."
     try:
-        return content.decode(encoding)
+        text = content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        advice = "In a spreadsheet save it as 'CSV UTF-8'"
-        raise SourceError(f"{path} is not in UTF-8 (line {line}): save it as UTF-8. {advice}.") from None
+        raise SourceError(f"{path} is not in UTF-8 (line {line}): {advice}") from None
+    if "\0" in text.partition("\n")[0]:  # a workbook, an archive, UTF-32
+        raise SourceError(f"{path} is no text in UTF-8 or UTF-16: {advice}")
+    return text

@@ -99,8 +99,8 @@ def _hint(folders: list[str], files: list[str], name: str) -> str:
         return f"{Path(name).name} holds {archives[0]}{more}: unpack it and give that as DATA"
     if folders and (tables := sorted(f for f in files if f.lower().endswith(_TABLES))):
         return (
-            f"the classes may stand in the table {tables[0]} beside {folders[0]}/: make a manifest of it (a .csv with "
-            f"the columns path,label) and give that as DATA"
+            f"the classes may stand in the table {tables[0]} beside {folders[0]}/: give that as DATA, with --label "
+            "where it is of a public data set, else made into a manifest (a .csv with the columns path,label)"
         )
     return ""
 

@@ -82,6 +82,8 @@ def _read_rows(listing: Listing, table: Table, counts: _Counts) -> dict[str, int
         key = PurePosixPath(file.replace("\\", "/")).as_posix() if file else ""
         if not file or not label:
             counts.causes[f"has no {'label' if file else 'path'}"].append((line, ""))
+        elif spelling.is_unlabelled(label):
+            counts.causes[f"has no label: it says {label!r}, which would be a class of its own"].append((line, ""))
         elif "\0" in file:
             counts.causes["its path holds a zero byte"].append((line, ""))
         elif split and split.lower() not in SPLITS:

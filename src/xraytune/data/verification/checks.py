@@ -172,7 +172,8 @@ def written_twice(classes: Sequence[str], items: Sequence[Item]) -> list[Problem
     problems = []
     for group in spelling.alike(classes, spelling.class_key):
         names = ", ".join(map(repr, group))
-        what = f"{names} differ only in case, spaces, number format or Unicode form: write them one way"
+        what = f"{names} differ only in case, spaces, number format, Unicode form or letters that look alike"
+        what += ": write them one way"
         problems.append(Problem("class written two ways", group[0], what))
     patients = {item.patient for item in items if item.patient}
     if groups := spelling.alike(patients, spelling.patient_key):

@@ -103,6 +103,8 @@ def test_uncertain_labels_are_named_with_what_to_do(tmp_path):
         ("lung\u200b", "lung", "pneumonia"),
         ("1", "1.0", "0"),
         ("COVID-19", "covid19", "normal"),
+        ("Normal", "N\u043ermal", "pneumonia"),
+        ("\u0420neumonia", "pneumonia", "normal"),
     ],
 )
 @pytest.mark.parametrize("kind", ["table", "folder"])
@@ -316,12 +318,12 @@ def test_a_faulty_line_is_named_by_its_number_in_the_file(tmp_path):
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|", "sep=;", "sep=,"])
 def test_tables_of_spreadsheets_are_read(tmp_path, encoding, delimiter):
     mark = delimiter[-1]
-    rows = [mark.join(("#", "läsion" if n % 2 else "NA", f"00{n // 2}")) for n in range(24)]
+    rows = [mark.join(("#", "läsion" if n % 2 else "b", f"00{n // 2}")) for n in range(24)]
     source = manifest(tmp_path, rows, mark.join(("path", "label", "patient")))
     text = (tmp_path / "m.csv").read_text(encoding="utf-8")
     (tmp_path / "m.csv").write_bytes(((delimiter + "\n" if len(delimiter) > 1 else "") + text).encode(encoding))
     dataset = data.load(source, positive="läsion")
-    assert dataset.classes == ("NA", "läsion")
+    assert dataset.classes == ("b", "läsion")
     assert len({image.patient for image in dataset.images}) == 12
 
 
@@ -330,6 +332,45 @@ def test_a_table_in_an_encoding_that_can_not_be_told_says_what_to_do(tmp_path, e
     source = manifest(tmp_path, ["#,läsion", "#,b"], encoding=encoding)
     with pytest.raises(SourceError, match=r"not in UTF-8 \(line 2\): save it as UTF-8"):
         data.examine(source)
+
+
+@pytest.mark.parametrize("word", ["nan", "NaN", "N/A", "NA", "<NA>", "null", "unknown", "not available"])
+def test_a_label_that_says_that_there_is_none_is_no_class_and_quarantine_leaves_its_rows_out(tmp_path, word):
+    source = manifest(tmp_path, [f"#,{'ab'[n % 2] if n < 30 else word}" for n in range(33)])
+    [problem] = data.examine(source, positive="a").errors
+    assert problem.what == f"has no label: it says {word!r}, which would be a class of its own"
+    assert problem.where == "m.csv, line 32 and 2 more lines"
+    dataset = data.load(source, positive="a", quarantine=True)
+    assert dataset.classes == ("a", "b")
+    assert len(dataset.images) == 30
+
+
+def test_a_class_may_be_called_none(tmp_path):
+    source = manifest(tmp_path, [f"#,{'none' if n % 2 else 'mass'}" for n in range(30)])
+    assert data.load(source, positive="mass").classes == ("mass", "none")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"PK\x03\x04" + bytes(500), b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(500), encoded(film(1)),
+        "path,label\na.png,b\n".encode("utf-32"), b"PAR1" + bytes(range(256)), b"SQLite format 3\0" + bytes(100),
+    ],
+    ids=["xlsx", "xls", "image", "UTF-32", "parquet", "SQLite"],
+)  # fmt: skip
+def test_a_file_of_another_kind_under_a_table_s_name_is_one_short_message_without_its_content(tmp_path, content):
+    (tmp_path / "m.csv").write_bytes(content)
+    with pytest.raises(SourceError, match="save it as UTF-8") as refused:
+        data.examine(str(tmp_path / "m.csv"))
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 400
+
+
+def test_the_columns_of_a_table_that_lacks_others_are_named_within_bounds(tmp_path):
+    (tmp_path / "m.csv").write_text(",".join(f"column {n}" for n in range(5_000)) + "\n1\n")
+    with pytest.raises(SourceError, match="no column path") as refused:
+        data.examine(str(tmp_path / "m.csv"))
+    assert len(str(refused.value)) < 700
 
 
 def test_bad_rows_are_left_out_by_quarantine_and_recorded(tmp_path):
