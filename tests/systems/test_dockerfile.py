@@ -126,5 +126,5 @@ def test_a_search_in_the_image_leaves_its_results_in_the_volume(image: Image, us
     study = f"mine{user.partition(':')[0]}"
     done = image.start("search", "--space", "smoke", "--trials", "2", "--max-epochs", "1", "--study", study, user=user)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert (image.root / "work" / "results" / study / "study.json").exists()
+    assert (image.root / "xraytune" / "results" / study / "study.json").exists()
     assert image.start("leaderboard", study, user=user).stdout.count("complete") >= 2
