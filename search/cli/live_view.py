@@ -6,8 +6,10 @@ import contextlib
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.live import Live
@@ -18,6 +20,9 @@ from rich.text import Text
 from search.cli import clock, console, quantities
 from search.cli.screen import Screen, escaped, name, styled
 from xraytune.records import EpochReport, TrialConfig, TrialResult
+
+if TYPE_CHECKING:
+    from search.study.view import TrialRecord
 
 PER_SECOND = 2
 """Drawings on a terminal; a thread makes them, so that the time left runs on while the search is busy."""
@@ -40,6 +45,8 @@ class _Row:
     family: str
     epochs: int = 0
     """How many it may run at most; 0 where that is not known."""
+    site: str = ""
+    """The one that it holds out, at which its score is measured; empty where validation is by patient."""
     epoch: int = 0
     value: float | None = None
     began: float = field(default_factory=time.monotonic)
@@ -87,7 +94,7 @@ class Progress:
         self._running: dict[int, _Row] = {}
         self._counts: Counter[str] = Counter()
         self._families: Counter[str] = Counter()
-        self._best: tuple[int, str, float] | None = None
+        self._best: Callable[[], TrialRecord | None] = lambda: None
         self._step = ""
         self._step_line = 0.0
         self._log: Path | None = None
@@ -108,8 +115,14 @@ class Progress:
             self._live.stop()
             self._live = None
 
-    def start_from(self, counts: Counter[str], families: Counter[str], best: tuple[int, str, float] | None) -> None:
-        """What earlier sessions of the study did."""
+    def start_from(self, counts: Counter[str], families: Counter[str], best: Callable[[], TrialRecord | None]) -> None:
+        """What earlier sessions of the study did.
+
+        Args:
+            counts: ended trials by state.
+            families: ended trials by family.
+            best: the study's best trial at any time; called from the drawing thread too.
+        """
         with self._lock:
             self._counts.update(counts)
             self._families.update(families)
@@ -163,7 +176,7 @@ class Progress:
         epochs = [int(config.values["epochs"])] if "epochs" in config.values else []
         most = min([*epochs, *([self.max_epochs] if self.max_epochs else [])], default=0)
         with self._lock:
-            self._running[number] = _Row(config.family, most)
+            self._running[number] = _Row(config.family, most, config.site)
             self._step = ""
 
     def epoch(self, number: int, report: EpochReport) -> None:
@@ -180,14 +193,14 @@ class Progress:
             self._counts[state] += 1
             if state != "INTERRUPTED":
                 self._families[row.family] += 1
-            better = state == "COMPLETE" and value is not None and (self._best is None or value > self._best[2])
-            if better and value is not None:
-                self._best = number, row.family, value
+            best = self._best()
+            better = best is not None and best.number == number
         shown = value if value is not None else row.value
         score = "" if shown is None else f"{self.label} {shown:.4f}"
         spent = quantities.clock(time.monotonic() - row.began)
         why = f"{cause}: {message.splitlines()[0] if message else ''}" if cause else ""
         plain = f"trial {number:>3}  {name(row.family):<14} {word(state):<11} {score}  {row.epoch} epochs  {spent}"
+        plain += f"{f'  at {name(row.site)}' if row.site else ''}"
         plain += f"{'  best so far' if better else ''}{f'  {why}' if why else ''}"
         self._record(plain)
         if self._live:
@@ -211,14 +224,15 @@ class Progress:
     # -- drawing -----------------------------------------------------------------------------------------------------
 
     def _ended_line(self, number: int, row: _Row, state: str, value: float | None, spent: str, *, better: bool) -> Text:
-        """`trial  3  cnn  complete  0.882  10 epochs  1m05s  ★ best so far`, in one line of the terminal."""
+        """`trial  3  cnn  complete  0.882  10 epochs  1m05s  ★ best so far  at Leeds`, in one line of the terminal."""
         line = styled(
             f"trial {number:>3}  {name(row.family):<14} ",
             (f"{word(state):<11}", COLOURS.get(state, "dim")),
             f" {'–' if value is None else f'{value:.3f}':>5}  {row.epoch:>3} epochs  {spent:>6}",
             ("  ★ best so far" if better else "", "bold green"),
+            f"  at {name(row.site)}" if row.site else "",
         )
-        line.truncate(self._console.width)
+        line.truncate(self._console.width, overflow="ellipsis")
         line.no_wrap = True
         return line
 
@@ -228,9 +242,13 @@ class Progress:
     def _totals(self) -> str:
         of = f"/{self.trials}" if self.trials else ""
         parts = [f"{self._ended()}{of} trials", f"{self._counts['PRUNED']} pruned", f"{self._counts['FAIL']} failed"]
-        if self._best:
-            parts.append(f"best {self.label} {self._best[2]:.4f} ({self._best[1]}, trial {self._best[0]})")
+        if best := self._best():
+            parts.append(f"best {self._ranking(best)} {best.compared:.4f} ({best.family}, trial {best.number})")
         return ", ".join(parts)
+
+    def _ranking(self, best: TrialRecord) -> str:
+        """What trials are ranked by: the objective, where they hold out sites without the site's effect."""
+        return f"site-adjusted {self.label}" if best.site else self.label
 
     def _left(self, before: str = "") -> str:
         return f"{before}{quantities.clock(self.end - clock.now())} left" if self.end else ""
@@ -272,19 +290,21 @@ class Progress:
 
     def _trials(self) -> Table:
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-        for column in ("trial", "family", "epoch", self.label, "time"):
-            table.add_column(column, justify="left" if column == "family" else "right", style="cyan", no_wrap=True)
+        sites = any(row.site for row in self._running.values())
+        for column in ("trial", "family", "epoch", self.label, "time", *(["held-out site"] if sites else [])):
+            left = column in {"family", "held-out site"}
+            table.add_column(column, justify="left" if left else "right", style="cyan", no_wrap=True)
         room = max(1, self._console.height - 6)
         for number, row in sorted(self._running.items())[:room]:
             value = f"{row.value:.3f}" if row.value is not None else "–"
             spent = quantities.clock(time.monotonic() - row.began)
-            table.add_row(str(number), name(row.family), row.share, value, spent)
+            table.add_row(str(number), name(row.family), row.share, value, spent, *([name(row.site)] if sites else []))
         return table
 
     def _so_far(self) -> Text:
         best = "No trial is complete yet. "
-        if self._best:
-            best = f"Best {self.label} {self._best[2]:.3f} ({name(self._best[1])}, trial {self._best[0]}). "
+        if found := self._best():
+            best = f"Best {self._ranking(found)} {found.compared:.3f} ({name(found.family)}, trial {found.number}). "
         families = ", ".join(f"{name(family)} {count}" for family, count in self._families.most_common())
         return styled((best, "bold"), f"Ended: {families}")
 

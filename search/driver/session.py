@@ -312,10 +312,8 @@ def _run(
     from search.tuner.orchestrator import Budget
 
     earlier = study.view().trials()
-    first = earlier[study.best[0]] if study.best else None
-    best = (first.number, first.family, first.values[0]) if first else None
     families = Counter(trial.family for trial in earlier if trial.counts)
-    progress.start_from(study.counts, families, best)
+    progress.start_from(study.counts, families, lambda: study.best)
     end = running.begun + options.seconds - study.seconds_spent() if options.seconds is not None else None
     progress.end = end
     progress.log_to(study.folder)

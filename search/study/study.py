@@ -242,9 +242,9 @@ class Study:
             raise FatalError(f"{self.folder} can't be written: {error.strerror}. Go on with --resume.") from None
 
     @property
-    def best(self) -> tuple[int, float] | None:
-        """Number and objective of the best COMPLETE trial, without what is due to its held-out site."""
-        return (self._best.number, self._best.values[0] - self._best.easier) if self._best else None
+    def best(self) -> TrialRecord | None:
+        """The best COMPLETE trial by `TrialRecord.rank`, None where there is none yet."""
+        return self._best
 
     @property
     def running(self) -> int:

@@ -64,7 +64,7 @@ class TrialEnd(Event):
 
     @property
     def value(self) -> float | None:
-        """The objective, None where the trial has none."""
+        """The objective as it was measured, None where the trial has none; where `config.site` is set, at that site."""
         return self.result.value if self.result else None
 
 
@@ -81,7 +81,7 @@ class SearchEnd(Event):
     best: int | None
     """Number of the best COMPLETE trial, None where there is none."""
     best_value: float | None
-    """Its objective."""
+    """Its objective; in a study with --validate-on site less what is due to the site that it held out."""
 
 
 @dataclass(frozen=True)

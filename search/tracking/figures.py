@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from xraytune.records import EpochReport, TrialResult
+from xraytune.records import EpochReport, TrialConfig, TrialResult
+
+
+def parameters(config: TrialConfig) -> dict[str, Any]:
+    """Family and hyperparameters, and `site` where the trial is validated on a site that it holds out."""
+    return {"family": config.family, **config.values, **({"site": config.site} if config.site else {})}
 
 
 def of_epoch(report: EpochReport) -> dict[str, float]:

@@ -19,7 +19,7 @@ from typing import Any
 
 from search.study.database import shown_url
 from search.tracking.callbacks import Callback, Epoch, Event, RetrainEnd, SearchEnd, TrialEnd, TrialStart
-from search.tracking.figures import of_epoch, of_final_model, of_result
+from search.tracking.figures import of_epoch, of_final_model, of_result, parameters
 from xraytune import artifacts
 from xraytune.errors import ArtifactError
 
@@ -128,7 +128,7 @@ class MLflow(Callback):
         run = self._runs.get(event.number) or self._create(f"trial {event.number}", tags, now)
         self._runs[event.number] = run
         self._keep(event)
-        values = {"family": event.config.family, **event.config.values, "seed": event.config.seed}
+        values = {**parameters(event.config), "seed": event.config.seed}
         self._next(lambda: self._parameters(run, values))
 
     def _resume(self, event: Event) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from search.tracking.callbacks import Callback, Epoch, RetrainEnd, SearchEnd, TrialEnd, TrialStart
-from search.tracking.figures import of_epoch, of_final_model, of_result
+from search.tracking.figures import of_epoch, of_final_model, of_result, parameters
 
 FOLDER = "tensorboard"
 """Of the study's folder."""
@@ -32,7 +32,7 @@ class TensorBoard(Callback):
         from tensorboardX import summary
 
         # the table's columns follow from all rows: an experiment of its own would hide other families' parameters
-        _, start, _ = summary.hparams({"family": event.config.family, **event.config.values}, {})
+        _, start, _ = summary.hparams(parameters(event.config), {})
         self._add(event.folder, _run(event.number), [start])
 
     def on_epoch(self, event: Epoch) -> None:

@@ -157,7 +157,7 @@ class Orchestrator:
             self.why_over = f"all {budget.trials} trials are done"
         elif budget.end is not None and clock.now() >= budget.end:
             self.why_over = "time budget reached"
-        elif budget.target is not None and study.best and study.best[1] >= budget.target:
+        elif budget.target is not None and study.best and (study.best.compared or 0.0) >= budget.target:
             self.why_over = f"the target {budget.target:g} is reached"
         elif budget.plateau is not None and study.best and study.since_best >= budget.plateau:
             self.why_over = f"no better trial in the last {study.since_best}"

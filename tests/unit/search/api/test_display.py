@@ -7,13 +7,14 @@ import pty
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from search.api import display
 from search.cli.progress_bars import bars
-from tests.made_studies import result
+from tests.made_studies import result, trial
 from xraytune.records import EpochReport, TrialConfig
 
 DRAW = """
@@ -49,6 +50,7 @@ def test_a_search_shows_nothing_where_there_is_no_terminal_and_keeps_its_log(tmp
         shown.started(0, TrialConfig("cnn", {"family": "cnn", "epochs": 3}, seed=1))
         shown.epoch(0, EpochReport(epoch=1, value=0.8, metrics={}, seconds={}))
         assert shown.in_one_line() == "0/4 trials, 0 pruned, 0 failed, 1 running"
+        shown.start_from(Counter(), Counter(), lambda: trial(0, 0.8))
         shown.ended(0, "COMPLETE", result(0.8), "", "")
         assert shown.in_one_line().startswith("1/4 trials, 0 pruned, 0 failed, best F2 0.8000 (cnn, trial 0)")
     assert "trial   0  cnn" in (tmp_path / "search.log").read_text()

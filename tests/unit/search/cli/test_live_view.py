@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 from collections import Counter
+from dataclasses import replace
 
 import pyte
 import pytest
@@ -13,6 +15,7 @@ from search.cli.live_view import LOG, Progress
 from search.cli.screen import Screen
 from search.reporting.search_summary import why_none
 from tests.made_studies import result
+from tests.made_studies import trial as record
 from xraytune.records import EpochReport, TrialConfig
 
 COLUMNS, LINES = 80, 24
@@ -39,6 +42,20 @@ def trial(family, epochs=15):
     return TrialConfig(family=family, values={"epochs": epochs}, seed=0)
 
 
+def follow(progress):
+    """Show a study's best trial; returns a function that ends a trial of it."""
+    ended = []
+    progress.start_from(Counter(), Counter(), lambda: min(ended, key=lambda one: one.rank, default=None))
+
+    def complete(number, value, easier=0.0):
+        one = record(number, value)
+        site = progress._running[number].site
+        ended.append(replace(one, easier=easier, config=replace(one.config, family="vgg_finetuned", site=site)))
+        progress.ended(number, "COMPLETE", result(value), "", "")
+
+    return complete
+
+
 def report(epoch, value):
     return EpochReport(epoch=epoch, value=value, metrics={}, seconds={})
 
@@ -53,13 +70,14 @@ def test_a_line_says_from_the_start_what_is_done_and_how_much_time_is_left(termi
 
 def test_running_trials_the_best_the_families_and_the_bar_are_complete_at_80_columns(terminal):
     progress, shown = terminal
+    complete = follow(progress)
     with progress:
         for number in range(8):
             progress.started(number, trial("vgg_finetuned"))
         progress.epoch(7, report(3, 0.87654))
         progress.started(8, trial("densenet", epochs=5))
         for number, value in ((0, 0.81), (1, 0.92), (2, 0.9)):
-            progress.ended(number, "COMPLETE", result(value), "", "")
+            complete(number, value)
         progress.ended(3, "PRUNED", result(0.7), "", "")
         progress.ended(4, "FAIL", None, "oom", "no memory " * 20)
         lines = shown()
@@ -75,6 +93,28 @@ def test_running_trials_the_best_the_families_and_the_bar_are_complete_at_80_col
     assert ended[4].split()[3] == "failed"
     why = " ".join(" ".join(lines).split())
     assert ("oom: " + "no memory " * 20).strip() in why, "the cause is whole, in lines of its own"
+
+
+def test_scores_of_a_study_by_sites_name_their_site_and_the_best_is_without_its_effect(terminal, tmp_path):
+    progress, shown = terminal
+    progress.log_to(tmp_path)
+    complete = follow(progress)
+    with progress:
+        for number, site in enumerate(("Leeds", "Turin", "Leeds")):
+            progress.started(number, TrialConfig("vgg_finetuned", {"epochs": 15}, 0, site))
+        progress.epoch(2, report(3, 0.87654))
+        complete(0, 0.92, easier=0.08)
+        complete(1, 0.9)
+        lines = shown()
+    assert next(line for line in lines if line.startswith("trial  family")).endswith("held-out site")
+    assert next(line for line in lines if line.startswith("    2")).split()[-1] == "Leeds"
+    ended = {line.split()[1]: line for line in lines if line.startswith("trial ") and "epochs" in line}
+    assert ended["0"].split()[4] == "0.920"
+    assert "★ best so far" in ended["1"], "0.9 at the harder site"
+    assert any(line.startswith("Best site-adjusted robust F2 0.900 (vgg_finetuned, trial 1). Ended") for line in lines)
+    log = (tmp_path / LOG).read_text()
+    assert re.search(r"robust F2 0\.9200  0 epochs  \d+s  at Leeds", log)
+    assert "best site-adjusted robust F2 0.9000 (vgg_finetuned, trial 1)" in progress.in_one_line()
 
 
 def test_ended_trials_stay_when_the_view_is_taken_away(terminal):
@@ -94,7 +134,7 @@ def test_the_log_has_every_line_those_before_the_study_was_made_too(tmp_path):
         progress.detail("recipe cnn skipped")
         progress.note("Data: a\x1b[31mb")
         progress.log_to(tmp_path)
-        progress.start_from(Counter(), Counter(), None)
+        progress.start_from(Counter(), Counter(), lambda: None)
         progress.started(3, trial("cnn"))
         progress.ended(3, "COMPLETE", result(0.87654), "", "")
     log = (tmp_path / LOG).read_text()

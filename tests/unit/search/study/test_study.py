@@ -114,7 +114,7 @@ def test_a_result_whose_state_a_kill_kept_from_being_told_is_not_lost(make, monk
     [trial] = trials(tmp_path)
     assert (trial.state, trial.values, trial.counts) == ("COMPLETE", (0.5,), True)
     assert dict(again.counts) == {"COMPLETE": 1}
-    assert again.best == (number, 0.5)
+    assert (again.best.number, again.best.compared) == (number, 0.5)
 
 
 @pytest.mark.parametrize("given", [result(0.3), None])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -84,6 +85,8 @@ def test_a_running_trial_can_be_read(tmp_path):
     tracker = TensorBoard()
     tracker.tell(TrialStart(spec(), tmp_path, 0, CONFIGS[0]))
     assert hyperparameters(tmp_path / "tensorboard" / "trial-0000")["cnn/blocks"] == 3
+    tracker.tell(TrialStart(spec(), tmp_path, 1, replace(CONFIGS[0], site="Leeds")))
+    assert hyperparameters(tmp_path / "tensorboard" / "trial-0001")["site"] == "Leeds"
     tracker.tell(list(session(tmp_path))[-1])
 
 

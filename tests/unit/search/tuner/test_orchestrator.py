@@ -18,7 +18,7 @@ from search.tuner.resources import count_gpus, share_resources
 from search.tuner.scheduler import why_lost
 from search.tuner.worker_process import share_gpu
 from tests.made_conductors import Silent, Told
-from tests.made_studies import result
+from tests.made_studies import result, trial
 from xraytune.errors import FatalError, InputError
 from xraytune.records import EpochReport, FailureCause
 
@@ -87,8 +87,8 @@ def test_a_trial_that_the_deadline_cut_short_is_pruned_not_complete():
     ("budget", "state", "why"),
     [
         ({"end": 1.0}, {}, "time budget reached"),
-        ({"target": 0.9}, {"best": (0, 0.91)}, "the target 0.9 is reached"),
-        ({"plateau": 3}, {"best": (0, 0.5), "since_best": 3}, "no better trial in the last 3"),
+        ({"target": 0.9}, {"best": trial(0, 0.91)}, "the target 0.9 is reached"),
+        ({"plateau": 3}, {"best": trial(0, 0.5), "since_best": 3}, "no better trial in the last 3"),
         ({}, {"failed_of_all": 0.5}, "50% failed"),
         ({"failures": 0.2}, {"failed_of_all": 0.25}, "25% failed"),
     ],
@@ -112,7 +112,7 @@ def test_what_every_worker_would_meet_ends_the_search():
 def test_running_trials_wrap_up_when_the_search_is_over():
     c = conductor(target=0.9)
     number = c.next().number
-    c.study.best = (7, 0.95)
+    c.study.best = trial(7, 0.95)
     assert c.heard(number, TrialOutcome(report=report(1))) == "conclude"
 
 
