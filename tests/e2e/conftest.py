@@ -31,7 +31,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def retrained(home: Path) -> tuple[Path, subprocess.CompletedProcess[str]]:
     done = command(
         "search.retrain", "best", "--results", home / "results", "--folds", 3, "--seeds", 1, "--time", "5m",
-        "--refits", 1, "--compare-recipes", home=home,
+        "--refits", 1, "--compare-recipes", "--refer", "--refer-sensitivity", 0.3, "--refer-specificity", 0.3,
+        "--refer-risk", 0.5, home=home,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return home / "results" / "made" / "winner", done

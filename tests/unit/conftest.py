@@ -1,4 +1,4 @@
-"""The fixture `make`: studies in the test's own folder."""
+"""Short epochs for all unit tests, and the fixture `make`: studies in the test's own folder."""
 
 from __future__ import annotations
 
@@ -10,6 +10,15 @@ from search.study import create
 from search.study import lock as locks
 from search.tuner import pruning
 from tests.made_studies import SPACE, spec
+from xraytune.training.inputs import batches
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _short_epochs():
+    """An epoch is one pass, also over the few images of a test, which would be gone through many times in each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "LEAST_EPOCH", 64)
+        yield
 
 
 @pytest.fixture

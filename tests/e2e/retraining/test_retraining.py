@@ -63,6 +63,14 @@ def test_the_plan_comes_first_and_the_figures_last(retrained: tuple[Path, Any]) 
     assert "Traceback" not in done.stderr
 
 
+def test_limits_of_referral_that_few_patients_show_are_kept_with_the_model(retrained: tuple[Path, Any]) -> None:
+    folder, done = retrained
+    assert "Referral: search.predict" in done.stdout
+    assert read_card(folder).referral
+    assert (folder / "tables" / "referral.csv").is_file()
+    assert len((folder / "referral.csv").read_text().splitlines()) == 49
+
+
 def test_metrics_json_and_predictions_csv_are_the_same_figures(retrained: tuple[Path, Any]) -> None:
     folder, _ = retrained
     figures = artifacts.read_json(folder / "metrics.json")

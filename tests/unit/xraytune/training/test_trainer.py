@@ -15,6 +15,7 @@ from tests.made_networks import config, space, trial_data
 from xraytune import errors
 from xraytune.errors import FatalError, TrialError
 from xraytune.records import FailureCause, TrialResult
+from xraytune.training.inputs import batches
 from xraytune.training.trainer import Trainer
 
 
@@ -108,23 +109,16 @@ def test_early_stopping_ends_a_trial_that_no_longer_improves(data):
 
 
 def test_an_epoch_of_a_share_cycles_through_all_images(data):
-    from xraytune.training.inputs.batches import epoch_order
-
-    seen = np.concatenate([epoch_order(10, 4, e, seed=1) for e in range(1, 6)])
+    seen = np.concatenate([batches.epoch_order(10, 4, e, seed=1) for e in range(1, 6)])
     assert sorted(seen) == sorted(list(range(10)) * 2)
-    np.testing.assert_array_equal(epoch_order(10, 4, 3, seed=1), epoch_order(10, 4, 3, seed=1))
+    np.testing.assert_array_equal(batches.epoch_order(10, 4, 3, seed=1), batches.epoch_order(10, 4, 3, seed=1))
 
 
-def test_a_few_images_are_gone_through_several_times_an_epoch():
-    from xraytune.training.inputs.batches import LEAST_EPOCH, epoch_order, epoch_size
-
-    assert [epoch_size(10, 0), epoch_size(5000, 0), epoch_size(5000, 300), epoch_size(10, 300)] == [
-        LEAST_EPOCH,
-        5000,
-        300,
-        300,
-    ]
-    seen = np.bincount(epoch_order(10, 25, 1, seed=1), minlength=10)
+def test_a_few_images_are_gone_through_several_times_an_epoch(monkeypatch):
+    monkeypatch.setattr(batches, "LEAST_EPOCH", 1500)
+    sizes = [batches.epoch_size(n, share) for n, share in ((10, 0), (5000, 0), (5000, 300), (10, 300))]
+    assert sizes == [1500, 5000, 300, 300]
+    seen = np.bincount(batches.epoch_order(10, 25, 1, seed=1), minlength=10)
     assert seen.sum() == 25
     assert seen.max() - seen.min() == 1
 

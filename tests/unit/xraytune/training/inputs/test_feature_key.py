@@ -40,18 +40,17 @@ def test_two_builds_of_a_network_share_a_key_whatever_its_layers_are_called(tmp_
     assert len(list((tmp_path / "prefixes").glob("*/about.json"))) == 1
 
 
-@pytest.mark.parametrize(
-    "other",
-    [{"scale": 1 / 255}, {"add": "v"}, {"order": ("v", "u")}, {"strides": 2}, {"inner": 3.0}],
-    ids=lambda other: next(iter(other)),
-)
-def test_other_constants_or_wiring_are_another_prefix(other, tmp_path):
+def test_other_constants_or_wiring_are_another_prefix(tmp_path):
+    keys = []
+    for other in ({}, {"scale": 1 / 255}, {"add": "v"}, {"order": ("v", "u")}, {"strides": 2}, {"inner": 3.0}):
+        keras.backend.clear_session()  # as between trials: names alone do not tell them apart
+        keys.append(frozen_features.split(network(**other)).key)
+    assert keys[0] not in keys[1:]
     keras.backend.clear_session()
-    key, *_ = kept(network(), tmp_path)
-    keras.backend.clear_session()  # as between trials: names alone do not tell them apart
-    other_key, found, computed = kept(network(**other), tmp_path)
-    assert key != other_key
-    np.testing.assert_allclose(found, computed, rtol=1e-2, atol=1e-2)
+    kept(network(), tmp_path)
+    keras.backend.clear_session()
+    _, features, computed = kept(network(order=("v", "u")), tmp_path)
+    np.testing.assert_allclose(features, computed, rtol=1e-2, atol=1e-2)
 
 
 def test_a_network_inside_the_network_is_kept_as_any_layer():
