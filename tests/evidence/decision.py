@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import fbeta_score
 
 from tests.evidence import networks
 from tests.evidence.doses import EDGE, configuration
@@ -72,7 +73,7 @@ def train(name: str, missing: list[Part]) -> None:
     from search.retraining.records import TrainingSetup
     from search.retraining.workers.tasks import FoldTask
     from search.study import access_log
-    from xraytune.inference.classifier import load_network, predict_network
+    from xraytune.inference.networks import load_network, predict_network
 
     place = networks.workshop(name)
     whole = TrialData.of(place.dataset, place.data.pools, refit=True, cache=cache.folder())
@@ -209,7 +210,7 @@ def of_policies(given: Answers, scale: Calibration) -> dict[str, tuple[float, ..
     out = {}
     for policy in found:
         answer = score >= policy.threshold
-        f_beta = metrics.f_beta(truth, answer, BETA, weights)
+        f_beta = float(fbeta_score(truth, answer, beta=BETA, sample_weight=weights))
         held_out = (policy.evidence, policy.sensitivity, policy.specificity)
         sides = float(answer[truth].mean()), float((~answer[~truth]).mean())
         out[policy.name] = (policy.threshold, *held_out, f_beta, *sides)

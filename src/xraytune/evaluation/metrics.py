@@ -55,26 +55,6 @@ def _weights(weights: ArrayLike | None, n: int) -> Floats:
     return np.atleast_2d(np.asarray(weights, dtype=np.float64))
 
 
-def f_beta(labels01: ArrayLike, predicted01: ArrayLike, beta: float = 2.0, weights: ArrayLike | None = None) -> float:
-    """F-beta of the class 1.
-
-    Args:
-        labels01: truth, `(n,)` of 0 and 1.
-        predicted01: decisions, `(n,)` of 0 and 1.
-        beta: how many times recall counts against precision.
-        weights: how much each sample counts, `(n,)`.
-
-    Raises:
-        ValueError: the shapes differ.
-    """
-    truth, answer = _binary(labels01, "labels"), _binary(predicted01, "predictions")
-    if truth.shape != answer.shape:
-        raise ValueError(f"{truth.size} labels but {answer.size} predictions")
-    w = _weights(weights, truth.size)[0]
-    tp, fp, fn = w[truth & answer].sum(), w[~truth & answer].sum(), w[truth & ~answer].sum()
-    return float(f_beta_of_counts(np.array(tp), np.array(fp), np.array(fn), beta))
-
-
 def threshold_counts(
     labels01: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None
 ) -> tuple[Floats, Floats, Floats, float, float]:
@@ -105,19 +85,12 @@ def threshold_counts(
     return thresholds, tp, fp, float(positive.sum()), float(negative.sum())
 
 
-def f_beta_curve(
-    labels01: ArrayLike, scores: ArrayLike, beta: float = 2.0, weights: ArrayLike | None = None
-) -> tuple[Floats, Floats]:
-    """F-beta at every threshold that gives another answer: thresholds `(m,)` ascending, F-beta `(m,)`."""
-    thresholds, tp, fp, positives, _ = threshold_counts(labels01, scores, weights)
-    return thresholds, f_beta_of_counts(tp, fp, positives - tp, beta)
-
-
 def best_threshold(
     labels01: ArrayLike, scores: ArrayLike, beta: float = 2.0, weights: ArrayLike | None = None
 ) -> tuple[float, float]:
     """The threshold of the highest F-beta and that F-beta; among equals the one nearest to 0.5."""
-    thresholds, values = f_beta_curve(labels01, scores, beta, weights)
+    thresholds, tp, fp, positives, _ = threshold_counts(labels01, scores, weights)
+    values = f_beta_of_counts(tp, fp, positives - tp, beta)
     equals = np.flatnonzero(values >= values.max() - 1e-12)
     chosen = equals[np.abs(thresholds[equals] - 0.5).argmin()]
     return float(thresholds[chosen]), float(values[chosen])

@@ -210,18 +210,15 @@ def _judge(
 ) -> tuple[float, float, float]:
     """What a threshold is worth on one held-out fold: F-beta as `robust` aggregates it, mean sensitivity, specificity.
 
-    Classes weigh equally, since F2 with three quarters positives forgives a threshold that calls everybody ill.
+    Classes weigh equally, since F2 with three quarters positives forgives a threshold that calls all images positive.
     """
     event = truth[held]
-    share = event.mean()
-    if not 0 < share < 1:
+    if event.all() or not event.any():
         return np.nan, np.nan, np.nan
-    balanced = np.where(event, 0.5 / share, 0.5 / (1 - share))
-    answers = [view[held] >= threshold for view in scores.values()]
-    values = np.array([metrics.f_beta(event, answer, beta, balanced) for answer in answers])
-    sensitivity = np.mean([answer[event].mean() for answer in answers])
-    specificity = np.mean([(~answer[~event]).mean() for answer in answers])
-    return float(robust_score.aggregated(values)), float(sensitivity), float(specificity)
+    answers = np.array([view[held] >= threshold for view in scores.values()])
+    sensitivity, false = answers[:, event].mean(axis=1), answers[:, ~event].mean(axis=1)
+    values = metrics.f_beta_of_counts(sensitivity, false, 1 - sensitivity, beta)
+    return float(robust_score.aggregated(values)), float(sensitivity.mean()), float(1 - false.mean())
 
 
 def _interval(differences: Floats) -> tuple[float, float]:

@@ -4,10 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+from sklearn.metrics import fbeta_score
 
 from tests.made_predictions import predictions, split
 from xraytune.errors import InputError
-from xraytune.evaluation import intervals, metrics, robust_score, thresholds
+from xraytune.evaluation import intervals, robust_score, thresholds
 
 
 def test_each_policy_on_a_hand_made_example() -> None:
@@ -118,7 +119,7 @@ def test_the_plateau_ends_where_f_beta_is_one_standard_error_below_its_best() ->
 
     def value(at: float) -> float:
         weights = np.where(event, 1 / event.sum(), 1 / (~event).sum())
-        each = np.array([metrics.f_beta(event, view >= at, 2.0, weights) for view in both])
+        each = np.array([fbeta_score(event, view >= at, beta=2, sample_weight=weights) for view in both])
         return float(each.mean() + each.min()) / 2
 
     error = robust_score.standard_error(event, both, best, 2.0)
@@ -136,7 +137,7 @@ def test_the_standard_error_is_that_of_draws_of_patients() -> None:
     rng, event, drawn = np.random.default_rng(0), labels == 1, []
     for weights in intervals.patient_draws(patients, 2000, rng):
         balanced = weights * np.where(event, 1 / weights[event].sum(), 1 / weights[~event].sum())
-        each = np.array([metrics.f_beta(event, view >= 0.4, 2.0, balanced) for view in views])
+        each = np.array([fbeta_score(event, view >= 0.4, beta=2, sample_weight=balanced) for view in views])
         drawn.append((each.mean() + each.min()) / 2)
     by_patient = robust_score.standard_error(event, views, 0.4, 2.0, patients)
     assert by_patient == pytest.approx(np.std(drawn), rel=0.1)
