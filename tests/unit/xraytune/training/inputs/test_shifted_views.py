@@ -8,7 +8,7 @@ import pytest
 from tests.made_chests import chests
 from xraytune.data.image_properties import brightness, chest_middle, chest_size, gradient_ratio, gray
 from xraytune.evaluation import robust_score
-from xraytune.training.inputs import shifted_views
+from xraytune.training.inputs import shifted_views, view_transforms
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_a_wider_spread_within_the_classes_makes_stronger_views(films):
     assert amount["b"] > 2 * amount["a"]
 
 
-@pytest.mark.parametrize("kind", sorted(shifted_views.TRANSFORMS))
+@pytest.mark.parametrize("kind", sorted(view_transforms.TRANSFORMS))
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_kind_keeps_shape_and_type(films, kind, channels):
     images = np.repeat(films[0][:3], channels, axis=-1)
