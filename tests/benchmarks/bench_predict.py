@@ -25,7 +25,8 @@ from xraytune.inference import outliers, predict_files
 import keras
 from xraytune.evaluation import calibration
 from xraytune.artifacts import sha256
-from xraytune.inference.classifier import load_model, predict_network
+from xraytune.inference.classifier import load_model
+from xraytune.inference.networks import predict_network
 from xraytune.inference.model_card import Member, ModelCard, write_card
 kind, films = sys.argv[1], int(sys.argv[2])
 folder = Path(tempfile.mkdtemp())

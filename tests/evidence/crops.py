@@ -150,7 +150,7 @@ def known() -> dict[Part, tuple[float, ...]]:
 def _on_test(place: networks.Workshop, part: Part, network: Path) -> dict[str, NDArray[Any]]:
     """What a network answers on a planted set's test images, and their labels."""
     from search.study import access_log
-    from xraytune.inference.classifier import load_network, predict_network
+    from xraytune.inference.networks import load_network, predict_network
 
     what = f"evidence, {part.arm}, {part.head}, seed {part.seed}"
     access_log.append(network.parent, {"what": what, "test_fingerprint": place.dataset.test_fingerprint})

@@ -62,7 +62,7 @@ def train(name: str, missing: list[Part]) -> None:
     from search.retraining.records import Confirmed, TrainingSetup
     from search.retraining.workers.tasks import FoldTask, load_fold
     from search.study.view import TrialRecord
-    from xraytune.inference.classifier import load_network, predict_network
+    from xraytune.inference.networks import load_network, predict_network
 
     place = networks.workshop(name)
     values = configuration(name, "strong")

@@ -80,7 +80,7 @@ def _augmented_answers(
     training: Any, validation: NDArray[np.int64], kind: str
 ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
     """Probabilities of the validation images, and of each view's, by the whole network with this augmentation."""
-    from xraytune.inference.classifier import predict_with
+    from xraytune.inference.networks import predict_with
 
     viewed = training.viewed
     answers = predict_with(training.whole, np.asarray(training.images.pool[validation]), kind)
@@ -204,7 +204,7 @@ class NetworkTask:
 
     def __call__(self, report: Report) -> NDArray[np.float32]:
         """Probabilities `(n, k)` as it gives them. Runs in a worker."""
-        from xraytune.inference.classifier import load_network, predict_network
+        from xraytune.inference.networks import load_network, predict_network
 
         artifacts.check_sha256(self.path, self.sha256)
         return predict_network(load_network(self.path), np.load(self.images, mmap_mode="r")[: self.first])

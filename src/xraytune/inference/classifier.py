@@ -12,9 +12,9 @@ unpickled. Written by `search.retrain`, used by `search.predict`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,58 +23,15 @@ from PIL import Image
 from xraytune import artifacts
 from xraytune.data.decoding import reading
 from xraytune.data.decoding.reading import read_image, square
-from xraytune.errors import FOREIGN, ArtifactError, InputError, classify
+from xraytune.errors import FOREIGN, ArtifactError, InputError
 from xraytune.evaluation import metrics, prevalences
 from xraytune.evaluation.calibration import Calibration
 from xraytune.evaluation.ensemble_selection import average
 from xraytune.evaluation.referral.pair import Referral
 from xraytune.inference import test_time_augmentation
 from xraytune.inference.model_card import CARD, Member, ModelCard, read_card
+from xraytune.inference.networks import KerasNetwork, Network, OnnxNetwork, load_network, onnx_session
 from xraytune.inference.outliers import MakeUp
-
-
-class Network(Protocol):
-    """Square images `(n, s, s, c)` in, probabilities `(n, k)` out."""
-
-    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Uncalibrated."""
-        ...
-
-
-def predict_network(model: Any, images: NDArray[Any], batch: int = 32) -> NDArray[np.float32]:
-    """Probabilities `(n, k)` of a Keras network, in batches of one size, so that it is traced once."""
-    out = []
-    for start in range(0, len(images), batch):
-        part = np.asarray(images[start : start + batch], dtype=np.float32)
-        missing = min(batch, len(images)) - len(part)
-        if missing > 0:
-            part = np.concatenate([part, np.zeros((missing, *part.shape[1:]), np.float32)])
-        predicted = np.asarray(model.predict_on_batch(part), dtype=np.float32)
-        out.append(predicted[: len(predicted) - missing] if missing > 0 else predicted)
-    found = np.concatenate(out) if out else np.zeros((0, int(model.output_shape[-1])), np.float32)
-    return metrics.two_columns(found)
-
-
-@dataclass(frozen=True)
-class _Keras:
-    model: Any
-    """A Keras network, or one on a backbone by file (`Joined`)."""
-
-    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return predict_network(self.model, images)
-
-
-@dataclass(frozen=True)
-class _Onnx:
-    session: Any
-
-    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        name = self.session.get_inputs()[0].name
-        parts = [
-            self.session.run(None, {name: np.asarray(images[i : i + 32], dtype=np.float32)})[0]
-            for i in range(0, len(images), 32)
-        ]
-        return metrics.two_columns(np.concatenate(parts).astype(np.float32))
 
 
 def _pixels(image: NDArray[Any]) -> NDArray[np.uint8]:
@@ -276,7 +233,7 @@ class Classifier:
         """Why there is no Grad-CAM, which needs gradients from images on; empty where there is."""
         if any(member.backbone for member in self.members):
             return "Grad-CAM is not available: the model's networks take features of a backbone by file."
-        if not all(isinstance(network, _Keras) for network in self.networks):
+        if not all(isinstance(network, KerasNetwork) for network in self.networks):
             return "Grad-CAM needs the Keras model (gradients): give the folder, not the .onnx file."
         return ""
 
@@ -285,7 +242,7 @@ class Classifier:
         """What its heat maps are called."""
         from xraytune.inference.grad_cam import method
 
-        return method([network.model for network in self.networks if isinstance(network, _Keras)])
+        return method([network.model for network in self.networks if isinstance(network, KerasNetwork)])
 
     def heat_maps(
         self, squares: Mapping[int, NDArray[np.uint8]], classes: NDArray[np.integer], edge: int
@@ -302,14 +259,9 @@ class Classifier:
 
         if self.inexplicable:
             raise InputError(self.inexplicable)
-        models = [network.model for network in self.networks if isinstance(network, _Keras)]
+        models = [network.model for network in self.networks if isinstance(network, KerasNetwork)]
         images = [squares[m.image_size] for m in self.members]
         return ensemble_heat_maps(models, [m.weight for m in self.members], images, classes, edge)
-
-
-def predict_with(model: Any, images: NDArray[np.uint8], kind: str) -> NDArray[np.float32]:
-    """Probabilities `(n, k)` of a Keras network with this test-time augmentation, empty for none."""
-    return test_time_augmentation.answers(_Keras(model), images, kind)
 
 
 def load_model(path: str | Path) -> Classifier:
@@ -343,11 +295,11 @@ def load_model(path: str | Path) -> Classifier:
         file = folder / member.file
         artifacts.check_sha256(file, member.sha256)
         if exported:
-            networks.append(_Onnx(onnx_session(file)))
+            networks.append(OnnxNetwork(onnx_session(file)))
             continue
         network = _loaded(folder, member, card.channels, ready)
         _check_shape(network, member, card, file)
-        networks.append(_Keras(network))
+        networks.append(KerasNetwork(network))
     try:
         return Classifier(card, networks)
     except FOREIGN as error:
@@ -390,33 +342,3 @@ def _loaded(folder: Path, member: Member, channels: int, ready: dict[str, Any]) 
         artifacts.check_sha256(file, backbone.sha256)
         ready[backbone.path] = RememberingBackbone(replace(backbone, path=str(file)), channels)
     return Joined(ready[backbone.path], network)
-
-
-def load_network(file: Path) -> Any:
-    """A checked `.keras` file as a network, without its optimiser, Keras's safe mode on.
-
-    Raises:
-        ArtifactError: Keras can't load it.
-    """
-    from xraytune.framework import keras
-
-    try:
-        return keras.saving.load_model(file, compile=False, safe_mode=True)
-    except Exception as error:  # whatever its layers, their depth and their size make Keras and TensorFlow raise
-        raise ArtifactError(f"{file} can't be loaded: {classify(error)[1]}") from None
-
-
-def onnx_session(file: Path) -> Any:
-    """A checked `.onnx` file in ONNX Runtime, on the CPU.
-
-    Raises:
-        ArtifactError: ONNX Runtime is missing or can't load it.
-    """
-    try:
-        import onnxruntime
-    except ImportError:
-        raise ArtifactError("ONNX Runtime is missing. Install the extra: pip install 'xraytune[onnx]'") from None
-    try:
-        return onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own classes, which differ between builds
-        raise ArtifactError(f"{file} can't be loaded: {classify(error)[1]}") from None

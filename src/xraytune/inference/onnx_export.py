@@ -20,8 +20,9 @@ from PIL import Image
 
 from xraytune import artifacts
 from xraytune.errors import ArtifactError, FatalError, InputError
-from xraytune.inference.classifier import Classifier, load_model, onnx_session
+from xraytune.inference.classifier import Classifier, load_model
 from xraytune.inference.model_card import Member, read_card, write_card
+from xraytune.inference.networks import onnx_session
 from xraytune.models.file_backbones import joining, keras_file
 from xraytune.models.file_backbones.network import Joined
 

@@ -22,7 +22,7 @@ from search.study.view import TrialRecord
 from tests.made_networks import config, space, trial_data
 from tests.made_studies import result
 from xraytune.errors import TrialError
-from xraytune.inference.classifier import load_network, predict_network, predict_with
+from xraytune.inference.networks import load_network, predict_network, predict_with
 from xraytune.records import FailureCause, TrialConfig, TrialResult
 from xraytune.training.optimization.settings import PLATEAU_FACTOR
 from xraytune.training.trainer import Trainer
@@ -57,12 +57,13 @@ def test_all_finalists_are_judged_on_the_same_views_of_a_fold(fold, monkeypatch)
 
     def with_views(data, seed):
         seen.append(planned(data, seed).views)
-        return planned(data, seed)
+        raise KeyboardInterrupt  # what is trained on them tells no more
 
     monkeypatch.setattr(trainings, "with_views", with_views)
     for seed in (1, 2):
         config = dataclasses.replace(fold.config, seed=seed)
-        dataclasses.replace(fold, config=config, path=fold.path.with_name(f"{seed}.npz"))(lambda event: None)
+        with pytest.raises(KeyboardInterrupt):
+            dataclasses.replace(fold, config=config)(lambda event: None)
     assert len(seen) == 2
     assert seen[0] == seen[1]
 

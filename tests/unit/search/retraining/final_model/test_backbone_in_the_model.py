@@ -19,8 +19,9 @@ from xraytune.errors import ArtifactError, InputError
 from xraytune.evaluation import calibration
 from xraytune.evaluation.ensemble_selection import average
 from xraytune.inference import onnx_export
-from xraytune.inference.classifier import load_model, predict_network
+from xraytune.inference.classifier import load_model
 from xraytune.inference.model_card import read_card, write_card
+from xraytune.inference.networks import predict_network
 from xraytune.inference.training_sample import TrainingSample
 from xraytune.models import FAMILIES
 from xraytune.models.file_backbones import network, reading

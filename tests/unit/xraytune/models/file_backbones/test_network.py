@@ -14,7 +14,7 @@ from tests.made_backbones import FEATURES, SIZE, keras_backbone, onnx_backbone
 from tests.made_networks import config, space, trial_data, write_weights
 from xraytune.errors import InputError, TrialError, WeightsError
 from xraytune.inference import onnx_export
-from xraytune.inference.classifier import predict_network
+from xraytune.inference.networks import predict_network
 from xraytune.models import FAMILIES, backbones, cost, heads, inputs
 from xraytune.models.file_backbones import network, reading
 from xraytune.training.trainer import Trainer
