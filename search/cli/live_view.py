@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from rich.console import Group, RenderableType
 from rich.live import Live
@@ -20,9 +20,6 @@ from rich.text import Text
 from search.cli import clock, console, quantities
 from search.cli.screen import Screen, escaped, name, styled
 from xraytune.records import EpochReport, TrialConfig, TrialResult
-
-if TYPE_CHECKING:
-    from search.study.view import TrialRecord
 
 PER_SECOND = 2
 """Drawings on a terminal; a thread makes them, so that the time left runs on while the search is busy."""
@@ -38,6 +35,26 @@ WORDS = {"FAIL": "failed"}
 def word(state: str) -> str:
     """A trial's state for people: `complete`, `pruned`, `failed`, `interrupted`."""
     return WORDS.get(state, state.lower())
+
+
+class Ranked(Protocol):
+    """A complete trial, as a study ranks it."""
+
+    @property
+    def number(self) -> int:
+        """The trial's."""
+
+    @property
+    def family(self) -> str:
+        """Of its configuration."""
+
+    @property
+    def site(self) -> str:
+        """The one that it holds out, or empty."""
+
+    @property
+    def compared(self) -> float | None:
+        """Its objective, without what is due to its held-out site."""
 
 
 @dataclass
@@ -94,7 +111,7 @@ class Progress:
         self._running: dict[int, _Row] = {}
         self._counts: Counter[str] = Counter()
         self._families: Counter[str] = Counter()
-        self._best: Callable[[], TrialRecord | None] = lambda: None
+        self._best: Callable[[], Ranked | None] = lambda: None
         self._step = ""
         self._step_line = 0.0
         self._log: Path | None = None
@@ -115,7 +132,7 @@ class Progress:
             self._live.stop()
             self._live = None
 
-    def start_from(self, counts: Counter[str], families: Counter[str], best: Callable[[], TrialRecord | None]) -> None:
+    def start_from(self, counts: Counter[str], families: Counter[str], best: Callable[[], Ranked | None]) -> None:
         """What earlier sessions of the study did.
 
         Args:
@@ -246,7 +263,7 @@ class Progress:
             parts.append(f"best {self._ranking(best)} {best.compared:.4f} ({best.family}, trial {best.number})")
         return ", ".join(parts)
 
-    def _ranking(self, best: TrialRecord) -> str:
+    def _ranking(self, best: Ranked) -> str:
         """What trials are ranked by: the objective, where they hold out sites without the site's effect."""
         return f"site-adjusted {self.label}" if best.site else self.label
 
