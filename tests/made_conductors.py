@@ -8,10 +8,11 @@ from xraytune.records import TrialConfig
 
 
 class Told:
-    """A study that notes what it is told."""
+    """A study that notes what it is told, and counts it."""
 
     def __init__(self):
         self.said, self.ended, self.running, self.best, self.since_best, self.failed_of_all = [], 0, 0, None, 0, 0.0
+        self.tally = self
 
     def failing(self, share):
         return f"{self.failed_of_all:.0%} failed" if self.failed_of_all >= share else None

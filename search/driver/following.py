@@ -86,7 +86,7 @@ def followed(view: View, study: Study, dispatcher: Dispatcher) -> Iterator[Follo
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise
     finally:
-        number, value = (study.best.number, study.best.compared) if study.best else (None, None)
-        counts = dict(study.counts)
+        number, value = (study.tally.best.number, study.tally.best.compared) if study.tally.best else (None, None)
+        counts = dict(study.tally.counts)
         dispatcher.send(SearchEnd(study.spec, study.folder, why, interrupted, counts, number, value))
         dispatcher.close(FLUSH_INTERRUPTED if interrupted else FLUSH)

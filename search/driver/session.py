@@ -233,14 +233,14 @@ def _ended(
     """
     from search.reporting.search_summary import summarize, why_none
 
-    failing = conductor.why_over if conductor.failed else study.failing(1.0, least=1)
+    failing = conductor.why_over if conductor.failed else study.tally.failing(1.0, least=1)
     study.note(stopped=conductor.why_over)
     view = study.view()
     study.close()
     summarize(view, conductor.why_over, running.where)
     if failing:
         raise FatalError(f"Stopped: {failing}\nWhat workers printed: {study.folder / 'logs'}")
-    if not study.counts["COMPLETE"]:
+    if not study.tally.counts["COMPLETE"]:
         raise FatalError(why_none(options.seconds, preparation, f"{view.name}{running.where}"))
     return view
 
@@ -307,13 +307,13 @@ def _run(
     from search.driver import opening
     from search.driver.following import followed
     from search.study import own_space
-    from search.study.study import FAILURE_SHARE
+    from search.study.tally import FAILURE_SHARE
     from search.tuner import engine
     from search.tuner.orchestrator import Budget
 
     earlier = study.view().trials()
     families = Counter(trial.family for trial in earlier if trial.counts)
-    progress.start_from(study.counts, families, lambda: study.best)
+    progress.start_from(study.tally.counts, families, lambda: study.tally.best)
     end = running.begun + options.seconds - study.seconds_spent() if options.seconds is not None else None
     progress.end = end
     progress.log_to(study.folder)
@@ -325,7 +325,9 @@ def _run(
     study.begin(running.begun, **running.settings(plan))
     study.describe()
     progress.note(
-        opening.on_study(study.spec.name, study.ended, plan, options.trials, options.seconds, joined=cluster.joined)
+        opening.on_study(
+            study.spec.name, study.tally.ended, plan, options.trials, options.seconds, joined=cluster.joined
+        )
     )
     progress.note(opening.on_results(study.folder))
     for line in running.followed_at(study.folder):

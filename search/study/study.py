@@ -8,7 +8,6 @@ failure: it counts nowhere and its configuration is queued again.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,15 +24,13 @@ from search.study.database import readable
 from search.study.lock import StudyLock
 from search.study.objectives import objective_value
 from search.study.pages import Pages, StudyState, write_note, write_picture
+from search.study.tally import Tally
 from search.study.trial_files import PREDICTIONS, Outcome, writable_folder, write_config, write_outcome
-from search.study.view import StudyView, TrialRecord, by_site, records
+from search.study.view import StudyView, TrialRecord, records
 from xraytune import artifacts
 from xraytune.errors import FatalError, InputError
 from xraytune.evaluation.sites import held_out_sites
 from xraytune.records import EpochReport, FailureCause, StudySpec, TrialConfig, TrialResult, Value
-
-FAILURE_SHARE, FAILURE_LEAST = 0.5, 5
-"""A search stops when this share of its trials failed, after at least so many had ended."""
 
 
 @dataclass(frozen=True)
@@ -86,17 +83,7 @@ class Study:
         self.folder = results / spec.name
         self._retried = {t.attributes.get("retry_of") for t in records(study, storage, self.folder)}
         self.multi_objective = len(study.directions) > 1
-        self.counts: Counter[str] = Counter()
-        """Ended trials that count, by state (COMPLETE, PRUNED, FAIL)."""
-        self.causes: Counter[str] = Counter()
-        """This session's failures by cause."""
-        self.since_best = 0
-        """Trials ended since the best one: what the plateau is measured by."""
-        self._complete: list[TrialRecord] = []  # those that `_best` is found among
-        self._best: TrialRecord | None = None
-        self.messages: dict[str, str] = {}
-        """The latest message of each of these causes."""
-        self._earlier: Counter[str] = Counter()
+        self.tally = Tally(by_site=bool(spec.sites))
 
     # -- asking ------------------------------------------------------------------------------------------------------
 
@@ -202,8 +189,8 @@ class Study:
         values = [result.value, *self._others(result)]
         self._keep(number, result=result.to_json())
         self._attributes(number, **_shown(result))
-        self._count(self._end(number, TrialState.COMPLETE, result, values))
-        if not self.since_best:
+        self.tally.add(self._end(number, TrialState.COMPLETE, result, values))
+        if not self.tally.since_best:
             self.describe()
 
     def pruned(self, number: int, result: TrialResult | None) -> None:
@@ -213,7 +200,7 @@ class Study:
             self._attributes(number, **_shown(result))
         else:
             self._keep(number, ran=self._ran.get(number, {}))
-        self._count(self._end(number, TrialState.PRUNED, result))
+        self.tally.add(self._end(number, TrialState.PRUNED, result))
 
     def failed(self, number: int, cause: FailureCause, message: str) -> None:
         """The trial failed, or (`interrupted`) was cut off; what was cut off is queued again with its own seed."""
@@ -223,7 +210,7 @@ class Study:
             self._requeue(number, self._open[number].params, self._config.get(number))
         ended = self._end(number, TrialState.FAIL, cause=cause)
         if ended.counts:
-            self._count(ended)
+            self.tally.add(ended)
 
     def keep_predictions(self, number: int, **arrays: Any) -> None:
         """Write a trial's validation predictions into its folder.
@@ -242,35 +229,9 @@ class Study:
             raise FatalError(f"{self.folder} can't be written: {error.strerror}. Go on with --resume.") from None
 
     @property
-    def best(self) -> TrialRecord | None:
-        """The best COMPLETE trial by `TrialRecord.rank`, None where there is none yet."""
-        return self._best
-
-    @property
     def running(self) -> int:
         """Trials asked and not told."""
         return len(self._open)
-
-    @property
-    def ended(self) -> int:
-        """Trials that count against the budget."""
-        return self.counts.total()
-
-    def failing(self, share: float, least: int = FAILURE_LEAST) -> str | None:
-        """Why the search must stop for its failures, None while it may go on.
-
-        Failures of earlier sessions stop nobody who goes on, perhaps after mending what they came from.
-
-        Args:
-            share: of the trials that ended in this session, once there are `least`, from which on too many have failed.
-            least: ended trials.
-        """
-        failed, ended = self.counts["FAIL"] - self._earlier["FAIL"], self.ended - self._earlier.total()
-        if ended < least or not failed or failed < share * ended:
-            return None
-        causes = "\n".join(f"  {n} × {cause}: {self.messages[cause]}" for cause, n in self.causes.most_common())
-        since = " since the search went on" if self._earlier else ""
-        return f"{failed} of {ended} trials failed{since}:\n{causes}"
 
     def seconds_spent(self) -> float:
         """Wall time of earlier sessions, up to the last sign of life of each."""
@@ -302,7 +263,7 @@ class Study:
             stopped: why the search ended, empty while it runs.
         """
         if self._pages:
-            state = StudyState(dict(self.counts), self._best, self.seconds_spent(), stopped)
+            state = StudyState(dict(self.tally.counts), self.tally.best, self.seconds_spent(), stopped)
             write_note(self._storage, self._study._study_id, self._pages.of_study(self.spec, state))
 
     def view(self) -> StudyView:
@@ -385,20 +346,6 @@ class Study:
             kept |= {"site": config.site} if config.site else {}
         self._study.enqueue_trial(dict(params), user_attrs=kept)
 
-    def _count(self, trial: TrialRecord) -> None:
-        self.counts[trial.state] += 1
-        self.since_best += 1
-        if trial.state == "COMPLETE":
-            complete = by_site([*self._complete, trial])
-            best = min(complete, key=lambda one: one.rank)
-            self._complete = complete if self.spec.sites else [best]
-            if self._best is None or best.number != self._best.number:
-                self.since_best = 0
-            self._best = best
-        if trial.state == "FAIL":
-            self.causes[trial.cause] += 1
-            self.messages[trial.cause] = trial.message.splitlines()[0] if trial.message else ""
-
     def recover(self) -> int:
         """End what a killed search left RUNNING, then count what ended earlier; returns how many were running.
 
@@ -425,9 +372,8 @@ class Study:
             self._study.tell(record.number, state=TrialState.FAIL, skip_if_finished=True)
         for record in records(self._study, self._storage, self.folder):
             if record.counts:
-                self._count(record)
-        self._earlier = Counter(self.counts)
-        self.causes.clear()
+                self.tally.add(record)
+        self.tally.begin_session()
         return len(left)
 
 

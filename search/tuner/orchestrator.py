@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from search.cli import clock
-from search.study.study import FAILURE_SHARE, Asked, Study
+from search.study.study import Asked, Study
+from search.study.tally import FAILURE_SHARE
 from xraytune.errors import FatalError, TrialError
 from xraytune.records import EpochReport, FailureCause, TrialConfig, TrialResult
 
@@ -91,7 +92,7 @@ class Budget:
     trial_timeout: float | None = None
     """Seconds a trial may take."""
     failures: float = FAILURE_SHARE
-    """Share of the ended trials that may fail, of at least `study.FAILURE_LEAST`."""
+    """Share of the ended trials that may fail, of at least `tally.FAILURE_LEAST`."""
 
 
 @dataclass
@@ -131,7 +132,7 @@ class Orchestrator:
             return self._again.popleft()
         if self.over():
             return None
-        if self.budget.trials is not None and self.study.ended + self.study.running >= self.budget.trials:
+        if self.budget.trials is not None and self.study.tally.ended + self.study.running >= self.budget.trials:
             return None
         asked = self.study.ask()
         self.running[asked.number] = _Running(asked)
@@ -151,16 +152,16 @@ class Orchestrator:
         if self.why_over:
             return self.why_over
         budget, study = self.budget, self.study
-        if failing := study.failing(budget.failures):
+        if failing := study.tally.failing(budget.failures):
             self.why_over, self.failed = failing, True
-        elif budget.trials is not None and study.ended >= budget.trials:
+        elif budget.trials is not None and study.tally.ended >= budget.trials:
             self.why_over = f"all {budget.trials} trials are done"
         elif budget.end is not None and clock.now() >= budget.end:
             self.why_over = "time budget reached"
-        elif budget.target is not None and study.best and (study.best.compared or 0.0) >= budget.target:
+        elif budget.target is not None and study.tally.best and (study.tally.best.compared or 0.0) >= budget.target:
             self.why_over = f"the target {budget.target:g} is reached"
-        elif budget.plateau is not None and study.best and study.since_best >= budget.plateau:
-            self.why_over = f"no better trial in the last {study.since_best}"
+        elif budget.plateau is not None and study.tally.best and study.tally.since_best >= budget.plateau:
+            self.why_over = f"no better trial in the last {study.tally.since_best}"
         return self.why_over
 
     def stop(self, why: str) -> None:

@@ -78,7 +78,7 @@ def made(results: Path) -> str:
     rng = np.random.default_rng(0)
     study.begin(0.0, concurrency=2)
     for family in ("cnn", "dense", "cnn", "dense", "cnn"):
-        study.enqueue({"family": family}, f"family {family} {study.running + study.ended}")
+        study.enqueue({"family": family}, f"family {family} {study.running + study.tally.ended}")
         number = study.ask().number
         if number == 1:
             study.pruned(number, train(study, number, rng))

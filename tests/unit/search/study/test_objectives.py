@@ -67,7 +67,7 @@ def test_objectives_below_zero_rank_as_all_others(make, tmp_path, capsys):
     view = open_study("mine", tmp_path)
     assert [t.number for t in view.ranked()] == [1, 3, 2, 0]
     assert view.best().number == 1
-    assert (study.best.number, study.best.compared) == (1, -0.25)
+    assert (study.tally.best.number, study.tally.best.compared) == (1, -0.25)
     study.close()
     leaderboard.main("mine", as_json=True, results=tmp_path)
     listed = [(t["number"], t["state"]) for t in json.loads(capsys.readouterr().out)["trials"]]

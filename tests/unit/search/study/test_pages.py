@@ -157,12 +157,12 @@ def test_a_note_of_the_study_follows_the_trial_that_is_best_for_its_site(shown, 
     for number, value in zip([*of["easy"][:2], of["hard"][0]], [0.9, 0.8, 0.6], strict=True):
         study.complete(number, result(value))
     assert f"|{of['easy'][0]} 0.9|" in notes(study)
-    assert study.since_best == 2
+    assert study.tally.since_best == 2
     study.complete(of["hard"][1], result(last))  # by 0.3 the other trial of the hard site becomes the best
     best = (of["hard"][1], 0.7) if last == 0.7 else (of["hard"][0], 0.6)
     assert f"|{best[0]} {best[1]}|" in notes(study)
-    assert study.since_best == 0
-    found = study.best
+    assert study.tally.since_best == 0
+    found = study.tally.best
     study.close()
     again = shown(resume=True, sites=("easy", "hard"))
-    assert (again.best.number, again.best.compared) == (found.number, found.compared)
+    assert (again.tally.best.number, again.tally.best.compared) == (found.number, found.compared)

@@ -51,8 +51,8 @@ def test_the_best_trial_is_the_one_that_is_best_for_its_site(make, tmp_path):
     worth[best.number] = 0.7
     for a in asked:
         study.complete(a.number, result(worth[a.number] + (0.25 if a.config.site == "easy" else 0.0)))
-    assert study.best is not None
-    assert study.best.number == best.number
+    assert study.tally.best is not None
+    assert study.tally.best.number == best.number
     view = study.view()
     assert view.best().number == best.number
     assert view.best().value == 0.7, "what is shown is what was measured"

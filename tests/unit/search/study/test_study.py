@@ -39,8 +39,8 @@ def test_states_values_and_curves_are_told_truly(make, tmp_path):
     assert cut.interrupted
     assert not cut.counts
     assert queued.state == "WAITING"
-    assert study.ended == 3
-    assert dict(study.counts) == {"COMPLETE": 1, "PRUNED": 1, "FAIL": 1}
+    assert study.tally.ended == 3
+    assert dict(study.tally.counts) == {"COMPLETE": 1, "PRUNED": 1, "FAIL": 1}
 
 
 def test_what_was_cut_off_is_tried_again_with_its_values_and_seed(make):
@@ -61,7 +61,7 @@ def test_trials_that_a_killed_search_left_running_are_queued_again_once(make, tm
     third = make(resume=True)
     assert [t.state for t in trials(tmp_path)] == ["FAIL", "WAITING"]
     assert third.ask().config == first.config
-    assert third.ended == 0
+    assert third.tally.ended == 0
 
 
 def test_a_recipe_whose_trial_was_killed_before_its_first_parameter_is_queued_again_as_it_was(make, tmp_path):
@@ -113,8 +113,8 @@ def test_a_result_whose_state_a_kill_kept_from_being_told_is_not_lost(make, monk
     again = make(resume=True)
     [trial] = trials(tmp_path)
     assert (trial.state, trial.values, trial.counts) == ("COMPLETE", (0.5,), True)
-    assert dict(again.counts) == {"COMPLETE": 1}
-    assert (again.best.number, again.best.compared) == (number, 0.5)
+    assert dict(again.tally.counts) == {"COMPLETE": 1}
+    assert (again.tally.best.number, again.tally.best.compared) == (number, 0.5)
 
 
 @pytest.mark.parametrize("given", [result(0.3), None])
@@ -125,7 +125,7 @@ def test_a_pruned_trial_whose_state_a_kill_kept_from_being_told_is_pruned(make, 
     killed_before_its_end_is_told(study, monkeypatch, study.pruned, number, given)
     again = make(resume=True)
     [trial] = trials(tmp_path)
-    assert (trial.state, trial.value, dict(again.counts)) == ("PRUNED", 0.3, {"PRUNED": 1})
+    assert (trial.state, trial.value, dict(again.tally.counts)) == ("PRUNED", 0.3, {"PRUNED": 1})
 
 
 def test_a_failure_whose_state_a_kill_kept_from_being_told_keeps_its_cause(make, monkeypatch, tmp_path):
@@ -134,7 +134,7 @@ def test_a_failure_whose_state_a_kill_kept_from_being_told_keeps_its_cause(make,
     again = make(resume=True)
     [trial] = trials(tmp_path)
     assert (trial.state, trial.cause, trial.message) == ("FAIL", "oom", "too large")
-    assert dict(again.counts) == {"FAIL": 1}
+    assert dict(again.tally.counts) == {"FAIL": 1}
 
 
 def test_an_interruption_whose_state_a_kill_kept_from_being_told_is_queued_again_once(make, monkeypatch, tmp_path):
@@ -163,9 +163,9 @@ def test_half_of_the_trials_failing_after_five_stops_a_search(make):
     study = make()
     for i in range(4):
         study.failed(study.ask().number, FailureCause.NAN if i else FailureCause.OOM, f"message {i}")
-    assert study.failing(0.5) is None
+    assert study.tally.failing(0.5) is None
     study.failed(study.ask().number, FailureCause.NAN, "message 4")
-    said = study.failing(0.5)
+    said = study.tally.failing(0.5)
     assert said is not None
     assert "4 × nan: message 4" in said
     assert "1 × oom: message 0" in said
@@ -177,30 +177,30 @@ def test_the_share_of_failures_that_stops_a_search_can_be_chosen(make, share, st
     study.failed(study.ask().number, FailureCause.NAN, "message")
     for _ in range(4):
         study.complete(study.ask().number, result(0.2))
-    assert bool(study.failing(share)) is stops
+    assert bool(study.tally.failing(share)) is stops
 
 
 def test_a_study_that_its_failures_stopped_goes_on_and_is_stopped_by_new_ones(make):
     study = make()
     for _ in range(5):
         study.failed(study.ask().number, FailureCause.OOM, "too little memory")
-    assert study.failing(0.5)
+    assert study.tally.failing(0.5)
     study.close()
     again = make(resume=True)
-    assert again.ended == 5
-    assert again.failing(0.5) is None
-    assert again.failing(1.0, least=1) is None
+    assert again.tally.ended == 5
+    assert again.tally.failing(0.5) is None
+    assert again.tally.failing(1.0, least=1) is None
     for _ in range(5):
-        assert again.failing(0.5) is None
+        assert again.tally.failing(0.5) is None
         again.failed(again.ask().number, FailureCause.NAN, "no number")
-    assert again.failing(0.5) == "5 of 5 trials failed since the search went on:\n  5 × nan: no number"
+    assert again.tally.failing(0.5) == "5 of 5 trials failed since the search went on:\n  5 × nan: no number"
 
 
 def test_interrupted_trials_are_no_failures(make):
     study = make()
     for _ in range(9):
         study.failed(study.ask().number, FailureCause.INTERRUPTED, "")
-    assert study.failing(0.5) is None
+    assert study.tally.failing(0.5) is None
 
 
 def test_a_study_that_exists_names_both_ways_out(make):

@@ -121,7 +121,7 @@ def test_a_result_that_can_t_be_written_is_not_counted_and_not_lost(make, tmp_pa
     fails(study._study, statement)
     with pytest.raises(FatalError, match="disk is full"):
         study.complete(number, result(0.5))
-    assert (study.running, study.ended, study.best) == (1, 0, None)
+    assert (study.running, study.tally.ended, study.tally.best) == (1, 0, None)
     study.close()
     assert [(t.state, t.values) for t in trials(tmp_path)] == [("RUNNING", ())]
     again = make(resume=True)
@@ -143,7 +143,7 @@ def test_a_trial_that_neither_result_nor_interruption_could_be_told_of_is_run_ag
     study.close()
     again = make(resume=True)
     assert [t.state for t in trials(tmp_path)] == ["FAIL", "WAITING"]
-    assert again.ended == 0
+    assert again.tally.ended == 0
     assert again.ask().number == 1
 
 

@@ -137,7 +137,7 @@ def test_after_a_kill_between_a_file_and_its_row_the_trial_is_tried_again_with_w
     tried = again.ask().config
     assert config in [None, tried]
     again.complete(1, result(0.5))
-    assert dict(again.counts) == {"COMPLETE": 1}
+    assert dict(again.tally.counts) == {"COMPLETE": 1}
 
 
 def test_the_state_of_a_trial_is_told_only_when_its_files_are_there(make, monkeypatch, tmp_path):
@@ -170,7 +170,7 @@ def test_a_file_that_can_t_be_written_stops_the_search_with_one_message_and_lose
         patch.setattr(trial_files.artifacts, "write_json", full)
         with pytest.raises(FatalError, match=r"can't be written: No space left on device.*--resume"):
             study.complete(number, result(0.5)) if call == "outcome" else study.ask()
-    assert dict(study.counts) == {"COMPLETE": 1}
+    assert dict(study.tally.counts) == {"COMPLETE": 1}
     study.close()
     again = make(resume=True)
     assert [t.state for t in trials(tmp_path)] == ["COMPLETE", "FAIL", "WAITING"]
