@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xraytune.errors import TrialError
+from xraytune.records import FailureCause
+
 LEAST_GAIN = 1e-4
 """A smoothed value must rise by so much to count as a gain: less is no other answer to any image."""
 
@@ -90,7 +93,13 @@ class Course:
         return len(values) - 1 - int(np.argmax(np.array(smoothed) >= max(smoothed) - LEAST_GAIN))
 
     def restored(self) -> tuple[Weights, NDArray[np.float32]]:
-        """Weights and validation predictions of the best epoch."""
+        """Weights and validation predictions of the best epoch.
+
+        Raises:
+            TrialError: no epoch was finished.
+        """
+        if not self._kept:
+            raise TrialError(FailureCause.INTERRUPTED, "stopped before its first epoch was finished")
         return self._kept[self.best]
 
     def arrays(self) -> dict[str, NDArray[Any]]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -25,9 +24,9 @@ from xraytune.errors import TrialError
 from xraytune.evaluation import metrics
 from xraytune.framework import keras
 from xraytune.models.file_backbones import network as file_network
-from xraytune.models.file_backbones.network import Backbone, Joined
+from xraytune.models.file_backbones.network import Backbone
 from xraytune.records import EpochReport, FailureCause, Objective, TrialConfig, TrialResult
-from xraytune.training import checkpoints, epoch_evaluation, feasibility, memory
+from xraytune.training import checkpoints, epoch_evaluation, feasibility, machine, memory
 from xraytune.training.clock import Clock
 from xraytune.training.epoch_evaluation import EpochEvaluator, ViewedImages
 from xraytune.training.epoch_images import EpochImages
@@ -35,7 +34,6 @@ from xraytune.training.history import Course, Weights, is_rung, rung_before
 from xraytune.training.inputs import batches, frozen_features
 from xraytune.training.inputs.batches import Rows
 from xraytune.training.inputs.trial_data import TrialData
-from xraytune.training.machine import device_name, forget_peak_memory, host_name, peak_memory_mb, versions
 from xraytune.training.optimization import logistic_regression, weight_averaging
 from xraytune.training.optimization.compiling import adjusted, jit_compile, targets, to_float32
 from xraytune.training.optimization.fitting import augmented, class_weights, head_only
@@ -89,13 +87,14 @@ class Trainer:
         self.config, self.data, self.objective, self.beta = config, data, objective, beta
         self.clock = Clock(deadline)
         self.epoch, self.done = 0, False
-        self._course = Course(judged=len(data.validation) > 0)
+        self._judged = len(data.validation) > 0
+        self._course = Course(judged=self._judged)
         self._drops, self._known_drops = 0, tuple(rate_drops)
         self.view_predictions: dict[str, NDArray[np.float32]] = {}
         self._looked: dict[str, float] = {}
         self._last: EpochReport | None = None
         memory.clear()
-        forget_peak_memory()
+        machine.forget_peak_memory()
         keras.utils.set_random_seed(config.seed % 2**32)
         with errors.named(), self.clock.phase("build"):
             hp = keras_tuner.HyperParameters()
@@ -107,16 +106,13 @@ class Trainer:
             feasibility.check(self.whole, self.plan, self.data)
             self.images = EpochImages(data, self.plan, config.seed, int(self.whole.input_shape[1]), self.clock)
             self._one_hot = np.eye(len(data.classes), dtype=np.float32)
-            self._sample_weights = self._weights_of_classes()
+            weighted = self.plan.imbalance == "class_weights"
+            self._sample_weights = class_weights(self.images.labels, len(data.classes)) if weighted else None
             self._thaw = head_only(self.model) if self.plan.head_epochs else []
             thawed_later = list(self._thaw)
             for layer in thawed_later:  # the prefix ends where the *second* phase begins to train
                 layer.trainable = True
-            self.prefix = self.images.prefix = (
-                frozen_features.of_file(self.whole.backbone)
-                if isinstance(self.whole, Joined)
-                else frozen_features.split(self.model)
-            )
+            self.prefix = self.images.prefix = frozen_features.of(self.whole)
             for layer in thawed_later:
                 layer.trainable = False
             self.shell = self._make_shell()
@@ -235,8 +231,12 @@ class Trainer:
 
     def _look(self, epochs: int | None = None) -> dict[str, NDArray[np.float32]]:
         """Judge the shell's weights over the views, on as many images as so many epochs allow; the predictions."""
+
+        def of_view(pool: NDArray[Any], rows: Rows) -> NDArray[np.float32]:
+            return self._predict(self.images.of_view(pool, rows, self._judge.views().key), rows)
+
         with self.clock.phase("views"):
-            score, predictions = self._judge.look(self._predict_view, epochs)
+            score, predictions = self._judge.look(of_view, epochs)
         self._looked = epoch_evaluation.measure(score)
         return predictions
 
@@ -260,9 +260,6 @@ class Trainer:
             self.shell.set_weights(newest)
         return True
 
-    def _predict_view(self, pool: NDArray[Any], rows: Rows) -> NDArray[np.float32]:
-        return self._predict(self.images.of_view(pool, rows, self._judge.views().key), rows)
-
     # ── what it leaves ───────────────────────────────────────────────────────────────────────────────────────────
 
     def finish(self, *, timed: bool = False) -> TrialResult:
@@ -274,8 +271,6 @@ class Trainer:
         Raises:
             TrialError: no epoch was finished.
         """
-        if not self.epoch:
-            raise TrialError(FailureCause.INTERRUPTED, "stopped before its first epoch was finished")
         weights, probabilities = self._course.restored()
         self.shell.set_weights(weights)
         row = self.curve[self._course.best - 1]
@@ -286,37 +281,25 @@ class Trainer:
                 self._check_deadline()
                 self.view_predictions = self._look()
         measured |= self._looked
-        objective_value = (
-            self._looked["robust"] if self.objective == Objective.ROBUST and self._looked else row["value"]
-        )
+        robust = self.objective == Objective.ROBUST and self._looked
         if self.plan.precision != "float32":
             to_float32(self.model)
         if timed:
-            measured["inference_ms"] = self._milliseconds_an_image()
+            some = np.asarray(self.images.pool[self.data.train[:32]])
+            measured["inference_ms"] = machine.milliseconds_an_image(self.whole, some)
         return TrialResult(
-            value=objective_value,
+            value=self._looked["robust"] if robust else row["value"],
             best_epoch=self._course.best,
             epochs=self.epoch,
             metrics=measured,
             curve=tuple(self.curve),
             seconds=dict(self.clock.seconds),
             parameters=int(self.model.count_params()),
-            peak_memory_mb=peak_memory_mb(),
-            versions=versions(),
-            device=device_name(),
-            host=host_name(),
+            peak_memory_mb=machine.peak_memory_mb(),
+            versions=machine.versions(),
+            device=machine.device_name(),
+            host=machine.host_name(),
         )
-
-    def _milliseconds_an_image(self) -> float:
-        """What the whole network needs for an image, in batches of 32: the best of three after a first one."""
-        images = np.resize(np.asarray(self.images.pool[self.data.train[:32]]), (32, *self.images.pool.shape[1:]))
-        self.whole.predict_on_batch(images)
-        times = []
-        for _ in range(3):
-            start = time.perf_counter()
-            self.whole.predict_on_batch(images)
-            times.append(time.perf_counter() - start)
-        return 1000 * min(times) / len(images)
 
     def validation_predictions(self) -> NDArray[np.float32]:
         """Probabilities `(n_val, k)` of the validation images at the best epoch.
@@ -324,8 +307,6 @@ class Trainer:
         Raises:
             TrialError: no epoch was finished.
         """
-        if not self.epoch:
-            raise TrialError(FailureCause.INTERRUPTED, "stopped before its first epoch was finished")
         return self._course.restored()[1]
 
     @property
@@ -382,11 +363,6 @@ class Trainer:
             plan = dataclasses.replace(plan, learning_rate=float(model.optimizer.learning_rate))
         return dataclasses.replace(plan, epochs=min(plan.epochs, max_epochs)) if max_epochs else plan
 
-    def _weights_of_classes(self) -> NDArray[np.float32] | None:
-        if self.plan.imbalance != "class_weights":
-            return None
-        return class_weights(self.images.labels, len(self.data.classes))
-
     def _make_shell(self) -> keras.Model:
         """What is trained: the network behind its augmentation, or what a kept prefix leaves of it."""
         if self.prefix is None:
@@ -405,10 +381,6 @@ class Trainer:
     def curve(self) -> list[dict[str, float]]:
         """One row an epoch: `epoch`, `value` and every metric."""
         return self._course.curve
-
-    @property
-    def _judged(self) -> bool:
-        return len(self.data.validation) > 0
 
     def _batches_for_statistics(self) -> Iterator[NDArray[Any]]:
         """The first batches of the epoch that was just trained."""

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytune.framework import keras
-from xraytune.models.file_backbones.network import Backbone
+from xraytune.models.file_backbones.network import Backbone, Joined
 from xraytune.training.inputs import augmentation
 from xraytune.training.inputs.augmentation import Augmentation
 from xraytune.training.inputs.batches import Rows
@@ -130,9 +130,12 @@ class Prefix:
         return np.clip(outputs, -FLOAT16_MAX, FLOAT16_MAX).astype(np.float16)
 
 
-def of_file(backbone: Backbone) -> Prefix:
-    """A backbone by file, whose features a head takes."""
-    return Prefix(backbone, backbone.about.key, backbone.about.name)
+def of(whole: keras.Model | Joined) -> Prefix | None:
+    """The prefix of what takes images: the backbone by file whose features a head takes, or what `split` finds."""
+    if not isinstance(whole, Joined):
+        return split(whole)
+    about = whole.backbone.about
+    return Prefix(whole.backbone, about.key, about.name)
 
 
 def split(model: keras.Model) -> Prefix | None:
