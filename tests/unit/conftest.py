@@ -1,4 +1,4 @@
-"""Short epochs for all unit tests, and the fixture `make`: studies in the test's own folder."""
+"""The fixtures `make`: studies in the test's own folder, and `short_epochs`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tests.made_studies import SPACE, spec
 from xraytune.training.inputs import batches
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _short_epochs():
-    """An epoch is one pass, also over the few images of a test, which would be gone through many times in each."""
+@pytest.fixture(scope="module")
+def short_epochs():
+    """An epoch is one pass, also over few images: for tests in which nothing need be learnt."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batches, "LEAST_EPOCH", 64)
         yield

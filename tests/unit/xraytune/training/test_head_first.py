@@ -4,9 +4,17 @@ import numpy as np
 import pytest
 
 from tests.made_networks import Toy, toy, trial_data
+from xraytune.training.inputs import batches
 from xraytune.training.trainer import Trainer
 
 HEAD_EPOCHS = 2
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short_epochs():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "LEAST_EPOCH", 64)
+        yield
 
 
 @pytest.fixture(scope="module")

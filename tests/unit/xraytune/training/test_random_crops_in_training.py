@@ -24,7 +24,8 @@ def full():
     return space(families=("cnn",))
 
 
-def test_a_trial_trains_on_crops_of_the_larger_array_and_is_validated_on_whole_images(tmp_path, full):
+def test_a_trial_trains_on_crops_of_the_larger_array_and_is_validated_on_whole_images(tmp_path, monkeypatch, full):
+    monkeypatch.setattr(batches, "LEAST_EPOCH", 64)
     data = dataclasses.replace(trial_data(tmp_path, sizes=(32, 96)), crop_size=96)
     point = config(full, **SMALL, crop="0.08")
     one = Trainer(full, point, data, max_epochs=2)

@@ -27,6 +27,8 @@ from xraytune.records import FailureCause, TrialConfig, TrialResult
 from xraytune.training.optimization.settings import PLATEAU_FACTOR
 from xraytune.training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("short_epochs")
+
 
 # Keras 3.15 reads its variables so when it saves them
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
