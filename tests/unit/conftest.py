@@ -13,12 +13,10 @@ from tests.made_studies import SPACE, spec
 from xraytune.training.inputs import batches
 
 
-@pytest.fixture(scope="module")
-def short_epochs():
+@pytest.fixture
+def short_epochs(monkeypatch):
     """An epoch is one pass, also over few images: for tests in which nothing need be learnt."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batches, "LEAST_EPOCH", 64)
-        yield
+    monkeypatch.setattr(batches, "LEAST_EPOCH", 64)
 
 
 @pytest.fixture

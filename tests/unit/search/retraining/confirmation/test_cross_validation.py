@@ -27,13 +27,11 @@ from xraytune.records import FailureCause, TrialConfig, TrialResult
 from xraytune.training.optimization.settings import PLATEAU_FACTOR
 from xraytune.training.trainer import Trainer
 
-pytestmark = pytest.mark.usefixtures("short_epochs")
-
 
 # Keras 3.15 reads its variables so when it saves them
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("objective", ["clean", "robust"])
-def test_a_fold_leaves_its_predictions_of_every_view(tmp_path, objective):
+def test_a_fold_leaves_its_predictions_of_every_view(tmp_path, short_epochs, objective):
     data = trial_data(tmp_path / "cache")
     recipe = TrainingSetup(
         "smoke", spaces.SpaceContext(images=len(data.train)), data, objective, beta=2.0, max_epochs=2
@@ -70,7 +68,7 @@ def test_all_finalists_are_judged_on_the_same_views_of_a_fold(fold, monkeypatch)
     assert seen[0] == seen[1]
 
 
-def test_a_refit_lowers_its_rate_where_the_folds_did(tmp_path):
+def test_a_refit_lowers_its_rate_where_the_folds_did(tmp_path, short_epochs):
     data = trial_data(tmp_path / "cache")
     everything = dataclasses.replace(data, train=np.arange(len(data.labels)), validation=np.arange(0))
     light = space(families=("dense",))
@@ -96,7 +94,7 @@ def test_a_folds_price_is_its_training_not_the_prefix_that_the_search_computed_b
 
 
 @pytest.fixture
-def fold(tmp_path):
+def fold(tmp_path, short_epochs):
     """A fold's task on tiny data."""
     data = trial_data(tmp_path / "cache")
     recipe = TrainingSetup("smoke", spaces.SpaceContext(images=len(data.train)), data, "clean", beta=2.0, max_epochs=3)
