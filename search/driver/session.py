@@ -342,7 +342,7 @@ def _run(
         FAILURE_SHARE if running.failures is None else running.failures,
     )
     limits = engine.Limits(
-        plan, budget, running.begun, options.pruner, options.max_epochs,
+        plan, budget, options.pruner, options.max_epochs,
         trial_memory=running.trial_memory, own_process=running.own_process,
     )  # fmt: skip
     with followed(progress, study, running.dispatcher(callbacks, progress.warn)) as view:

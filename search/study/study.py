@@ -20,6 +20,7 @@ from optuna.trial import TrialState
 from search.cli import clock
 from search.hyperparameters.declaration import ambiguous_names, declared_parameters
 from search.hyperparameters.suggestion import Declaration, Narrowing, RecordedHyperParameters, SuggestedHyperParameters
+from search.study import sessions
 from search.study.database import readable
 from search.study.lock import StudyLock
 from search.study.objectives import objective_value
@@ -84,6 +85,8 @@ class Study:
         self._retried = {t.attributes.get("retry_of") for t in records(study, storage, self.folder)}
         self.multi_objective = len(study.directions) > 1
         self.tally = Tally(by_site=bool(spec.sites))
+        self._session = ""  # its attribute
+        self._settings: dict[str, Any] = {}
 
     # -- asking ------------------------------------------------------------------------------------------------------
 
@@ -235,20 +238,20 @@ class Study:
 
     def seconds_spent(self) -> float:
         """Wall time of earlier sessions, up to the last sign of life of each."""
-        return float(sum(end - start for start, end in self._study.user_attrs.get("sessions", [])))
+        return sessions.seconds(self._study.user_attrs)
 
     def begin(self, start: float, **settings: Any) -> None:
         """Note that a session begins at `start` (seconds since 1970), and what it alone runs with."""
         with readable(self._storage, self.spec.name):
-            earlier = list(self._study.user_attrs.get("settings", []))
-        self._study.set_user_attr("settings", [*earlier, {"begun": start, **settings}])
-        self.touch(start)
+            self._session = sessions.key(len(sessions.kept(self._study.user_attrs)))
+        self._settings = {"begun": start, **settings}
+        self.touch()
 
-    def touch(self, start: float) -> None:
-        """Note that this session, begun at `start` (seconds since 1970), is alive."""
+    def touch(self) -> None:
+        """Note that this session is alive."""
         now = clock.now()
-        sessions = [s for s in self._study.user_attrs.get("sessions", []) if s[0] != start]
-        self._study.set_user_attr("sessions", [*sessions, [start, now]])
+        if self._session:
+            self._study.set_user_attr(self._session, {**self._settings, "alive": now})
         self._study.set_user_attr("touched", now)
 
     def note(self, **attributes: Any) -> None:

@@ -19,6 +19,7 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from search.study import sessions
 from search.study.by_name import is_made_by_us
 from search.study.database import is_there, open_database, readable
 from search.study.lock import check_name
@@ -215,8 +216,8 @@ class StudyView:
         with readable(storage, self.name):
             self.attributes: Mapping[str, Any] = study.user_attrs
             self.spec = spec_of(self.name, self.attributes)
-            self.sessions = tuple((float(start), float(end)) for start, end in self.attributes.get("sessions", []))
-            """When each session of the search began and when it was last alive, in seconds since 1970."""
+            self.seconds = sessions.seconds(self.attributes)
+            """The wall time of all sessions of the search."""
             self.directions = tuple(
                 "maximize" if d == StudyDirection.MAXIMIZE else "minimize" for d in study.directions
             )
@@ -343,8 +344,8 @@ def stored_spec(name: str, results: Path, storage: str | None = None) -> StudySp
 
 def search_seconds(study: StudyView) -> float:
     """The wall time that the search took."""
-    if study.sessions:
-        return sum(end - start for start, end in study.sessions)
+    if study.seconds:
+        return study.seconds
     spans = sorted((t.started, t.ended) for t in study.trials() if t.started and t.ended)
     total, until = 0.0, None
     for start, end in spans:

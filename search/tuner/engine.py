@@ -50,8 +50,6 @@ class Limits:
     """What each trial is given."""
     budget: Budget
     """When the session is over."""
-    begun: float
-    """When it began, in seconds since 1970."""
     pruner: str = "asha"
     """asha, hyperband, median or none."""
     max_epochs: int = 0
@@ -89,7 +87,7 @@ def run(
         SignalledError: Ctrl-C or SIGTERM; running trials are recorded as interrupted.
         FatalError: Ray, the database or the disk failed.
     """
-    conductor = Orchestrator(study, view, limits.budget, begun=limits.begun)
+    conductor = Orchestrator(study, view, limits.budget)
     with _signals(own_process=limits.own_process) as asked_to_end:
         conductor.rule = _rule(limits.pruner, study, limits.max_epochs, list(earlier))
         try:

@@ -120,7 +120,6 @@ class Orchestrator:
     """Why no further trial is started, said at the end; empty while the search goes on."""
     failed: bool = False
     """Whether it is over because too much failed."""
-    begun: float = field(default_factory=clock.now)
     _again: deque[Asked] = field(default_factory=deque)
     _touched: float = 0.0
 
@@ -241,7 +240,7 @@ class Orchestrator:
         now = clock.now()
         if now - self._touched >= TOUCH:
             self._touched = now
-            self.study.touch(self.begun)
+            self.study.touch()
         self.view.tick()
         if self.budget.end is not None and now >= self.budget.end + GRACE:
             self.stop("time budget reached")
@@ -264,7 +263,7 @@ class Orchestrator:
             The number of interrupted trials.
         """
         states = [self._failure(number, FailureCause.INTERRUPTED, message) for number in list(self.running)]
-        self.study.touch(self.begun)
+        self.study.touch()
         self.study.describe(self.why_over or message)
         return states.count("INTERRUPTED")
 

@@ -140,7 +140,7 @@ def ours(trials: int) -> float:
     clock = Clock(Thought(type(suggesting)))
     plan = resources.share_resources(2, 1, 0)
     with Cluster(plan, KEPT) as cluster:
-        limits = engine.Limits(plan, Budget(trials + FURTHER), time.time(), pruner="none")
+        limits = engine.Limits(plan, Budget(trials + FURTHER), pruner="none")
         engine.run(owned, SyntheticJob(epochs=1), clock, cluster, limits)
     shutil.rmtree(results)
     return clock.last - clock.first

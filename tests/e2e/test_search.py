@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from search.study import sessions
 from search.study.view import open_study
 from tests import made_films
 from tests.searching import command, counted
@@ -34,7 +35,7 @@ def test_a_search_of_films_keeps_what_it_found_and_goes_on(search, tmp_path):
     assert search.wait() == 0, search.text
     assert search.trials()[:2] == first
     assert len(counted(search.trials())) == 3
-    settings = open_study("broken", search.results).attributes["settings"]
+    settings = sessions.kept(open_study("broken", search.results).attributes)
     assert [session["deterministic"] for session in settings] == [False, True]
     assert all(session["cpus_per_trial"] and session["versions"]["ray"] for session in settings)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 from search.reporting.trial_tables import leaderboard
 from search.samplers import factory
 from search.study import lock as locks
+from search.study import sessions
 from search.study.view import open_study
 from search.tuner.pruning import OptunaRule
 from tests.made_studies import SPACE, report, result, trials
@@ -340,7 +342,7 @@ def test_both_scores_and_the_worst_view_stand_beside_a_trial_for_the_dashboard(m
 def test_the_process_over_all_branches_suggests_what_the_space_has_and_learns_from_what_it_is_told(make):
     study = make(sampler="bo", narrowed={"family": ("narrow", "valley")})
     values = []
-    for _ in range(40):
+    for _ in range(6):
         asked = study.ask()
         own = {name.split("/")[0] for name in asked.config.values if "/" in name}
         assert own == {asked.config.family}
@@ -399,3 +401,25 @@ def test_optunas_pruners_stop_what_is_far_behind_after_its_grace(make, pruner):
         study.pruned(number, result(0.1))
     assert "slow" not in stopped
     assert stopped["quick"]
+
+
+def test_the_sessions_of_a_study_are_all_kept_and_none_of_its_values_grows_with_them(make, monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr("search.cli.clock.now", lambda: now)
+    study = make()
+    longest = []
+    for number in range(6):
+        study.begin(now, concurrency=number, versions={"keras": "3"})
+        now += 2
+        study.touch()
+        now += 5
+        longest.append(max(len(json.dumps(value)) for value in study.view().attributes.values()))
+        study.close()
+        study = make(resume=True)
+    assert study.seconds_spent() == 12
+    assert [session["concurrency"] for session in sessions.kept(study.view().attributes)] == list(range(6))
+    assert longest[0] + 10 > longest[-1]
+
+
+def test_a_study_without_a_session_took_no_time(make):
+    assert make().seconds_spent() == 0

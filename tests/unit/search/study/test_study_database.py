@@ -292,7 +292,9 @@ def test_another_study_that_is_damaged_keeps_nobody_from_reading_a_whole_one_by_
         open_study(None, tmp_path)
 
 
-@pytest.mark.parametrize(("key", "value"), [("touched", '"now"'), ("sessions", "[1, 2]"), ("sessions", '[["a", "b"]]')])
+@pytest.mark.parametrize(
+    ("key", "value"), [("touched", '"now"'), ("session 0", "[1, 2]"), ("session 0", '{"begun": "a", "alive": "b"}')]
+)
 def test_times_of_sessions_that_are_no_numbers_are_one_message(make, tmp_path, key, value):
     searched(make)
     change(tmp_path, ("UPDATE study_user_attributes SET value_json = ? WHERE key = ?", value, key))
