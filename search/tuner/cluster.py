@@ -20,6 +20,7 @@ from typing import Any
 
 from search.tuner.resources import Resources
 from search.tuner.scratch import Scratch, sweep
+from search.tuner.watchdog import GOODBYE
 from xraytune.errors import FatalError, InputError
 
 OBJECT_STORE = 2**28
@@ -252,7 +253,9 @@ class Cluster:
             _shut_down()
         self._over.set()
         if watchdog.stdin is not None:
-            watchdog.stdin.close()
+            with contextlib.suppress(OSError):  # it was killed
+                watchdog.stdin.write(GOODBYE)
+                watchdog.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             watchdog.wait(timeout=8)
         if at_once:  # of a connection that is lost Ray ends the process after a minute

@@ -22,6 +22,13 @@ SNAPSHOT = 1.0
 LIMIT = 5.0
 """Seconds given to killing everything."""
 
+SETTLED = 1.0
+"""Seconds in which nothing new may appear after a driver was cut off: a process that it was just starting can be told
+only once it runs, and makes its folders again."""
+
+GOODBYE = b"."
+"""What a driver writes into the pipe that starts nothing any more."""
+
 
 def descendants(pids: list[int]) -> dict[int, float]:
     """Every process below `pids`, by pid, with its time of creation (a pid alone may be another's later)."""
@@ -76,12 +83,26 @@ def main() -> None:
     known: dict[int, float] = {}
     while True:
         ready, _, _ = select.select([sys.stdin], [], [], SNAPSHOT)
-        if ready and not os.read(sys.stdin.fileno(), 64):
+        said = os.read(sys.stdin.fileno(), 64) if ready else None
+        if said is not None:
             break
         ours = marked(mark, below=driver)
         known.update(ours | descendants(list(ours)))
     end(known, mark)
     shutil.rmtree(folder, ignore_errors=True)
+    if not said:
+        settle(mark, folder)
+
+
+def settle(mark: str, folder: str) -> None:
+    """End and remove what appears late, until nothing has for `SETTLED` seconds, or `LIMIT` is over."""
+    last = begun = time.monotonic()
+    while (now := time.monotonic()) < min(begun + LIMIT, last + SETTLED):
+        if marked(mark).keys() - {os.getpid()} or os.path.lexists(folder):
+            end({}, mark)
+            shutil.rmtree(folder, ignore_errors=True)
+            last = now
+        time.sleep(0.1)
 
 
 if __name__ == "__main__":

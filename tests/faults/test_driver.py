@@ -85,11 +85,13 @@ def test_a_search_that_is_interrupted_while_ray_starts_leaves_nothing(search, nu
     search.start("--trials", "8")
     search.until(search.watchdogs)
     time.sleep(0.5)
+    (ray,) = [Path(watchdog.cmdline()[-1]) for watchdog in search.watchdogs()]
     asked = time.monotonic()
     search.send(number)
     assert search.wait() == code, search.text
     assert time.monotonic() - asked < 10
-    assert search.gone_within(5), f"left behind: {search.survivors()}"
+    assert search.gone_within(10), f"left behind: {search.survivors()}"
+    assert not ray.exists(), list(ray.rglob("*"))
     assert "Interrupted." in search.text
     assert "Traceback" not in search.text
     assert not search.results.exists(), list(search.results.rglob("*"))
