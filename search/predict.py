@@ -59,6 +59,8 @@ def main(
     A model that was retrained with --refer answers `refer` between its two thresholds.
     Not a medical device.
     """
+    from xraytune.data.property_table import Gathered
+    from xraytune.inference import training_sample, unlabelled
     from xraytune.inference.classifier import load_model
 
     paths = find(films)
@@ -70,8 +72,13 @@ def main(
         raise InputError(f"No overlays: {loaded.inexplicable}")
     if loaded.card.demonstration:
         console.err.say("DEMONSTRATION MODEL, TRAINED ON SYNTHETIC IMAGES, NOT ON X-RAYS", style="bold yellow")
-    answers, skipped = _classified(loaded, paths, asked.overlays, stated)
-    foreign, answers = _whole_set(model, loaded, films, answers)
+    folder = next((film for film in films if film.is_dir()), None)
+    sample = None if folder is None else training_sample.load(model if model.is_dir() else model.parent, loaded.card)
+    gathered = None if sample is None else Gathered()
+    answers, skipped = _classified(loaded, paths, asked.overlays, stated, gathered)
+    foreign = ""
+    if folder and sample and gathered:
+        foreign, answers = unlabelled.warning(loaded.card, sample, answers, folder, gathered.measured())
     if asked.csv_file:
         write_csv(asked.csv_file, answers, loaded.card.classes)
     if as_json:
@@ -87,30 +94,19 @@ def main(
 
 
 def _classified(
-    model: Any, paths: Sequence[Path], overlays: Path | None, stated: Stated
+    model: Any, paths: Sequence[Path], overlays: Path | None, stated: Stated, gathered: Any
 ) -> tuple[list[Answer], list[tuple[str, str]]]:
     """The answers, and the files that can't be read with why, with a bar."""
     answers: list[Answer] = []
     skipped: list[tuple[str, str]] = []
     with bars() as bar:
-        for answer, path, problem in classify(model, paths, overlays=overlays, stated=stated):
+        for answer, path, problem in classify(model, paths, overlays=overlays, stated=stated, gathered=gathered):
             if answer:
                 answers.append(answer)
             else:
                 skipped.append((str(path), problem))
             bar.show(len(answers) + len(skipped), len(paths), "classifying")
     return answers, skipped
-
-
-def _whole_set(model: Path, loaded: Any, films: Sequence[Path], answers: list[Answer]) -> tuple[str, list[Answer]]:
-    """One sentence where the images of a folder are other images than the model was trained on, and their flags."""
-    from xraytune.inference import training_sample, unlabelled
-
-    folder = next((film for film in films if film.is_dir()), None)
-    sample = None if folder is None else training_sample.load(model if model.is_dir() else model.parent, loaded.card)
-    if folder is None or sample is None:
-        return "", answers
-    return unlabelled.warning(loaded.card, sample, answers, folder)
 
 
 def _warn(answers: Sequence[Answer], skipped: Sequence[tuple[str, str]]) -> None:

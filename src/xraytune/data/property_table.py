@@ -61,7 +61,7 @@ def table(rows: NDArray[np.void]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Measured:
-    """Files that were read once more, for their properties alone; nothing of them is kept on the disk."""
+    """Files that were read for their properties; nothing of them is kept on the disk."""
 
     table: NDArray[np.float64]
     """`(n, len(NAMES))`; NaN where a file can't be used."""
@@ -86,6 +86,32 @@ def of_images(images: Images, seen: Inspection) -> NDArray[np.float64]:
     return table(seen.rows[[row[key] for key in images.keys]])
 
 
+class Gathered:
+    """Files that were read, batch after batch, as they are measured."""
+
+    def __init__(self) -> None:
+        self._readings: list[reading.Reading] = []
+        self._rows = [np.zeros(0, ROW)]
+
+    def add(self, batch: Sequence[tuple[reading.Reading, reading.Look | None]]) -> None:
+        """Measure a batch of files; None stands for an image that can't be used."""
+        rows = np.array([(r.width, r.height, r.size, r.mode.encode(), 0.0) for r, _ in batch], ROW)
+        looked = [(row, look.copy, look.thumbnail) for row, (_, look) in enumerate(batch) if look is not None]
+        if looked:
+            at, copies, small = zip(*looked, strict=True)
+            rows["features"][list(at)] = image_properties.measure(np.stack(copies), np.stack(small))
+        self._readings += [found for found, _ in batch]
+        self._rows.append(rows)
+
+    def measured(self) -> Measured:
+        """All files so far, in the order in which they were added."""
+        found = self._readings
+        problems = {row: one.problem for row, one in enumerate(found) if one.problem}
+        values = table(np.concatenate(self._rows))
+        values[list(problems)] = np.nan
+        return Measured(values, tuple(r.sha256 for r in found), tuple(r.patient for r in found), problems)
+
+
 def measure(paths: Sequence[Path], progress: Callable[[int, int, str], Any] | None = None) -> Measured:
     """Measure image files, in threads.
 
@@ -93,27 +119,14 @@ def measure(paths: Sequence[Path], progress: Callable[[int, int, str], Any] | No
         paths: the files.
         progress: told about the files read.
     """
-    rows = np.zeros(len(paths), ROW)
-    digests, patients, problems = [""] * len(paths), [""] * len(paths), dict[int, str]()
+    gathered = Gathered()
     with ThreadPoolExecutor(cores()) as pool, reading.silenced():
         for start in range(0, len(paths), _BATCH):
             part = list(pool.map(_read, paths[start : start + _BATCH]))
-            looked = []
-            for row, (found, look) in enumerate(part, start):
-                digests[row], patients[row] = found.sha256, found.patient
-                rows[row] = (found.width, found.height, found.size, found.mode.encode(), 0.0)
-                if look is None:
-                    problems[row] = found.problem
-                else:
-                    looked.append((row, look.copy, look.thumbnail))
-            if looked:
-                at, copies, small = zip(*looked, strict=True)
-                rows["features"][list(at)] = image_properties.measure(np.stack(copies), np.stack(small))
+            gathered.add(part)
             if progress:
                 progress(start + len(part), len(paths), "measuring image properties")
-    values = table(rows)
-    values[list(problems)] = np.nan
-    return Measured(values, tuple(digests), tuple(patients), problems)
+    return gathered.measured()
 
 
 def _read(path: Path) -> tuple[reading.Reading, reading.Look | None]:

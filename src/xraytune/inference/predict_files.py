@@ -7,9 +7,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xraytune.errors import InputError
+
+if TYPE_CHECKING:
+    from xraytune.data.decoding.reading import Look, Reading
+    from xraytune.data.property_table import Gathered
 
 BATCH = 32
 
@@ -107,7 +111,12 @@ PLAIN = Stated()
 
 
 def classify(
-    model: Any, paths: Sequence[Path], *, overlays: Path | None = None, stated: Stated = PLAIN
+    model: Any,
+    paths: Sequence[Path],
+    *,
+    overlays: Path | None = None,
+    stated: Stated = PLAIN,
+    gathered: Gathered | None = None,
 ) -> Iterator[tuple[Answer | None, Path, str]]:
     """Answers in the order of the paths; None and why for files that can't be read.
 
@@ -118,6 +127,7 @@ def classify(
         paths: image files.
         overlays: where Grad-CAM overlays are written; None for none.
         stated: for which prevalence and at which threshold.
+        gathered: gets the properties of the images that can be read, in their order.
     """
     import numpy as np
 
@@ -126,7 +136,7 @@ def classify(
 
     def read(path: Path) -> Any:
         try:
-            return model.read(path)
+            return (model.read(path), None) if gathered is None else look(model, path)
         except Unreadable as error:
             return str(error)
 
@@ -142,7 +152,9 @@ def classify(
             good = [r for r in read_now if not isinstance(r, str)]
             answers: Iterator[Answer] = iter(())
             if good:
-                squares = {size: np.stack([g[size] for g in good]) for size in model.sizes}
+                squares = {size: np.stack([g[size] for g, _ in good]) for size in model.sizes}
+                if gathered is not None:
+                    gathered.add([look for _, look in good])
                 names = [path for path, r in zip(batch, read_now, strict=True) if not isinstance(r, str)]
                 found = answers_of(model, list(map(str, names)), squares, stated)
                 if overlays:
@@ -150,6 +162,35 @@ def classify(
                 answers = iter(found)
             for path, result in zip(batch, read_now, strict=True):
                 yield (None, path, result) if isinstance(result, str) else (next(answers), path, "")
+
+
+def look(model: Any, path: Path) -> tuple[dict[int, Any], tuple[Reading, Look]]:
+    """One file as a model takes it, uint8 `(s, s, c)` by edge s, and as its properties are measured.
+
+    It is decoded once, and again only for networks that take colours or larger images than the properties need.
+
+    Args:
+        model: an `xraytune.inference.classifier.Classifier`.
+        path: of the file.
+
+    Raises:
+        xraytune.data.decoding.reading.Unreadable: it is no image that can be decoded to its end.
+    """
+    from xraytune.data.decoding import reading
+
+    content = reading.read_content(path)
+    with reading.silenced():
+        found, seen = reading.measured(content)
+    if seen is None:
+        raise reading.Unreadable(found.problem)
+    fit, channels = model.card.fit, model.card.channels
+    squares = {}
+    for size in model.sizes:
+        if channels == 1 and reading.bucket(size) == reading.bucket(1):
+            squares[size] = reading.square(seen.film, size, fit)
+        else:
+            squares[size] = reading.image_of(content, size, fit=fit, channels=channels)
+    return squares, (found, seen)
 
 
 def answers_of(model: Any, names: Sequence[str], squares: Any, stated: Stated = PLAIN) -> list[Answer]:

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytune.data import property_table
 from xraytune.data.property_table import Measured
 from xraytune.data.sources import patient_names
 from xraytune.evaluation import metrics
@@ -117,7 +116,7 @@ def _answers(card: ModelCard, probabilities: NDArray[np.floating], patients: NDA
 
 
 def warning(
-    card: ModelCard, sample: TrainingSample, answers: Sequence[Answer], folder: Path
+    card: ModelCard, sample: TrainingSample, answers: Sequence[Answer], folder: Path, measured: Measured
 ) -> tuple[str, list[Answer]]:
     """For `search.predict`: one sentence where the images are foreign, else empty; and the answers with their flags.
 
@@ -126,19 +125,11 @@ def warning(
         sample: of its training images.
         answers: of files that could be read.
         folder: the folder that they are in.
+        measured: of the same files.
     """
     if len(answers) < separation.FEWEST:
         return "", list(answers)
-    paths = [Path(answer.path) for answer in answers]
-    measured = property_table.measure(paths)
-    kept = np.array([row not in measured.problems for row in range(len(paths))])
-    if kept.sum() < separation.FEWEST:
-        return "", list(answers)
-    who, _ = patients(paths, folder, measured)
+    who, _ = patients([Path(answer.path) for answer in answers], folder, measured)
     p = np.array([answer.probabilities for answer in answers])
-    found = compare(
-        card, sample, measured.table[kept], p[kept], np.array(who)[kept].tolist(), estimate=False
-    ).separation
-    marked = np.zeros(len(paths), bool)
-    marked[kept] = found.marked
-    return found.warning, flagged(answers, replace(found, marked=marked))
+    found = compare(card, sample, measured.table, p, who, estimate=False).separation
+    return found.warning, flagged(answers, found)

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from tests.made_films import write
 from tests.made_models import CLASSES, brightness_model, hospital, image
 from xraytune import artifacts, data
 from xraytune.data import dataset as datasets
+from xraytune.data.decoding import reading
 from xraytune.errors import ArtifactError, InputError
 from xraytune.inference import training_sample
 from xraytune.inference.model_card import read_card, write_card
@@ -234,3 +236,18 @@ def test_a_model_without_a_positive_class_is_compared_and_not_estimated(study, t
     assert report["verdict"] == "no sign against it"
     assert report["estimate"] is None
     assert set(report["predicted"]) == set(CLASSES)
+
+
+def test_a_folder_is_decoded_once_for_the_answers_and_the_comparison(study, tmp_path, capsys, monkeypatch):
+    decoded = Counter()
+    decode = reading.decode
+
+    def counted(content, *arguments, **options):
+        decoded[content] += 1
+        return decode(content, *arguments, **options)
+
+    monkeypatch.setattr(reading, "decode", counted)
+    predicted(study, blurred(tmp_path / "soft", each=20))
+    assert "These images differ" in words(capsys.readouterr().err)
+    assert set(decoded.values()) == {1}
+    assert len(decoded) == 40
