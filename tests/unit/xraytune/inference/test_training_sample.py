@@ -1,10 +1,13 @@
 """What a model folder keeps of training images: whole patients, nothing that names a file, there and back."""
 
+import io
+import zipfile
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from xraytune import artifacts
 from xraytune.data import property_table
 from xraytune.errors import ArtifactError
 from xraytune.inference import training_sample
@@ -20,7 +23,7 @@ def made(n=60, seed=0):
 
 def test_it_is_read_as_it_was_written(tmp_path):
     sample = draw(*made())
-    card = SimpleNamespace(sample=save(tmp_path, sample))
+    card = SimpleNamespace(sample=save(tmp_path, sample), classes=("NORMAL", "PNEUMONIA"))
     again = load(tmp_path, card)
     np.testing.assert_allclose(again.table, sample.table, rtol=1e-6)
     np.testing.assert_allclose(again.probabilities, sample.probabilities, atol=1e-6)
@@ -62,7 +65,7 @@ def test_values_are_rounded_to_significant_digits():
 
 @pytest.mark.parametrize("damage", [lambda p: p.unlink(), lambda p: p.write_bytes(b"x" + p.read_bytes()[1:])])
 def test_a_file_that_is_missing_or_was_changed_is_refused(tmp_path, damage):
-    card = SimpleNamespace(sample=save(tmp_path, draw(*made())))
+    card = SimpleNamespace(sample=save(tmp_path, draw(*made())), classes=("NORMAL", "PNEUMONIA"))
     damage(tmp_path / training_sample.FILE)
     with pytest.raises(ArtifactError, match=r"training_sample\.npz"):
         load(tmp_path, card)
@@ -70,6 +73,42 @@ def test_a_file_that_is_missing_or_was_changed_is_refused(tmp_path, damage):
 
 def test_a_model_without_one_or_with_other_properties_has_none(tmp_path, monkeypatch):
     assert load(tmp_path, SimpleNamespace(sample="")) is None
-    card = SimpleNamespace(sample=save(tmp_path, draw(*made())))
+    card = SimpleNamespace(sample=save(tmp_path, draw(*made())), classes=("NORMAL", "PNEUMONIA"))
     monkeypatch.setattr(property_table, "NAMES", (*property_table.NAMES[:-1], "another"))
     assert load(tmp_path, card) is None
+
+
+def with_header(dtype, shape, content=b""):
+    """An array's file that claims a shape, whatever content it has."""
+    out = io.BytesIO()
+    np.lib.format.write_array_header_1_0(out, {"descr": dtype, "fortran_order": False, "shape": shape})
+    return out.getvalue() + content
+
+
+DAMAGED = {
+    "a shape beyond the memory": ("table", with_header("<f8", (10**12,)), "Unable to allocate"),
+    "much that unpacks": ("table", with_header("<f8", (9_000_000,), bytes(72_000_000)), "more than 64 MiB"),
+    "objects": ("table", with_header("|O", (3,)), "pickle"),
+    "no array": ("table", b"text", "can't be read"),
+    "a row too few": ("labels", np.zeros(59, int), "shapes"),
+    "other columns": ("table", np.zeros((60, 3)), "shapes"),
+    "labels of no class": ("labels", np.full(60, 2), "no class"),
+    "one class": ("probabilities", np.zeros((60, 1)), "shapes"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
+def test_a_sample_of_somebody_else_is_read_within_bounds_or_refused_in_one_message(tmp_path, damage):
+    part, content, words = damage
+    save(tmp_path, draw(*made()))
+    path = tmp_path / training_sample.FILE
+    with np.load(path) as kept:
+        parts = {name: kept[name] for name in kept} | {part: content}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, array in parts.items():
+            out = io.BytesIO()
+            np.save(out, array) if isinstance(array, np.ndarray) else out.write(array)
+            file.writestr(f"{name}.npy", out.getvalue())
+    card = SimpleNamespace(sample=artifacts.sha256(path), classes=("NORMAL", "PNEUMONIA"))
+    with pytest.raises(ArtifactError, match=words):
+        load(tmp_path, card)
