@@ -35,12 +35,11 @@ def main(
 
     Preprocessing, calibration and threshold stay in model.json: load_model("…/model.onnx") uses them.
     """
-    from xraytune import artifacts
     from xraytune.data.decoding.image_files import find
-    from xraytune.inference.model_card import read_card
+    from xraytune.inference.model_card import folder_of, read_card
     from xraytune.inference.onnx_export import CHECKED, export
 
-    card = read_card(model if artifacts.restored(model).is_dir() else model.parent)  # refuses at once what is no model
+    card = read_card(folder_of(model))  # refuses at once what is no model
     largest = max(int(member["image_size"]) for member in card.members)
     compared = [decoded(path, card.channels, largest) for path in find([images])[:CHECKED]] if images else None
     files, worst = export(model, compared)

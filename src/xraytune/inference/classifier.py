@@ -29,7 +29,7 @@ from xraytune.evaluation.calibration import Calibration
 from xraytune.evaluation.ensemble_selection import average
 from xraytune.evaluation.referral.pair import Referral
 from xraytune.inference import test_time_augmentation
-from xraytune.inference.model_card import CARD, Member, ModelCard, read_card
+from xraytune.inference.model_card import CARD, Member, ModelCard, folder_of, read_card
 from xraytune.inference.networks import KerasNetwork, Network, OnnxNetwork, load_network, onnx_session
 from xraytune.inference.outliers import MakeUp
 
@@ -279,9 +279,7 @@ def load_model(path: str | Path) -> Classifier:
         artifacts.restored(folder)
     if not given.exists() and given.suffix == ".onnx" and (given.parent / CARD).exists():
         raise ArtifactError(f"{given} was not exported yet. Export it: python -m search.export {given.parent}")
-    if not given.exists():
-        raise ArtifactError(f"{given} does not exist. Give a model's folder, e.g. results/<study>/winner.")
-    folder = given if given.is_dir() else given.parent
+    folder = folder_of(given)
     card = read_card(folder)
     exported = given.suffix == ".onnx"
     members = [Member.from_json(m) for m in (card.onnx if exported else card.members)]

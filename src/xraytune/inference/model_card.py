@@ -108,6 +108,17 @@ def write_card(folder: Path, card: ModelCard) -> None:
     artifacts.write_text(folder / CARD, f"{before}{hashlib.sha256(before.encode()).hexdigest()}{quote}{end}\n")
 
 
+def folder_of(path: Path) -> Path:
+    """The folder of a model that is named by it or by a file in it.
+
+    Raises:
+        ArtifactError: it does not exist.
+    """
+    if not artifacts.restored(path).exists():
+        raise ArtifactError(f"{path} does not exist. Give a model's folder, e.g. results/<study>/winner.")
+    return path if path.is_dir() else path.parent
+
+
 def read_card(folder: Path) -> ModelCard:
     """The card of a model's folder.
 

@@ -223,6 +223,13 @@ def test_a_card_of_another_format_says_what_to_do(model, tmp_path):
         read_card(tmp_path)
 
 
+@pytest.mark.parametrize("command", [export.main, load_model])
+@pytest.mark.parametrize("name", ["nothing", "nothing.onnx", "no/thing/model.keras"])
+def test_a_model_that_is_not_there_is_said_by_the_name_that_was_given(tmp_path, command, name):
+    with pytest.raises(ArtifactError, match=f"{name} does not exist"):
+        command(tmp_path / name)
+
+
 def test_loading_an_export_that_was_not_made_says_how_to_make_it(model):
     with pytest.raises(ArtifactError, match=r"python -m search\.export"):
         load_model(model / "model.onnx")
