@@ -67,17 +67,16 @@ def storage_of(study: Study) -> tuple[PatientStorage, int]:
     return storage, study._study._study_id
 
 
-def refused(server: Server, url: str, tmp_path: Path, module: str = "search.leaderboard") -> tuple[str, float]:
-    """What a command says of a database that it can't use, and after how many seconds."""
-    begun = time.monotonic()
-    done = command(module, "--results", tmp_path, "--storage", url, home=tmp_path)
-    taken = time.monotonic() - begun
+def refused(url: str, tmp_path: Path) -> str:
+    """What a command says of a database that it can't use, and does not wait for."""
+    done = command("search.leaderboard", "--results", tmp_path, "--storage", url, home=tmp_path)
     said = done.stdout + done.stderr
     assert done.returncode in {1, 2}, said
     assert said.count("error: ") == 1, said
     assert "Traceback" not in said
+    assert "did not answer for" not in said
     assert_secret(said)
-    return said, taken
+    return said
 
 
 def test_a_study_is_written_read_and_gone_on_with(open_one, tmp_path, server):
@@ -213,19 +212,15 @@ def test_leaderboard_and_its_next_commands_name_the_server_without_its_password(
 
 
 def test_a_wrong_password_is_said_at_once_and_shown_nowhere(server, tmp_path):
-    said, taken = refused(server, server.url("S3cret-but-wrong"), tmp_path)
+    said = refused(server.url("S3cret-but-wrong"), tmp_path)
     assert "password" in said or "denied" in said
-    assert taken < 45
 
 
 def test_a_database_or_a_user_that_is_not_there_is_said_at_once(server, tmp_path):
     for url in (server.url().replace("/studies", "/other"), server.url().replace("searcher", "somebody")):
-        _, taken = refused(server, url, tmp_path)
-        assert taken < 45
+        refused(url, tmp_path)
 
 
 def test_a_server_that_is_not_there_is_said_at_once(server, tmp_path):
     for url in (server.url().replace(str(server.port), "1"), server.url().replace("127.0.0.1", "no.such.host.invalid")):
-        said, taken = refused(server, url, tmp_path)
-        assert "***" in said
-        assert taken < 45
+        assert "***" in refused(url, tmp_path)
