@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -149,7 +149,7 @@ class Trainer:
         loss = self._train()
         with ExitStack() as averaged:
             with self.clock.phase("average"):
-                averaged.enter_context(weight_averaging.averaged(self.shell, self._batches_for_statistics()))
+                averaged.enter_context(weight_averaging.averaged(self.shell, self._for_statistics))
             probabilities = self._validate()
             self.epoch += 1
             value, measured = self._judge.clean(probabilities, loss) if self._judged else (0.0, {"loss": loss})
@@ -382,14 +382,11 @@ class Trainer:
         """One row an epoch: `epoch`, `value` and every metric."""
         return self._course.curve
 
-    def _batches_for_statistics(self) -> Iterator[NDArray[Any]]:
-        """The first batches of the epoch that was just trained."""
+    def _for_statistics(self) -> NDArray[Any]:
+        """The first images of the epoch that was just trained."""
         epoch = self.epoch + 1
-        rows = self.images.rows(epoch)[: weight_averaging.STATISTICS_BATCHES * self.plan.batch_size]
-        source = self.images.training(epoch, rows)
-        for batch in batches.full_batches(rows, self.plan.batch_size):
-            self._check_deadline()
-            yield source[batch]
+        rows = self.images.rows(epoch)[: weight_averaging.statistics_images(self.images.epoch_size)]
+        return np.asarray(self.images.training(epoch, rows)[rows])
 
     def _check_deadline(self) -> None:
         self.clock.check(f"epoch {self.epoch + 1}")

@@ -10,7 +10,7 @@ better generalization"). Training goes on from the weights as they were.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,8 +24,19 @@ WINDOW = 0.5
 """Epochs that the average looks back on (its mean age). After the first epoch e⁻² of it, a seventh, is where the
 network began; with one epoch it would be a third."""
 
-STATISTICS_BATCHES = 10
-"""Batches that batch normalisation's statistics come from: some three hundred images, tens of thousands of pixels."""
+
+def statistics_images(epoch: int) -> int:
+    """How many images batch normalisation's statistics come from: a sixteenth of an epoch's, from 32 to 64.
+
+    They are augmented and run outside of the compiled step, so 320 took up to 30 % of a small network's time. On
+    synthetic images at 48 and 64 px (two networks, two seeds, five epochs each) the mean ROC AUC with 64 is within
+    0.002, the robust F2 within 0.001 of that with 320. Moving statistics cost nothing, but at a learning rate of 0.01
+    the ROC AUC of a convolutional network with them was 0.03 lower.
+
+    Args:
+        epoch: images that an epoch trains on.
+    """
+    return min(max(epoch // 16, 32), 64)
 
 
 def optimizer(template: keras.optimizers.Optimizer, steps: int) -> keras.optimizers.Optimizer:
@@ -43,19 +54,19 @@ def optimizer(template: keras.optimizers.Optimizer, steps: int) -> keras.optimiz
 
 
 @contextmanager
-def averaged(model: keras.Model, batches: Iterable[NDArray[Any]]) -> Iterator[None]:
+def averaged(model: keras.Model, images: Callable[[], NDArray[Any]]) -> Iterator[None]:
     """Inside, `model` has its averaged weights and statistics that fit them; afterwards all is as it was.
 
     Args:
         model: compiled with an `optimizer` of this module and trained for a step at least.
-        batches: training images as the model takes them; read only where statistics have to be measured.
+        images: gives training images as the model takes them; called only where statistics have to be measured.
     """
     swap = keras.callbacks.SwapEMAWeights()
     swap.set_model(model)
     swap.on_test_begin()
     before = [np.array(variable.numpy()) for variable in model.non_trainable_variables]
     try:
-        _measure_statistics(model, batches)
+        _measure_statistics(model, images)
         yield
     finally:
         for variable, value in zip(model.non_trainable_variables, before, strict=True):
@@ -63,17 +74,16 @@ def averaged(model: keras.Model, batches: Iterable[NDArray[Any]]) -> Iterator[No
         swap.on_test_end()
 
 
-def _measure_statistics(model: keras.Model, batches: Iterable[NDArray[Any]]) -> None:
-    """Every batch normalisation that is trained gets the mean of its batches' statistics."""
+def _measure_statistics(model: keras.Model, images: Callable[[], NDArray[Any]]) -> None:
+    """Every batch normalisation that is trained gets the images' statistics."""
     layers = [layer for layer in normalisations(model) if layer.trainable]
     if not layers:
         return
     momenta = [layer.momentum for layer in layers]
     try:
-        for number, batch in enumerate(batches):
-            for layer in layers:
-                layer.momentum = number / (number + 1)
-            model(batch, training=True)
+        for layer in layers:
+            layer.momentum = 0.0
+        model(images(), training=True)
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum

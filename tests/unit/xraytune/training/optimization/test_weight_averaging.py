@@ -33,16 +33,12 @@ def trained():
     return model, images, history
 
 
-def batches(images):
-    return [images[i : i + 16] for i in range(0, 64, 16)]
-
-
 def test_inside_the_weights_are_the_average_of_the_steps_that_half_an_epoch_back_count_most(trained):
     model, images, history = trained
     expected = history[0]
     for step in history[1:]:
         expected = [0.5 * a + 0.5 * b for a, b in zip(expected, step, strict=True)]  # four steps: half of it is two
-    with weight_averaging.averaged(model, batches(images)):
+    with weight_averaging.averaged(model, lambda: images):
         inside = [v.numpy() for v in model.trainable_variables]
     for found, wanted in zip(inside, expected, strict=True):
         assert np.allclose(found, wanted, atol=1e-5)
@@ -52,9 +48,10 @@ def test_inside_the_weights_are_the_average_of_the_steps_that_half_an_epoch_back
 def test_inside_the_statistics_are_those_of_the_averaged_weights(trained):
     model, images, _ = trained
     convolution, norm = model.layers[0], model.layers[1]
-    with weight_averaging.averaged(model, batches(images)):
-        wanted = np.mean([convolution(b).numpy().mean((0, 1, 2)) for b in batches(images)], axis=0)
-        assert np.allclose(norm.moving_mean.numpy(), wanted, atol=1e-4)
+    with weight_averaging.averaged(model, lambda: images):
+        features = convolution(images).numpy()
+        assert np.allclose(norm.moving_mean.numpy(), features.mean((0, 1, 2)), atol=1e-4)
+        assert np.allclose(norm.moving_variance.numpy(), features.var((0, 1, 2)), rtol=1e-3)
 
 
 def test_afterwards_all_is_as_it_was_also_after_an_error(trained):
@@ -63,7 +60,7 @@ def test_afterwards_all_is_as_it_was_also_after_an_error(trained):
     average = [v.numpy() for v in model.optimizer.variables]
 
     def look():
-        with weight_averaging.averaged(model, batches(images)):
+        with weight_averaging.averaged(model, lambda: images):
             raise ValueError
 
     with pytest.raises(ValueError, match=r"^$"):
@@ -77,16 +74,12 @@ def test_afterwards_all_is_as_it_was_also_after_an_error(trained):
     assert model.layers[1].momentum == keras.layers.BatchNormalization().momentum
 
 
-def test_frozen_statistics_stay_and_no_batch_is_read_for_them(trained):
+def test_frozen_statistics_stay_and_no_image_is_read_for_them(trained):
     model, _, _ = trained
     model.layers[1].trainable = False
     before = model.layers[1].moving_mean.numpy()
 
-    def none_is_asked_for():
-        raise AssertionError
-        yield
-
-    with weight_averaging.averaged(model, none_is_asked_for()):
+    with weight_averaging.averaged(model, lambda: pytest.fail("images were asked for")):
         assert np.array_equal(model.layers[1].moving_mean.numpy(), before)
 
 
