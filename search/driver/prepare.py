@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from xraytune.evaluation.shortcut_audit import Audit
     from xraytune.models.file_backbones.backbone import FileBackbone
 
+COPIES_SHARE = 0.25
+"""Part of its time that a worker may spend on augmented copies of frozen features, so that it trains meanwhile. A
+deterministic search, which must not depend on a clock, makes every copy when a trial first asks for it."""
+
 DEFAULT = "chest_xray"
 """The space where the user names none."""
 
@@ -351,6 +355,7 @@ def _keras_job(given: _Given, space: Space, context: SpaceContext, progress: Pro
         dataset, pools,
         cache=given.cache, cache_limit=options.cache_limit, weights_dir=options.weights_dir, crop_size=crop_size,
     )  # fmt: skip
+    data = dataclasses.replace(data, copies_share=1.0 if given.deterministic else COPIES_SHARE)
     progress(0, 1, "planning shifted views")
     folds = {site: with_views(fold, options.seed) for site, fold in data.by_site(dataset).items()}
     data = data if folds else with_views(data, options.seed)

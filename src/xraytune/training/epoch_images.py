@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,9 @@ from xraytune.training.inputs.frozen_features import AugmentedCopy, Prefix
 from xraytune.training.inputs.random_crops import CroppedPool
 from xraytune.training.inputs.trial_data import TrialData
 from xraytune.training.optimization.settings import TrainingSettings
+
+_process, _begun = Clock(), time.monotonic()
+"""Seconds that this process spent on augmented copies, over all its trials, and since when it counts."""
 
 
 class EpochImages:
@@ -38,6 +43,7 @@ class EpochImages:
         self.prefix: Prefix | None = None
         self._crop_from = data.crops_from(size)
         self._train = np.asarray(data.train)
+        self._copies = 0  # of the first so many the trial has had an epoch
         self.labels: NDArray[np.int32] = np.asarray(data.labels)[self._train]
 
     @property
@@ -63,8 +69,24 @@ class EpochImages:
             return self._plan.augmentation.crops_of(self._crop_from, self.pool.shape[1], self._seed, epoch)
         if self.prefix is None or not copies:
             return self.plain(rows)
-        number = (epoch - 1) % copies
-        return self._own_features(rows, AugmentedCopy(self._plan.augmentation, number, self._crop_from))
+        with _process.phase("copies"):
+            return self._own_features(rows, self._copy(epoch, copies, rows))
+
+    def _copy(self, epoch: int, copies: int, rows: Rows) -> AugmentedCopy:
+        """The copy whose turn it is; of those that the trial has had, while another one would take too much time."""
+        one = AugmentedCopy(self._plan.augmentation, (epoch - 1) % copies, self._crop_from)
+        if self._data.copies_share >= 1 or one.number < self._copies:
+            return one
+        new = dataclasses.replace(one, number=self._copies)
+        spent, elapsed = _process.seconds.get("copies", 0.0), time.monotonic() - _begun
+        if self._copies and spent > self._data.copies_share * elapsed and not self._has(rows, new):
+            return dataclasses.replace(one, number=(epoch - 1) % self._copies)
+        self._copies += 1
+        return new
+
+    def _has(self, rows: Rows, copy: AugmentedCopy) -> bool:
+        assert self.prefix is not None
+        return self.prefix.has(self.pool, rows, fingerprint=self._data.fingerprint, cache=self._data.cache, copy=copy)
 
     def plain(self, rows: Rows) -> NDArray[Any]:
         """What `rows` are gathered from without augmentation."""

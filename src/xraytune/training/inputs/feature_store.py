@@ -80,6 +80,14 @@ class Store:
             fcntl.flock(used, fcntl.LOCK_SH)
             return store
 
+    @staticmethod
+    def has(folder: Path, blocks: NDArray[Any]) -> bool:
+        """Whether every block in `blocks` of the array in that folder is computed."""
+        try:
+            return bool(np.load(folder / "done.npy", mmap_mode="r")[blocks].all())
+        except (OSError, ValueError):  # not there, or being made
+            return False
+
     def fill(
         self, blocks: NDArray[Any], compute: Callable[[int], NDArray[np.float16]], check: Callable[[], None]
     ) -> None:

@@ -102,15 +102,8 @@ class Prefix:
         Raises:
             TrialError: there is no room for it.
         """
-        about = {
-            "prefix": self.key,
-            "pool": [fingerprint, *map(int, pool.shape)],
-            "augmentation": [*dataclasses.astuple(copy.augmentation), copy.number] if copy else None,
-        }
-        size, images = pool.shape[1], pool
-        if copy and copy.augmentation.cropping and copy.crop_from is not None:
-            images, about["crops"] = copy.crop_from, list(copy.crop_from.shape)
-        name = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
+        name, about, images = self._named(pool, fingerprint, copy)
+        size = pool.shape[1]
         if name not in self.stores:
             folder, shape = cache / "prefixes" / name, (len(pool), *self.shape)
             self.stores[name] = Store.open(folder, shape, about | {"layer": self.layer}, limit)
@@ -123,6 +116,27 @@ class Prefix:
 
         store.fill(np.unique(rows // BLOCK), compute, check)
         return store.array
+
+    def has(
+        self, pool: NDArray[Any], rows: Rows, *, fingerprint: str, cache: Path, copy: AugmentedCopy | None = None
+    ) -> bool:
+        """Whether the outputs of all `rows` are computed; arguments as for `features`."""
+        name, _, _ = self._named(pool, fingerprint, copy)
+        return Store.has(cache / "prefixes" / name, np.unique(rows // BLOCK))
+
+    def _named(
+        self, pool: NDArray[Any], fingerprint: str, copy: AugmentedCopy | None
+    ) -> tuple[str, dict[str, Any], NDArray[Any]]:
+        """An array's name, what it is made from, and the images that are augmented for it."""
+        about: dict[str, Any] = {
+            "prefix": self.key,
+            "pool": [fingerprint, *map(int, pool.shape)],
+            "augmentation": [*dataclasses.astuple(copy.augmentation), copy.number] if copy else None,
+        }
+        images = pool
+        if copy and copy.augmentation.cropping and copy.crop_from is not None:
+            images, about["crops"] = copy.crop_from, list(copy.crop_from.shape)
+        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32], about, images
 
     def _compute(self, x: NDArray[Any]) -> NDArray[np.float16]:
         n = len(x)

@@ -60,6 +60,9 @@ class TrialData:
     crop_size: int = 0
     """Which of `pools` random crops are cut from; where it is not larger than a network's input, that one's own."""
 
+    copies_share: float = 1.0
+    """Part of a process's time that it may spend on augmented copies of frozen features; one is always made."""
+
     views: tuple[View, ...] = ()
     """Shifted views of validation images, from `with_views`; none leaves robustness unmeasured."""
 

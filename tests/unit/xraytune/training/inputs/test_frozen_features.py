@@ -19,7 +19,8 @@ from xraytune.errors import FatalError, TrialError
 from xraytune.evaluation.shortcut_audit import Audit, Finding
 from xraytune.models.cost import Machine
 from xraytune.records import FailureCause
-from xraytune.training import memory
+from xraytune.training import epoch_images, memory
+from xraytune.training.clock import Clock
 from xraytune.training.inputs import augmentation, feature_store, frozen_features
 from xraytune.training.inputs.augmentation import Augmentation
 from xraytune.training.inputs.frozen_features import AugmentedCopy
@@ -257,6 +258,37 @@ def test_augmented_copies_cycle_and_are_shared(weights, tmp_path):
     again = Trainer(full, dataclasses.replace(point, seed=9), data, max_epochs=1)
     again.step()
     assert again.clock.seconds["prefix"] < training.clock.seconds["prefix"]
+
+
+def test_a_trial_begins_with_one_copy_and_takes_more_as_there_is_time_for_them_or_another_trial_made_them(
+    weights, tmp_path, monkeypatch
+):
+    full = space(weights=weights)
+    data = dataclasses.replace(trial_data(tmp_path, n=64, sizes=(48,)), copies_share=0.25)
+    point = config(full, **POINTS[0], vgg_frozen__augmentation_copies=3, augmentation="light", batch_size=16)
+    busy = Clock()
+    monkeypatch.setattr(epoch_images, "_process", busy)
+    used = []
+    real = frozen_features.Prefix.features
+
+    def noted(self, *arguments, copy=None, **options):
+        used.extend([copy.number] if copy else [])
+        return real(self, *arguments, copy=copy, **options)
+
+    monkeypatch.setattr(frozen_features.Prefix, "features", noted)
+
+    def epochs(training, *spent):
+        used.clear()
+        for seconds in spent:
+            busy.seconds["copies"] = seconds
+            training.step()
+        return list(used)
+
+    never, always = 1e9, 0.0
+    assert epochs(Trainer(full, point, data, max_epochs=9), never, never, always, never, never) == [0, 0, 1, 0, 1]
+    assert epochs(Trainer(full, point, data, max_epochs=9), never, never, never, never) == [0, 1, 0, 0]
+    planned = dataclasses.replace(data, copies_share=1.0)
+    assert epochs(Trainer(full, point, planned, max_epochs=9), never, never, never, never) == [0, 1, 2, 0]
 
 
 def test_trials_of_a_narrowed_space_share_the_copies_whatever_is_drawn(weights, tmp_path, monkeypatch):
