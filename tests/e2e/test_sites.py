@@ -1,6 +1,7 @@
 """Several sites from end to end: a search holds out one a trial, the retraining each once, and the report says it."""
 
 import json
+import re
 
 from search.study.view import open_study
 from tests import made_sites
@@ -40,6 +41,9 @@ def test_a_study_of_three_sites_holds_each_out_and_predicts_a_fourth(search, tmp
     assert 'id="table-sites"' in page
     assert "Of another site: prediction interval over the sites" in page
     assert (winner / "tables" / "sites.csv").is_file()
+    card = (winner / "MODEL_CARD.md").read_text()
+    rows = re.findall(r"^\| (.+?) \| *\d* *\| *\d* *\| \d\.\d\d", card, re.MULTILINE)
+    assert rows == [*SITES, "another site (95 % prediction interval)"]
 
 
 def test_one_site_is_refused_before_anything_is_made(tmp_path):
