@@ -7,6 +7,9 @@ Ray: its modules import what a call needs when it is called.
 from search.api.checked import Verification, verify
 from search.api.final import Evaluation, Final, load
 from search.api.study import Study, load_study, search
-from search.tracking.callbacks import Callback
+from search.tracking.callbacks import Callback, Epoch, RetrainEnd, SearchEnd, TrialEnd, TrialStart
 
-__all__ = ["Callback", "Evaluation", "Final", "Study", "Verification", "load", "load_study", "search", "verify"]
+__all__ = [
+    "Callback", "Epoch", "Evaluation", "Final", "RetrainEnd", "SearchEnd", "Study", "TrialEnd", "TrialStart",
+    "Verification", "load", "load_study", "search", "verify",
+]  # fmt: skip

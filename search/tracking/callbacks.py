@@ -3,7 +3,7 @@
 import xraytune as xt
 
 class Shout(xt.Callback):
-    def on_trial_end(self, event: TrialEnd) -> None:
+    def on_trial_end(self, event: xt.TrialEnd) -> None:
         print(event.number, event.state, event.value)
 
 xt.search("path/to/chest_xray", callbacks=[Shout()])

@@ -25,11 +25,12 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 _CALLS = ("Callback", "Evaluation", "Final", "Study", "Verification", "load", "load_study", "search", "verify")
+_EVENTS = ("Epoch", "RetrainEnd", "SearchEnd", "TrialEnd", "TrialStart")
 
 
 def __getattr__(name: str) -> Any:
-    """The Python calls, and the module of their errors, loaded when they are used."""
-    if name in _CALLS:
+    """The Python calls, the events of callbacks and the module of errors, loaded when they are used."""
+    if name in (*_CALLS, *_EVENTS):
         from search import api
 
         return getattr(api, name)
@@ -40,4 +41,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """What completion offers."""
-    return sorted([*globals(), *_CALLS, "errors"])
+    return sorted([*globals(), *_CALLS, *_EVENTS, "errors"])

@@ -8,6 +8,11 @@ from search.api import Verification as Verification
 from search.api.final import Final as _Final
 from search.api.study import Study as _Study
 from search.tracking.callbacks import Callback as Callback
+from search.tracking.callbacks import Epoch as Epoch
+from search.tracking.callbacks import RetrainEnd as RetrainEnd
+from search.tracking.callbacks import SearchEnd as SearchEnd
+from search.tracking.callbacks import TrialEnd as TrialEnd
+from search.tracking.callbacks import TrialStart as TrialStart
 from xraytune import errors as errors
 
 __version__: str

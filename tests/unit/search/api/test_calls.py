@@ -63,10 +63,16 @@ def test_an_import_loads_neither_tensorflow_keras_nor_ray_and_takes_under_half_a
 
 
 def test_a_script_of_a_user_has_types(tmp_path):
+    trackers = (Path(__file__).parents[4] / "docs" / "trackers.md").read_text()
     (tmp_path / "script.py").write_text(USER)
+    (tmp_path / "callbacks.py").write_text(trackers.partition("```python\n")[2].partition("```")[0])
     wrong = USER.replace('time="30m"', "trials='many'").replace("final.explain", "final.explained")
     (tmp_path / "wrong.py").write_text(wrong)
-    for name, code, words in (("script.py", 0, ("no issues",)), ("wrong.py", 1, ('"trials"', '"explained"'))):
+    for name, code, words in (
+        ("script.py", 0, ("no issues",)),
+        ("callbacks.py", 0, ("no issues",)),
+        ("wrong.py", 1, ('"trials"', '"explained"')),
+    ):
         command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", "mypy", name]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == code, done.stdout + done.stderr
