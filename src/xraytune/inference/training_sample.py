@@ -109,22 +109,22 @@ def load(folder: Path, card: ModelCard) -> TrainingSample | None:
     path = folder / FILE
     artifacts.check_sha256(path, card.sample)
     try:
-        return _parsed(artifacts.read_bytes(path), len(card.classes))
+        with np.load(io.BytesIO(artifacts.read_bytes(path)), allow_pickle=False) as kept:
+            return _parsed(kept, len(card.classes))
     except (OSError, MemoryError, *FOREIGN) as error:  # memory: a header may claim any size
         raise ArtifactError(f"{path} can't be read: {error}.") from None
 
 
-def _parsed(content: bytes, classes: int) -> TrainingSample | None:
-    """A file's content as a sample; whatever is wrong with it raises."""
-    with np.load(io.BytesIO(content), allow_pickle=False) as kept:
-        if sum(member.file_size for member in kept.zip.infolist()) > MOST_BYTES:
-            raise ValueError(f"it unpacks to more than {MOST_BYTES >> 20} MiB")
-        if tuple(kept["names"].tolist()) != property_table.NAMES:
-            return None
-        sample = TrainingSample(
-            kept["table"].astype(np.float64), kept["labels"].astype(np.int64),
-            kept["probabilities"].astype(np.float64), kept["patients"].astype(np.int64),
-        )  # fmt: skip
+def _parsed(kept: Any, classes: int) -> TrainingSample | None:
+    """A file's arrays as a sample; whatever is wrong with them raises."""
+    if sum(member.file_size for member in kept.zip.infolist()) > MOST_BYTES:
+        raise ValueError(f"it unpacks to more than {MOST_BYTES >> 20} MiB")
+    if tuple(kept["names"].tolist()) != property_table.NAMES:
+        return None
+    sample = TrainingSample(
+        kept["table"].astype(np.float64), kept["labels"].astype(np.int64),
+        kept["probabilities"].astype(np.float64), kept["patients"].astype(np.int64),
+    )  # fmt: skip
     n = len(sample.labels)
     shapes = [sample.table.shape, sample.labels.shape, sample.probabilities.shape, sample.patients.shape]
     if shapes != [(n, len(property_table.NAMES)), (n,), (n, classes), (n,)]:
