@@ -24,7 +24,6 @@ def main(
         Path | None,
         typer.Option(
             "--images",
-            "--films",
             help="Compare on images of this folder too (at most 100)",
             metavar="FOLDER",
             show_default="none",

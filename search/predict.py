@@ -24,7 +24,7 @@ from xraytune.evaluation.referral.pair import WORD
 from xraytune.inference.predict_files import Answer, Stated, classify
 
 EXAMPLES = """
-python -m search.predict results/mine/winner film.jpeg
+python -m search.predict results/mine/winner image.jpeg
 python -m search.predict results/mine/winner folder/ --csv answers.csv
 python -m search.predict results/mine/winner folder/ --overlays heat/ --json
 python -m search.predict results/mine/winner folder/ --prevalence 0.1
@@ -46,7 +46,7 @@ class PredictionOptions(Statement):
 
 def main(
     model: Saved,
-    films: Annotated[
+    images: Annotated[
         list[Path], typer.Argument(help="Image files (JPEG, PNG, PGM, DICOM) or folders of them", metavar="IMAGES")
     ],
     *,
@@ -55,7 +55,7 @@ def main(
 ) -> int:
     """Classify images with a saved model: class, calibrated probability, decision at the operating threshold.
 
-    Files that can't be read are listed and skipped (exit code 1). A film that is unlike the training images is marked.
+    Files that can't be read are listed and skipped (exit code 1). An image unlike the training images is marked.
     A model that was retrained with --refer answers `refer` between its two thresholds.
     Not a medical device.
     """
@@ -63,7 +63,7 @@ def main(
     from xraytune.inference import training_sample, unlabelled
     from xraytune.inference.classifier import load_model
 
-    paths = find(films)
+    paths = find(images)
     loaded = load_model(model)
     stated = Stated(asked.prevalence, asked.threshold)
     if restated := stated.check(loaded):
@@ -72,7 +72,7 @@ def main(
         raise InputError(f"No overlays: {loaded.inexplicable}")
     if loaded.card.demonstration:
         console.err.say("DEMONSTRATION MODEL, TRAINED ON SYNTHETIC IMAGES, NOT ON X-RAYS", style="bold yellow")
-    folder = next((film for film in films if film.is_dir()), None)
+    folder = next((image for image in images if image.is_dir()), None)
     sample = None if folder is None else training_sample.load(model if model.is_dir() else model.parent, loaded.card)
     gathered = None if sample is None else Gathered()
     answers, skipped = _classified(loaded, paths, asked.overlays, stated, gathered)
@@ -84,7 +84,7 @@ def main(
     if as_json:
         print(json.dumps({**_plain(answers, skipped, loaded, stated), "warning": foreign}, indent=2))
     elif not asked.csv_file:
-        _table(answers, skipped, loaded, stated, films)
+        _table(answers, skipped, loaded, stated, images)
     else:
         console.err.say(f"{len(answers)} images classified: {asked.csv_file}. {NOTICE}")
     _warn(answers if as_json or asked.csv_file else (), skipped)
@@ -124,7 +124,7 @@ def _warn(answers: Sequence[Answer], skipped: Sequence[tuple[str, str]]) -> None
 def write_csv(path: Path, answers: Sequence[Answer], classes: Sequence[str]) -> None:
     """`path, probability, decision`, one probability a class where there are more than two, and last `flag`.
 
-    `flag` is empty, or in what the film is unlike the training images.
+    `flag` is empty, or in what the image is unlike the training images.
     """
     from xraytune import artifacts
 
@@ -156,7 +156,7 @@ def _plain(answers: Sequence[Answer], skipped: Sequence[tuple[str, str]], model:
         "referral": pair.to_json() if (pair := stated.referral(model)) else None,
         "demonstration": card.demonstration,
         "notice": NOTICE,
-        "films": [
+        "images": [
             {
                 "path": a.path,
                 "probability": a.probability,
@@ -175,7 +175,7 @@ def _table(
     skipped: Sequence[tuple[str, str]],
     model: Any,
     stated: Stated,
-    films: Sequence[Path],
+    images: Sequence[Path],
 ) -> None:
     """A row per image with its path as it was given, the reason of a flag on its own line, counts below."""
     card = model.card
@@ -184,7 +184,7 @@ def _table(
     tables.show(
         console.out,
         [
-            Column("image", _relative([a.path for a in answers], films), words=True, path=True),
+            Column("image", _relative([a.path for a in answers], images), words=True, path=True),
             Column(title, [f"{a.probability:.3f}" for a in answers], short="P"),
             Column("prediction", [(a.decision, "bold" if a.decision == positive else "") for a in answers], words=True),
         ],
@@ -200,11 +200,11 @@ def _table(
     console.out.say(f"{stated.rule(model)} {NOTICE}", style="dim")
 
 
-def _relative(paths: Sequence[str], films: Sequence[Path]) -> list[str]:
+def _relative(paths: Sequence[str], images: Sequence[Path]) -> list[str]:
     """The paths below the one folder that was given; as they are where it was anything else."""
-    if len(films) != 1 or not films[0].is_dir():
+    if len(images) != 1 or not images[0].is_dir():
         return list(paths)
-    return [str(Path(path).relative_to(films[0])) for path in paths]
+    return [str(Path(path).relative_to(images[0])) for path in paths]
 
 
 if __name__ == "__main__":

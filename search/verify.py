@@ -27,8 +27,8 @@ from xraytune.evaluation.shortcut_audit import NOTABLE
 EXAMPLES = """
 python -m search.verify path/to/chest_xray
 python -m search.verify chest_xray.zip --quarantine
-python -m search.verify films.csv --positive tuberculosis --json
-python -m search.verify path/to/films --patient-regex '(?P<patient>P[0-9]+)_'
+python -m search.verify images.csv --positive tuberculosis --json
+python -m search.verify path/to/images --patient-regex '(?P<patient>P[0-9]+)_'
 python -m search.verify nih/Data_Entry_2017.csv --label Pneumonia
 python -m search.verify path/to/chest_xray --compare-test
 """

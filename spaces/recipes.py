@@ -193,7 +193,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe(
             "vgg16_gap128",
-            "a Keras tutorial that tells COVID-19 from negative films",
+            "a Keras tutorial that tells COVID-19 from negative images",
             "VGG16 frozen, global average pooling, dense 128, two-way softmax, Adam, batch 32, 10 epochs; "
             "rotation 20°, shifts, shear and zoom 0.2, left-right flip, nearest fill",
             "the learning rate; pixels scaled to 0–1; shifts of 0.12; brightness, contrast and noise vary too",

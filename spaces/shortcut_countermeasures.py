@@ -18,7 +18,7 @@ from xraytune.training.inputs.augmentation import REMEDIES
 HEADS: dict[str, dict[str, Value]] = {
     "vgg_frozen": {"head/pool": "flatten", "head/units": 128, "head/dropout": 0.5, "head/batch_norm": True}
 }
-"""Where a family's defaults are a poor start. On Kermany's validation films (VGG16 at 64 px, block 4, four copies, one
+"""Where a family's defaults are a poor start. On Kermany's validation images (VGG16 at 64 px, block 4, four copies, one
 seed each) this head came to a robust score of 0.978, the averaging default in a search to 0.943 when it was stopped."""
 
 

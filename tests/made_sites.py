@@ -76,5 +76,5 @@ def write(root: Path, sites: list[Site], seed: int, patients: int, size: int = 6
             folder = root / site.name / CLASSES[phantom.label]
             folder.mkdir(parents=True, exist_ok=True)
             name = re.sub(r"\d+", lambda found, order=order: str(1000 * order + int(found[0])), phantom.name, count=1)
-            Image.fromarray(taken_at(site, pixels, phantom.film_seed)).save(folder / f"{name}.png")
+            Image.fromarray(taken_at(site, pixels, phantom.image_seed)).save(folder / f"{name}.png")
     return root

@@ -127,9 +127,9 @@ def squares(model: Classifier, image: Held, sizes: Sequence[int], channels: int)
     fit = model.card.fit
     if image.content is not None:
         with reading.silenced():
-            films = {size: reading.decode(image.content, channels, reading.bucket(size)).image for size in sizes}
+            sources = {size: reading.decode(image.content, channels, reading.bucket(size)).image for size in sizes}
     else:
         pil = _is_pil(image.pixels)
-        film = raster.as_colour(image.pixels, channels) if pil else model.picture(image.pixels, channels)
-        films = dict.fromkeys(sizes, film)
-    return {size: reading.square(film, size, fit) for size, film in films.items()}
+        picture = raster.as_colour(image.pixels, channels) if pil else model.picture(image.pixels, channels)
+        sources = dict.fromkeys(sizes, picture)
+    return {size: reading.square(source, size, fit) for size, source in sources.items()}

@@ -39,7 +39,7 @@ class Column:
     short: str = ""
     """A shorter title for narrow terminals."""
     path: bool = False
-    """Paths are shortened from the left where they are too long, `…/folder/film.png`."""
+    """Paths are shortened from the left where they are too long, `…/folder/image.png`."""
 
     @property
     def width(self) -> int:

@@ -42,8 +42,8 @@ def answered(model: Classifier, stated: Stated, content: bytes) -> dict[str, Any
     (one,) = predict_files.answers_of(model, [""], squares, stated)
     positive = None if card.positive is None else card.classes[card.positive]
     referred = one.decision not in card.classes
-    film = image_of(content, EDGE, fit=card.fit)
-    heat, words = _heat_map(model, squares, str(positive) if referred else one.decision, film)
+    picture = image_of(content, EDGE, fit=card.fit)
+    heat, words = _heat_map(model, squares, str(positive) if referred else one.decision, picture)
     return {
         "decision": one.decision,
         "referred": referred,
@@ -53,7 +53,7 @@ def answered(model: Classifier, stated: Stated, content: bytes) -> dict[str, Any
         "probabilities": list(zip(card.classes, one.probabilities, strict=True)),
         "unusual": one.unusual,
         "compared": bool(model.makeup and model.makeup.limits),
-        "picture": _data_url(film[..., 0]),
+        "picture": _data_url(picture[..., 0]),
         "heat": None if heat is None else _data_url(heat),
         "heat_words": words,
     }
@@ -67,7 +67,7 @@ def warm(model: Classifier, stated: Stated) -> None:
 
 
 def _heat_map(
-    model: Classifier, squares: dict[int, NDArray[np.uint8]], explained: str, film: NDArray[np.uint8]
+    model: Classifier, squares: dict[int, NDArray[np.uint8]], explained: str, picture: NDArray[np.uint8]
 ) -> tuple[NDArray[np.uint8] | None, str]:
     """The image with the heat map of a class over it, and what that shows; None and why where the model has none."""
     if model.inexplicable:
@@ -79,7 +79,7 @@ def _heat_map(
     except FatalError as error:  # of a backend without gradients
         return None, f"No heat map: {error}"
     words = grad_cam.caption(heat, explained, model.heat_method)
-    return grad_cam.overlay(film, heat), words
+    return grad_cam.overlay(picture, heat), words
 
 
 def _data_url(pixels: NDArray[np.uint8]) -> str:

@@ -6,7 +6,7 @@ too little for all choices, a family's copies are augmented alike in all of its 
 that the audit found; then one size is left, the largest of which two copies or more can be had, and the usual cut. What
 time remains gives choices back. A family of which not even the plain images can be afforded takes no part.
 
-On Kermany's validation films a frozen VGG16 (block 4, flattened, one seed) scored 0.978 at 64 px with four copies and
+On Kermany's validation images a frozen VGG16 (block 4, flattened, one seed) scored 0.978 at 64 px with four copies and
 0.969 with two, 0.957 at 48 px with four: size counts before copies (docs/spaces.md).
 """
 

@@ -49,5 +49,5 @@ def test_a_search_on_a_backbone_by_file_is_resumed_retrained_exported_and_used(s
     for model in (winner, winner / "model-1.onnx"):
         done = command("search.predict", model, data / "test", "--json", home=tmp_path)
         assert done.returncode == 0, done.stderr
-        answers.append([film["probability"] for film in json.loads(done.stdout)["films"]])
+        answers.append([film["probability"] for film in json.loads(done.stdout)["images"]])
     assert answers[1] == pytest.approx(answers[0], abs=1e-3)

@@ -66,7 +66,7 @@ def _taken(at: dict[float, made_sites.Site], seed: int, patients: int) -> dict[f
         labels.append(phantom.label)
         who.append(f"{name}-{phantom.patient_seed}")
         for spread, site in at.items():
-            shown[spread].append(features(made_sites.taken_at(site, pixels, phantom.film_seed)))
+            shown[spread].append(features(made_sites.taken_at(site, pixels, phantom.image_seed)))
     return {spread: (np.array(x), np.array(labels), who) for spread, x in shown.items()}
 
 

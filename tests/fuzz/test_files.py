@@ -42,7 +42,7 @@ def check_image(content: bytes) -> None:
         check_message(found.problem)
         assert len(found.problem) < 1000
     else:
-        assert look.film.size == (found.width, found.height) or look.film.width > 0
+        assert look.image.size == (found.width, found.height) or look.image.width > 0
         assert found.width > 0
         assert found.height > 0
 

@@ -75,7 +75,7 @@ def test_the_demonstration_goes_through_all_of_it_and_says_so_everywhere(home: P
         assert probability == pytest.approx(known[name][1], abs=1e-4)
     films = json.loads(told.stdout)
     assert films["demonstration"]
-    assert len(films["films"]) == len(list((home / final).glob("*.png"))) == len(sample)
+    assert len(films["images"]) == len(list((home / final).glob("*.png"))) == len(sample)
 
     exported = command("search.export", winner, "--images", tests, home=home)
     assert exported.returncode == 0, exported.stderr

@@ -23,7 +23,7 @@ from xraytune import artifacts, files
 from xraytune.data import cache
 from xraytune.data.dataset import Dataset
 from xraytune.data.decoding import parallel, reading
-from xraytune.data.decoding.decoded_images import Films
+from xraytune.data.decoding.decoded_images import DecodedImages
 from xraytune.data.images import Images
 from xraytune.data.problems import Progress
 from xraytune.errors import FOREIGN, DataError, InputError
@@ -44,8 +44,8 @@ def pool(dataset: Dataset, size: int, progress: Progress | None = None) -> Path:
 def pools(dataset: Dataset, sizes: Iterable[int], progress: Progress | None = None) -> dict[int, Path]:
     """Like `pool` for several sizes, each file read once."""
     paths = _make(dataset, dataset.select("train") + dataset.select("val"), sizes, "decoding images", progress)
-    if dataset.films is not None:
-        dataset.films.release()  # a search asks for all of its sizes at once
+    if dataset.decoded is not None:
+        dataset.decoded.release()  # a search asks for all of its sizes at once
     return paths
 
 
@@ -92,10 +92,10 @@ def _write(
         arrays = [
             cache.mapped(temporary, (len(images), size, size, dataset.channels)) for size, temporary in made.items()
         ]
-        films = dataset.films if dataset.channels == 1 and edge == reading.bucket(0) else None
+        decoded = dataset.decoded if dataset.channels == 1 and edge == reading.bucket(0) else None
         how = (dataset.channels, dataset.fit, edge)
-        squarer = _Squarer(str(dataset.root), list(images.keys), images.digests, images.rows, *how, made, films)
-        parallel.spread(squarer, len(images), what, progress, files=films.files if films else ())
+        squarer = _Squarer(str(dataset.root), list(images.keys), images.digests, images.rows, *how, made, decoded)
+        parallel.spread(squarer, len(images), what, progress, files=decoded.files if decoded else ())
         for array in arrays:
             array.flush()
         arrays.clear()
@@ -113,7 +113,7 @@ class _Squarer:
     """`(n, 32)`: the sha256 of each file when it was verified."""
 
     rows: NDArray[np.int32]
-    """Of each image in `films`."""
+    """Of each image in `decoded`."""
 
     channels: int
     fit: str
@@ -121,20 +121,20 @@ class _Squarer:
     paths: dict[int, Path]
     """The array of each size, being written."""
 
-    films: Films | None
+    decoded: DecodedImages | None
     """What verification decoded a moment ago, at this scale."""
 
     def __call__(self, piece: range) -> None:
         arrays = {size: np.load(path, mmap_mode="r+") for size, path in self.paths.items()}
         for row in piece:
             path = os.path.join(self.root, self.keys[row])  # noqa: PTH118 - a Path is ten times slower
-            film = self.films.get(int(self.rows[row]), path) if self.films else None
-            film = film or self._decoded(path, row)
+            image = self.decoded.get(int(self.rows[row]), path) if self.decoded else None
+            image = image or self._decoded(path, row)
             for size, array in arrays.items():
-                array[row] = reading.square(film, size, self.fit)
+                array[row] = reading.square(image, size, self.fit)
 
     def _decoded(self, path: str, row: int) -> Image.Image:
-        """The film of a row, decoded from its file."""
+        """The image of a row, decoded from its file."""
         try:
             content = files.read_named(path, reading.MOST_BYTES)
         except OSError as error:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from xraytune import artifacts
 from xraytune.data import cache
-from xraytune.data.decoding.decoded_images import Films
+from xraytune.data.decoding.decoded_images import DecodedImages
 from xraytune.data.decoding.inspection import Inspection
 from xraytune.data.images import ImageRecord, Images
 from xraytune.data.sources.listing import SITE
@@ -45,7 +45,7 @@ class Dataset:
     """1 for gray, 3 for RGB."""
 
     fit: str
-    """How a film becomes a square: crop, pad or squash."""
+    """How an image becomes a square: crop, pad or squash."""
 
     demonstration: bool
     """Drawn phantoms, no X-rays."""
@@ -81,8 +81,8 @@ class Dataset:
     sites: tuple[str, ...] = ()
     """The sites that are held out in turn for validation, in alphabetical order; empty where patients are."""
 
-    films: Films | None = field(default=None, compare=False, repr=False)
-    """Where this process decoded the images for the first time: their films, until the arrays are made."""
+    decoded: DecodedImages | None = field(default=None, compare=False, repr=False)
+    """Where this process decoded the images for the first time: their images, until the arrays are made."""
 
     inspection: Inspection | None = field(default=None, compare=False, repr=False)
     """What every listed file turned out to be, where this process verified them: the audit measures no file again."""
@@ -110,8 +110,8 @@ class Dataset:
         return dict(zip(self.classes, np.bincount(labels, minlength=len(self.classes)).tolist(), strict=True))
 
     def __getstate__(self) -> dict[str, Any]:
-        """What travels to workers: no films, which are an open file, and nothing of the files that were looked at."""
-        return self.__dict__ | {"films": None, "inspection": None}
+        """What travels to workers: no images, which are an open file, and nothing of the files that were looked at."""
+        return self.__dict__ | {"decoded": None, "inspection": None}
 
 
 def fingerprint(
@@ -127,7 +127,7 @@ def fingerprint(
 
     Args:
         classes: their names.
-        fit: how a film becomes a square.
+        fit: how an image becomes a square.
         channels: 1 or 3.
         images: sorted by key.
         sites: of each image by its key, where they are held out in turn.

@@ -32,7 +32,7 @@ from xraytune.evaluation.shift import property_model
 from xraytune.records import Record
 
 NOTABLE = 0.70
-"""AUC from which a single property is called a shortcut: of two films of different classes it then names the right one
+"""AUC from which a single property is called a shortcut: of two images of different classes it then names the right one
 in seven cases of ten without a look at the lungs."""
 
 _MODEL = 1  # raised when what the small model is shown changes

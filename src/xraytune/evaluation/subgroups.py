@@ -69,7 +69,7 @@ def columns(images: Sequence[ImageRecord], extra: Mapping[str, Sequence[str]]) -
     low, high = np.quantile(edges, [1 / 3, 2 / 3])
     if high > low:
         named = ["small" if e <= low else "large" if e > high else "middle" for e in edges]
-        found["film size"] = [
+        found["image size"] = [
             {"small": f"up to {low:.0f} px", "middle": f"to {high:.0f} px", "large": f"over {high:.0f} px"}[n]
             for n in named
         ]

@@ -37,8 +37,8 @@ from xraytune.inference.outliers import MakeUp
 def _pixels(image: NDArray[Any]) -> NDArray[np.uint8]:
     """Pixel values as uint8.
 
-    Values that only the caller can place are refused: clipped or taken as they are, 16-bit films would be white and
-    films in 0–1 black, and the answer would look like any other.
+    Values that only the caller can place are refused: clipped or taken as they are, 16-bit images would be white and
+    images in 0–1 black, and the answer would look like any other.
 
     Raises:
         ValueError: neither uint8 nor floats in 0–255.
@@ -47,7 +47,7 @@ def _pixels(image: NDArray[Any]) -> NDArray[np.uint8]:
         return np.asarray(image, dtype=np.uint8)
     asked = "pixel values must be uint8, or float in 0–255"
     if image.dtype.kind != "f":
-        raise ValueError(f"{asked}, not {image.dtype}: scale the film to 8 bit first")
+        raise ValueError(f"{asked}, not {image.dtype}: scale the image to 8 bit first")
     if not image.size:
         return np.asarray(image, dtype=np.uint8)
     low, high = float(image.min()), float(image.max())
@@ -128,13 +128,13 @@ class Classifier:
         return tuple(dict.fromkeys(m.image_size for m in self.members))
 
     def prepare(self, image: NDArray[Any]) -> dict[int, NDArray[np.uint8]]:
-        """One film `(height, width)` or `(height, width, 1 or 3)` of pixel values 0–255 as squares, by edge.
+        """One image `(height, width)` or `(height, width, 1 or 3)` of pixel values 0–255 as squares, by edge.
 
         Raises:
             ValueError: it has another shape, or its values are neither uint8 nor floats in 0–255.
         """
-        film = self.picture(image, self.card.channels)
-        return {size: square(film, size, self.card.fit) for size in self.sizes}
+        picture = self.picture(image, self.card.channels)
+        return {size: square(picture, size, self.card.fit) for size in self.sizes}
 
     def picture(self, image: NDArray[Any], channels: int) -> Image.Image:
         """One image `(height, width)` or `(height, width, 1 or 3)` of pixel values 0–255 as PIL's, gray or RGB.
@@ -167,7 +167,7 @@ class Classifier:
         return {size: reading.image_of(content, size, fit=fit, channels=channels) for size in self.sizes}
 
     def predict_squares(self, squares: Mapping[int, NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Calibrated probabilities `(n, k)` of prepared films: arrays `(n, s, s, c)` by edge s."""
+        """Calibrated probabilities `(n, k)` of prepared images: arrays `(n, s, s, c)` by edge s."""
         return self.calibration.apply(self.raw_squares(squares)).astype(np.float32)
 
     def raw_squares(self, squares: Mapping[int, NDArray[np.uint8]]) -> NDArray[np.float32]:
@@ -180,17 +180,17 @@ class Classifier:
         return test_time_augmentation.answers(self.networks[index], images, self.card.tta)
 
     def predict(self, images: Iterable[NDArray[Any]]) -> NDArray[np.float32]:
-        """Calibrated probabilities of films of any size.
+        """Calibrated probabilities of images of any size.
 
         Args:
-            images: `(n, height, width)`, `(n, height, width, 1 or 3)`, or a sequence of films of differing sizes;
+            images: `(n, height, width)`, `(n, height, width, 1 or 3)`, or a sequence of images of differing sizes;
                 pixel values 0–255, uint8 or float.
 
         Returns:
             float32 `(n, k)`, columns in the order of `card.classes`.
 
         Raises:
-            ValueError: a film has another shape, or its values are neither uint8 nor floats in 0–255.
+            ValueError: an image has another shape, or its values are neither uint8 nor floats in 0–255.
         """
         prepared = [self.prepare(image) for image in images]
         if not prepared:
@@ -224,7 +224,7 @@ class Classifier:
         return replace(self.referral, low=low, high=high)
 
     def unusual(self, squares: Mapping[int, NDArray[np.uint8]]) -> list[str]:
-        """For each prepared film in what it is unlike the training images; empty where it is like them."""
+        """For each prepared image in what it is unlike the training images; empty where it is like them."""
         images = squares[self.sizes[0]]
         return self.makeup.far(images) if self.makeup else [""] * len(images)
 
@@ -247,10 +247,10 @@ class Classifier:
     def heat_maps(
         self, squares: Mapping[int, NDArray[np.uint8]], classes: NDArray[np.integer], edge: int
     ) -> NDArray[np.float32]:
-        """Grad-CAM of prepared films for a class each, averaged over the networks by their weights.
+        """Grad-CAM of prepared images for a class each, averaged over the networks by their weights.
 
         Returns:
-            float32 `(n, edge, edge)`, 0 to 1 within each film; all 0 where nothing speaks for the class.
+            float32 `(n, edge, edge)`, 0 to 1 within each image; all 0 where nothing speaks for the class.
 
         Raises:
             InputError: the model has no gradients (`inexplicable`).

@@ -64,7 +64,7 @@ class ModelCard(Record):
     """The class that the threshold decides on; None: the likeliest class is the answer."""
     channels: int
     fit: str
-    """How a film becomes a square: crop, pad or squash."""
+    """How an image becomes a square: crop, pad or squash."""
     threshold: float
     """Operating threshold of the calibrated probability of the positive class."""
     policy: str

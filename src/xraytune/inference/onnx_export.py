@@ -33,14 +33,14 @@ CHECKED = 100
 """Images that are compared."""
 
 
-def films(size: int, channels: int, seed: int = 0) -> NDArray[np.uint8]:
+def drawn_images(size: int, channels: int, seed: int = 0) -> NDArray[np.uint8]:
     """`CHECKED` smooth random images `(n, size, size, channels)`, for comparing where there are too few real ones."""
     rng = np.random.default_rng(seed)
     out = np.empty((CHECKED, size, size, channels), np.uint8)
-    for film in out:
+    for image in out:
         coarse = rng.integers(0, 256, (8, 8), dtype=np.uint8)
         smooth = np.asarray(Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC), dtype=np.float64)
-        film[:] = np.clip(smooth + rng.normal(0, 8, (size, size)), 0, 255).astype(np.uint8)[..., None]
+        image[:] = np.clip(smooth + rng.normal(0, 8, (size, size)), 0, 255).astype(np.uint8)[..., None]
     return out
 
 
@@ -76,7 +76,7 @@ def export(folder: Path, images: Sequence[NDArray[Any]] | None = None) -> tuple[
             difference = float(np.abs(theirs - ours).max())
             if not difference <= TOLERANCE:
                 raise FatalError(
-                    f"The ONNX export of {member.file} differs from Keras by {difference:.2g} on {len(squares)} films "
+                    f"The ONNX export of {member.file} differs from Keras by {difference:.2g} on {len(squares)} images "
                     f"(allowed: {TOLERANCE:g}); nothing was kept."
                 )
             worst = max(worst, difference)
@@ -89,7 +89,7 @@ def export(folder: Path, images: Sequence[NDArray[Any]] | None = None) -> tuple[
 def _squares(model: Classifier, images: Sequence[NDArray[Any]] | None, size: int) -> NDArray[np.uint8]:
     """`CHECKED` images `(n, size, size, channels)`, the given ones first."""
     given = [model.prepare(image)[size] for image in images or ()][:CHECKED]
-    return np.concatenate([*(film[None] for film in given), films(size, model.card.channels)[len(given) :]])
+    return np.concatenate([*(image[None] for image in given), drawn_images(size, model.card.channels)[len(given) :]])
 
 
 def _answers(path: Path, of: str, squares: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -187,7 +187,7 @@ def look(model: Any, path: Path) -> tuple[dict[int, Any], tuple[Reading, Look]]:
     squares = {}
     for size in model.sizes:
         if channels == 1 and reading.bucket(size) == reading.bucket(1):
-            squares[size] = reading.square(seen.film, size, fit)
+            squares[size] = reading.square(seen.image, size, fit)
         else:
             squares[size] = reading.image_of(content, size, fit=fit, channels=channels)
     return squares, (found, seen)
@@ -216,7 +216,7 @@ def answers_of(model: Any, names: Sequence[str], squares: Any, stated: Stated = 
 
 
 def picture_names(paths: Sequence[Path]) -> list[str]:
-    """A file name for each image's overlay, no two alike even where capitals don't count: `folder-film.png`.
+    """A file name for each image's overlay, no two alike even where capitals don't count: `folder-image.png`.
 
     Images of equal names get their suffix, and then a number, into it.
     """

@@ -191,7 +191,7 @@ def test_prediction_lists_what_it_can_not_read_and_marks_what_is_unusual(
         predict.main(folder, [home / "films" / "test" / "NORMAL"], asked=predict.PredictionOptions(), as_json=True) == 0
     )
     answers = json.loads(capsys.readouterr().out)
-    assert len(answers["films"]) == 12
+    assert len(answers["images"]) == 12
     with pytest.raises(InputError, match="does not exist"):
         image_files.find([tmp_path / "nowhere"])
 
@@ -330,11 +330,11 @@ def test_a_report_of_files_that_are_not_what_was_written_is_refused_in_words(
 
 def test_onnx_says_the_same_and_runs_without_keras(winner: Path) -> None:
     pytest.importorskip("tf2onnx")
-    from xraytune.inference.onnx_export import TOLERANCE, export, films
+    from xraytune.inference.onnx_export import TOLERANCE, drawn_images, export
 
     files, worst = export(winner)
     assert worst <= TOLERANCE
-    squares = films(64, 1, seed=9)[..., 0]
+    squares = drawn_images(64, 1, seed=9)[..., 0]
     ours, theirs = load_model(winner).predict(squares), load_model(files[0]).predict(squares)
     assert np.abs(ours - theirs).max() <= TOLERANCE
     files[0].write_bytes(files[0].read_bytes()[:-1])

@@ -90,7 +90,7 @@ def test_dicom_files_without_a_suffix_are_found_in_folders_and_read(model, films
     (films / "list.csv").write_text("a,b\n")
     assert [p.name for p in image_files.find([films])] == ["0.png", "1.png", "IM000001"]
     assert run(model, [films], as_json=True) == 0
-    assert len(json.loads(capsys.readouterr().out)["films"]) == 3
+    assert len(json.loads(capsys.readouterr().out)["images"]) == 3
 
 
 def test_images_that_can_not_be_read_are_listed_as_skipped_and_end_with_1(model, films, capsys):
@@ -120,7 +120,7 @@ def test_the_flag_is_the_last_column_of_the_csv_and_in_table_json_and_stderr(mod
     assert list(rows[0]) == ["path", "probability", "decision", "flag"]
     assert [bool(row["flag"]) for row in rows] == [False, False, True]
     run(model, [films], as_json=True)
-    assert [bool(film["unusual"]) for film in json.loads(capsys.readouterr().out)["films"]] == [False, False, True]
+    assert [bool(film["unusual"]) for film in json.loads(capsys.readouterr().out)["images"]] == [False, False, True]
 
 
 def test_every_way_to_predict_says_that_it_is_no_medical_device(model, films, tmp_path, capsys):
@@ -291,13 +291,13 @@ def test_predict_says_for_which_prevalence_probabilities_are_stated(stated, film
     assert "prevalence" not in quiet
     assert "prevalence of 10 % (the model's own: 50 %)" in said
     assert "no decision changes" in said
-    assert [f["decision"] for f in rare["films"]] == [f["decision"] for f in plain["films"]]
-    assert all(r["probability"] < p["probability"] for r, p in zip(rare["films"], plain["films"], strict=True))
+    assert [f["decision"] for f in rare["images"]] == [f["decision"] for f in plain["images"]]
+    assert all(r["probability"] < p["probability"] for r, p in zip(rare["images"], plain["images"], strict=True))
     assert rare["threshold"] == pytest.approx(0.4 / 0.6 / 9 / (1 + 0.4 / 0.6 / 9))
-    lowest = min(f["probability"] for f in rare["films"])
+    lowest = min(f["probability"] for f in rare["images"])
     asked, said = call(prevalence=0.1, threshold=lowest * 0.99)
     assert "no decision changes" not in said
-    assert {f["decision"] for f in asked["films"]} == {"PNEUMONIA"}
+    assert {f["decision"] for f in asked["images"]} == {"PNEUMONIA"}
 
 
 def test_the_table_says_threshold_and_prevalence_as_they_are_shown(stated, films, capsys):
@@ -360,23 +360,23 @@ def test_an_image_between_the_two_thresholds_is_referred_in_csv_json_and_table(r
         assert [row["decision"] for row in csv.DictReader(file)] == ["NORMAL", "refer", "PNEUMONIA"]
     assert run(referring, [three], as_json=True) == 0
     found = json.loads(capsys.readouterr().out)
-    assert [film["decision"] for film in found["films"]] == ["NORMAL", "refer", "PNEUMONIA"]
+    assert [film["decision"] for film in found["images"]] == ["NORMAL", "refer", "PNEUMONIA"]
     assert found["referral"] == REFERRAL.to_json()
 
 
 def test_another_prevalence_moves_the_thresholds_of_a_referral_and_refers_the_same_images(referring, three, capsys):
     assert run(referring, [three], as_json=True, prevalence=0.1) == 0
     found = json.loads(capsys.readouterr().out)
-    assert [film["decision"] for film in found["films"]] == ["NORMAL", "refer", "PNEUMONIA"]
+    assert [film["decision"] for film in found["images"]] == ["NORMAL", "refer", "PNEUMONIA"]
     low, high = found["referral"]["low"], found["referral"]["high"]
     assert (low, high) == (pytest.approx(0.3 / 0.7 / 9 / (1 + 0.3 / 0.7 / 9)), pytest.approx(1.5 / 9 / (1 + 1.5 / 9)))
-    assert [low <= film["probability"] < high for film in found["films"]] == [False, True, False]
+    assert [low <= film["probability"] < high for film in found["images"]] == [False, True, False]
 
 
 def test_a_threshold_that_was_asked_for_refers_nothing(referring, three, capsys):
     assert run(referring, [three], as_json=True, threshold=0.4) == 0
     found = json.loads(capsys.readouterr().out)
-    assert [film["decision"] for film in found["films"]] == ["NORMAL", "PNEUMONIA", "PNEUMONIA"]
+    assert [film["decision"] for film in found["images"]] == ["NORMAL", "PNEUMONIA", "PNEUMONIA"]
     assert found["referral"] is None
 
 

@@ -1,7 +1,7 @@
-"""Decoded films between verification and the arrays: a file is decoded once. Inspection fills, arrays empty them.
+"""Decoded images between verification and the arrays: a file is decoded once. Inspection fills, arrays empty them.
 
 They lie in a file of the cache that has no name: it is gone when its arrays are made, or with the process, whatever
-ends it. A film that is not there (the disk is small, the file was verified at an earlier start or changed since) is
+ends it. An image that is not there (the disk is small, the file was verified at an earlier start or changed since) is
 decoded from its file again.
 """
 
@@ -21,23 +21,23 @@ from xraytune import hardware
 
 MOST_BYTES = 2 << 30
 """Kept at most, and never more than a quarter of what the disk has free: what the processes keep has no more room than
-that together. The Kermany films in full size take 1.8 GB."""
+that together. The Kermany images in full size take 1.8 GB."""
 
 Stat = tuple[int, int, int, int]
 """Size, modification time, change time and inode: a file is as it was while they are."""
 
 PLACE = np.dtype([("width", "i4"), ("height", "i4"), ("stat", "i8", 4)])
-"""Where a film is kept: its size, zeros where it is not, and its file's record when it was read."""
+"""Where an image is kept: its size, zeros where it is not, and its file's record when it was read."""
 
 _SLOT = 1 << 20
-"""Bytes from one film's place to the next, more than a film takes as it is decoded; holes take no room on the disk."""
+"""Bytes from one image's place to the next, more than a decoded image takes; holes take no room on the disk."""
 
 
-class Films:
-    """The gray films of one inspection, each as `reading.decode` gives it by default; every process keeps its share."""
+class DecodedImages:
+    """The gray images of one inspection, each as `reading.decode` gives it by default; every process keeps a share."""
 
     def __init__(self, folder: Path, count: int) -> None:
-        """Room for `count` films in a file of this folder; nothing is kept where none can be made."""
+        """Room for `count` images in a file of this folder; nothing is kept where none can be made."""
         self.places = np.zeros(count, PLACE)
         self._left = 0
         self._file = -1
@@ -45,7 +45,7 @@ class Films:
             return
         try:
             self._left = min(MOST_BYTES, shutil.disk_usage(folder).free // 4) // hardware.cores()
-            file, name = tempfile.mkstemp(prefix=".films-", dir=folder)
+            file, name = tempfile.mkstemp(prefix=".decoded-", dir=folder)
         except OSError:
             return
         self._file, self._close = file, weakref.finalize(self, os.close, file)
@@ -53,7 +53,7 @@ class Films:
 
     @property
     def files(self) -> tuple[int, ...]:
-        """The open file that another process needs, under the same number, to keep or get films."""
+        """The open file that another process needs, under the same number, to keep or get images."""
         return (self._file,) if self._file >= 0 else ()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -61,7 +61,7 @@ class Films:
         return {name: value for name, value in self.__dict__.items() if name != "_close"}
 
     def keep(self, row: int, image: Image.Image, stat: Stat) -> tuple[int, int, Stat] | None:
-        """Keep the film of a row, read when its file was `stat`.
+        """Keep the image of a row, read when its file was `stat`.
 
         Returns:
             What belongs into `places`, None if it was not kept.
@@ -80,7 +80,7 @@ class Films:
         return image.width, image.height, stat
 
     def get(self, row: int, path: str) -> Image.Image | None:
-        """The film of a row, mode L, if it is kept and its file is as it was."""
+        """The image of a row, mode L, if it is kept and its file is as it was."""
         if self._file < 0 or row < 0:
             return None
         width, height, stat = self.places[row].item()

@@ -169,7 +169,7 @@ def counted(kinds: Iterable[str]) -> str:
     return ", ".join(f"{kind} ({n})" for kind, n in sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
-def find(films: Sequence[Path]) -> list[Path]:
+def find(asked: Sequence[Path]) -> list[Path]:
     """The files named and the images in the folders named, each once, folders sorted.
 
     What is an image is decided by the same rule as for training data (`xraytune.data.decoding.image_files`). Images of
@@ -179,22 +179,22 @@ def find(films: Sequence[Path]) -> list[Path]:
         InputError: a path does not exist, or a folder holds no image.
     """
     out: dict[Path, None] = {}
-    for film in films:
-        if film.is_dir():
+    for one in asked:
+        if one.is_dir():
             inside = sorted(
                 p
-                for p in film.rglob("*")
+                for p in one.rglob("*")
                 if p.is_file()
-                and not any(part.startswith(".") or part == "__MACOSX" for part in p.relative_to(film).parts)
+                and not any(part.startswith(".") or part == "__MACOSX" for part in p.relative_to(one).parts)
                 and _image(p)
             )
             if not inside:
-                raise InputError(f"{film} holds no image (JPEG, PNG, PGM/PPM, DICOM).")
+                raise InputError(f"{one} holds no image (JPEG, PNG, PGM/PPM, DICOM).")
             out.update(dict.fromkeys(inside))
-        elif film.exists():
-            out[film] = None
+        elif one.exists():
+            out[one] = None
         else:
-            raise InputError(f"{film} does not exist.")
+            raise InputError(f"{one} does not exist.")
     return list(out)
 
 

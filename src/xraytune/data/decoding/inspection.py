@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from xraytune import artifacts, files
 from xraytune.data import cache, identity, image_properties
 from xraytune.data.decoding import parallel, perceptual_hash, reading
-from xraytune.data.decoding.decoded_images import PLACE, Films, Stat, stamp, stat_of
+from xraytune.data.decoding.decoded_images import PLACE, DecodedImages, Stat, stamp, stat_of
 from xraytune.data.decoding.reading import Look, Reading
 from xraytune.data.problems import Progress
 from xraytune.errors import FOREIGN
@@ -34,7 +34,7 @@ from xraytune.errors import FOREIGN
 ROW = np.dtype(
     [
         ("sha256", "u1", 32),  # of the file's bytes; zeros where they could not be read
-        ("width", "i4"),  # of the whole film, upright, pixels
+        ("width", "i4"),  # of the whole image, upright, pixels
         ("height", "i4"),
         ("size", "i8"),  # bytes
         ("mode", "S8"),
@@ -72,8 +72,8 @@ class Inspection:
     read: int
     """How many files were read this time; the others were known."""
 
-    films: Films | None = field(default=None, compare=False)
-    """The films of those that were read."""
+    decoded: DecodedImages | None = field(default=None, compare=False)
+    """The images of those that were read."""
 
 
 def inspect(root: Path, keys: Sequence[str], *, rehash: bool = False, progress: Progress | None = None) -> Inspection:
@@ -117,7 +117,7 @@ def _read_all(
         pairs = zip(adopted.tolist(), old[adopted].tolist(), strict=True)
         problems |= {row: known.problems[then] for row, then in pairs if then in known.problems}
     fresh = np.flatnonzero(old < 0)
-    films = Films(home, len(keys))
+    decoded = DecodedImages(home, len(keys))
     name = os.urandom(6).hex()
     paths = [home / f"{what}-{name}.npy" for what in _KEPT]
     with ExitStack() as stack:
@@ -130,16 +130,16 @@ def _read_all(
 
         def take(piece: range, found: _Found) -> None:
             at = fresh[piece.start : piece.stop]
-            rows[at], films.places[at] = found.rows, found.places
+            rows[at], decoded.places[at] = found.rows, found.places
             problems.update({int(at[index]): problem for index, problem in found.problems.items()})
 
-        reader = _Reader(str(root), [keys[row] for row in fresh.tolist()], fresh, temporary[1], films, trusted)
-        parallel.spread(reader, len(fresh), "reading and checking images", progress, take, films.files)
+        reader = _Reader(str(root), [keys[row] for row in fresh.tolist()], fresh, temporary[1], decoded, trusted)
+        parallel.spread(reader, len(fresh), "reading and checking images", progress, take, decoded.files)
         rows.flush()
         thumbnails.flush()
     found, small = (np.load(path, mmap_mode="r") for path in paths)
     _save(home, keys, problems, name, identity.mark() if (found["patient"] != b"").any() else "")
-    return Inspection(keys, found, problems, small, len(fresh), films)
+    return Inspection(keys, found, problems, small, len(fresh), decoded)
 
 
 class _Found(NamedTuple):
@@ -149,7 +149,7 @@ class _Found(NamedTuple):
     """`(n,)` of `ROW`."""
 
     places: NDArray[np.void]
-    """`(n,)` of `films.PLACE`."""
+    """`(n,)` of `decoded_images.PLACE`."""
 
     problems: dict[int, str]
 
@@ -164,12 +164,12 @@ class _Reader:
     """The row of each key."""
 
     thumbnails: Path
-    films: Films
+    decoded: DecodedImages
     trusted: int
     """Nanoseconds since 1970: a file changed later is read again at the next start."""
 
     def __call__(self, piece: range) -> _Found:
-        """Read these of the keys; their thumbnails and films go to where they are kept."""
+        """Read these of the keys; their thumbnails and images go to where they are kept."""
         found = _Found(np.zeros(len(piece), ROW), np.zeros(len(piece), PLACE), {})
         chosen, looks = [], []
         for index, number in enumerate(piece):
@@ -180,7 +180,7 @@ class _Reader:
             if look is not None:
                 chosen.append(index)
                 looks.append((look.copy, look.thumbnail))
-                if place := self.films.keep(int(self.fresh[number]), look.film, stat):
+                if place := self.decoded.keep(int(self.fresh[number]), look.image, stat):
                     found.places[index] = place
             found.rows[index] = _row(read, _NEVER if max(stat[1], stat[2]) > self.trusted else stat)
         if chosen:
@@ -192,7 +192,7 @@ class _Reader:
 
 
 def _read(path: str) -> tuple[Stat, Reading, Look | None]:
-    """One file's kernel record before it was read, reading and film."""
+    """One file's kernel record before it was read, reading and image."""
     try:
         with files.open_named(path) as file:
             found = os.fstat(file.fileno())

@@ -1,9 +1,9 @@
-"""The plain JPEG, which nearly every film is, decoded in one call that holds no lock.
+"""The plain JPEG, which nearly every image is, decoded in one call that holds no lock.
 
-Pillow reads a JPEG's markers in Python: a third of what a small film costs, and threads share it. simplejpeg hands the
+Pillow reads a JPEG's markers in Python: a third of what a small image costs, and threads share it. simplejpeg hands the
 whole stream to the same libjpeg-turbo and gives the same gray levels. It is strict: whatever libjpeg so much as warns
 of is left to Pillow, whose word on damage is the last, and so is every JPEG that is more than its pixels (EXIF may turn
-a film), that is large enough to be decoded at a coarser scale, or that is neither gray nor YCbCr.
+an image), that is large enough to be decoded at a coarser scale, or that is neither gray nor YCbCr.
 """
 
 from __future__ import annotations

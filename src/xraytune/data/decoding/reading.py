@@ -29,17 +29,17 @@ DECODERS = f"Pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}, {dic
 """What decodes: another version may give other gray levels, so what is kept of them is kept under these names."""
 
 MOST_PIXELS = 50_000_000
-"""Larger than any radiograph (a 43 x 43 cm film at 0.1 mm has 18.5 million pixels); guards the memory."""
+"""Larger than any radiograph (a 43 x 43 cm detector at 0.1 mm has 18.5 million pixels); guards the memory."""
 
 MOST_BYTES = 256 << 20
 """Of a file: an image of 50 megapixels at 16 bit, uncompressed, is 100 MB."""
 
 FITS = ("crop", "pad", "squash")
-"""How a film becomes a square: its centre on the shorter edge, black borders on the longer, or aspect given up."""
+"""How an image becomes a square: its centre on the shorter edge, black borders on the longer, or aspect given up."""
 
 MEASURED = 112
-"""Edge of the squashed copy that the file's make-up is measured on. The gradient ratio of the Kermany films tells
-classes apart with AUC 0.79 at 32 px, 0.85 at 64 px, 0.87 at 112 px and 0.88 at 224 px. Common films (224, 448, 1,024
+"""Edge of the squashed copy that the file's make-up is measured on. The gradient ratio of the Kermany images tells
+classes apart with AUC 0.79 at 32 px, 0.85 at 64 px, 0.87 at 112 px and 0.88 at 224 px. Common images (224, 448, 1,024
 px) shrink to 112 px by whole factors or nearly, for a quarter of what other edges cost."""
 
 _BUCKET = (
@@ -61,7 +61,7 @@ class Reading:
 
     width: int = 0
     height: int = 0
-    """Pixels of the whole film, after EXIF orientation."""
+    """Pixels of the whole image, after EXIF orientation."""
 
     size: int = 0
     """Bytes."""
@@ -79,8 +79,8 @@ class Reading:
     """Why the file can't be used, empty if it can."""
 
 
-class Film(NamedTuple):
-    """A decoded film."""
+class DecodedImage(NamedTuple):
+    """A decoded image."""
 
     image: Image.Image
     width: int
@@ -96,14 +96,14 @@ class Film(NamedTuple):
 def silenced() -> Iterator[None]:
     """Hold back warnings: Pillow's and pydicom's on large pictures, odd EXIF and odd headers; all are judged here.
 
-    Once around many films, not around each: to set filters costs more than a small film.
+    Once around many images, not around each: to set filters costs more than a small image.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
-def decode(content: bytes, channels: int = 1, least: int = _BUCKET) -> Film:
+def decode(content: bytes, channels: int = 1, least: int = _BUCKET) -> DecodedImage:
     """Decode a file's content fully.
 
     JPEGs are decoded at the coarsest of libjpeg's scales (1/2, 1/4, 1/8) that leaves the shorter edge at `least` pixels
@@ -115,7 +115,7 @@ def decode(content: bytes, channels: int = 1, least: int = _BUCKET) -> Film:
         least: the shorter edge that is needed, pixels.
 
     Returns:
-        The film as an image of mode L or RGB, upright, with its full width and height in pixels.
+        The image in mode L or RGB, upright, with its full width and height in pixels.
 
     Raises:
         Unreadable: it is empty, no image, of another format, truncated, damaged, or larger than `MOST_PIXELS`.
@@ -125,7 +125,7 @@ def decode(content: bytes, channels: int = 1, least: int = _BUCKET) -> Film:
     if channels == 1 and (plain := jpeg.decode(content, least, MOST_PIXELS)):
         height, width = plain.pixels.shape
         image = Image.frombuffer("L", (width, height), plain.pixels, "raw", "L", 0, 1)
-        return Film(image, width, height, plain.mode)
+        return DecodedImage(image, width, height, plain.mode)
     if is_dicom(content):
         try:
             found = dicom.decode(content, MOST_PIXELS)
@@ -133,18 +133,18 @@ def decode(content: bytes, channels: int = 1, least: int = _BUCKET) -> Film:
             raise Unreadable(str(error)) from None
         image = Image.fromarray(found.pixels)
         colour = raster.as_colour(image, channels)
-        return Film(colour, image.width, image.height, "DICOM", found.patient, found.remark)
+        return DecodedImage(colour, image.width, image.height, "DICOM", found.patient, found.remark)
     try:
         image, width, height, mode = raster.decode(content, channels, least, MOST_PIXELS)
     except raster.UndecodableError as error:
         raise Unreadable(str(error)) from None
-    return Film(image, width, height, mode)
+    return DecodedImage(image, width, height, mode)
 
 
 class Look(NamedTuple):
-    """A film that was measured, in three sizes."""
+    """An image that was measured, in three sizes."""
 
-    film: Image.Image
+    image: Image.Image
     """As `decode` gives it by default: gray, upright."""
 
     copy: Pixels
@@ -155,17 +155,17 @@ class Look(NamedTuple):
 
 
 def measured(content: bytes) -> tuple[Reading, Look | None]:
-    """What a file is, and its film; None instead of the film if the file can't be used."""
+    """What a file is, and its image; None instead of the image if the file can't be used."""
     digest = hashlib.sha256(content).hexdigest()
     try:
-        film = decode(content)
+        decoded = decode(content)
     except Unreadable as error:
         return Reading(digest, size=len(content), problem=str(error)), None
     bilinear = Image.Resampling.BILINEAR
-    copy = film.image.resize((MEASURED, MEASURED), bilinear, reducing_gap=1.0)  # whole factors by plain means first
-    look = Look(film.image, _pixels(copy), image_properties.thumbnail(copy))
-    patient = identity.keyed(spelling.patient(film.patient))
-    return Reading(digest, film.width, film.height, len(content), film.mode, patient, film.remark), look
+    copy = decoded.image.resize((MEASURED, MEASURED), bilinear, reducing_gap=1.0)  # whole factors by plain means first
+    look = Look(decoded.image, _pixels(copy), image_properties.thumbnail(copy))
+    patient = identity.keyed(spelling.patient(decoded.patient))
+    return Reading(digest, decoded.width, decoded.height, len(content), decoded.mode, patient, decoded.remark), look
 
 
 def _pixels(image: Image.Image) -> Pixels:
@@ -174,7 +174,7 @@ def _pixels(image: Image.Image) -> Pixels:
 
 
 def bucket(size: int) -> int:
-    """The shorter edge that a film is decoded at for arrays of this size: 256, 512, 1024 … pixels."""
+    """The shorter edge that an image is decoded at for arrays of this size: 256, 512, 1024 … pixels."""
     edge = _BUCKET
     while edge < size:
         edge *= 2
@@ -182,7 +182,7 @@ def bucket(size: int) -> int:
 
 
 def square(image: Image.Image, size: int, fit: str) -> Pixels:
-    """A film as a square.
+    """An image as a square.
 
     Args:
         image: mode L or RGB.

@@ -35,7 +35,7 @@ MOST_RATIO = 200
 """Unpacked over packed size, of a member and of all together: radiographs compress by 2, zip bombs by 1,000."""
 
 _SMALL = 1 << 20
-"""Bytes that a member, and all together, may unpack to whatever they were: a blank film compresses well."""
+"""Bytes that a member, and all together, may unpack to whatever they were: a blank image compresses well."""
 
 _BLOCK = 1 << 20
 _MOST_HEADER = 1 << 20

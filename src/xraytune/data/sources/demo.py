@@ -43,21 +43,21 @@ class _Drawer:
     """Draws phantoms into files; every process that helps has one."""
 
     root: Path
-    films: tuple[synthetic_images.Phantom, ...]
+    images: tuple[synthetic_images.Phantom, ...]
 
     def __call__(self, piece: range) -> None:
-        for film in self.films[piece.start : piece.stop]:
-            path = self.root / film.split / synthetic_images.CLASSES[film.label] / f"{film.name}.png"
-            Image.fromarray(synthetic_images.pixels(film)).save(path, compress_level=1)
+        for image in self.images[piece.start : piece.stop]:
+            path = self.root / image.split / synthetic_images.CLASSES[image.label] / f"{image.name}.png"
+            Image.fromarray(synthetic_images.pixels(image)).save(path, compress_level=1)
 
 
-def write(root: Path, films: tuple[synthetic_images.Phantom, ...], progress: Progress | None = None) -> None:
+def write(root: Path, images: tuple[synthetic_images.Phantom, ...], progress: Progress | None = None) -> None:
     """Draw phantoms into a folder in Kaggle's layout; it appears when it is whole, or not at all.
 
     Args:
         root: the folder to make; what lies there is replaced.
-        films: from `phantoms.plan`.
-        progress: told about films drawn.
+        images: from `phantoms.plan`.
+        progress: told about images drawn.
     """
     root.parent.mkdir(parents=True, exist_ok=True)
     making = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
@@ -66,7 +66,7 @@ def write(root: Path, films: tuple[synthetic_images.Phantom, ...], progress: Pro
             for split in ("train", "test"):
                 (making / split / name).mkdir(parents=True)
 
-        parallel.spread(_Drawer(making, films), len(films), "drawing images", progress)
+        parallel.spread(_Drawer(making, images), len(images), "drawing images", progress)
         (making / MARKER).write_text(_TEXT, encoding="utf-8")
         making.chmod(0o777 & ~artifacts.umask())
         if root.exists():

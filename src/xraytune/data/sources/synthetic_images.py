@@ -39,7 +39,7 @@ below the lungs' middle its centre lies, in halves of the edge."""
 
 _TEST_SHARE = 0.25
 _PNEUMONIA_SHARE = 0.6  # Kermany's training set has 0.74, its test set 0.625
-_FILMS = (1, 2, 3, 4)  # images per patient, equally likely
+_PER_PATIENT = (1, 2, 3, 4)  # images per patient, equally likely
 
 Field = NDArray[np.float32]
 
@@ -67,7 +67,7 @@ class Phantom:
     """What the style changes."""
 
     patient_seed: int
-    film_seed: int
+    image_seed: int
     size: int
     """Shorter edge, pixels."""
 
@@ -111,7 +111,7 @@ def draw_plan(
     if not 0 <= strength <= 1:
         raise ValueError(f"strength {strength} is not between 0 and 1")
     rng = np.random.default_rng([seed, 1])
-    films: list[Phantom] = []
+    images: list[Phantom] = []
     ids = {"": 0, "bacteria": 0, "virus": 0}
     sealed = set(rng.permutation(patients)[: round(patients * _TEST_SHARE)].tolist())
     for patient in range(patients):
@@ -122,11 +122,11 @@ def draw_plan(
         lean = strength * (1 if label else -1) if split == "train" else 0.0
         style = int(rng.random() < (1 + lean) / 2)
         patient_seed = int(rng.integers(2**31))
-        for film in range(1, int(rng.choice(_FILMS)) + 1):
-            name = f"person{ids[kind]}_{kind}_{film}" if kind else f"IM-{ids[kind]:04d}-{film:04d}"
-            film_seed = int(rng.integers(2**31))
-            films.append(Phantom(name, split, label, kind, style, shortcut, patient_seed, film_seed, size, depth))
-    return tuple(films)
+        for number in range(1, int(rng.choice(_PER_PATIENT)) + 1):
+            name = f"person{ids[kind]}_{kind}_{number}" if kind else f"IM-{ids[kind]:04d}-{number:04d}"
+            image_seed = int(rng.integers(2**31))
+            images.append(Phantom(name, split, label, kind, style, shortcut, patient_seed, image_seed, size, depth))
+    return tuple(images)
 
 
 def draw(seed: int = 0, patients: int = 320, **options: Any) -> Iterator[tuple[Phantom, NDArray[np.uint8]]]:
@@ -138,26 +138,26 @@ def draw(seed: int = 0, patients: int = 320, **options: Any) -> Iterator[tuple[P
 def pixels(phantom: Phantom) -> NDArray[np.uint8]:
     """Draw one image, uint8 `(height, width)`; the same phantom gives the same pixels."""
     body = np.random.default_rng([phantom.patient_seed, 2])
-    film = np.random.default_rng([phantom.film_seed, 3])
+    own = np.random.default_rng([phantom.image_seed, 3])
     wide = phantom.shows("aspect")
-    aspect = film.normal(1.42 if wide else 1.14, 0.09) if phantom.told_by("aspect") else film.normal(1.25, 0.12)
+    aspect = own.normal(1.42 if wide else 1.14, 0.09) if phantom.told_by("aspect") else own.normal(1.25, 0.12)
     aspect = float(np.clip(aspect, 0.85, 1.8))
     height, width = (phantom.size, round(phantom.size * aspect)) if aspect >= 1 else (
         round(phantom.size / aspect), phantom.size
     )  # fmt: skip
     # v runs down from -1 to 1; u is in the same unit, but a wide image shows a body that is wider by half as much
-    tilt = film.normal(0, 0.03)
+    tilt = own.normal(0, 0.03)
     zoom, lower = (TIGHTER, LOWER) if phantom.shows("framing") else (1.0, 0.0)
-    zoom *= film.normal(1.0, 0.05)
+    zoom *= own.normal(1.0, 0.05)
     v, u = np.meshgrid(
-        np.linspace(-1, 1, height, dtype=np.float32) * zoom + film.normal(lower, 0.05),
-        np.linspace(-1, 1, width, dtype=np.float32) * (zoom * aspect**0.45) + film.normal(0, 0.05),
+        np.linspace(-1, 1, height, dtype=np.float32) * zoom + own.normal(lower, 0.05),
+        np.linspace(-1, 1, width, dtype=np.float32) * (zoom * aspect**0.45) + own.normal(0, 0.05),
         indexing="ij",
     )
     u, v = (u + tilt * v).astype(np.float32), (v - tilt * u).astype(np.float32)
-    density, lungs = _anatomy(u, v, body, film)
-    density += lungs * _shadows(u, v, phantom, body, film)
-    return _expose(density, phantom, film)
+    density, lungs = _anatomy(u, v, body, own)
+    density += lungs * _shadows(u, v, phantom, body, own)
+    return _expose(density, phantom, own)
 
 
 def _blob(u: Field, v: Field, at: tuple[float, float], radii: tuple[float, float], sharp: float) -> Field:
@@ -179,10 +179,10 @@ def _clouds(shape: tuple[int, int], cells: int, rng: np.random.Generator) -> Fie
     return np.asarray(coarse.resize((shape[1], shape[0]), Image.Resampling.BICUBIC))
 
 
-def _anatomy(u: Field, v: Field, body: np.random.Generator, film: np.random.Generator) -> tuple[Field, Field]:
+def _anatomy(u: Field, v: Field, body: np.random.Generator, own: np.random.Generator) -> tuple[Field, Field]:
     """The attenuation of a healthy chest, and where its lungs are (0 to 1)."""
     torso = _step((1 - (np.abs(u / body.normal(1.12, 0.06)) ** 3 + np.abs(v / 1.5) ** 6)) * 9)
-    breath = film.normal(0, 0.05)
+    breath = own.normal(0, 0.05)
     lungs = np.zeros_like(u)
     for side in (-1, 1):
         half = body.normal(0.36, 0.025)
@@ -213,19 +213,19 @@ def _anatomy(u: Field, v: Field, body: np.random.Generator, film: np.random.Gene
     return density.astype(np.float32), (lungs * torso).astype(np.float32)
 
 
-def _shadows(u: Field, v: Field, phantom: Phantom, body: np.random.Generator, film: np.random.Generator) -> Field:
+def _shadows(u: Field, v: Field, phantom: Phantom, body: np.random.Generator, own: np.random.Generator) -> Field:
     """Opacities in the lungs: what every chest may have, and pneumonia's."""
     shadow = np.zeros_like(u)
     for _ in range(int(body.integers(0, 3))):  # harmless: scars, skin folds, a nipple
         at = (float(body.choice([-1, 1]) * body.uniform(0.25, 0.65)), float(body.uniform(-0.6, 0.4)))
         radius = body.uniform(0.04, 0.12)
         shadow += body.uniform(0.03, 0.10) * _blob(u, v, at, (radius, radius * body.uniform(0.6, 1.6)), 6)
-    shadow += film.uniform(0, 0.05) * (1 + _clouds(u.shape, 3, film)).clip(0)  # breathing, badly exposed
+    shadow += own.uniform(0, 0.05) * (1 + _clouds(u.shape, 3, own)).clip(0)  # breathing, badly exposed
     if not phantom.label:
         return shadow
     few = phantom.kind == "bacteria"
-    severity = body.beta(1.8, 1.8) * film.uniform(0.75, 1.25)  # some can hardly be seen
-    texture = _clouds(u.shape, 9 if few else 14, film)
+    severity = body.beta(1.8, 1.8) * own.uniform(0.75, 1.25)  # some can hardly be seen
+    texture = _clouds(u.shape, 9 if few else 14, own)
     patches = np.zeros_like(u)
     side = float(body.choice([-1, 1]))
     for _ in range(int(body.integers(1, 3)) if few else int(body.integers(4, 8))):
@@ -240,19 +240,19 @@ def _shadows(u: Field, v: Field, phantom: Phantom, body: np.random.Generator, fi
     return shadow + (dense * patches * (1 + 0.25 * texture)).astype(np.float32)
 
 
-def _expose(density: Field, phantom: Phantom, film: np.random.Generator) -> NDArray[np.uint8]:
+def _expose(density: Field, phantom: Phantom, own: np.random.Generator) -> NDArray[np.uint8]:
     """An image from attenuation: exposure, grain, focus, and what belongs to the style."""
     bright = phantom.shows("brightness")
-    level = density * film.normal(1.0, 0.05) + film.normal(0.10 if bright else 0.0, 0.03)
-    level = np.clip(level, 0, 1.2) ** float(film.normal(1.0, 0.07))
-    level = level + film.normal(size=level.shape).astype(np.float32) * film.uniform(0.012, 0.03)
+    level = density * own.normal(1.0, 0.05) + own.normal(0.10 if bright else 0.0, 0.03)
+    level = np.clip(level, 0, 1.2) ** float(own.normal(1.0, 0.07))
+    level = level + own.normal(size=level.shape).astype(np.float32) * own.uniform(0.012, 0.03)
     image = Image.fromarray((np.clip(level, 0, 1) * 255).astype(np.uint8))
     blurred = phantom.shows("blur")
-    image = image.filter(ImageFilter.GaussianBlur(film.uniform(0.9, 1.3) if blurred else film.uniform(0.2, 0.5)))
+    image = image.filter(ImageFilter.GaussianBlur(own.uniform(0.9, 1.3) if blurred else own.uniform(0.2, 0.5)))
     drawn = np.array(image)
     if phantom.shows("marker"):
         (height, width), edge = drawn.shape, max(4, phantom.size // 12)
-        top, left = edge // 2 + int(film.integers(0, 3)), edge // 2 + int(film.integers(0, 3))
+        top, left = edge // 2 + int(own.integers(0, 3)), edge // 2 + int(own.integers(0, 3))
         top, left = top + max(0, height - width) // 2, left + max(0, width - height) // 2  # inside the central square
         drawn[top : top + edge, left : left + max(2, edge // 3)] = 250  # the upright of an L
         drawn[top + edge - max(2, edge // 3) : top + edge, left : left + edge] = 250

@@ -152,15 +152,15 @@ def _patients_across(items: Sequence[Item], known: set[str]) -> list[Problem]:
             before = first.setdefault(item.patient, item.split)
             if before != item.split:
                 across[item.patient] |= {before, item.split}
-    films: dict[str, list[Item]] = defaultdict(list)
+    images: dict[str, list[Item]] = defaultdict(list)
     for item in items:
         if item.patient in across:
-            films[item.patient].append(item)
+            images[item.patient].append(item)
     problems = []
     for patient in sorted(across):
         order = _ordered(across[patient])
-        mine = sorted(i.key for i in films[patient])
-        files = tuple(sorted(i.key for i in films[patient] if i.split != order[-1]))
+        mine = sorted(i.key for i in images[patient])
+        files = tuple(sorted(i.key for i in images[patient] if i.split != order[-1]))
         what = f"images of one patient in {' and '.join(order)}: {', '.join(mine[:4])}"
         more = f" and {len(mine) - 4} more" if len(mine) > 4 else ""
         problems.append(Problem("patient leak", patient, what + more, files=files))

@@ -76,7 +76,7 @@ class Options(TypedDict, total=False):
     """Other names of classes, by the names that the source has."""
 
     fit: str
-    """How a film becomes a square: crop (the default), pad or squash."""
+    """How an image becomes a square: crop (the default), pad or squash."""
 
     positive: str | None
     """The positive class's name; by default the one of two whose name says so."""
@@ -361,7 +361,7 @@ def _build(
         notes=tuple(draft.notes),
         columns=columns,
         sites=sites,
-        films=inspection.films,
+        decoded=inspection.decoded,
         inspection=inspection,
     )
 

@@ -1,7 +1,7 @@
 """Near-copies: one image in two splits, saved twice.
 
 Candidates are pairs whose 64-bit perceptual hashes (pHash; the definition of the ImageHash library, see `phash`)
-differ in few bits; they are confirmed by the correlation of their pixels. Measured on the 313 + 5,232 Kermany films:
+differ in few bits; they are confirmed by the correlation of their pixels. Measured on the 313 + 5,232 Kermany images:
 pHash alone flags 158 test images at distance 8, 9 at distance 4 and one at 2, all false alarms: chests look alike.
 The correlation of 32 x 32 thumbnails separates: two different images reach 0.977 at most, an image saved again
 (JPEG quality 30, half or 1.7 times the size, darkened by a fifth) 0.9995 or more.

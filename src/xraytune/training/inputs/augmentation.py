@@ -14,21 +14,21 @@ Ranges are those that published work on this data set uses (rotations of 10–20
 strong ones at its upper end. The left-right flip mirrors the heart, so it is a choice of its own; nothing is ever
 turned upside down. What comes in at an edge repeats the nearest pixel.
 
-Five more choices each make a network blind to one property of a film that may tell the classes apart in one hospital
+Five more choices each make a network blind to one property of an image that may tell the classes apart in one hospital
 and not in the next. The shortcut audit decides which of them a search offers (`REMEDIES`).
 
 | | light | strong | blind to |
 |---|---|---|---|
-| shape jitter: height and width scaled independently, either way | 15 % | 30 % | a film's aspect ratio |
+| shape jitter: height and width scaled independently, either way | 15 % | 30 % | an image's aspect ratio |
 | exposure jitter: brightness, gray values; contrast | 25; ± 20 % | 60; ± 40 % | exposure, processing |
 | focus jitter: towards a blur of 1/48 of the edge, or as far away from it | half | whole | focus, resolution |
-| hiding: half the films' borders black or gray, half their corners gray; of the edge | 6; 12 % | 12; 20 % | markers |
+| hiding: half the images' borders black or gray, half their corners gray; of the edge | 6; 12 % | 12; 20 % | markers |
 
 | | 0.5 | 0.3 | 0.08 | blind to |
 |---|---|---|---|---|
 | crop: random resized crops, the smallest area; aspect ratio 3/4 to 4/3 | 50 % | 30 % | 8 % | where the chest lies |
 
-In Kermany's data a film's aspect ratio alone separates the classes of the training set with AUC 0.88.
+In Kermany's data an image's aspect ratio alone separates the classes of the training set with AUC 0.88.
 
 Crops are cut from a larger array before the batch reaches the network, shape jitter with them in one resampling
 (`random_crops`). All other geometry is one matrix and one bilinear resampling an image: a tenth of the cost of a chain
@@ -70,7 +70,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {"augmentation": STRENGTHS, "flip": (False
 
 BLUR = 1 / 48
 """Deviation of the focus jitter's blur as a fraction of the edge: a little more than the view `blurred` comes to on
-Kermany's films (1/66, `views.plan`), so that training meets what validation will show."""
+Kermany's images (1/66, `views.plan`), so that training meets what validation will show."""
 
 
 @dataclass(frozen=True)

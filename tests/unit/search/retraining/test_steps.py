@@ -384,7 +384,7 @@ def test_a_manifest_s_columns_are_subgroups_beside_those_that_names_and_sizes_te
     images = [ImageRecord(f"IM-{i}.png", i % 2, "test", str(i), "", "", 100 + i, 100 + i) for i in range(90)]
     hospitals = ["north" if i % 3 == 0 else "south" for i in range(90)]
     columns = subgroups.columns(images, {"hospital": hospitals, "age": [str(i) for i in range(90)]})
-    assert set(columns) == {"group", "acquisition series", "film size", "hospital", "age"}
+    assert set(columns) == {"group", "acquisition series", "image size", "hospital", "age"}
     assert len(set(columns["age"])) == 3
     labels = np.array([i.label for i in images])
     right = np.where(np.array(hospitals) == "north", 1 - labels, labels)

@@ -205,7 +205,7 @@ def test_dicom_is_read_with_its_patient_hidden_behind_a_digest(tmp_path, monkeyp
     assert found.mode == "DICOM"
     assert len(found.patient) == 16
     assert "Doe" not in found.patient
-    pixels = np.asarray(look.film).astype(int)
+    pixels = np.asarray(look.image).astype(int)
     assert (pixels[0, 0], pixels[-1, -1]) == (0, 255)
 
 

@@ -72,7 +72,7 @@ def test_an_interrupted_drawing_leaves_no_folder(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         demo.write(tmp_path / "films", synthetic_images.draw_plan(0, 40, size=32), stop)
     assert not list(tmp_path.glob("films*"))
-    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".films")]
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".making")]
 
 
 def test_no_data_and_demo_are_the_phantoms_whatever_the_seed(monkeypatch):
