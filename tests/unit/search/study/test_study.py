@@ -342,7 +342,7 @@ def test_both_scores_and_the_worst_view_stand_beside_a_trial_for_the_dashboard(m
 def test_the_process_over_all_branches_suggests_what_the_space_has_and_learns_from_what_it_is_told(make):
     study = make(sampler="bo", narrowed={"family": ("narrow", "valley")})
     values = []
-    for _ in range(6):
+    for _ in range(40):
         asked = study.ask()
         own = {name.split("/")[0] for name in asked.config.values if "/" in name}
         assert own == {asked.config.family}
