@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.optimize import brentq
 
 from xraytune.data.image_properties import (
     CORNER,
@@ -195,12 +196,11 @@ def _amount(direction: _Direction, images: Images, target: float) -> float:
         return direction.sign * float(np.median(direction.prop(gray(shifted))) - base)
 
     near, far = direction.low, direction.high
-    if moved(far) <= target:
+    if (furthest := moved(far) - target) <= 0:
         return far
-    for _ in range(12):  # 2^-12 of the range: below one gray value or a thousandth of a factor
-        middle = (near + far) / 2
-        near, far = (middle, far) if moved(middle) < target else (near, middle)
-    return (near + far) / 2
+    ends = {near: -target, far: furthest}
+    tolerance = abs(far - near) / 2**12  # below one gray value or a thousandth of a factor
+    return float(brentq(lambda amount: ends.get(amount) or moved(amount) - target, near, far, xtol=tolerance))
 
 
 def plan_views(
