@@ -25,7 +25,7 @@ from spaces import recipes
 from spaces import shortcut_countermeasures as countermeasures
 from spaces.context import SpaceContext
 from spaces.narrowing import cache_size, narrow
-from spaces.space import Feature, Narrowed, Point, SearchContext, Space
+from spaces.space import Choices, Feature, Narrowed, Point, SearchContext, Space, TimeLeft
 from xraytune import models
 from xraytune.framework import keras
 from xraytune.models import backbones, densenet, heads, linear, vgg
@@ -286,6 +286,10 @@ class ChestXRay(Space):
         answered = type(self)(dataclasses.replace(self.context, narrowed={**answering, **self.context.narrowed}))
         left, more = narrow.narrow(answered, search, recipes.held(search.recipes, answered))
         return Narrowed({**left, **answered.context.narrowed}, [*lines, *more])
+
+    def affordable(self, left: TimeLeft) -> Choices:
+        """The choices whose epochs pay for images enough; each family keeps its cheapest."""
+        return narrow.affordable(self, left)
 
     def initial_trials(self, search: SearchContext) -> list[Point]:
         """Each family's starting point against the shortcuts that the audit found."""

@@ -27,19 +27,12 @@ Point = tuple[str, Mapping[str, Value]]
 """A configuration: what it is called, and its hyperparameters."""
 
 
-@dataclass(frozen=True)
-class SearchContext:
-    """What a search knows before its first trial, beside the data that `SpaceContext` describes."""
-
-    audit: Audit
-    """Of the training and validation images."""
+@dataclass(frozen=True, kw_only=True)
+class TimeLeft:
+    """What trials may cost."""
 
     machine: Machine
-    """How fast this machine is, by its processor or by what earlier searches measured."""
-
-    objective: str = Objective.ROBUST
-    fixed: Mapping[str, str] = field(default_factory=dict)
-    """Hyperparameters that the user holds at one value, by name."""
+    """How fast this machine is, by its processor."""
 
     seconds: float | None = None
     """The time that networks are chosen for."""
@@ -47,9 +40,24 @@ class SearchContext:
     trials: int | None = None
     """The maximum number of trials."""
 
+    fixed: Mapping[str, str] = field(default_factory=dict)
+    """Hyperparameters that the user holds at one value, by name."""
+
     spent: float = 0.0
     """Seconds of the time budget that reading the data took."""
 
+    slower: Mapping[str, float] = field(default_factory=dict)
+    """How many times as long as counted a family's training takes, by the trials so far; 1 without one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchContext(TimeLeft):
+    """What a search knows before its first trial, beside the data that `SpaceContext` describes."""
+
+    audit: Audit
+    """Of the training and validation images."""
+
+    objective: str = Objective.ROBUST
     recipes: str = "none"
     """`fitting`, `all`, `none`, or names of published configurations by comma."""
 
@@ -105,6 +113,10 @@ class Space(keras_tuner.HyperModel):  # type: ignore[misc]  # KerasTuner has no 
             InputError: the user asked for something that the space can't offer.
         """
         return Narrowed({}, [])
+
+    def affordable(self, left: TimeLeft) -> Choices:
+        """Of each parameter that has choices too slow for the time that is left, those that are not."""
+        return {}
 
     def initial_trials(self, search: SearchContext) -> list[Point]:
         """Configurations to try before the sampler is asked: why, and the values."""

@@ -12,7 +12,7 @@ class Told:
 
     def __init__(self):
         self.said, self.ended, self.running, self.best, self.since_best, self.failed_of_all = [], 0, 0, None, 0, 0.0
-        self.tally = self
+        self.tally, self.left = self, {}
 
     def failing(self, share):
         return f"{self.failed_of_all:.0%} failed" if self.failed_of_all >= share else None
@@ -45,6 +45,10 @@ class Told:
         self._end("failed", number, str(cause))
 
     def touch(self): ...
+
+    def leave(self, choices, why):
+        self.left = choices
+        self.said += [("left", line) for line in why]
 
     def describe(self, stopped=""): ...
 

@@ -59,6 +59,10 @@ class FollowedView:
         if config := self._running.pop(number, None):
             self._dispatcher.send(TrialEnd(self._study, self._folder, number, config, state, result, cause, message))
 
+    def detail(self, message: str) -> None:
+        """Something for the log."""
+        self._view.detail(message)
+
     def note(self, message: str) -> None:
         """Something worth a line."""
         self._view.note(message)

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from spaces import Space
 from xraytune import hardware
 from xraytune.errors import InputError
 from xraytune.records import StudySpec, Value
-from xraytune.training import speed
+
+BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
+"""Instructions that compute in bfloat16."""
 
 FROM_SECONDS = 600.0
 """TIME from which on `auto` may be bfloat16: shorter searches compare short trainings, and stay exact."""
 
 
 def decide(
-    asked: str, space: Space, seconds: float | None, rates: Mapping[str, float], stored: StudySpec | None = None
+    asked: str, space: Space, seconds: float | None, stored: StudySpec | None = None
 ) -> tuple[dict[str, tuple[Value, ...]], tuple[str, ...]]:
     """The parameter that holds a space's networks to bfloat16, none for float32, which they have without; and a line.
 
-    `auto` is bfloat16 where training is clearly faster in it by the trials of earlier searches, or, where these had
-    only one precision, where the processor has bfloat16 instructions. It is float32 where TIME is short, on GPUs, and
-    in spaces of the user's own.
+    `auto` is bfloat16 where the processor has instructions for it. It is float32 where TIME is short, on GPUs, and in
+    spaces of the user's own.
 
     Args:
         asked: float32, bfloat16 or auto.
         space: which precisions it has.
         seconds: TIME, None where the user gave none.
-        rates: measured operations a second by precision (`speed.rates`).
         stored: what a study that is resumed was made with: it keeps its own.
 
     Raises:
@@ -41,8 +39,7 @@ def decide(
             raise InputError(f"--precision {asked}: the networks of study {stored.name!r} compute in {made}.")
         return {}, ()
     long = (seconds or 0) >= FROM_SECONDS and not hardware.gpus()
-    if asked == "auto" and "bfloat16" in space.precisions and long and speed.bfloat16_is_faster(dict(rates)):
-        by = "earlier searches" if len(rates) == 2 else "the processor's instructions"
-        line = f"networks compute in bfloat16, which is faster here by {by} (--precision float32 takes the other)"
+    if asked == "auto" and "bfloat16" in space.precisions and long and hardware.instructions().intersection(BFLOAT16):
+        line = "networks compute in bfloat16, which this processor has instructions for (--precision float32: not)"
         return {"precision": ("bfloat16",)}, (line,)
     return ({"precision": (asked,)} if asked == "bfloat16" else {}), ()

@@ -227,13 +227,10 @@ def _narrowed(
     """
     import spaces
     from search.driver import precision
-    from xraytune.data import cache
     from xraytune.models.cost import this_machine
-    from xraytune.training import speed
 
     options, dataset, stored = given.options, given.dataset, given.stored
-    rates = {} if given.deterministic else speed.rates(cache.folder("measured"))
-    computed_in, notes = precision.decide(options.precision, asked, options.seconds, rates, stored)
+    computed_in, notes = precision.decide(options.precision, asked, options.seconds, stored)
     context = spaces.SpaceContext(
         classes=len(dataset.classes),
         channels=dataset.channels,
@@ -247,7 +244,7 @@ def _narrowed(
     seconds, assumed = driver_options.reckoned(options.seconds, demonstration=dataset.demonstration)
     search = spaces.SearchContext(
         audit=audit,
-        machine=this_machine(rates.get("bfloat16" if computed_in else "float32")),
+        machine=this_machine(),
         objective=options.objective,
         fixed=options.fix,
         seconds=seconds,

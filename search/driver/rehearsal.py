@@ -91,7 +91,7 @@ def trial_seconds(config: TrialConfig, job: Job, max_epochs: int, plan: Resource
     except (KeyError, ValueError):
         return None
     settings = TrainingSettings.of(config.values)
-    machine = _machine(settings.precision, plan)
+    machine = _machine(plan)
     epochs = min(settings.epochs, max_epochs or settings.epochs)
     images = epoch_size(job.context.images, settings.epoch_images)
     validation = each.answer_seconds(machine, len(job.data.validation)) - each.prefix_seconds(
@@ -114,12 +114,10 @@ def expected_trials(seconds: float, each: float, at_once: int, most: int | None)
     return fitting if most is None else min(fitting, most)
 
 
-def _machine(precision: str, plan: Resources) -> Machine:
-    from xraytune.data import cache
+def _machine(plan: Resources) -> Machine:
     from xraytune.models.cost import Machine, this_machine
-    from xraytune.training import speed
 
-    one = this_machine(speed.rates(cache.folder("measured")).get(precision))
+    one = this_machine()
     return one if one.accelerator else Machine(one.rate * plan.threads, one.workers)
 
 

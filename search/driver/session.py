@@ -80,7 +80,6 @@ def search(
                 plan = _started(cluster, plan, running, progress)
                 study = _make(options, running, prepared, name, lock, first)
                 conductor, preparation = _run(options, running, study, job, progress, cluster, plan, callbacks)
-                _remember_speed(study.view(), job, running, plan)
             finally:
                 cluster.stop(at_once=isinstance(sys.exception(), KeyboardInterrupt))
     except BaseException:
@@ -193,17 +192,6 @@ def _tell(prepared: Prepared, progress: Progress) -> None:
         progress.note(line)
 
 
-def _remember_speed(view: StudyView, job: Job, running: SessionOptions, plan: Resources) -> None:
-    """Keep how fast networks trained on this machine's cores, for later searches."""
-    from search.tuner.job import KerasJob
-    from xraytune.data import cache
-    from xraytune.training import speed
-
-    if isinstance(job, KerasJob) and running.address is None and not plan.gpus:
-        trials = [speed.Trained(t.config, t.result) for t in view.trials() if t.config and t.result]
-        speed.remember(trials, job.context.images, plan.threads, cache.folder("measured"))
-
-
 def _started(cluster: Cluster, plan: Resources, running: SessionOptions, progress: Progress) -> Resources:
     """Wait for Ray, which a search without images starts only now; what trials are given on it."""
     progress.step(0, 0, "starting Ray")
@@ -304,7 +292,7 @@ def _run(
 ) -> tuple[Orchestrator, float]:
     """Run the trials; the conductor, which knows why they ended, and the seconds before the first of them."""
     from search.cli import config_file
-    from search.driver import opening
+    from search.driver import opening, pace
     from search.driver.following import followed
     from search.study import own_space
     from search.study.tally import FAILURE_SHARE
@@ -346,6 +334,7 @@ def _run(
         trial_memory=running.trial_memory, own_process=running.own_process,
     )  # fmt: skip
     with followed(progress, study, running.dispatcher(callbacks, progress.warn)) as view:
-        conductor = engine.run(study, job, view, cluster, limits, earlier, running.where)
+        timed = None if running.deterministic else pace.of(job, study.spec, plan, options.trials)
+        conductor = engine.run(study, job, view, cluster, limits, earlier, running.where, timed)
         view.why = conductor.why_over
     return conductor, preparation

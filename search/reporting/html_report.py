@@ -22,7 +22,7 @@ from search.reporting import final_metrics, formats, report_tables, roc_curves, 
 from search.reporting.pages import TEMPLATES, environment
 from search.reporting.report_tables import Table
 from search.study import access_log, image_names
-from search.study.view import StudyView, TrialRecord
+from search.study.view import StudyView, TrialRecord, exclusions
 from xraytune import artifacts
 from xraytune.errors import FOREIGN, ArtifactError
 from xraytune.evaluation import evaluate, predictive_values, robust_score
@@ -122,6 +122,7 @@ def _context(study: StudyView, folder: Path, figures: Mapping[str, Any], *, with
         "whose": final_metrics.whose(figures),
         "referral": final_metrics.referral(figures.get("referral"), test),
         "states": Counter(t.state for t in trials),
+        "exclusions": exclusions(study.attributes),
         "with_names": with_names,
     }
 

@@ -62,6 +62,10 @@ class BayesianSampler(BaseSampler):
         self._decided: dict[int, Mapping[str, Value]] = {}
         self._loaded = False
 
+    def leave(self, choices: Mapping[str, Collection[Value]]) -> None:
+        """Propose these values alone of parameters by name, and all of every other."""
+        self._space.leave(choices)
+
     # -- Optuna's interface ------------------------------------------------------------------------------------------
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:

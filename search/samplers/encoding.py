@@ -32,6 +32,7 @@ class Embedding:
         choices = self.parameters[self.root].choices if self.root is not None else ()
         self.drawn = np.array([i for i, choice in enumerate(choices) if choice not in once], int)
         """Indices of the root's values that are proposed."""
+        self._left: dict[int, np.ndarray] = {}
 
     def _root(self) -> int | None:
         """The parameter on whose value most others depend, the family; none in a flat space."""
@@ -42,6 +43,14 @@ class Embedding:
         }
         return max(dependent, key=lambda i: dependent[i]) if any(dependent.values()) else None
 
+    def leave(self, choices: Mapping[str, Collection[Value]]) -> None:
+        """Propose these values alone of parameters by the study's names, and all of every other."""
+        kept = {self._column[name]: values for name, values in choices.items() if name in self._column}
+        self._left = {
+            i: np.array([k for k, choice in enumerate(self.parameters[i].choices) if choice in values], int)
+            for i, values in kept.items()
+        }
+
     def branch(self, genes: np.ndarray) -> np.ndarray:
         """Which value of the root each of `(n, parameters)` genes has, as its index; zeros in a flat space."""
         if self.root is None:
@@ -51,22 +60,24 @@ class Embedding:
         return index
 
     def hold(self, genes: np.ndarray, fixed: Mapping[str, Value]) -> np.ndarray:
-        """`genes` with what is fixed (by the study's names) in place, and a root that may be proposed."""
+        """`genes` with what is fixed (by the study's names) in place, and values that may be proposed."""
         for name, value in fixed.items():
             if name in self._column:
                 genes[:, self._column[name]] = self.parameters[self._column[name]].share(value)
-        if self.root is not None and self.parameters[self.root].name not in fixed:
-            self._propose(genes, self.root)
+        for column, drawn in (self._left | ({} if self.root is None else {self.root: self.drawn})).items():
+            if self.parameters[column].name not in fixed:
+                self._propose(genes, column, drawn)
         return genes
 
-    def _propose(self, genes: np.ndarray, root: int) -> None:
-        """Share what lies in a value of the root that is not proposed out to the others, evenly."""
-        count, branch = self.parameters[root].count, self.branch(genes)
-        gone = ~np.isin(branch, self.drawn)
-        if gone.any() and len(self.drawn):
-            within = genes[gone, root] * count - branch[gone]
-            others = self.drawn[np.minimum((within * len(self.drawn)).astype(int), len(self.drawn) - 1)]
-            genes[gone, root] = (others + 0.5) / count
+    def _propose(self, genes: np.ndarray, column: int, drawn: np.ndarray) -> None:
+        """Share what lies in a value of a parameter that is not proposed out to the others, evenly."""
+        count = self.parameters[column].count
+        index = np.minimum((genes[:, column] * count).astype(int), count - 1)
+        gone = ~np.isin(index, drawn)
+        if gone.any() and len(drawn):
+            within = genes[gone, column] * count - index[gone]
+            others = drawn[np.minimum((within * len(drawn)).astype(int), len(drawn) - 1)]
+            genes[gone, column] = (others + 0.5) / count
 
     def genes(self, values: Mapping[str, Value], rng: np.random.Generator) -> np.ndarray:
         """The genes of a configuration; those of parameters it does not have are drawn."""

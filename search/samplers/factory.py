@@ -11,7 +11,7 @@ from search.hyperparameters.parameter import parameters
 from search.hyperparameters.suggestion import Declaration, Narrowing
 from search.samplers import SAMPLERS
 from search.samplers.bayesian import BayesianSampler
-from search.samplers.once import WithoutOnce
+from search.samplers.bounded import BoundedSampler
 from xraytune.errors import InputError
 
 STARTUP = 10
@@ -45,7 +45,7 @@ def make_sampler(
     """
     seed = (seed + existing) % 2**31
     if name == "random":
-        return _without(optuna.samplers.RandomSampler(seed=seed), once, seed)
+        return BoundedSampler(optuna.samplers.RandomSampler(seed=seed), once, seed)
     if name == "bo" and objectives == 1:
         return BayesianSampler(parameters(declaration, narrowing), seed, STARTUP, once)
     if name in {"bo", "tpe"}:
@@ -57,9 +57,5 @@ def make_sampler(
             seed=seed,
             warn_independent_sampling=False,
         )
-        return _without(tpe, once, seed)
+        return BoundedSampler(tpe, once, seed)
     raise InputError(f"unknown sampler {name!r}: {', '.join(SAMPLERS)}")
-
-
-def _without(sampler: BaseSampler, once: Collection[str], seed: int) -> BaseSampler:
-    return WithoutOnce(sampler, once, seed) if once else sampler

@@ -27,7 +27,7 @@ from search.study.objectives import objective_value
 from search.study.pages import Pages, StudyState, write_note, write_picture
 from search.study.tally import Tally
 from search.study.trial_files import PREDICTIONS, Outcome, writable_folder, write_config, write_outcome
-from search.study.view import StudyView, TrialRecord, records
+from search.study.view import StudyView, TrialRecord, exclusions, records
 from xraytune import artifacts
 from xraytune.errors import FatalError, InputError
 from xraytune.evaluation.sites import held_out_sites
@@ -40,6 +40,10 @@ class Asked:
 
     number: int
     config: TrialConfig
+
+
+EXCLUSIONS = 200
+"""Lines on excluded values that a study keeps, the newest."""
 
 
 class Study:
@@ -87,6 +91,9 @@ class Study:
         self.tally = Tally(by_site=bool(spec.sites))
         self._session = ""  # its attribute
         self._settings: dict[str, Any] = {}
+        self.left: dict[str, Sequence[Value]] = {}
+        """The values that the sampler proposes of the parameters that are bounded."""
+        self._exclusions = exclusions(study.user_attrs)
 
     # -- asking ------------------------------------------------------------------------------------------------------
 
@@ -125,6 +132,20 @@ class Study:
         known = [t.user_attrs for t in self._study.get_trials(deepcopy=False)]
         same = sum("retry_of" not in a and a.get("family") == family for a in known)
         return held_out_sites.turn(self.spec.sites, same)
+
+    def leave(self, choices: Mapping[str, Sequence[Value]], why: Sequence[str]) -> None:
+        """Have the sampler propose these values alone of parameters by name; the study keeps why.
+
+        Args:
+            choices: of each parameter that is bounded.
+            why: a line on each value that is excluded or comes back.
+        """
+        self.left = dict(choices)
+        sampler: Any = self._study.sampler
+        sampler.leave(self.left)
+        before = f"before trial {len(self._study.get_trials(deepcopy=False))}"
+        self._exclusions = [*self._exclusions, *(f"{before}: {line}" for line in why)][-EXCLUSIONS:]
+        self.note(exclusions=self._exclusions)
 
     def enqueue(self, values: Mapping[str, Value], origin: str, recipe: str = "") -> bool:
         """Queue a configuration to be tried before the sampler is asked, once over all resumes.

@@ -286,6 +286,12 @@ class StudyView:
         return trial_folder(self.folder, number) / PREDICTIONS
 
 
+def exclusions(attributes: Mapping[str, Any]) -> list[str]:
+    """A line on each value that was found to be too slow while the study was searched, or fast enough again."""
+    kept = attributes.get("exclusions")
+    return [str(line) for line in kept] if isinstance(kept, list) else []
+
+
 def spec_of(name: str, attributes: Mapping[str, Any]) -> StudySpec:
     """What a study was made with.
 

@@ -20,7 +20,7 @@ from search.study.view import TrialRecord
 from search.tuner import SETTINGS
 from search.tuner.cluster import Cluster
 from search.tuner.job import Job
-from search.tuner.orchestrator import Budget, Orchestrator, PruningRule, SearchEnded, View
+from search.tuner.orchestrator import Budget, Orchestrator, Pace, PruningRule, SearchEnded, View
 from search.tuner.resources import Resources
 from xraytune.errors import FatalError, full_disk
 
@@ -68,6 +68,7 @@ def run(
     limits: Limits,
     earlier: Sequence[TrialRecord] = (),
     where: str = "",
+    pace: Pace | None = None,
 ) -> Orchestrator:
     """Run trials until the budget is spent; everything that happens is in the study when this returns or raises.
 
@@ -79,6 +80,7 @@ def run(
         limits: what trials are given, and when it is over.
         earlier: the study's trials so far, for the rungs.
         where: options by which the study is found, for the command named after an interruption.
+        pace: excludes what is too slow; None where nothing may follow from a clock.
 
     Returns:
         The conductor, which knows why the search ended.
@@ -87,7 +89,7 @@ def run(
         SignalledError: Ctrl-C or SIGTERM; running trials are recorded as interrupted.
         FatalError: Ray, the database or the disk failed.
     """
-    conductor = Orchestrator(study, view, limits.budget)
+    conductor = Orchestrator(study, view, limits.budget, pace=pace)
     with _signals(own_process=limits.own_process) as asked_to_end:
         conductor.rule = _rule(limits.pruner, study, limits.max_epochs, list(earlier))
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -17,7 +17,7 @@ from search.cli import clock
 from search.study.study import Asked, Study
 from search.study.tally import FAILURE_SHARE
 from xraytune.errors import FatalError, TrialError
-from xraytune.records import EpochReport, FailureCause, TrialConfig, TrialResult
+from xraytune.records import EpochReport, FailureCause, TrialConfig, TrialResult, Value
 
 if TYPE_CHECKING:
     from search.tuner.messages import TrialOutcome
@@ -62,6 +62,9 @@ class View(Protocol):
     def ended(self, number: int, state: str, result: TrialResult | None, cause: str, message: str) -> None:
         """A trial ended: COMPLETE, PRUNED, FAIL or INTERRUPTED."""
 
+    def detail(self, message: str) -> None:
+        """Something for the log."""
+
     def note(self, message: str) -> None:
         """Something worth a line."""
 
@@ -74,6 +77,19 @@ class PruningRule(Protocol):
 
     def prune(self, number: int, family: str, epoch: int, value: float, site: str = "") -> bool:
         """Called once for each epoch of a trial, in order; `site` is the one that it holds out."""
+        ...
+
+
+class Pace(Protocol):
+    """What is too slow for the time that is left, by how fast trials train."""
+
+    def learn(self, config: TrialConfig, report: EpochReport) -> None:
+        """A trial reported an epoch."""
+
+    def review(
+        self, before: Mapping[str, Sequence[Value]], seconds: float | None
+    ) -> tuple[Mapping[str, Sequence[Value]], list[str]]:
+        """What is left of bounded parameters' values for so many seconds, and a line on each change."""
         ...
 
 
@@ -115,6 +131,7 @@ class Orchestrator:
     view: View
     budget: Budget
     rule: PruningRule | None = None
+    pace: Pace | None = None
     running: dict[int, _Running] = field(default_factory=dict)
     why_over: str = ""
     """Why no further trial is started, said at the end; empty while the search goes on."""
@@ -133,9 +150,20 @@ class Orchestrator:
             return None
         if self.budget.trials is not None and self.study.tally.ended + self.study.running >= self.budget.trials:
             return None
+        self._exclude()
         asked = self.study.ask()
         self.running[asked.number] = _Running(asked)
         return asked
+
+    def _exclude(self) -> None:
+        """Have the sampler propose nothing that is too slow for the time that is left."""
+        if self.pace is None:
+            return
+        now, lines = self.pace.review(self.study.left, self.time_left())
+        if lines:
+            self.study.leave(now, lines)
+        for line in lines:
+            self.view.detail(line)
 
     def time_left(self) -> float | None:
         """Seconds until the search's time ends, None where it has no end. A clock of another machine is never asked."""
@@ -199,6 +227,8 @@ class Orchestrator:
             if outcome.result and self.study.has_epoch(number, outcome.report.epoch) and not trial.concluding:
                 trial.concluding = "time budget reached"  # the deadline cut the next epoch short
             self.study.report(number, outcome.report)
+            if self.pace is not None:
+                self.pace.learn(trial.asked.config, outcome.report)
             self.view.epoch(number, outcome.report)
         if outcome.result:
             if outcome.predictions:

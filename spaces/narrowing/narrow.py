@@ -22,7 +22,7 @@ import keras_tuner
 from spaces.context import SpaceContext
 from spaces.narrowing import prefixes
 from spaces.narrowing.choices import points
-from spaces.space import Choices, Narrowed, SearchContext, Space
+from spaces.space import Choices, Narrowed, SearchContext, Space, TimeLeft
 from xraytune import hardware
 from xraytune.models import cost as costs
 from xraytune.records import Value
@@ -103,7 +103,7 @@ class _Limit:
     """Parameters that follow from it alone."""
 
     @classmethod
-    def of(cls, search: SearchContext, seconds: float) -> _Limit:
+    def of(cls, search: TimeLeft, seconds: float) -> _Limit:
         machine, fixed = search.machine, search.fixed
         wanted = max(TRIALS_IN_15_MINUTES * math.sqrt(seconds / 900), 12)
         wanted = min(wanted, search.trials) if search.trials else wanted
@@ -116,6 +116,26 @@ class _Limit:
         threads = max(1, machine.workers // hardware.MOST_WORKERS)
         features = prefixes.Budget.of(max(seconds - search.spent, 0.0), machine, threads)
         return cls(operations, features, narrowed)
+
+
+def affordable(space: Space, left: TimeLeft) -> Choices:
+    """What is left, for the time that is left, of the choices that training takes time by; no family loses all.
+
+    Args:
+        space: of the families of `xraytune.models`; where it was not narrowed to a time, everything fits.
+        left: how much time there is, and how fast the families have trained so far.
+    """
+    context: SpaceContext = space.context
+    if not left.seconds or "epoch_gflop" not in context.narrowed:
+        return {}
+    limit = _Limit.of(left, left.seconds)
+    offered, found = offered_choices(space), Choices()
+    for family in map(str, offered["family"]):
+        own = {n: _held(v, left.fixed.get(n)) for n, v in _of_family(family, offered, left.fixed).items()}
+        before = dict(own)
+        _cut_steps(own, family, epoch_size(context.images, 0), limit.operations / left.slower.get(family, 1.0))
+        found |= {name: values for name, values in own.items() if values != before[name]}
+    return found
 
 
 class _Room(NamedTuple):

@@ -69,17 +69,13 @@ class Machine:
     accelerator: bool = False
 
 
-def this_machine(rate: float | None = None) -> Machine:
-    """This machine, without timing anything: by its processor's instructions, or by a rate that was measured.
-
-    Args:
-        rate: operations a second of one core, from trials of earlier searches (`training.speed`).
-    """
+def this_machine() -> Machine:
+    """This machine by its processor's instructions, without timing anything."""
     if gpus := hardware.gpus():
         return Machine(GPU_RATE, gpus, accelerator=True)
     able = hardware.instructions()
     cycle = next((n for name, n in OPERATIONS_A_CYCLE.items() if name in able), PLAIN_OPERATIONS_A_CYCLE)
-    return Machine(rate or REACHED * cycle * CLOCK, hardware.cores())
+    return Machine(REACHED * cycle * CLOCK, hardware.cores())
 
 
 @dataclass(frozen=True)

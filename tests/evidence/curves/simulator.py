@@ -25,7 +25,7 @@ from search.driver.prepared import Prepared
 from search.hyperparameters.declaration import ambiguous_names, declared_parameters
 from search.hyperparameters.suggestion import RecordedHyperParameters, SuggestedHyperParameters
 from search.samplers import factory
-from search.samplers.once import WithoutOnce
+from search.samplers.bounded import BoundedSampler
 from search.tuner.pruning import AshaRule
 from spaces import shortcut_countermeasures
 from tests.evidence.curves.design import SetInfo
@@ -151,7 +151,7 @@ def make_sampler(name: str, seed: int, world: World) -> optuna.samplers.BaseSamp
     """A sampler of `SAMPLERS`."""
     if name == "stock":
         stock = optuna.samplers.TPESampler(seed=seed, warn_independent_sampling=False)
-        return WithoutOnce(stock, world.once, seed) if world.once else stock
+        return BoundedSampler(stock, world.once, seed) if world.once else stock
     return factory.make_sampler(name, seed, declaration=world.declaration, once=world.once)
 
 

@@ -18,7 +18,6 @@ from tests.made_films import kaggle
 from xraytune import artifacts, hardware
 from xraytune.errors import DataError, InputError, WeightsError
 from xraytune.records import StudySpec
-from xraytune.training import speed as measured
 
 
 def test_what_was_not_asked_is_as_the_study_was_made():
@@ -46,18 +45,14 @@ def test_the_command_knows_what_stood_on_its_line(monkeypatch, arguments, given)
     assert seen[0].given == given
 
 
-BOTH = {"float32": 1e9, "bfloat16": 1e9}
-
-
-def prepared(tmp_path, monkeypatch, rates=BOTH, **changes):
+def prepared(tmp_path, monkeypatch, **changes):
     """What a search of small made films is, on a slow machine that is the same whoever measures it."""
     from xraytune.models import cost
 
     monkeypatch.setenv("XRAYTUNE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.delenv("XRAYTUNE_WEIGHTS", raising=False)
-    monkeypatch.setattr(cost, "this_machine", lambda rate=None: cost.Machine(2e7, 2))
-    monkeypatch.setattr(measured, "rates", lambda folder: rates)
+    monkeypatch.setattr(cost, "this_machine", lambda: cost.Machine(2e7, 2))
     if not (films := tmp_path / "films").exists():
         kaggle(films)
     how = {name: changes.pop(name) for name in ("deterministic", "after_reading") if name in changes}
@@ -97,15 +92,12 @@ def test_what_reading_the_data_took_is_taken_off_time_and_off_nothing_without_ti
     assert 0.3 <= told[1] < 60
 
 
-def test_nothing_is_timed_before_the_first_trial_and_a_repeated_search_uses_no_measurement(tmp_path, monkeypatch):
+def test_nothing_is_timed_before_the_first_trial(tmp_path, monkeypatch):
     monkeypatch.setattr(hardware, "gpus", lambda: 0)
     monkeypatch.setattr(hardware, "instructions", lambda: frozenset({"avx2"}))
     monkeypatch.setattr(subprocess, "run", lambda *a, **k: pytest.fail("a process was started"))
-    faster = {"float32": 1e9, "bfloat16": 2e9}
-    assert "precision" in prepared(tmp_path, monkeypatch, faster, time=1800.0).spec.narrowed
-    repeated = prepared(tmp_path, monkeypatch, faster, time=1800.0, deterministic=True).spec
-    assert "precision" not in repeated.narrowed
-    assert prepared(tmp_path, monkeypatch, {}, time=1800.0).spec.narrowed == repeated.narrowed
+    alone = prepared(tmp_path, monkeypatch, time=1800.0).spec
+    assert prepared(tmp_path, monkeypatch, time=1800.0, deterministic=True).spec.narrowed == alone.narrowed
 
 
 def test_other_work_begins_once_the_data_are_read_and_not_where_they_are_refused(tmp_path, monkeypatch):
@@ -171,25 +163,22 @@ def test_weights_that_no_family_needs_are_neither_fetched_nor_looked_at(
 
 
 @pytest.mark.parametrize(
-    ("ratio", "able", "changes", "precision"),
+    ("able", "changes", "precision"),
     [
-        (1.2, False, {"time": 1800.0}, "bfloat16"),
-        (1.02, True, {"time": 1800.0}, "float32"),
-        (None, False, {"time": 1800.0}, "float32"),
-        (None, True, {"time": 1800.0}, "bfloat16"),
-        (1.2, True, {"time": 240.0}, "float32"),
-        (1.2, True, {"trials": 4}, "float32"),
-        (1.2, True, {"time": 1800.0, "precision": "float32"}, "float32"),
-        (0.5, False, {"time": 240.0, "precision": "bfloat16"}, "bfloat16"),
+        (False, {"time": 1800.0}, "float32"),
+        (True, {"time": 1800.0}, "bfloat16"),
+        (True, {"time": 240.0}, "float32"),
+        (True, {"trials": 4}, "float32"),
+        (True, {"time": 1800.0, "precision": "float32"}, "float32"),
+        (False, {"time": 240.0, "precision": "bfloat16"}, "bfloat16"),
     ],
 )
-def test_networks_compute_in_what_was_asked_for_or_in_what_is_faster_here(
-    tmp_path, monkeypatch, ratio, able, changes, precision
+def test_networks_compute_in_what_was_asked_for_or_in_what_the_processor_has_instructions_for(
+    tmp_path, monkeypatch, able, changes, precision
 ):
     monkeypatch.setattr(hardware, "gpus", lambda: 0)
     monkeypatch.setattr(hardware, "instructions", lambda: frozenset({"avx512_bf16"} if able else {"avx2"}))
-    rates = {"float32": 1e9} | ({"bfloat16": ratio * 1e9} if ratio else {})
-    found = prepared(tmp_path, monkeypatch, rates, **changes)
+    found = prepared(tmp_path, monkeypatch, **changes)
     assert found.spec.narrowed.get("precision", ("float32",)) == (precision,)
     said = [note for note in found.notes if "bfloat16" in note]
     assert bool(said) == (precision == "bfloat16" and "precision" not in changes)
@@ -197,8 +186,9 @@ def test_networks_compute_in_what_was_asked_for_or_in_what_is_faster_here(
 
 def test_a_study_that_is_resumed_keeps_the_precision_it_was_made_with(tmp_path, monkeypatch):
     monkeypatch.setattr(hardware, "gpus", lambda: 0)
-    made = prepared(tmp_path, monkeypatch, {"float32": 1e9, "bfloat16": 2e9}, time=1800.0).spec
-    monkeypatch.setattr(measured, "rates", lambda folder: {"float32": 2e9, "bfloat16": 1e9})
+    monkeypatch.setattr(hardware, "instructions", lambda: frozenset({"amx_bf16"}))
+    made = prepared(tmp_path, monkeypatch, time=1800.0).spec
+    monkeypatch.setattr(hardware, "instructions", lambda: frozenset({"avx2"}))
     again = StudyOptions(data=str(tmp_path / "films"), families=("cnn",), time=1800.0, resume=True)
     resumed = prepare(again, "mine", tmp_path / "cache", lambda done, total, what: None, made)
     assert resumed.spec.narrowed["precision"] == ("bfloat16",)

@@ -288,3 +288,31 @@ def test_a_family_that_initial_trials_alone_have_is_never_proposed(name, objecti
         study.tell(trial, [value] * objectives)
     assert found[0] == "line"
     assert set(found[1:]) == {"ridge", "valley"}
+
+
+@pytest.mark.filterwarnings("ignore:`warn_independent_sampling` has been deprecated:FutureWarning")
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_an_excluded_value_is_not_proposed_until_it_is_allowed_again_and_distributions_stay(name):
+    def declared(hp):
+        hp.Choice("family", ["ridge", "valley"])
+        with hp.conditional_scope("family", ["ridge"]):
+            hp.Choice("ridge/size", [28, 64, 224])
+
+    sampler = factory.make_sampler(name, 3, declaration=declared)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+
+    def sizes(trials):
+        found = set()
+        for _ in range(trials):
+            trial = study.ask()
+            declared(SuggestedHyperParameters(trial))
+            found.add(trial.params.get("ridge/size", 0))
+            study.tell(trial, trial.params.get("ridge/size", 0))
+        return found
+
+    sampler.leave({"ridge/size": (28, 64)})
+    assert sizes(40) == {0, 28, 64}
+    sampler.leave({})
+    assert 224 in sizes(40)
+    assert {t.distributions["ridge/size"].choices for t in study.trials if "ridge/size" in t.params} == {(28, 64, 224)}

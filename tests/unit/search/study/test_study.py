@@ -17,7 +17,7 @@ from search.reporting.trial_tables import leaderboard
 from search.samplers import factory
 from search.study import lock as locks
 from search.study import sessions
-from search.study.view import open_study
+from search.study.view import exclusions, open_study
 from search.tuner.pruning import OptunaRule
 from tests.made_studies import SPACE, report, result, trials
 from xraytune.errors import FatalError, InputError, StudyError
@@ -43,6 +43,18 @@ def test_states_values_and_curves_are_told_truly(make, tmp_path):
     assert queued.state == "WAITING"
     assert study.tally.ended == 3
     assert dict(study.tally.counts) == {"COMPLETE": 1, "PRUNED": 1, "FAIL": 1}
+
+
+def test_what_is_excluded_while_a_search_runs_is_kept_in_the_study_and_proposed_no_more(make, tmp_path):
+    study, (first, second) = make(), SPACE.families[:2]
+    study.leave({"family": (first,)}, [f"family {second}: too slow"])
+    assert {study.ask().config.family for _ in range(6)} == {first}
+    assert exclusions(open_study(None, tmp_path).attributes) == [f"before trial 0: family {second}: too slow"]
+    study.close()
+    again = make(resume=True)
+    again.leave({}, [f"family {second}: proposed again"])
+    assert exclusions(open_study(None, tmp_path).attributes)[1].endswith(f"family {second}: proposed again")
+    assert len({again.ask().config.family for _ in range(30)}) > 1
 
 
 def test_what_was_cut_off_is_tried_again_with_its_values_and_seed(make):

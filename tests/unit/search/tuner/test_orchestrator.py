@@ -66,6 +66,29 @@ def test_no_more_trials_start_than_the_budget_has():
     assert not c.over()
 
 
+def test_what_is_too_slow_for_the_time_that_is_left_is_excluded_before_the_next_trial_is_asked():
+    seen = []
+
+    class Slow:
+        def learn(self, config, report):
+            seen.append((config.family, report.epoch))
+
+        def review(self, before, seconds):
+            assert 50 < seconds <= 60
+            return ({"cnn/width": (16,)}, ["cnn/width 64: too slow"]) if seen and not before else (before, [])
+
+    c = conductor(end=clock.now() + 60)
+    c.pace = Slow()
+    first = c.next()
+    assert c.study.left == {}
+    c.heard(first.number, TrialOutcome(report=report(2)))
+    assert seen == [("cnn", 2)]
+    c.next()
+    c.next()
+    assert c.study.left == {"cnn/width": (16,)}
+    assert c.study.said.count(("left", "cnn/width 64: too slow")) == 1
+
+
 def test_a_pruned_trial_hands_over_its_result_before_it_ends():
     c = conductor()
     c.rule = SimpleNamespace(prune=lambda *a: True)
