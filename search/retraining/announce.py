@@ -183,8 +183,8 @@ def ensemble(choice: Choice) -> None:
     chosen = f"an ensemble of trials {members}" if choice.kind == "ensemble" else f"trial {members} alone"
     gain, low, high = (f"{value:+.3f}" for value in (choice.gain.value, choice.gain.low, choice.gain.high))
     console.out.say(
-        f"An ensemble of the finalists changes the robust score out of fold by {gain} (95 % interval {low} to {high}): "
-        f"the final model is {chosen}."
+        f"An ensemble of the finalists changes the cross-validated robust score by {gain} (95 % interval {low} to "
+        f"{high}): the final model is {chosen}."
     )
 
 

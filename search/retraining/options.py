@@ -63,7 +63,7 @@ class RetrainingOptions(Caches, Tracking, Place):
     refits: int = option(3, "Networks of a refit, whose mean is the prediction", BUDGET, metavar="NUMBER", least=1)
     final: str = option(
         "auto", "The final model: the winner trained anew (refit), its folds' networks, or an ensemble of finalists; "
-        "auto takes the ensemble where it is significantly better out of fold, else refit",
+        "auto takes the ensemble where it is significantly better in cross-validation, else refit",
         MODEL, metavar="NAME", choices=KINDS,
     )  # fmt: skip
     backbone: Mapping[str, str] = option(

@@ -156,16 +156,16 @@ def manifest(tmp_path, text):
 
 
 def test_patients_and_groups_of_a_manifest_are_kept_as_written(tmp_path):
-    rows = "".join(f"{i}.png,{'flu' if i % 2 else 'NA'},00{i // 3},site {i % 3}\n" for i in range(12))
+    rows = "".join(f"{i}.png,{'flu' if i % 2 else 'no'},00{i // 3},site {i % 3}\n" for i in range(12))
     dataset = data.load(manifest(tmp_path, "path,label,patient,group\n" + rows), positive="flu")
-    assert dataset.classes == ("NA", "flu")
+    assert dataset.classes == ("flu", "no")
     assert dataset.grouped_by == "patient"
     assert {image.patient for image in dataset.images} == {"000", "001", "002", "003"}
     assert {image.group for image in dataset.images} == {"site 0", "site 1", "site 2"}
 
 
 def test_further_columns_of_a_manifest_go_along_with_each_image_whatever_its_split(tmp_path):
-    rows = "".join(f"{i}.png,{'flu' if i % 2 else 'NA'},{'F' if i < 6 else 'M'},{i},\n" for i in reversed(range(12)))
+    rows = "".join(f"{i}.png,{'flu' if i % 2 else 'no'},{'F' if i < 6 else 'M'},{i},\n" for i in reversed(range(12)))
     source = manifest(tmp_path, "path,label,Sex,age,\n" + rows)
     dataset = data.load(source, positive="flu")
     assert set(dataset.columns) == {"sex", "age"}

@@ -41,10 +41,8 @@ WORDS = {
 """What documentation does not say, as regular expressions, and what it says instead."""
 
 EXCEPTIONS = {
-    ("spaces.md", r"\bfilms?\b"): "edited by a generated table at present",
-    ("spaces.md", r"(?-i:\b[Rr]emed(y|ies)\b)"): "as above",
+    ("spaces.md", r"(?-i:\b[Rr]emed(y|ies)\b)"): "edited by a generated table at present",
     ("spaces.md", r"\bcop(y|ies) of a prefix\b|\bfrozen prefix(es)?\b"): "as above",
-    ("options.md", r"\bfilms?\b"): "an option's earlier name",
     ("performance.md", r"\bwanted\b.*\bmissed\b|\*\*missed\*\*"): "the column of the benchmarks' limits",
 }
 """Page and word that may stand, with the reason."""

@@ -85,7 +85,11 @@ def test_a_rung_judges_the_weights_that_would_be_restored_and_leaves_the_trainin
     best, _ = training._course.restored()
     kept = [np.array(w) for w in training.shell.get_weights()]
     training.shell.set_weights(best)
-    score, _ = training._judge.look(training._predict_view, 2)
+
+    def of_view(pool, rows):
+        return training._predict(training.images.of_view(pool, rows, training._judge.views().key), rows)
+
+    score, _ = training._judge.look(of_view, 2)
     assert score.value == pytest.approx(report.standing)
     training.shell.set_weights(kept)
     clean, _ = trained(space, viewed, objective="clean")
