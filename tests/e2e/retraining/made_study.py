@@ -85,7 +85,7 @@ def make(results: Path, films: Path, name: str = "made", *, complete: bool = Tru
             study.complete(asked.number, result_of(0.8 + 0.05 * i))
     for number in () if complete else range(len(CONFIGS)):
         study.failed(number, FailureCause.INTERRUPTED, "stopped")
-    study.touch(begun - 90)
+    study.begin(begun - 90)
     study.close()
     return study.view()
 

@@ -90,7 +90,7 @@ class Tuned(Toy):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # KerasTuner 1.4.8
 @pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer")  # Keras builds it with the first step
 def test_hyperbands_score_is_what_its_best_network_reaches(films, tmp_path):
-    tuner = keras_tuner.Hyperband(Tuned(), "val_accuracy", max_epochs=3, factor=3, directory=tmp_path, seed=1)
+    tuner = keras_tuner.Hyperband(Tuned(), "val_accuracy", max_epochs=2, factor=2, directory=tmp_path, seed=1)
     tuner.search(*films, validation_data=films, verbose=0)
     network = tuner.get_best_models(1)[0]
     accuracy = np.mean(network.predict(films[0], verbose=0).argmax(1) == films[1])
