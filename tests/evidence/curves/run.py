@@ -5,7 +5,8 @@
     python -m tests.evidence.curves.run --table          # all that is there, into docs/evidence/curves.json.gz
     python -m tests.evidence.curves.run --plan           # what would be trained, and its predicted hours
 
-The X-rays are found by XRAYTUNE_DATA, pretrained weights by XRAYTUNE_WEIGHTS.
+A unit goes on from that file on any machine. The X-rays are found by XRAYTUNE_DATA, pretrained weights by
+XRAYTUNE_WEIGHTS.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ def main(
             hours = sum(one.seconds for one in planned) / 3600 / WORKERS
             print(f"{planned[0].set}: {len(planned)} trainings, {hours:.1f} hours on {WORKERS} cores predicted")
         return
+    if table.FILE.exists() and scope == "full":
+        table.unpack(training.FULL, table.read())
     missing = training.unit(scope, timing=timing, minutes=minutes, workers=workers)
     print(f"{missing} are missing: call it again." if missing else "All are done.")
 

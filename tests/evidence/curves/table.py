@@ -5,6 +5,7 @@ Numbers only: configurations, figures of every epoch, seconds; no images and no 
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 from collections import Counter
@@ -147,6 +148,21 @@ def collect(scope: Scope) -> Table:
                 )
             )  # fmt: skip
     return Table(sets, curves, failed)
+
+
+def unpack(scope: Scope, table: Table) -> None:
+    """Put the trainings of a table where `make curves` left them, so that it goes on from them on another machine."""
+    for name, info in table.sets.items():
+        folder = scope.folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "set.json").exists():
+            artifacts.write_json(folder / "set.json", info.to_json())
+        for curve in table.of(name):
+            target = folder / f"{curve.number:03d}.json"
+            if not target.exists():
+                artifacts.write_json(target, {**dataclasses.asdict(curve), "epochs": list(curve.epochs)})
+            if curve.timing and not (timed := target.with_suffix(".timing.json")).exists():
+                artifacts.write_json(timed, dict(curve.timing))
 
 
 def write(table: Table, path: Path) -> None:

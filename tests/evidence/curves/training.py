@@ -121,10 +121,10 @@ def prepare(scope: Scope, name: str) -> None:
         if (folder / "job.pickle").exists() and all(Path(p).exists() for p in _job(scope, name).data.pools.values()):
             return
         place = scope.places[name](networks.RESULTS / "sets")
-        job, info = _prepared(name, place, scope.search_seconds)
         known = scope.info(name)
+        job, info = _prepared(name, place, scope.search_seconds, known)
         if known not in (None, info):
-            sys.exit(f"{name}: its images or its space are no longer those of {folder}; move that folder away")
+            sys.exit(f"{name}: its images or its audit are no longer those of {folder}; move that folder away")
         with artifacts.atomic_write(folder / "job.pickle") as temporary:
             temporary.write_bytes(pickle.dumps(job))
         artifacts.write_json(folder / "set.json", info.to_json())
@@ -135,7 +135,8 @@ def _job(scope: Scope, name: str) -> Any:
     return pickle.loads((scope.folder / name / "job.pickle").read_bytes())
 
 
-def _prepared(name: str, place: Path, seconds: float) -> tuple[Any, SetInfo]:
+def _prepared(name: str, place: Path, seconds: float, known: SetInfo | None) -> tuple[Any, SetInfo]:
+    """A set's job and what is known of it; space and speed are those of the machine that prepared it first."""
     from search.driver.options import StudyOptions
     from search.driver.prepare import prepare as prepare_search
     from xraytune import data as data_room
@@ -148,13 +149,16 @@ def _prepared(name: str, place: Path, seconds: float) -> tuple[Any, SetInfo]:
         data=str(place), time=seconds, objective="robust", recipes="none", precision="float32", weights_dir=weights
     )
     found = prepare_search(options, f"curves-{name}", cache.folder(), _silent, deterministic=True)
+    if known:
+        stored = dataclasses.replace(found.spec, narrowed=known.narrowed)
+        found = prepare_search(options, stored.name, cache.folder(), _silent, stored, deterministic=True)
     job: Any = found.make_job(_silent)
     context = job.context
     remedies = shortcut_audit.audit(data_room.load(str(place))).remedies
     return job, SetInfo(
         name=name, classes=context.classes, channels=context.channels, counts=tuple(context.counts),
         validation=len(job.data.validation), weights=tuple(context.weights), narrowed=dict(context.narrowed),
-        remedies=tuple(remedies), positive=job.data.positive, rate=this_machine().rate,
+        remedies=tuple(remedies), positive=job.data.positive, rate=known.rate if known else this_machine().rate,
     )  # fmt: skip
 
 

@@ -112,6 +112,21 @@ def test_the_table_is_small_and_read_as_it_was_written(tmp_path, made):
     assert path.read_bytes() == before
 
 
+def test_trainings_go_on_from_the_table_of_another_machine(tmp_path, made):
+    scope = dataclasses.replace(training.TINY, folder=tmp_path, places=dict.fromkeys(made.sets, str))
+    table.unpack(scope, made)
+    again = table.collect(scope)
+    assert again.sets == made.sets
+    assert [c.course.standing.tolist() for c in again.curves] == [c.course.standing.tolist() for c in made.curves]
+    assert [(c.set, c.number, c.values, c.score) for c in again.curves] == [
+        (c.set, c.number, c.values, c.score) for c in made.curves
+    ]
+    changed = tmp_path / "one" / f"{made.of('one')[0].number:03d}.json"
+    changed.write_text('{"failed": "kept"}')
+    table.unpack(scope, made)
+    assert json.loads(changed.read_text()) == {"failed": "kept"}
+
+
 def test_a_table_that_is_too_large_is_not_published(tmp_path, made, monkeypatch):
     monkeypatch.setattr(table, "FILE", tmp_path / "curves.json.gz")
     monkeypatch.setattr(table, "PAGE", tmp_path / "curves.md")
