@@ -32,7 +32,7 @@ ANSWER = 5.0
 SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 """An empty frame of settings in HTTP/2: length 0, kind 4, no flags, stream 0."""
 
-UNSTARTED = 5.0
+UNSTARTED = 3.0
 """Seconds that a search which is interrupted waits for a start of Ray; whatever starts later is ended when it has."""
 
 STARTS = 3
