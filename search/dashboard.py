@@ -28,7 +28,7 @@ python -m search.dashboard --port 9000 --results other/results
 METHODS = ("GET", "HEAD")
 
 MOST_LINES = 20
-"""Lines about requests that failed, in all."""
+"""Lines about failed requests that are printed at most."""
 
 HIDDEN = (
     'button:has([data-testid="AddBoxIcon"])',  # create a study

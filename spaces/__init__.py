@@ -58,7 +58,7 @@ def get(name: str, context: SpaceContext) -> keras_tuner.HyperModel:
     if not space.families:
         raise InputError(
             f"none of the families {', '.join(context.families)} can take part in the space {name}: "
-            "it has others, or their weights are not at hand (docs/weights.md)"
+            "it has others, or their weights are not available (docs/weights.md)"
         )
     return space
 

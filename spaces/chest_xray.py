@@ -48,7 +48,7 @@ class ChestXRay(Space):
     """The six families over one data set.
 
     Args:
-        context: classes, channels, weights at hand, families allowed, narrowed choices.
+        context: classes, channels, available weights, families allowed, narrowed choices.
     """
 
     name = "chest_xray"
@@ -62,7 +62,7 @@ class ChestXRay(Space):
 
     @property
     def families(self) -> tuple[str, ...]:
-        """The families that take part: those asked for, without those whose weights are not at hand."""
+        """The families that take part: those asked for, without those whose weights are not available."""
         ours = [f for f in models.FAMILIES if self.vggs or not f.startswith("vgg")]
         asked = self.context.families or (*ours, *self.context.files)
         return tuple(self.context.choices("family", [f for f in (*ours, *self.context.files) if f in asked]))

@@ -283,7 +283,7 @@ def _nearest(value: Value, choices: Sequence[Value]) -> Value:
 
 
 def _why_gone(recipe: Recipe, space: keras_tuner.HyperModel) -> str:
-    """Why a space lacks a recipe's choice: its backbone's weights are not at hand, or the time narrowed it away."""
+    """Why a space lacks a recipe's choice: its backbone's weights are not available, or the time narrowed it away."""
     backbones = {str(v) for n, v in recipe.values.items() if n.endswith("/backbone")}
     missing = sorted(backbones - set(space.context.weights))
     return f"weights of {', '.join(missing)} not reachable" if missing else "narrowed away"

@@ -13,7 +13,7 @@ from xraytune.models import backbones
 
 
 def found(space: Space, folder: Path | None, stored: Iterable[str] | None) -> tuple[dict[str, Path], list[str]]:
-    """The weights at hand, backbone → file, and a line on each file that is left alone.
+    """The weights that are available, backbone → file, and a line on each file that is left alone.
 
     Args:
         space: says which it needs. Where that is not known before its networks are built, all that are there are

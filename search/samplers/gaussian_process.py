@@ -43,7 +43,7 @@ class Process:
             points: where the trials were.
             values: what they brought, of mean 0 and variance 1.
             active: how many parameters a configuration has, on average.
-            trials: how many there are in all; the kernel is fitted anew when they have grown by `REFIT`.
+            trials: the number of all trials; the kernel is fitted anew when they have grown by `REFIT`.
         """
         with self._one_thread.limit(limits=1):
             if self._theta is None or trials >= REFIT * self._fitted:

@@ -44,7 +44,7 @@ def create(
         lock: the study's lock, held; the study is made in its results folder. The caller releases it if this raises.
         resume: whether to go on with a study of that name.
         storage: an Optuna RDB URL; None for SQLite in the results folder.
-        sampler: who suggests.
+        sampler: proposes configurations.
         pruner: Optuna's pruner; None where Ray's schedulers prune.
         pages: what is shown of it in the dashboard; None shows its rows alone.
 

@@ -98,7 +98,7 @@ class Budget:
     """When a search is over."""
 
     trials: int | None = None
-    """Trials in all, over all sessions."""
+    """The maximum number of trials, over all sessions."""
     end: float | None = None
     """Seconds since 1970."""
     plateau: int | None = None

@@ -48,7 +48,7 @@ class Dataset:
     """How an image becomes a square: crop, pad or squash."""
 
     demonstration: bool
-    """Drawn phantoms, no X-rays."""
+    """Synthetic images, no X-rays."""
 
     grouped_by: str
     """`patient`, or `image` where no patient is known."""

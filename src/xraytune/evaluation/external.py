@@ -77,7 +77,7 @@ def gap(here: Mapping[str, Triple], study: Mapping[str, Triple] | None) -> list[
     for name, (change, low, high) in changes(study, here).items():
         if change is None or low is None or high is None:
             continue
-        sure = "statistically significant" if not low <= 0 <= high else "within chance"
+        sure = "statistically significant" if not low <= 0 <= high else "not statistically significant"
         lines.append(
             f"{NAMES[name]}: {here[name][0]:.2f} here, {study[name][0]:.2f} on the study's test set; difference "
             f"{change:+.2f} [{low:+.2f}, {high:+.2f}], {sure}."

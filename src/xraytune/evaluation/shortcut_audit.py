@@ -1,6 +1,6 @@
 """The shortcut audit: what a network can cheat with, measured.
 
-A class that can be told from a file's make-up alone (its shape, its size on disk, its brightness, its borders) will
+A class that can be told from a file's properties alone (its shape, its size on disk, its brightness, its borders) will
 be told so by a network, since that is easier than lungs. How well it can be told is the AUC of a small model,
 cross-validated by patient, on numbers that hold no anatomy. Test images are not touched, unless the user asks with
 `compare_test`, and their labels never are.
@@ -91,7 +91,7 @@ class Shift(Record):
 
 @dataclass(frozen=True)
 class Audit(Record):
-    """What a file's make-up gives away about its class."""
+    """What a file's properties tell about its class."""
 
     auc: float
     """Of all properties together, cross-validated by patient (one-vs-rest mean for three classes or more); NaN where a
@@ -132,14 +132,14 @@ class Audit(Record):
         if self.strongest is not None:
             return f"Shortcut: {self.strongest.sentence}"
         if self.auc >= NOTABLE:
-            return f"Shortcut: from the files' make-up alone the classes can be told apart with AUC {self.auc:.2f}."
+            return f"Shortcut: from image properties alone the classes can be told apart with AUC {self.auc:.2f}."
         return ""
 
 
 def audit(
     dataset: Dataset, *, compare_test: bool = False, by_class: bool = False, progress: Progress | None = None
 ) -> Audit:
-    """Measure what the make-up of the training and validation files gives away.
+    """Measure what the properties of the training and validation files tell about their class.
 
     Args:
         dataset: a verified data set; its files were measured when it was verified, so this reads none again (a data
@@ -294,11 +294,11 @@ def _summary(together: float, findings: Sequence[Finding], dataset: Dataset) -> 
     """The audit in a few sentences, made from what was found."""
     by = "patient" if dataset.grouped_by == "patient" else "image"
     if math.isfinite(together):
-        text = "From the files' make-up alone, no lungs, a small model tells the classes apart"
+        text = "From image properties alone, without the lungs, a small model tells the classes apart"
         text += f" with AUC {together:.2f} (cross-validated by {by})."
     else:
         text = (
-            f"How far a small model tells the classes apart from the files' make-up alone could not be measured: a "
+            f"How far a small model tells the classes apart from image properties alone could not be measured: a "
             f"class has fewer than two {by}s."
         )
     notable = [finding for finding in findings if finding.auc >= NOTABLE]

@@ -202,6 +202,6 @@ def worst_subgroup(rows: Sequence[Mapping[str, Any]]) -> str:
         f"The worst subgroup is {row['column']} = {row['value']} ({row['images']} images): {row['figure']} {value:.2f} "
         f"[{low:.2f}, {high:.2f}] where all images have {row['everywhere']:.2f}"
     )
-    doubt = "clearly below" if most < 0 else "within chance of"
+    doubt = "significantly below" if most < 0 else "not significantly below"
     signed = f"{difference:+.2f} [{least:+.2f}, {most:+.2f}]".replace("-", "−")
     return f"{text}; {doubt} the rest ({signed})."

@@ -82,7 +82,7 @@ class ModelCard(Record):
     referral: Mapping[str, Any] = field(default_factory=dict)
     """A `Referral` as JSON: the two thresholds between which an image is referred; empty: every image is answered."""
     demonstration: bool = False
-    """Trained on drawn phantoms, not on X-rays."""
+    """Trained on synthetic images, not on X-rays."""
     made: Mapping[str, Any] = field(default_factory=dict)
     """Where it comes from: study, trials, configuration, versions, when."""
     sample: str = ""

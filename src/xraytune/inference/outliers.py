@@ -224,7 +224,7 @@ def _fit(seen: _Seen, rng: np.random.Generator) -> _Fit:
 
 
 def fit(images: NDArray[np.uint8], seed: int = 0) -> MakeUp:
-    """The make-up of training images `(n, s, s, c)`, as the network sees them; at most `SAMPLE` of them are read.
+    """The properties of training images `(n, s, s, c)`, as the network sees them; at most `SAMPLE` of them are read.
 
     The limits come from images that were held out. Each of the three scores gets the quantile that `MARKED` asks for;
     all three are then widened alike until no more than that share is over any of them.

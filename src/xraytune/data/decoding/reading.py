@@ -38,7 +38,7 @@ FITS = ("crop", "pad", "squash")
 """How an image becomes a square: its centre on the shorter edge, black borders on the longer, or aspect given up."""
 
 MEASURED = 112
-"""Edge of the squashed copy that the file's make-up is measured on. The gradient ratio of the Kermany images tells
+"""Edge of the squashed copy that the image's properties are measured on. The gradient ratio of the Kermany images tells
 classes apart with AUC 0.79 at 32 px, 0.85 at 64 px, 0.87 at 112 px and 0.88 at 224 px. Common images (224, 448, 1,024
 px) shrink to 112 px by whole factors or nearly, for a quarter of what other edges cost."""
 

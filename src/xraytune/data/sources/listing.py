@@ -8,7 +8,7 @@ from pathlib import Path
 from xraytune.data.problems import Problem
 
 MARKER = "DEMONSTRATION.txt"
-"""A file of this name lies beside `train/` and `test/` of every folder of drawn phantoms."""
+"""A file of this name lies beside `train/` and `test/` of every folder of synthetic images."""
 
 
 SITE = "site"
@@ -64,7 +64,7 @@ class Listing:
     """The class with the finding that was taken from a public label file by name; empty for every other source."""
 
     demonstration: bool = False
-    """Drawn phantoms."""
+    """Synthetic images."""
 
     def error(self, kind: str, where: str, what: str) -> None:
         """Add something that keeps the data from being used."""

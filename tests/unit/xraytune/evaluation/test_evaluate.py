@@ -167,7 +167,7 @@ def test_the_worst_subgroup_is_named_and_tiny_ones_are_left_out() -> None:
     assert not [r for r in rows if r["column"] == "one" or r["value"] == "z"]
     words = subgroups.worst_subgroup(rows)
     assert "machine = bad film" in words
-    assert "clearly below" in words
+    assert "significantly below" in words
     assert subgroups.worst_subgroup([]) == "No subgroup is large enough to be judged by itself."
 
 
@@ -192,7 +192,7 @@ def test_a_group_of_healthy_films_only_is_judged_by_its_specificity_beside_the_o
     assert "none shares a class" in subgroups.worst_subgroup([rows["person"]])
     words = subgroups.worst_subgroup(list(rows.values()))
     assert "specificity 0.80" in words
-    assert "within chance of the rest" in words
+    assert "not significantly below the rest" in words
     by_class = {row["value"]: row["figure"] for row in of(("a", "b"), None)}
     assert by_class == {"IM": "recall of a", "NORMAL2-IM": "recall of a", "person": "recall of b"}
 

@@ -37,5 +37,5 @@ def test_without_the_study_s_figures_only_the_ranking_can_speak_against_a_model(
 def test_a_gap_is_told_with_its_interval_and_whether_chance_explains_it():
     lines = external.gap(here(sensitivity=[0.6, 0.5, 0.7]), STUDY)
     assert len(lines) == 3
-    assert "within chance" in lines[0]
+    assert "not statistically significant" in lines[0]
     assert "statistically significant" in lines[1]

@@ -75,4 +75,4 @@ def test_subgroups_without_an_error_differ_by_no_more_than_their_patients_can_te
     north = next(row for row in rows if row["value"] == "north")
     assert north["difference"] == pytest.approx([0.0, low(60) - 1, 1 - low(40)])
     assert north["auc"] == pytest.approx([1.0, low(30), 1.0])
-    assert "within chance of the rest" in subgroups.worst_subgroup(rows)
+    assert "not significantly below the rest" in subgroups.worst_subgroup(rows)
