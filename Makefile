@@ -155,7 +155,7 @@ test-fuzz: $(VENV)/.ready-dev ## drawn and damaged inputs, ten minutes of them (
 
 .PHONY: test-whole
 test-whole: $(VENV)/.ready-dev ## whole searches: what each option does, a space of one's own
-	$(PYTEST) tests/whole
+	$(PYTEST) -n 2 --dist loadfile tests/whole
 
 .PHONY: test-slow
 test-slow: $(VENV)/.ready-dev ## many draws of the space, large networks
@@ -169,7 +169,7 @@ test-jax: $(VENV)/.ready-jax ## networks and training under KERAS_BACKEND=jax
 
 .PHONY: test-real
 test-real: $(VENV)/.ready-dev ## on real X-rays and weights: XRAYTUNE_DATA, XRAYTUNE_WEIGHTS
-	$(PYTEST) tests/real
+	$(PYTEST) -n 2 --dist loadfile tests/real
 
 .PHONY: test-browser
 test-browser: $(VENV)/.ready-dev ## report and dashboard in Chromium

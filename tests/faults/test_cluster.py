@@ -115,6 +115,7 @@ def test_a_node_lost_in_mid_search_costs_no_trial(search, nodes):
     assert nodes.raylets[0].is_running(), "a joined cluster is left as it was"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("nodes", [("--num-gpus=1",)], indirect=True)
 def test_the_gpus_of_a_joined_cluster_are_used_by_a_driver_that_has_none(search, nodes):
     """A GPU by name alone, which Ray hands out like a real one."""

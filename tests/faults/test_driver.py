@@ -15,7 +15,9 @@ from tests.searching import Search, counted
 pytestmark = pytest.mark.timeout(1200)
 
 CONCURRENCY = 2
-KILLS = 20
+SIGNALS = pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)]
+)
 
 
 def finished(trials: list[dict]) -> dict[int, tuple]:
@@ -23,9 +25,10 @@ def finished(trials: list[dict]) -> dict[int, tuple]:
 
 
 @pytest.mark.timeout(3000)
-def test_a_driver_killed_at_random_moments_meets_its_budget_exactly(search):
+@pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.long)])
+def test_a_driver_killed_at_random_moments_meets_its_budget_exactly(search, kills):
     rng, before, cut = random.Random(5), {}, {}
-    for kill in range(KILLS):
+    for kill in range(kills):
         # far more trials than come to their end here, however long this process is kept from sending its kill
         search.start("--trials", "600", "--resume", "--concurrency", str(CONCURRENCY), XRAYTUNE_EPOCH_SECONDS="0.4")
         if kill % 3:  # some die while they start, most in mid-search
@@ -58,7 +61,7 @@ def test_a_driver_killed_at_random_moments_meets_its_budget_exactly(search):
     assert len(set(configurations)) == len(configurations), "a trial ran twice to its end"
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@SIGNALS
 def test_an_interrupted_search_ends_soon_and_goes_on_later(search, number, code):
     search.start("--trials", "8", XRAYTUNE_EPOCH_SECONDS="1.5")
     search.until_said(" complete ")
@@ -80,7 +83,7 @@ def test_an_interrupted_search_ends_soon_and_goes_on_later(search, number, code)
             assert [t for t in counted(trials) if t["config"] == cut["config"]]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@SIGNALS
 def test_a_search_that_is_interrupted_while_ray_starts_leaves_nothing(search, number, code):
     search.start("--trials", "8")
     search.until(search.watchdogs)
@@ -115,6 +118,7 @@ def test_the_second_search_of_a_study_stops_at_once_and_names_the_first(search):
     assert search.run("--resume", "--trials", "2", XRAYTUNE_EPOCH_SECONDS="0") == 0, search.text
 
 
+@pytest.mark.long
 def test_what_a_search_killed_with_its_watchdog_left_is_removed_by_the_next_and_no_living_search_loses_its_own(
     search, tmp_path
 ):

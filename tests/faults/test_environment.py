@@ -63,7 +63,7 @@ def test_rays_variables_of_another_cluster_stop_no_search(tmp_path):
     assert set(HOSTILE) <= set(INHERITED)
 
 
-@pytest.mark.parametrize("redirection", ["| head -1", ">&-", "2>&1 | true"])
+@pytest.mark.parametrize("redirection", ["| head -1", ">&-", pytest.param("2>&1 | true", marks=pytest.mark.long)])
 def test_a_search_goes_on_without_a_reader(search, redirection):
     command = search.command("--trials", "4", "--pruner", "none")
     done = subprocess.run(

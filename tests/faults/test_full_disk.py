@@ -58,6 +58,7 @@ echo $? >{home}/freed
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not can_mount(), reason="this machine lets no one mount a small disk (unshare -rm)")
 def test_a_cache_that_fills_ends_the_search_fails_no_trial_and_it_goes_on_when_there_is_room(search, tmp_path):
     with tempfile.TemporaryDirectory(prefix="xc", dir="/tmp") as short:  # so that Ray's sockets fit into it

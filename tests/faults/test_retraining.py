@@ -78,7 +78,7 @@ def folds(home: Path) -> dict[str, float]:
     return {p.name: p.stat().st_mtime for p in (home / "results/made/confirmation").glob("trial-*.npz")}
 
 
-@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("kill", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_killed_it_goes_on_from_the_last_finished_fold_and_no_process_stays(home: Path, kill: signal.Signals) -> None:
     running = start(home)
     end = time.monotonic() + PATIENCE
@@ -100,6 +100,7 @@ def test_killed_it_goes_on_from_the_last_finished_fold_and_no_process_stays(home
     assert len(access_log.read(home / "results/made")) == 1
 
 
+@pytest.mark.long
 def test_a_full_disk_is_one_message_and_leaves_nothing_half_written(home: Path) -> None:
     running = start(home, limit=64)  # the network's file alone has 100 kB
     _, err = running.communicate(timeout=PATIENCE)
@@ -139,7 +140,15 @@ KILLED: dict[str, tuple[Callable[[Path, Path], bool], int, int]] = {
 }
 
 
-@pytest.mark.parametrize(("moment", "former"), [*((m, False) for m in KILLED), ("while the winner is written", True)])
+@pytest.mark.parametrize(
+    ("moment", "former"),
+    [
+        ("in the refit", False),
+        pytest.param("right after the opening was recorded", False, marks=pytest.mark.long),
+        pytest.param("while the winner is written", False, marks=pytest.mark.long),
+        ("while the winner is written", True),
+    ],
+)
 def test_killed_late_it_repeats_no_training_and_the_winner_is_whole_or_not_there(
     finished: Path, tmp_path: Path, moment: str, former: bool
 ) -> None:
@@ -222,7 +231,15 @@ cp -a $made {out}/after
 
 
 @pytest.mark.skipif(not can_mount(), reason="this machine lets no one mount a small disk (unshare -rm)")
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "the network is copied",
+        pytest.param("the set would be opened", marks=pytest.mark.long),
+        "what it showed is recorded",
+        pytest.param("the report is written", marks=pytest.mark.long),
+    ],
+)
 def test_a_disk_that_is_full_when_the_winner_is_written_leaves_it_whole_or_not_there(
     finished: Path, tmp_path: Path, moment: str
 ) -> None:

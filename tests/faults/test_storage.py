@@ -46,6 +46,7 @@ while True:
 """
 
 
+@pytest.mark.long
 def test_a_database_that_is_slow_all_the_time_is_waited_for_and_nothing_is_lost(search):
     """Somebody writes into it three quarters of the time: every record the search makes has to wait for its turn."""
     options = ("--trials", "6", "--families", "narrow", "--pruner", "none")
@@ -63,6 +64,7 @@ def test_a_database_that_is_slow_all_the_time_is_waited_for_and_nothing_is_lost(
     assert all(sorted(t["curve"]) == ["1", "2", "3", "4"] for t in trials)
 
 
+@pytest.mark.long
 def test_a_database_that_stays_locked_ends_the_search_in_words_and_nothing_is_lost(search):
     search.start("--trials", "8", "--pruner", "none", XRAYTUNE_EPOCH_SECONDS="0.3")
     search.until_said(" complete ")
@@ -127,7 +129,7 @@ def test_a_study_whose_folder_was_deleted_is_refused(search):
             ("--space", "search.testing.synthetic_space:Branches"),
             "space: search.testing.synthetic_space:Faulty in the study",
         ),
-        (("--objectives", "f_beta,parameters"), "objectives"),
+        pytest.param(("--objectives", "f_beta,parameters"), "objectives", marks=pytest.mark.long),
     ],
 )
 def test_a_study_made_with_something_else_is_refused_and_the_difference_named(search, arguments, difference):

@@ -165,6 +165,7 @@ def test_a_search_in_which_everything_fails_stops_and_groups_the_causes(search):
     assert sum(t["state"] in {"COMPLETE", "PRUNED"} for t in search.trials()) == 14 - len(failed)
 
 
+@pytest.mark.long
 def test_a_short_search_in_which_all_trials_fail_ends_as_a_failure_too(search):
     assert search.run("--trials", "3", XRAYTUNE_FAULT="error") == 1
     assert "3 of 3 trials failed" in search.text

@@ -20,7 +20,7 @@ from xraytune.training.inputs.trial_data import TrialData
 from xraytune.training.trainer import Trainer
 
 
-@pytest.mark.parametrize("family", ["vgg_frozen", "vgg_finetuned"])
+@pytest.mark.parametrize("family", ["vgg_frozen", pytest.param("vgg_finetuned", marks=pytest.mark.long)])
 def test_vgg16_with_its_real_weights_learns_on_four_hundred_films(family, tmp_path):
     films = Path(os.environ["XRAYTUNE_DATA"]) / "chest_xray"
     weights = backbones.reachable(Path(os.environ["XRAYTUNE_WEIGHTS"]), names=["vgg16"])

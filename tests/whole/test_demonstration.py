@@ -46,7 +46,7 @@ def answers(path: Path) -> dict[str, tuple[str, float]]:
     return {Path(paths[int(row["image"])]).name: (row["decision"], float(row["probability_PNEUMONIA"])) for row in rows}
 
 
-@pytest.mark.parametrize(("final", "opening"), [("refit", 1), ("ensemble", 2)])
+@pytest.mark.parametrize(("final", "opening"), [("refit", 1), pytest.param("ensemble", 2, marks=pytest.mark.long)])
 def test_the_demonstration_goes_through_all_of_it_and_says_so_everywhere(home: Path, final: str, opening: int) -> None:
     plan = ("--folds", 3, "--seeds", 1, "--finalists", 2, "--time", "2m")
     done = command("search.retrain", "best", "--final", final, *plan, "--results", home / "results", home=home)

@@ -25,7 +25,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("options", "kind", "networks"),
-    [(("--final", "ensemble", "--tta"), "ensemble", {1, 2}), (("--final", "folds"), "folds", {3})],
+    [
+        (("--final", "ensemble", "--tta"), "ensemble", {1, 2}),
+        pytest.param(("--final", "folds"), "folds", {3}, marks=pytest.mark.long),
+    ],
 )
 def test_three_classes_go_through_every_final_model(
     home: Path, options: tuple[str, ...], kind: str, networks: set[int]
@@ -68,6 +71,7 @@ def test_three_classes_go_through_every_final_model(
     assert set(answers[0]) >= {f"probability_{name}" for name in CLASSES}
 
 
+@pytest.mark.long
 def test_every_opening_of_both_is_in_the_ledger(home: Path) -> None:
     entries = access_log.read(home / "results" / "made")
     assert [entry["final"] for entry in entries] == ["ensemble", "folds"]

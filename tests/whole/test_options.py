@@ -124,6 +124,7 @@ def test_a_target_ends_a_search_that_reaches_it(home):
     assert len(view.trials()) < 200
 
 
+@pytest.mark.long
 def test_four_trials_share_one_gpu(home):
     """A GPU by name alone, which Ray hands out like a real one; trials that hang are surely there together."""
     one = Search(home, "shared")
