@@ -97,7 +97,7 @@ def prepare(
         return _without_images(options, name, space, job)
     with _imported_meanwhile("spaces", "search.driver.initial_trials"):
         dataset = _load(options, progress)
-    after_reading()
+        after_reading()
     return _with_images(_Given(options, dataset, cache, progress, stored, deterministic, begun, files), name)
 
 

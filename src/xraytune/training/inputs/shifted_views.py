@@ -23,7 +23,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from scipy.optimize import brentq
 
 from xraytune.data.image_properties import (
@@ -47,9 +46,8 @@ from xraytune.data.image_properties import (
 from xraytune.evaluation import metrics
 from xraytune.evaluation.shortcut_audit import NOTABLE
 from xraytune.records import Record
-from xraytune.training.inputs.view_transforms import TRANSFORMS
+from xraytune.training.inputs.view_transforms import TRANSFORMS, Images
 
-Images = NDArray[np.uint8]
 Property = Callable[[Gray], Values]
 
 REACH = 1.0
@@ -143,19 +141,9 @@ def draw(images: Images, view: View) -> Images:
         images: `(n, s, s, c)`, c = 1 or 3.
         view: what to do to each.
     """
-    if view.kind == "clean":
-        return images
     for part in view.parts:
         images = draw(images, part)
-    if view.kind == JOINT:
-        return images
-    transform = TRANSFORMS[view.kind]
-    shifted = np.empty_like(images)
-    single = images.shape[-1] == 1
-    for i, image in enumerate(images):
-        drawn = np.asarray(transform(Image.fromarray(image[..., 0] if single else image), view.amount))
-        shifted[i] = drawn[..., None] if single else drawn
-    return shifted
+    return images if view.kind == JOINT else TRANSFORMS[view.kind](images, view.amount)
 
 
 def _shift_wanted(values: NDArray[np.float64], labels: NDArray[np.int32], reach: float) -> float:
@@ -199,7 +187,7 @@ def _amount(direction: _Direction, images: Images, target: float) -> float:
     if (furthest := moved(far) - target) <= 0:
         return far
     ends = {near: -target, far: furthest}
-    tolerance = abs(far - near) / 2**12  # below one gray value or a thousandth of a factor
+    tolerance = abs(far - near) / 2**8  # below half a gray level or half a hundredth of a factor
     return float(brentq(lambda amount: ends.get(amount) or moved(amount) - target, near, far, xtol=tolerance))
 
 

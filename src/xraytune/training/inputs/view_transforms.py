@@ -1,4 +1,7 @@
-"""What a shifted view does to one image, by the view's kind: a square image and an amount in the kind's unit in."""
+"""What a shifted view does to images, by the view's kind: `(n, s, s, c)` uint8 with c = 1 or 3, and an amount.
+
+All give new images of the same shape and type. Amounts are in the kind's own unit.
+"""
 
 from __future__ import annotations
 
@@ -9,112 +12,129 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+Images = NDArray[np.uint8]
+
 MARKER = 0.08
 """Edge of the squares that the view `corners marked` puts into the corners, half of it away from each side."""
 
 
-def resample(image: Image.Image, width: float, height: float, dx: float = 0.0, dy: float = 0.0) -> Image.Image:
-    """The part of the image of that width and height about its shifted centre, resized back.
+def _each(images: Images, change: Callable[[Image.Image], Image.Image], edge: int) -> Images:
+    """Every image changed by Pillow into one of that edge."""
+    changed = np.empty((len(images), edge, edge, images.shape[-1]), np.uint8)
+    shown, given = (changed[..., 0], images[..., 0]) if images.shape[-1] == 1 else (changed, images)
+    for i, image in enumerate(given):
+        shown[i] = np.asarray(change(Image.fromarray(image)))
+    return changed
+
+
+def _resample(images: Images, width: float, height: float, dx: float = 0.0, dy: float = 0.0) -> Images:
+    """The part of each image of that width and height about its shifted centre, resized back.
 
     All are fractions of the edge, above 1 beyond it. What lies beyond the edge repeats it ("nearest"), as the
     augmentation does.
 
     Args:
-        image: square, mode L or RGB.
+        images: any number.
         width: of the part.
         height: of the part.
         dx: how far right of the image's centre the part's lies.
         dy: how far below it.
     """
-    edge = image.size[0]
+    edge = images.shape[1]
     reach = max(width, height, 1.0) - 1.0 + 2 * max(abs(dx), abs(dy))
     pad = math.ceil(edge * reach / 2) + 1
-    array = np.asarray(image)
-    padded = np.pad(array, [(pad, pad), (pad, pad)] + [(0, 0)] * (array.ndim - 2), mode="edge")
+    padded = np.pad(images, [(0, 0), (pad, pad), (pad, pad), (0, 0)], mode="edge")
     x, y = pad + edge * (0.5 + dx), pad + edge * (0.5 + dy)
     box = (x - edge * width / 2, y - edge * height / 2, x + edge * width / 2, y + edge * height / 2)
-    return Image.fromarray(padded).resize((edge, edge), Image.Resampling.BILINEAR, box=box)
+    return _each(padded, lambda image: image.resize((edge, edge), Image.Resampling.BILINEAR, box=box), edge)
 
 
-def _shape(image: Image.Image, factor: float) -> Image.Image:
+def _shape(images: Images, factor: float) -> Images:
     """Width to height times `factor`, area kept."""
-    return resample(image, 1 / math.sqrt(factor), math.sqrt(factor))
+    return _resample(images, 1 / math.sqrt(factor), math.sqrt(factor))
 
 
-def _table(image: Image.Image, mapping: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Image.Image:
-    table = np.clip(np.rint(mapping(np.arange(256.0))), 0, 255).astype(int).tolist()
-    return image.point(table * len(image.getbands()))
+def _levels(values: NDArray[np.floating]) -> Images:
+    """Gray levels of numbers."""
+    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
 
 
-def _brightness(image: Image.Image, offset: float) -> Image.Image:
-    return _table(image, lambda v: v + offset)
+def _brightness(images: Images, offset: float) -> Images:
+    return np.asarray(_levels(np.arange(256) + offset)[images])
 
 
-def _contrast(image: Image.Image, factor: float) -> Image.Image:
-    mean = float(np.asarray(image).mean())
-    return _table(image, lambda v: mean + (v - mean) * factor)
+def _contrast(images: Images, factor: float) -> Images:
+    means = images.mean(axis=(1, 2, 3))
+    return np.stack([_levels(m + (np.arange(256) - m) * factor)[i] for m, i in zip(means, images, strict=True)])
 
 
-def _blur(image: Image.Image, radius: float) -> Image.Image:
-    return image.filter(ImageFilter.GaussianBlur(radius * image.size[0]))
+def _blur(images: Images, radius: float) -> Images:
+    """Radius as a fraction of the edge."""
+    blur = ImageFilter.GaussianBlur(radius * images.shape[1])
+    return _each(images, lambda image: image.filter(blur), images.shape[1])
 
 
-def _sharpen(image: Image.Image, percent: float) -> Image.Image:
-    return image.filter(
-        ImageFilter.UnsharpMask(radius=max(0.5, image.size[0] / 64), percent=round(percent), threshold=0)
-    )
+def _sharpen(images: Images, percent: float) -> Images:
+    mask = ImageFilter.UnsharpMask(radius=max(0.5, images.shape[1] / 64), percent=round(percent), threshold=0)
+    return _each(images, lambda image: image.filter(mask), images.shape[1])
 
 
-def _crop(image: Image.Image, factor: float) -> Image.Image:
-    return resample(image, 1 / factor, 1 / factor)
+def _crop(images: Images, factor: float) -> Images:
+    return _resample(images, 1 / factor, 1 / factor)
 
 
-def _shift(image: Image.Image, fraction: float) -> Image.Image:
-    return resample(image, 1.0, 1.0, dx=fraction, dy=fraction)
+def _shift(images: Images, fraction: float) -> Images:
+    return _resample(images, 1.0, 1.0, dx=fraction, dy=fraction)
 
 
-def _raise(image: Image.Image, fraction: float) -> Image.Image:
+def _raise(images: Images, fraction: float) -> Images:
     """The content higher by a fraction of the edge; lower where it is negative."""
-    return resample(image, 1.0, 1.0, dy=fraction)
+    return _resample(images, 1.0, 1.0, dy=fraction)
 
 
-def _border(image: Image.Image, fraction: float) -> Image.Image:
-    array = np.array(image)
-    edge = round(fraction * array.shape[0])
+def _framed(images: Images, edge: int, gray: Images | int) -> Images:
+    """Strips of that width along all edges in one gray level, or in each image's own."""
+    framed = images.copy()
     if edge:
-        array[:edge] = array[-edge:] = 0
-        array[:, :edge] = array[:, -edge:] = 0
-    return Image.fromarray(array)
+        framed[:, :edge] = framed[:, -edge:] = gray
+        framed[:, :, :edge] = framed[:, :, -edge:] = gray
+    return framed
 
 
-def _corners(image: Image.Image, fraction: float) -> Image.Image:
-    array = np.array(image)
-    edge, gray = max(1, round(fraction * array.shape[0])), round(float(array.mean()))
-    for rows in (slice(None, edge), slice(-edge, None)):
-        array[rows, :edge] = array[rows, -edge:] = gray
-    return Image.fromarray(array)
+def _mean_gray(images: Images) -> Images:
+    """Each image's mean gray level, `(n, 1, 1, 1)`."""
+    return _levels(images.mean(axis=(1, 2, 3), keepdims=True))
 
 
-def _marker(image: Image.Image, gray: float) -> Image.Image:
-    array = np.array(image)
-    edge = array.shape[0]
-    size, inset = max(2, round(MARKER * edge)), round(MARKER * edge / 2)
-    for rows in (slice(inset, inset + size), slice(edge - inset - size, edge - inset)):
-        for columns in (slice(inset, inset + size), slice(edge - inset - size, edge - inset)):
-            array[rows, columns] = round(gray)
-    return Image.fromarray(array)
+def _border(images: Images, fraction: float) -> Images:
+    return _framed(images, round(fraction * images.shape[1]), 0)
 
 
-def _edges(image: Image.Image, fraction: float) -> Image.Image:
-    array = np.array(image)
-    edge, gray = max(1, round(fraction * array.shape[0])), round(float(array.mean()))
-    array[:edge] = array[-edge:] = gray
-    array[:, :edge] = array[:, -edge:] = gray
-    return Image.fromarray(array)
+def _edges(images: Images, fraction: float) -> Images:
+    return _framed(images, max(1, round(fraction * images.shape[1])), _mean_gray(images))
 
 
-TRANSFORMS: dict[str, Callable[[Image.Image, float], Image.Image]] = {
-    "clean": lambda image, _amount: image,
+def _in_corners(images: Images, start: int, stop: int, gray: Images | int) -> Images:
+    """Squares in the corners, between these distances from the sides."""
+    marked, edge = images.copy(), images.shape[1]
+    for rows in (slice(start, stop), slice(edge - stop, edge - start)):
+        for columns in (slice(start, stop), slice(edge - stop, edge - start)):
+            marked[:, rows, columns] = gray
+    return marked
+
+
+def _corners(images: Images, fraction: float) -> Images:
+    return _in_corners(images, 0, max(1, round(fraction * images.shape[1])), _mean_gray(images))
+
+
+def _marker(images: Images, gray: float) -> Images:
+    edge = images.shape[1]
+    inset = round(MARKER * edge / 2)
+    return _in_corners(images, inset, inset + max(2, round(MARKER * edge)), round(gray))
+
+
+TRANSFORMS: dict[str, Callable[[Images, float], Images]] = {
+    "clean": lambda images, _amount: images,
     "shape": _shape,
     "brightness": _brightness,
     "contrast": _contrast,
