@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +12,7 @@ import numpy as np
 from search.study import sessions
 from search.study.view import open_study
 from tests import made_films
-from tests.searching import command, counted
+from tests.searching import ROOT, command, counted
 from xraytune.training.history import is_rung
 
 
@@ -89,3 +91,22 @@ def test_trials_run_at_the_priority_that_the_search_was_started_with(search):
     os.setpriority(os.PRIO_PROCESS, search.process.pid, lower)  # as `nice` would
     search.until(search.workers)
     assert {worker.nice() for worker in search.workers()} == {lower}
+
+
+LOADED = """
+import atexit, runpy, sys
+atexit.register(lambda: print("loaded", *sys.modules))
+runpy.run_module("search.run", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_a_search_without_a_tracker_loads_none(search):
+    arguments = search.command("--trials", "2")[3:]
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, *arguments], cwd=ROOT, env={**os.environ, "XRAYTUNE_EPOCH_SECONDS": "0"},
+        capture_output=True, text=True, timeout=280, check=True,
+    )  # fmt: skip
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert {"loaded", "optuna", "ray", "search.tuner.orchestrator"} <= loaded
+    assert not {"mlflow", "tensorboardX", "torch", "matplotlib"} & loaded
+    assert not {"search.tracking.mlflow_tracker", "search.tracking.tensorboard_tracker"} & loaded
