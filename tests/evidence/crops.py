@@ -44,6 +44,7 @@ ARMS: Mapping[str, Mapping[str, str]] = {
     "crops from 8 %": {"crop": "0.08"},
     "shape jitter, crops from 8 %": {"shape_jitter": "strong", "crop": "0.08"},
     "none": {},
+    "shape jitter, crops from 50 %": {"shape_jitter": "strong", "crop": "0.5"},
 }
 HEADS = {"global pooling": "avg", "flatten": "flatten"}
 ON = ("framing", "xray")
