@@ -80,9 +80,7 @@ def made(cls: type[Made], keywords: Mapping[str, Any], /, **more: Any) -> Made:
     """
     known = options.declared(cls)
     values = {n: os.fspath(v) if isinstance(v, os.PathLike) else v for n, v in keywords.items() if n in known}
-    found = cls(**values, **more)
-    found.check_values()  # type: ignore[attr-defined]
-    return found
+    return cls(**values, **more)
 
 
 def check_names(function: str, given: Mapping[str, Any], *classes: type, also: tuple[str, ...] = ()) -> None:

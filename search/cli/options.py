@@ -135,31 +135,27 @@ def default_of(cls: type, name: str) -> Any:
 
 
 class Options:
-    """Base of dataclasses of options: texts become values when one is made."""
+    """Base of dataclasses of options: texts become values, and all values are checked, when one is made."""
 
     def __post_init__(self) -> None:
-        """Parse what came as text.
-
-        Raises:
-            InputError: a text can't be read.
-        """
-        for name, one in declared(type(self)).items():
-            value = getattr(self, name)
-            if one.parse is not None and value is not None:
-                object.__setattr__(self, name, one.parse(value, one.flag(name)))
-
-    def of(self, cls: type) -> dict[str, Any]:
-        """The values of those options that `cls`, a base of this one, declares, by name."""
-        return {name: getattr(self, name) for name in declared(cls)}
-
-    def check_values(self) -> None:
-        """Refuse every value that is out of bounds or not among the choices.
+        """Parse what came as text, and refuse every value that is out of bounds or not among the choices.
 
         Raises:
             InputError: with what to change.
         """
         for name, one in declared(type(self)).items():
-            one.check(name, getattr(self, name))
+            value = getattr(self, name)
+            if one.parse is not None and value is not None:
+                object.__setattr__(self, name, value := one.parse(value, one.flag(name)))
+            one.check(name, value)
+
+    def of(self, cls: type) -> dict[str, Any]:
+        """The values of those options that `cls`, a base of this one, declares, by name."""
+        return {name: getattr(self, name) for name in declared(cls)}
+
+    def changed(self, cls: type) -> dict[str, Any]:
+        """Of these values those that are not the default, by name."""
+        return {name: value for name, value in self.of(cls).items() if value != default_of(cls, name)}
 
 
 def path(value: str | Path, name: str) -> Path:
@@ -239,8 +235,6 @@ def spread(command: Callable[..., Any]) -> Callable[..., Any]:
                 made["given"] = frozenset(made)
             arguments[name] = cls(**made)
             values = {n: v for n, v in values.items() if n not in own}
-        for one in arguments.values():
-            one.check_values()
         for name, one in alone.items():
             one.check(name, values[name])
         return command(**arguments, **values)

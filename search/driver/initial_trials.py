@@ -14,6 +14,9 @@ from xraytune.records import Value
 
 if TYPE_CHECKING:
     from search.driver.prepared import Prepared
+    from spaces.space import Point, SearchContext, Space
+
+    Points = list[Point]
 
 
 class FirstTrial(NamedTuple):
@@ -86,11 +89,21 @@ def warm(prepared: Prepared, earlier: str | None, results: Path, storage: str | 
     return found
 
 
-def as_held(
-    points: Sequence[tuple[str, Mapping[str, Value]]], fixed: Mapping[str, Value]
-) -> tuple[list[tuple[str, Mapping[str, Value]]], list[str]]:
+def of_space(space: Space, search: SearchContext, fixed: Mapping[str, Value]) -> tuple[Points, Points, list[str]]:
+    """A space's own initial trials and the recipes that were asked for, under what the user holds.
+
+    Returns:
+        The initial trials, the recipes, and a line on each recipe that is left out or adapted.
+    """
+    starts, _ = _as_held(space.initial_trials(search), fixed)
+    recipes, lines = space.recipes(search)
+    recipes, more = _as_held(recipes, fixed)
+    return starts, recipes, [*lines, *more]
+
+
+def _as_held(points: Points, fixed: Mapping[str, Value]) -> tuple[Points, list[str]]:
     """Points of the space under what the user holds: left out where that is another family, and a line on each."""
-    kept: list[tuple[str, Mapping[str, Value]]] = []
+    kept: Points = []
     lines = []
     for name, values in points:
         other = {n: v for n, v in fixed.items() if n in values and values[n] != v}

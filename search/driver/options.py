@@ -109,31 +109,19 @@ class StudyOptions(Reading, Caches):
     given: frozenset[str] = frozenset()
     """Fields that the user gave by name, a default's own value among them: a resumed study does not fill them in."""
 
-    @property
-    def seconds(self) -> float | None:
-        """The time budget in seconds."""
-        return self.time
-
     def to_request(self) -> dict[str, Any]:
         """What belongs to the study, as plain values: kept with it, so that `--resume` alone asks for it again."""
-        plain = {name: getattr(self, name) for name in _STORED}
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items() if v != _STORED[k]}
+        plain = {k: list(v) if isinstance(v, tuple) else v for k, v in self.changed(StudyOptions).items()}
+        return {name: value for name, value in plain.items() if options.declared(StudyOptions)[name].stored}
 
     def completed(self, request: Mapping[str, Any]) -> StudyOptions:
         """These options; where they were not given and are at their defaults, those of an earlier request."""
-        known = {k: v for k, v in request.items() if k in _STORED}
+        own = {*self.given, *self.changed(StudyOptions)}
         if self.trials is not None or self.time is not None:  # a new budget replaces the old one whole
-            known = {k: v for k, v in known.items() if k not in {"trials", "time"}}
-        earlier: dict[str, Any] = {
-            k: v for k, v in known.items() if k not in self.given and getattr(self, k) == _STORED[k]
-        }
+            own |= {"trials", "time"}
+        stored = {name for name, one in options.declared(StudyOptions).items() if one.stored}
+        earlier: dict[str, Any] = {name: request[name] for name in stored.difference(own).intersection(request)}
         return dataclasses.replace(self, **earlier)
-
-
-_STORED = {
-    name: options.default_of(StudyOptions, name) for name, one in options.declared(StudyOptions).items() if one.stored
-}
-"""Defaults of the options that belong to a study."""
 
 
 @dataclass(frozen=True)
@@ -241,8 +229,6 @@ def check(asked: StudyOptions, session: SessionOptions) -> None:
     Raises:
         InputError: with what to change.
     """
-    asked.check_values()
-    session.check_values()
     session.check_tracking()
     if asked.objectives[:1] != ("f_beta",) or len(asked.objectives) > 2 or not all(asked.objectives):
         raise InputError("--objectives: f_beta first, and at most one more: f_beta,parameters.")

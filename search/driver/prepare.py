@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.cli.options import default_of
 from search.cli.shared import Reading, Source
 from search.driver import options as driver_options
 from search.driver.options import StudyOptions
@@ -164,8 +163,7 @@ class _Given:
 def _with_images(given: _Given, name: str) -> Prepared:
     """A search of networks that are trained on images."""
     import spaces
-    from search.driver import opening, pretrained_weights
-    from search.driver.initial_trials import as_held
+    from search.driver import initial_trials, opening, pretrained_weights
     from search.hyperparameters.declaration import declared_parameters
     from spaces.narrowing.cache_size import cache_size
     from xraytune.models import FAMILIES, backbones
@@ -177,13 +175,14 @@ def _with_images(given: _Given, name: str) -> Prepared:
     )
     audit = shortcut_audit.audit(dataset, progress=given.progress)
     space, context, search, notes = _narrowed(given, asked, weights, audit)
-    used = pretrained_weights.used(declared_parameters(space.declare_hyperparameters), weights)
+    parameters = declared_parameters(space.declare_hyperparameters)
+    used = pretrained_weights.used(parameters, weights)
     missing, gone = pretrained_weights.left_out(space, options.families or FAMILIES, weights)
     if given.stored is None:
         lines = [f"left out{': ' if gone else ''}{', '.join(gone)}; {backbones.missing(missing, options.weights_dir)}"]
         notes += [*(lines if missing else []), *backbones.remarks(used), *(one.line for one in given.files.values())]
     spec = _spec(
-        options, name, space,
+        options, name, parameters,
         narrowed=context.narrowed, families=space.families, objective=options.objective, fit=options.fit,
         data=dataset.name, classes=dataset.classes, positive=dataset.positive,
         train_fingerprint=dataset.train_fingerprint, test_fingerprint=dataset.test_fingerprint,
@@ -191,14 +190,13 @@ def _with_images(given: _Given, name: str) -> Prepared:
         backbones=given.stored.backbones if given.stored else {n: one.to_json() for n, one in given.files.items()},
         demonstration=dataset.demonstration, sites=dataset.sites,
     )  # fmt: skip
-    recipes, recipe_notes = space.recipes(search)
-    recipes, held_notes = as_held(recipes, spec.fixed)
-    starts, _ = as_held(space.initial_trials(search), spec.fixed)
+    starts, recipes, recipe_notes = initial_trials.of_space(space, search, spec.fixed)
+    sizes, crop_size = _sizes(space, dataset)
     caches = cache_size(
         space.cached_features(),
         images=len(dataset.select("train")) + len(dataset.select("val")),
         channels=dataset.channels,
-        sizes=_sizes(space, dataset)[0],
+        sizes=sizes,
         cache=given.cache,
         limit=options.cache_limit,
     )
@@ -209,8 +207,8 @@ def _with_images(given: _Given, name: str) -> Prepared:
         families=space.families,
         recipes=tuple(recipes),
         starts=tuple(starts),
-        make_job=lambda progress: _keras_job(given, space, context, progress),
-        notes=(*found_out, *notes, *recipe_notes, *held_notes, caches),
+        make_job=lambda progress: _keras_job(given, context, sizes, crop_size, progress),
+        notes=(*found_out, *notes, *recipe_notes, caches),
         opening=(*opening.on_data(dataset, audit), *opening.on_space(space.families, gone, missing)),
         once=space.once,
         caches=caches,
@@ -230,7 +228,7 @@ def _narrowed(
     from xraytune.models.cost import this_machine
 
     options, dataset, stored = given.options, given.dataset, given.stored
-    computed_in, notes = precision.decide(options.precision, asked, options.seconds, stored)
+    computed_in, notes = precision.decide(options.precision, asked, options.time, stored)
     context = spaces.SpaceContext(
         classes=len(dataset.classes),
         channels=dataset.channels,
@@ -241,7 +239,7 @@ def _narrowed(
         images=len(dataset.select("train")),
         narrowed=stored.narrowed if stored else computed_in,
     )
-    seconds, assumed = driver_options.reckoned(options.seconds, demonstration=dataset.demonstration)
+    seconds, assumed = driver_options.reckoned(options.time, demonstration=dataset.demonstration)
     search = spaces.SearchContext(
         audit=audit,
         machine=this_machine(),
@@ -250,7 +248,7 @@ def _narrowed(
         seconds=seconds,
         trials=options.trials,
         # without TIME nothing runs out; a repeated search must not depend on a clock
-        spent=0.0 if options.seconds is None or given.deterministic else time.monotonic() - given.begun,
+        spent=0.0 if options.time is None or given.deterministic else time.monotonic() - given.begun,
         recipes=options.recipes,
     )
     space = spaces.to_search(options.space or DEFAULT, context, given.progress)
@@ -263,22 +261,21 @@ def _narrowed(
     return space, context, search, [*notes, *(assumed if left else ()), *lines]
 
 
-def _spec(options: StudyOptions, name: str, space: Space, **known: Any) -> StudySpec:
+def _spec(options: StudyOptions, name: str, parameters: list[Any], **known: Any) -> StudySpec:
     """What the study is made with.
 
     Args:
         options: what the user asked for.
         name: the study's.
-        space: as it is searched.
+        parameters: all that the space declares, as it is searched.
         known: the other fields of `StudySpec`.
 
     Raises:
         InputError: the user holds a hyperparameter that the space does not have, or at a value that it can't have.
     """
-    from search.hyperparameters.declaration import check_narrowing, declared_parameters, signature
+    from search.hyperparameters.declaration import check_narrowing, signature
     from search.hyperparameters.suggestion import Narrowing
 
-    parameters = declared_parameters(space.declare_hyperparameters)
     check_narrowing(parameters, Narrowing(dict(options.fix)))
     return StudySpec(
         name=name,
@@ -290,7 +287,7 @@ def _spec(options: StudyOptions, name: str, space: Space, **known: Any) -> Study
         sampler=options.sampler or SAMPLERS[0],
         pruner=options.pruner,
         seed=options.seed,
-        options=kept_options(options),
+        options=options.changed(Source),
         **known,
     )
 
@@ -308,11 +305,13 @@ def _shortcuts(audit: Audit, dataset: Dataset) -> tuple[str, ...]:
 
 def _without_images(options: StudyOptions, name: str, space: Space, job: Job) -> Prepared:
     """A space that evaluates its configurations itself: there are no images that could be shifted."""
+    from search.hyperparameters.declaration import declared_parameters
+
     families = tuple(f for f in space.families if not options.families or f in options.families)
     if not families:
         raise InputError(f"--families {','.join(options.families)}: the space has {', '.join(space.families)}.")
     spec = _spec(
-        options, name, space,
+        options, name, declared_parameters(space.declare_hyperparameters),
         data="none", train_fingerprint="", test_fingerprint="", classes=("low", "high"), positive=1,
         families=families, narrowed={"family": families} if options.families else {}, objective=Objective.CLEAN,
     )  # fmt: skip
@@ -335,18 +334,12 @@ def _typed(fixed: Mapping[str, Value], space_parameters: list[Any]) -> dict[str,
     return typed
 
 
-def kept_options(options: StudyOptions) -> dict[str, Value]:
-    """Whatever else must not change over a resume."""
-    return {name: value for name, value in options.of(Source).items() if value != default_of(Source, name)}
-
-
-def _keras_job(given: _Given, space: Space, context: SpaceContext, progress: Progress) -> Job:
+def _keras_job(given: _Given, context: SpaceContext, sizes: tuple[int, ...], crop_size: int, progress: Progress) -> Job:
     from search.tuner.job import KerasJob
     from xraytune.data import arrays
     from xraytune.training.inputs.trial_data import TrialData, with_views
 
     options, dataset = given.options, given.dataset
-    sizes, crop_size = _sizes(space, dataset)
     pools = arrays.pools(dataset, sizes, progress)
     data = TrialData.of(
         dataset, pools,

@@ -140,7 +140,7 @@ def rehearse(options: StudyOptions, running: SessionOptions | None = None) -> No
             origins = {trial.number: str(trial.attributes.get("origin", "")) for trial in study.view().trials()}
         finally:
             study.close()
-    left = None if options.seconds is None else options.seconds - (clock.now() - running.begun)
+    left = None if options.time is None else options.time - (clock.now() - running.begun)
     rehearsal.show(asked, origins, rehearsal.Bounds(options.trials, left, options.max_epochs), plan, job, prepared)
 
 
@@ -160,7 +160,7 @@ def _completed(
         check(options, running)
     else:
         check_free(name, running.results, running.storage)
-    options = replace(options, sampler=options.sampler or (stored.sampler if stored else SAMPLERS[0]))
+    sampler = options.sampler or (stored.sampler if stored else SAMPLERS[0])
     if running.deterministic:
         os.environ["TF_DETERMINISTIC_OPS"] = "1"
     if options.cache:
@@ -168,11 +168,11 @@ def _completed(
     for space in {options.space, stored.space if stored else None}:
         own_space.check(name, space, named, running.results, running.storage)
     demonstration = is_demo(options.data)
-    trials, seconds = budget(options.trials, options.seconds, demonstration=demonstration)
+    trials, seconds = budget(options.trials, options.time, demonstration=demonstration)
     progress.label, progress.demonstration = objective_label(options.objective, options.beta), demonstration
     progress.trials, progress.max_epochs = trials, options.max_epochs
     progress.end = running.begun + seconds if seconds is not None and not options.resume else None
-    return replace(options, trials=trials, time=seconds), stored, data_cache.folder()
+    return replace(options, trials=trials, time=seconds, sampler=sampler), stored, data_cache.folder()
 
 
 def _limited(options: StudyOptions, prepared: Prepared, progress: Progress) -> StudyOptions:
@@ -229,7 +229,7 @@ def _ended(
     if failing:
         raise FatalError(f"Stopped: {failing}\nWhat workers printed: {study.folder / 'logs'}")
     if not study.tally.counts["COMPLETE"]:
-        raise FatalError(why_none(options.seconds, preparation, f"{view.name}{running.where}"))
+        raise FatalError(why_none(options.time, preparation, f"{view.name}{running.where}"))
     return view
 
 
@@ -273,7 +273,7 @@ def _make(
             once=prepared.once,
         ),
         pruner=pruning.make_pruner(options.pruner),
-        pages=DashboardPages(prepared.opening[:2], options.trials, options.seconds, running.where),
+        pages=DashboardPages(prepared.opening[:2], options.trials, options.time, running.where),
     )
     for one in first:
         study.enqueue(one.values, one.origin, one.recipe)
@@ -302,20 +302,18 @@ def _run(
     earlier = study.view().trials()
     families = Counter(trial.family for trial in earlier if trial.counts)
     progress.start_from(study.tally.counts, families, lambda: study.tally.best)
-    end = running.begun + options.seconds - study.seconds_spent() if options.seconds is not None else None
+    end = running.begun + options.time - study.seconds_spent() if options.time is not None else None
     progress.end = end
     progress.log_to(study.folder)
     study.note(
-        request={**options.to_request(), "trials": options.trials, "time": options.seconds},
+        request={**options.to_request(), "trials": options.trials, "time": options.time},
         **{own_space.ATTRIBUTE: own_space.mark(study.spec.name, study.spec.space)},
     )
     artifacts.write_text(study.folder / config_file.NAME, config_file.text(options, running))
     study.begin(running.begun, **running.settings(plan))
     study.describe()
     progress.note(
-        opening.on_study(
-            study.spec.name, study.tally.ended, plan, options.trials, options.seconds, joined=cluster.joined
-        )
+        opening.on_study(study.spec.name, study.tally.ended, plan, options.trials, options.time, joined=cluster.joined)
     )
     progress.note(opening.on_results(study.folder))
     for line in running.followed_at(study.folder):

@@ -113,10 +113,8 @@ def check(asked: RetrainingOptions) -> None:
     Raises:
         InputError: with what to change.
     """
-    asked.check_values()
     asked.check_tracking()
     thresholds.check(asked.threshold)
-    own = ("refer_sensitivity", "refer_specificity", "refer_risk")
-    changed = [name for name in own if getattr(asked, name) != options.default_of(RetrainingOptions, name)]
+    changed = [name for name in asked.changed(RetrainingOptions) if name.startswith("refer_")]
     if changed and not asked.refer:
         raise InputError(f"--{changed[0].replace('_', '-')} says nothing without --refer: give both or neither.")

@@ -61,9 +61,9 @@ def test_a_message_and_no_traceback_and_exit_code_2(tmp_path):
 )
 def test_what_cant_be_had_is_said_and_nothing_written(tmp_path, changes, words):
     data = made_films.kaggle(tmp_path / "data", train=12, test=4)
-    options = StudyOptions(**{"data": str(data), "cache": tmp_path / "cache", **changes})
+    asked = {"data": str(data), "cache": tmp_path / "cache", **changes}
     with pytest.raises(InputError) as error:
-        search(options, SessionOptions(results=tmp_path / "results"))
+        search(StudyOptions(**asked), SessionOptions(results=tmp_path / "results"))
     assert words in str(error.value)
     assert not (tmp_path / "results").exists()
 

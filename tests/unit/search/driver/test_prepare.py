@@ -10,9 +10,10 @@ from typer.testing import CliRunner
 import spaces
 from search import run
 from search.cli import console
+from search.cli.shared import Source
 from search.driver import pretrained_weights, session
 from search.driver.options import StudyOptions
-from search.driver.prepare import kept_options, prepare
+from search.driver.prepare import prepare
 from tests.made_backbones import onnx_backbone
 from tests.made_films import kaggle
 from xraytune import artifacts, hardware
@@ -258,5 +259,5 @@ def test_what_was_taken_from_a_label_file_is_kept_with_the_study_and_asked_for_a
     asked = StudyOptions(label="Pneumonia", negative="No Finding", uncertain="positive")
     again = StudyOptions().completed(asked.to_request())
     assert (again.label, again.negative, again.uncertain) == ("Pneumonia", "No Finding", "positive")
-    assert kept_options(asked) == {"label": "Pneumonia", "negative": "No Finding", "uncertain": "positive"}
-    assert kept_options(StudyOptions()) == {}
+    assert asked.changed(Source) == {"label": "Pneumonia", "negative": "No Finding", "uncertain": "positive"}
+    assert StudyOptions().changed(Source) == {}

@@ -239,7 +239,7 @@ def test_an_extra_that_is_missing_is_one_message(monkeypatch, package):
 @pytest.mark.parametrize("port", [-1, 65536, 70000])
 def test_a_port_that_is_none_is_refused(port):
     with pytest.raises(InputError, match="--port must be 0 or more and at most 65535"):
-        ServingOptions(port=port).check_values()
+        ServingOptions(port=port)
 
 
 def test_a_file_may_be_as_large_as_predict_reads_them(model):
