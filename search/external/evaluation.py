@@ -139,7 +139,7 @@ def _figures(model: SavedModel, labelled: Labelled, tested: Predictions, answers
         "worst_subgroup": subgroups.worst_subgroup(groups),
         "far": {
             "images": len(far),
-            "told": bool(model.classifier.makeup and model.classifier.makeup.limits),
+            "told": bool(model.classifier.outliers and model.classifier.outliers.limits),
             "first": [{"image": key, "in": why} for key, why in far[:SHOWN]],
         },
         "notes": list(dataset.notes),

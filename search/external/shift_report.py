@@ -155,7 +155,7 @@ def _figures(
         "outside": {
             "share": _share(flags, images.patients),
             "images": sum(flags),
-            "told": bool(model.classifier.makeup and model.classifier.makeup.limits),
+            "told": bool(model.classifier.outliers and model.classifier.outliers.limits),
             "first": [{"image": key, "in": why} for key, why in far[:SHOWN]],
         },
         "comparison": _comparison(compared),

@@ -52,7 +52,7 @@ def answered(model: Classifier, stated: Stated, content: bytes) -> dict[str, Any
         "probability": one.probability,
         "probabilities": list(zip(card.classes, one.probabilities, strict=True)),
         "unusual": one.unusual,
-        "compared": bool(model.makeup and model.makeup.limits),
+        "compared": bool(model.outliers and model.outliers.limits),
         "picture": _data_url(picture[..., 0]),
         "heat": None if heat is None else _data_url(heat),
         "heat_words": words,

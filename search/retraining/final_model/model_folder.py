@@ -73,7 +73,7 @@ def save(
         threshold=fitted.threshold,
         policy=fitted.policy.name if fitted.policy else "likeliest class",
         calibration=fitted.calibration.to_json(),
-        makeup=outliers.fit(first).to_json(),
+        outliers=outliers.fit(first).to_json(),
         members=tuple(members),
         tta=tta,
         referral=pair.to_json() if pair else {},

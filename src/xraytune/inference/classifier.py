@@ -31,7 +31,7 @@ from xraytune.evaluation.referral.pair import Referral
 from xraytune.inference import test_time_augmentation
 from xraytune.inference.model_card import CARD, Member, ModelCard, folder_of, read_card
 from xraytune.inference.networks import KerasNetwork, Network, OnnxNetwork, load_network, onnx_session
-from xraytune.inference.outliers import MakeUp
+from xraytune.inference.outliers import OutlierDetector
 
 
 def _pixels(image: NDArray[Any]) -> NDArray[np.uint8]:
@@ -72,7 +72,7 @@ class Classifier:
         self.members = tuple(Member.from_json(m) for m in card.members)
         self.calibration = Calibration.from_json(card.calibration)
         self.referral = Referral.from_json(card.referral) if card.referral else None
-        self.makeup = MakeUp.from_json(card.makeup) if card.makeup else None
+        self.outliers = OutlierDetector.from_json(card.outliers) if card.outliers else None
         for name in ("bias", "prevalence"):
             if len(getattr(self.calibration, name)) not in {0, len(card.classes)}:
                 raise ValueError(f"its calibration has a {name} of other classes")
@@ -226,7 +226,7 @@ class Classifier:
     def unusual(self, squares: Mapping[int, NDArray[np.uint8]]) -> list[str]:
         """For each prepared image in what it is unlike the training images; empty where it is like them."""
         images = squares[self.sizes[0]]
-        return self.makeup.far(images) if self.makeup else [""] * len(images)
+        return self.outliers.far(images) if self.outliers else [""] * len(images)
 
     @property
     def inexplicable(self) -> str:

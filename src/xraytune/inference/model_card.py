@@ -71,8 +71,8 @@ class ModelCard(Record):
     """How the threshold was chosen."""
     calibration: Mapping[str, Any]
     """A `Calibration` as JSON, with the prevalence that the probabilities are stated for."""
-    makeup: Mapping[str, Any]
-    """What training images look like; empty: unusual images are not told."""
+    outliers: Mapping[str, Any]
+    """An `OutlierDetector` of the training images as JSON; empty: unusual images are not told."""
     members: tuple[Mapping[str, Any], ...]
     """`Member`s as JSON."""
     onnx: tuple[Mapping[str, Any], ...] = ()
@@ -144,6 +144,8 @@ def read_card(folder: Path) -> ModelCard:
     if not seal or hashlib.sha256(content[: seal.start(1)]).hexdigest() != seal[1].decode():
         raise ArtifactError(f"{path} was changed after it was saved (its sha256 differs): it is not loaded.")
     del plain["sha256"]
+    if "makeup" in plain:  # models that were saved under its first name
+        plain["outliers"] = plain.pop("makeup")
     try:
         card = ModelCard.from_json(plain)
         for member in (*card.members, *card.onnx):

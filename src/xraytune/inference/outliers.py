@@ -9,9 +9,9 @@ Thirteen quantities of each training image; their centre and covariance by sciki
 distance, by its most extreme quantity alone, or by looking turned. The limits are quantiles of images that were held
 out of a fit (cross-validation), so that about one in 200 images of the same source is marked.
 
-Measured on Kermany's training images, 1,000 fitted and 400 others asked: `tests/real/test_makeup.py` holds that at most
-2 % of the others are marked, and at least 95 % of the same images upside down, turned by 90° or 180°, inverted, or half
-black, and all flat grays, noise and photographs.
+Measured on Kermany's training images, 1,000 fitted and 400 others asked: `tests/real/test_outliers.py` holds that at
+most 2 % of the others are marked, and at least 95 % of the same images upside down, turned by 90° or 180°, inverted, or
+half black, and all flat grays, noise and photographs.
 """
 
 from __future__ import annotations
@@ -135,8 +135,8 @@ class _Fit:
 
 
 @dataclass(frozen=True)
-class MakeUp(Record):
-    """Where training images lie in the space of `QUANTITIES`."""
+class OutlierDetector(Record):
+    """Tells images that lie far from the training images in the space of `QUANTITIES`."""
 
     location: tuple[float, ...]
     precision: tuple[tuple[float, ...], ...]
@@ -223,8 +223,8 @@ def _fit(seen: _Seen, rng: np.random.Generator) -> _Fit:
     return _Fit(found.location_, found.precision_, np.sqrt(np.diag(found.covariance_)), thumbnail, upright)
 
 
-def fit(images: NDArray[np.uint8], seed: int = 0) -> MakeUp:
-    """The properties of training images `(n, s, s, c)`, as the network sees them; at most `SAMPLE` of them are read.
+def fit(images: NDArray[np.uint8], seed: int = 0) -> OutlierDetector:
+    """A detector for training images `(n, s, s, c)`, as the network sees them; at most `SAMPLE` of them are read.
 
     The limits come from images that were held out. Each of the three scores gets the quantile that `MARKED` asks for;
     all three are then widened alike until no more than that share is over any of them.
@@ -233,14 +233,14 @@ def fit(images: NDArray[np.uint8], seed: int = 0) -> MakeUp:
     chosen = np.sort(rng.permutation(len(images))[:SAMPLE])
     sample = np.asarray(images[chosen])
     if len(sample) < FEWEST:
-        return MakeUp((), (), (), (), (), ())
+        return OutlierDetector((), (), (), (), (), ())
     seen = _Seen.of(sample)
     fitted = _fit(seen, rng)
     fold = rng.permutation(len(sample)) % FOLDS
     held = np.concatenate([_fit(seen.where(fold != k), rng).scores(seen.where(fold == k))[0] for k in range(FOLDS)])
     each = np.maximum(np.quantile(held, 1 - MARKED, axis=0, method="higher"), 1.0)
     widened = np.quantile((held / each).max(axis=1), 1 - MARKED, method="higher")
-    return MakeUp(
+    return OutlierDetector(
         tuple(fitted.location.tolist()),
         tuple(tuple(row) for row in fitted.precision.tolist()),
         tuple(fitted.spread.tolist()),

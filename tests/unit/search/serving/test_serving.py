@@ -108,7 +108,7 @@ def test_an_image_between_the_two_thresholds_is_referred(folder, tmp_path):
 
 def test_a_model_of_three_classes_answers_with_the_likeliest_and_all_probabilities(model):
     card = replace(
-        model.card, classes=("A", "B", "C"), positive=None, calibration=calibration.none(3).to_json(), makeup={}
+        model.card, classes=("A", "B", "C"), positive=None, calibration=calibration.none(3).to_json(), outliers={}
     )
     loaded = Classifier(card, [lambda images: np.tile(np.float32([0.2, 0.7, 0.1]), (len(images), 1))])
     found = answered(loaded, predict_files.PLAIN, encoded(chest(1)))

@@ -283,7 +283,7 @@ def test_a_film_unlike_the_training_images_is_flagged_and_a_like_one_is_not() ->
         return np.clip(chest + tone + rng.normal(0, 6, (n, 64, 64)), 0, 255).astype(np.uint8)[..., None]
 
     known = outliers.fit(films(200))
-    assert outliers.MakeUp.from_json(known.to_json() | {"precision": known.precision}) == known
+    assert outliers.OutlierDetector.from_json(known.to_json() | {"precision": known.precision}) == known
     assert known.far(films(50)) == [""] * 50
     noise = rng.integers(0, 256, (3, 64, 64, 1)).astype(np.uint8)
     inverted = 255 - films(3)

@@ -37,12 +37,21 @@ def resealed(saved, tmp_path):
     def change(**fields):
         member = {**plain["members"][0], **fields.pop("member", {})}
         calibration = {**plain["calibration"], **fields.pop("calibration", {})}
-        makeup = {**plain["makeup"], **fields.pop("makeup", {})}
-        made = {**plain, "members": [member], "calibration": calibration, "makeup": makeup, **fields}
+        outliers = {**plain["outliers"], **fields.pop("outliers", {})}
+        made = {**plain, "members": [member], "calibration": calibration, "outliers": outliers, **fields}
         write_card(folder, SimpleNamespace(to_json=lambda: made))
         return folder
 
     return change
+
+
+def test_a_model_that_names_its_outlier_detector_as_before_is_loaded(saved, tmp_path):
+    plain = json.loads((shutil.copytree(saved, tmp_path / "winner") / CARD).read_text())
+    del plain["sha256"]
+    earlier = {**plain, "makeup": plain["outliers"]}
+    del earlier["outliers"]
+    write_card(tmp_path / "winner", SimpleNamespace(to_json=lambda: earlier))
+    assert load_model(tmp_path / "winner").card.to_json() == plain
 
 
 @pytest.mark.parametrize(
@@ -72,10 +81,10 @@ def test_a_network_outside_the_model_s_folder_is_refused_unopened(resealed, monk
         {"calibration": {"bias": [0.0]}},
         {"calibration": {"prevalence": [0.5, float("nan")]}},
         {"calibration": {"prevalence": [3.0, -2.0]}},
-        {"makeup": {"location": [1.0]}},
-        {"makeup": {"spread": [0.0] * 13}},
-        {"makeup": {"precision": 7}},
-        {"makeup": {"limits": [1.0]}},
+        {"outliers": {"location": [1.0]}},
+        {"outliers": {"spread": [0.0] * 13}},
+        {"outliers": {"precision": 7}},
+        {"outliers": {"limits": [1.0]}},
         {"members": [7]},
         {"members": []},
         {"member": {"image_size": 32}},

@@ -73,8 +73,8 @@ def test_the_odd_films_among_the_training_images_do_not_widen_the_limits(known):
     assert share(outliers.fit(spoiled), 255 - drawn(50, seed=2)) == 1
 
 
-def test_the_make_up_survives_json(known):
-    assert outliers.MakeUp.from_json(known.to_json()) == known
+def test_a_detector_survives_json(known):
+    assert outliers.OutlierDetector.from_json(known.to_json()) == known
 
 
 def test_a_quantity_that_never_varies_does_not_make_every_film_unusual():
