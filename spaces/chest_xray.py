@@ -29,7 +29,6 @@ from spaces.space import Choices, Feature, Narrowed, Point, SearchContext, Space
 from xraytune import models
 from xraytune.framework import keras
 from xraytune.models import backbones, densenet, heads, linear, vgg
-from xraytune.models.file_backbones.backbone import FileBackbone
 from xraytune.models.weight_files import DENSENET_BLOCKS, VGG_CONVOLUTIONS
 from xraytune.records import Value
 from xraytune.training.inputs import augmentation
@@ -45,7 +44,7 @@ COPIES = (0, 1, 2, 4)
 
 
 class ChestXRay(Space):
-    """The six families over one data set.
+    """All families of `xraytune.models` over one data set.
 
     Args:
         context: classes, channels, available weights, families allowed, narrowed choices.
@@ -80,14 +79,17 @@ class ChestXRay(Space):
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
         """Everything that may vary; conditional parameters under their parent."""
         hp.Choice("family", list(self.families))
-        self._linear(hp)
-        self._dense(hp)
-        self._cnn(hp)
-        for family in ("vgg_frozen", "vgg_finetuned"):
-            self._vgg(hp, family)
-        self._densenet(hp)
-        for family, backbone in self.context.files.items():
-            self._by_file(hp, family, backbone)
+        own = {
+            "linear": self._linear,
+            "dense": self._dense,
+            "cnn": self._cnn,
+            "vgg_frozen": self._vgg,
+            "vgg_finetuned": self._vgg,
+            "densenet": self._densenet,
+        }
+        for family in self.families:
+            with hp.conditional_scope("family", [family]):
+                own.get(family, self._by_file)(hp, family)
         with_heads = [f for f in self.families if f not in {"linear", "dense"}]
         if with_heads:
             with hp.conditional_scope("family", with_heads):
@@ -97,92 +99,74 @@ class ChestXRay(Space):
                 self._training(hp)
             self._augmentation(hp)
 
-    def _linear(self, hp: keras_tuner.HyperParameters) -> None:
-        if "linear" not in self.families:
-            return
+    def _linear(self, hp: keras_tuner.HyperParameters, _: str) -> None:
         choice = self.context.choice
-        with hp.conditional_scope("family", ["linear"]):
-            choice(hp, "linear/image_size", models.SIZES["linear"])
-            choice(hp, "linear/cells", linear.CELLS)
-            choice(hp, "linear/solver", (SOLVER,))
+        choice(hp, "linear/image_size", models.SIZES["linear"])
+        choice(hp, "linear/cells", linear.CELLS)
+        choice(hp, "linear/solver", (SOLVER,))
 
-    def _dense(self, hp: keras_tuner.HyperParameters) -> None:
-        if "dense" not in self.families:
-            return
+    def _dense(self, hp: keras_tuner.HyperParameters, _: str) -> None:
         choice = self.context.choice
-        with hp.conditional_scope("family", ["dense"]):
-            choice(hp, "dense/image_size", models.SIZES["dense"], 48)
-            choice(hp, "dense/normalization", OWN_NORMALIZATIONS)
-            choice(hp, "dense/layers", (1, 2, 3, 4, 5, 6), 2)
-            choice(hp, "dense/units", (32, 64, 128, 256, 512), 128)
-            choice(hp, "dense/dropout", (0.0, 0.2, 0.4), 0.2)
-            choice(hp, "dense/batch_norm", (False, True), True)
+        choice(hp, "dense/image_size", models.SIZES["dense"], 48)
+        choice(hp, "dense/normalization", OWN_NORMALIZATIONS)
+        choice(hp, "dense/layers", (1, 2, 3, 4, 5, 6), 2)
+        choice(hp, "dense/units", (32, 64, 128, 256, 512), 128)
+        choice(hp, "dense/dropout", (0.0, 0.2, 0.4), 0.2)
+        choice(hp, "dense/batch_norm", (False, True), True)
 
-    def _cnn(self, hp: keras_tuner.HyperParameters) -> None:
-        if "cnn" not in self.families:
-            return
+    def _cnn(self, hp: keras_tuner.HyperParameters, _: str) -> None:
         choice = self.context.choice
-        with hp.conditional_scope("family", ["cnn"]):
-            choice(hp, "cnn/image_size", models.SIZES["cnn"], 64)
-            choice(hp, "cnn/normalization", OWN_NORMALIZATIONS)
-            choice(hp, "cnn/blocks", (1, 2, 3, 4, 5), 3)
-            choice(hp, "cnn/convolutions", (1, 2), 1)
-            choice(hp, "cnn/width", (8, 16, 32, 64), 16)
-            choice(hp, "cnn/growth", (1.0, 1.5, 2.0), 2.0)
-            choice(hp, "cnn/batch_norm", (False, True), True)
-            choice(hp, "cnn/pooling", ("max", "avg"))
-            choice(hp, "cnn/dropout", (0.0, 0.1, 0.25))
+        choice(hp, "cnn/image_size", models.SIZES["cnn"], 64)
+        choice(hp, "cnn/normalization", OWN_NORMALIZATIONS)
+        choice(hp, "cnn/blocks", (1, 2, 3, 4, 5), 3)
+        choice(hp, "cnn/convolutions", (1, 2), 1)
+        choice(hp, "cnn/width", (8, 16, 32, 64), 16)
+        choice(hp, "cnn/growth", (1.0, 1.5, 2.0), 2.0)
+        choice(hp, "cnn/batch_norm", (False, True), True)
+        choice(hp, "cnn/pooling", ("max", "avg"))
+        choice(hp, "cnn/dropout", (0.0, 0.1, 0.25))
 
     def _vgg(self, hp: keras_tuner.HyperParameters, family: str) -> None:
-        if family not in self.families:
-            return
         choice = self.context.choice
-        with hp.conditional_scope("family", [family]):
-            choice(hp, f"{family}/backbone", self.vggs)
-            choice(hp, f"{family}/image_size", models.SIZES[family], 64)
-            choice(hp, f"{family}/normalization", BACKBONE_NORMALIZATIONS)
-            choice(hp, f"{family}/cut", vgg.CUTS, "block4_pool")
-            if family == "vgg_finetuned":
-                choice(hp, f"{family}/trained_blocks", (1, 2))
-                choice(hp, f"{family}/head_epochs", (1, 2, 3), 2)
-                choice(hp, f"{family}/rate_factor", (0.3, 0.1, 0.03, 0.01), 0.1)
-            choice(hp, f"{family}/augmentation_copies", COPIES)
+        choice(hp, f"{family}/backbone", self.vggs)
+        choice(hp, f"{family}/image_size", models.SIZES[family], 64)
+        choice(hp, f"{family}/normalization", BACKBONE_NORMALIZATIONS)
+        choice(hp, f"{family}/cut", vgg.CUTS, "block4_pool")
+        if family == "vgg_finetuned":
+            choice(hp, f"{family}/trained_blocks", (1, 2))
+            choice(hp, f"{family}/head_epochs", (1, 2, 3), 2)
+            choice(hp, f"{family}/rate_factor", (0.3, 0.1, 0.03, 0.01), 0.1)
+        choice(hp, f"{family}/augmentation_copies", COPIES)
 
-    def _densenet(self, hp: keras_tuner.HyperParameters) -> None:
-        if "densenet" not in self.families:
-            return
+    def _densenet(self, hp: keras_tuner.HyperParameters, _: str) -> None:
         choice = self.context.choice
         modes = self._densenet_modes
-        with hp.conditional_scope("family", ["densenet"]):
-            choice(hp, "densenet/mode", modes)
-            choice(hp, "densenet/image_size", models.SIZES["densenet"], 64)
-            with hp.conditional_scope("densenet/mode", ["scratch"]):
-                choice(hp, "densenet/variant", tuple(densenet.VARIANTS))
-                choice(hp, "densenet/own_normalization", OWN_NORMALIZATIONS)
-            if modes == ["scratch"]:
-                return
-            with hp.conditional_scope("densenet/mode", ["frozen", "last_block"]):
-                choice(hp, "densenet/backbone", self.densenets)
-                choice(hp, "densenet/normalization", BACKBONE_NORMALIZATIONS)
-                choice(hp, "densenet/augmentation_copies", COPIES)
-            with hp.conditional_scope("densenet/mode", ["frozen"]):
-                choice(hp, "densenet/cut", tuple(densenet.CUTS), "pool4")
-            with hp.conditional_scope("densenet/mode", ["last_block"]):
-                choice(hp, "densenet/head_epochs", (1, 2, 3), 2)
-                choice(hp, "densenet/rate_factor", (0.3, 0.1, 0.03, 0.01), 0.1)
-
-    def _by_file(self, hp: keras_tuner.HyperParameters, family: str, backbone: FileBackbone) -> None:
-        """A backbone of the user's: all is as its file says, but the copies."""
-        if family not in self.families:
+        choice(hp, "densenet/mode", modes)
+        choice(hp, "densenet/image_size", models.SIZES["densenet"], 64)
+        with hp.conditional_scope("densenet/mode", ["scratch"]):
+            choice(hp, "densenet/variant", tuple(densenet.VARIANTS))
+            choice(hp, "densenet/own_normalization", OWN_NORMALIZATIONS)
+        if modes == ["scratch"]:
             return
-        choice = self.context.choice
-        with hp.conditional_scope("family", [family]):
-            choice(hp, f"{family}/backbone", (family,))
-            choice(hp, f"{family}/image_size", (backbone.image_size,))
-            choice(hp, f"{family}/normalization", (backbone.normalization,))
-            choice(hp, f"{family}/features", ("x".join(map(str, backbone.features)),))
-            choice(hp, f"{family}/gflop", (backbone.gflop,))
-            choice(hp, f"{family}/augmentation_copies", COPIES)
+        with hp.conditional_scope("densenet/mode", ["frozen", "last_block"]):
+            choice(hp, "densenet/backbone", self.densenets)
+            choice(hp, "densenet/normalization", BACKBONE_NORMALIZATIONS)
+            choice(hp, "densenet/augmentation_copies", COPIES)
+        with hp.conditional_scope("densenet/mode", ["frozen"]):
+            choice(hp, "densenet/cut", tuple(densenet.CUTS), "pool4")
+        with hp.conditional_scope("densenet/mode", ["last_block"]):
+            choice(hp, "densenet/head_epochs", (1, 2, 3), 2)
+            choice(hp, "densenet/rate_factor", (0.3, 0.1, 0.03, 0.01), 0.1)
+
+    def _by_file(self, hp: keras_tuner.HyperParameters, family: str) -> None:
+        """A backbone of the user's: all is as its file says, but the copies."""
+        choice, backbone = self.context.choice, self.context.files[family]
+        choice(hp, f"{family}/backbone", (family,))
+        choice(hp, f"{family}/image_size", (backbone.image_size,))
+        choice(hp, f"{family}/normalization", (backbone.normalization,))
+        choice(hp, f"{family}/features", ("x".join(map(str, backbone.features)),))
+        choice(hp, f"{family}/gflop", (backbone.gflop,))
+        choice(hp, f"{family}/augmentation_copies", COPIES)
 
     def _head(self, hp: keras_tuner.HyperParameters) -> None:
         choice = self.context.choice

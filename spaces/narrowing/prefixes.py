@@ -22,6 +22,7 @@ from spaces.space import Choices
 from xraytune.models import cost as costs
 from xraytune.models.cost import Machine
 from xraytune.records import Value
+from xraytune.training.inputs.augmentation import REMEDIES
 
 TOGETHER, SINGLE = 0.2, 0.1
 """Of the time, for all kept arrays together, and for one of them."""
@@ -32,10 +33,7 @@ training images) and, some of them, in a dozen shifted views (`views`, another f
 
 ALIKE = {
     "flip": False,
-    "exposure_jitter": "none",
-    "focus_jitter": "none",
-    "hiding": "none",
-    "crop": "none",
+    **{name: "none" for name in REMEDIES if name != "shape_jitter"},
     "augmentation": "medium",
     "shape_jitter": "light",
 }

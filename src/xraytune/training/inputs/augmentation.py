@@ -165,7 +165,32 @@ class Augmentation:
         return made
 
 
-class RandomGeometry(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
+class RandomLayer(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
+    """A layer that changes images in training only.
+
+    Args:
+        name: its name.
+        seed: of its own generator.
+    """
+
+    def __init__(self, name: str, seed: int) -> None:
+        super().__init__(name=name)
+        self.generator = keras.random.SeedGenerator(seed)
+
+    def changed(self, images: Any) -> Any:
+        """Images `(n, h, w, c)` of pixels 0–255, float, as training sees them."""
+        raise NotImplementedError
+
+    def call(self, images: Any, training: bool = False) -> Any:
+        """Images `(n, h, w, c)` of pixels 0–255, float; as they are where not training."""
+        return self.changed(images) if training else images
+
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """As it came."""
+        return shape
+
+
+class RandomGeometry(RandomLayer):
     """Rotation, shift, zoom, shear, shape jitter and flip as one affine resampling an image, in training only.
 
     Args:
@@ -176,17 +201,14 @@ class RandomGeometry(keras.layers.Layer):  # type: ignore[misc]  # Keras has no 
     """
 
     def __init__(self, amounts: Amounts, flip: bool, jitter: float, *, seed: int) -> None:
-        super().__init__(name="random_geometry")
+        super().__init__("random_geometry", seed)
         self.amounts, self.flip, self.jitter = amounts, flip, jitter
-        self.generator = keras.random.SeedGenerator(seed)
 
     def _uniform(self, n: Any, reach: float) -> Any:
         return keras.random.uniform((n,), -reach, reach, seed=self.generator)
 
-    def call(self, images: Any, training: bool = False) -> Any:
-        """Images `(n, h, w, c)` of pixels 0–255, float; as they are where not training."""
-        if not training:
-            return images
+    def changed(self, images: Any) -> Any:
+        """Images `(n, h, w, c)` of pixels 0–255, float."""
         a, n, (height, width) = self.amounts, ops.shape(images)[0], images.shape[1:3]
         angle, shear = self._uniform(n, a.rotation * 0.0174533), ops.tan(self._uniform(n, a.shear * 0.0174533))
         zoom = ops.exp(self._uniform(n, a.zoom))
@@ -205,23 +227,16 @@ class RandomGeometry(keras.layers.Layer):  # type: ignore[misc]  # Keras has no 
         matrix = ops.stack([a0, a1, a2, b0, b1, b2, zero, zero], axis=1)
         return ops.image.affine_transform(images, matrix, interpolation="bilinear", fill_mode="nearest")
 
-    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """As it came."""
-        return shape
 
-
-class RandomExposure(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
+class RandomExposure(RandomLayer):
     """Brightness, contrast about the image's mean, and noise, in training only; clipped to 0–255."""
 
     def __init__(self, amounts: Amounts, *, seed: int) -> None:
-        super().__init__(name="random_exposure")
+        super().__init__("random_exposure", seed)
         self.amounts = amounts
-        self.generator = keras.random.SeedGenerator(seed)
 
-    def call(self, images: Any, training: bool = False) -> Any:
-        """Images `(n, h, w, c)` of pixels 0–255, float; as they are where not training."""
-        if not training:
-            return images
+    def changed(self, images: Any) -> Any:
+        """Images `(n, h, w, c)` of pixels 0–255, float."""
         a, n = self.amounts, ops.shape(images)[0]
 
         def draw(low: float, high: float) -> Any:
@@ -232,12 +247,8 @@ class RandomExposure(keras.layers.Layer):  # type: ignore[misc]  # Keras has no 
         noise = keras.random.normal(ops.shape(images), seed=self.generator)
         return ops.clip(out + noise * draw(0.0, a.noise), 0.0, 255.0)
 
-    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """As it came."""
-        return shape
 
-
-class RandomFocus(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
+class RandomFocus(RandomLayer):
     """Softer or sharper, in training only: towards the image's blurred copy or away from it; clipped to 0–255.
 
     Args:
@@ -246,9 +257,8 @@ class RandomFocus(keras.layers.Layer):  # type: ignore[misc]  # Keras has no typ
     """
 
     def __init__(self, reach: float, *, seed: int) -> None:
-        super().__init__(name="random_focus")
+        super().__init__("random_focus", seed)
         self.reach = reach
-        self.generator = keras.random.SeedGenerator(seed)
 
     def _blurred(self, images: Any) -> Any:
         """A Gaussian in two passes, edges repeated: two matrix products, a tenth of what convolving costs on a core."""
@@ -258,16 +268,10 @@ class RandomFocus(keras.layers.Layer):  # type: ignore[misc]  # Keras has no typ
         by_channel = ops.swapaxes(ops.reshape(rows, (-1, height, width, channels)), 2, 3)
         return ops.swapaxes(ops.matmul(by_channel, ops.transpose(across)), 2, 3)
 
-    def call(self, images: Any, training: bool = False) -> Any:
-        """Images `(n, h, w, c)` of pixels 0–255, float; as they are where not training."""
-        if not training:
-            return images
+    def changed(self, images: Any) -> Any:
+        """Images `(n, h, w, c)` of pixels 0–255, float."""
         share = keras.random.uniform((ops.shape(images)[0], 1, 1, 1), -self.reach, self.reach, seed=self.generator)
         return ops.clip(images + share * (self._blurred(images) - images), 0.0, 255.0)
-
-    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """As it came."""
-        return shape
 
 
 def blurring(edge: int) -> np.ndarray:
@@ -285,7 +289,7 @@ def blurring(edge: int) -> np.ndarray:
     return matrix
 
 
-class RandomHiding(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
+class RandomHiding(RandomLayer):
     """Borders black or the image's mean gray in half the images, corners that gray in half of them, in training only.
 
     Args:
@@ -295,14 +299,11 @@ class RandomHiding(keras.layers.Layer):  # type: ignore[misc]  # Keras has no ty
     """
 
     def __init__(self, border: float, corner: float, *, seed: int) -> None:
-        super().__init__(name="random_hiding")
+        super().__init__("random_hiding", seed)
         self.border, self.corner = border, corner
-        self.generator = keras.random.SeedGenerator(seed)
 
-    def call(self, images: Any, training: bool = False) -> Any:
-        """Images `(n, h, w, c)` of pixels 0–255, float; as they are where not training."""
-        if not training:
-            return images
+    def changed(self, images: Any) -> Any:
+        """Images `(n, h, w, c)` of pixels 0–255, float."""
         n, (height, width) = ops.shape(images)[0], images.shape[1:3]
 
         def draw(high: float) -> Any:
@@ -327,10 +328,6 @@ class RandomHiding(keras.layers.Layer):  # type: ignore[misc]  # Keras has no ty
         inside = ops.logical_and(inside_rows, ops.logical_and(columns >= left, columns <= 1 - right))
         black = keras.random.uniform((n, 1, 1, 1), seed=self.generator) < 0.5
         return ops.where(inside, images, ops.where(black, 0.0, gray) * ops.ones_like(images))
-
-    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """As it came."""
-        return shape
 
 
 def apply(augmentation: Augmentation, images: Any, seed: int, size: int = 0) -> Any:
