@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from search.hyperparameters.declaration import ambiguous_names, declared_parameters
@@ -14,6 +13,7 @@ from xraytune.records import Value
 
 if TYPE_CHECKING:
     from search.driver.prepared import Prepared
+    from search.study.studies import Studies
     from spaces.space import Point, SearchContext, Space
 
     Points = list[Point]
@@ -58,7 +58,7 @@ def first_trials(prepared: Prepared, warm: Sequence[FirstTrial] = ()) -> FirstTr
     return chosen + [one for one in known if one not in chosen]
 
 
-def warm(prepared: Prepared, earlier: str | None, results: Path, storage: str | None = None) -> FirstTrials:
+def warm(prepared: Prepared, earlier: str | None, studies: Studies) -> FirstTrials:
     """The best configurations of an earlier study that mean something in this space, best first; none without a study.
 
     The study may be of other data or of another space: what carries the same name and lies in the range is kept. A
@@ -69,7 +69,7 @@ def warm(prepared: Prepared, earlier: str | None, results: Path, storage: str | 
     """
     if earlier is None:
         return []
-    study = open_study(earlier, results, storage)
+    study = open_study(earlier, studies.results, studies.storage)
     done = study.ranked()
     if not done:
         raise StudyError(f"--warm-start {earlier}: that study has no complete trial.")

@@ -32,6 +32,7 @@ from xraytune.errors import InputError
 from xraytune.records import Objective
 
 if TYPE_CHECKING:
+    from search.study.studies import Studies
     from search.tuner.resources import Resources
 
 
@@ -168,6 +169,13 @@ class SessionOptions(Tracking, Place):
     begun: float = field(default_factory=clock.now)
     own_process: bool = True
     """Whether the search may end this process where it hangs; not where it is called from Python."""
+
+    @property
+    def studies(self) -> Studies:
+        """The studies of the results folder."""
+        from search.study.studies import Studies
+
+        return Studies(self.results, self.storage)
 
     @property
     def where(self) -> str:

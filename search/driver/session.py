@@ -100,10 +100,9 @@ def _locked(options: StudyOptions, running: SessionOptions) -> StudyLock:
 
 def _free_names(options: StudyOptions, running: SessionOptions) -> Iterator[str]:
     """Default names that no study has."""
-    from search.study.by_name import exists
-
+    studies = running.studies
     for name in default_names(canonical(options.data)):
-        if not (running.results / name).exists() and not exists(name, running.results, running.storage):
+        if not (running.results / name).exists() and not studies.exists(name):
             yield name
 
 
@@ -149,24 +148,23 @@ def _completed(
 ) -> tuple[StudyOptions, StudySpec | None, Path]:
     """The options with what a resumed study and the defaults say, that study's specification, and the cache folder."""
     from search.study import own_space
-    from search.study.by_name import check_free, request
     from search.study.view import stored_spec
     from xraytune.data import cache as data_cache
 
     stored, named = None, options.space
     if options.resume:
-        stored = stored_spec(name, running.results, running.storage)
-        options = options.completed(request(name, running.results, running.storage))
+        stored = stored_spec(name, running.studies)
+        options = options.completed(running.studies.request(name))
         check(options, running)
     else:
-        check_free(name, running.results, running.storage)
+        running.studies.check_free(name)
     sampler = options.sampler or (stored.sampler if stored else SAMPLERS[0])
     if running.deterministic:
         os.environ["TF_DETERMINISTIC_OPS"] = "1"
     if options.cache:
         os.environ["XRAYTUNE_CACHE"] = str(options.cache.absolute())  # for the workers too
     for space in {options.space, stored.space if stored else None}:
-        own_space.check(name, space, named, running.results, running.storage)
+        own_space.check(name, space, named, running.studies)
     demonstration = is_demo(options.data)
     trials, seconds = budget(options.trials, options.time, demonstration=demonstration)
     progress.label, progress.demonstration = objective_label(options.objective, options.beta), demonstration
@@ -239,8 +237,8 @@ def _check_study(options: StudyOptions, running: SessionOptions, prepared: Prepa
     from search.study.create import check_existing
 
     if options.resume:
-        check_existing(prepared.spec, running.results, running.storage)
-    warm = initial_trials.warm(prepared, running.warm_start, running.results, running.storage)
+        check_existing(prepared.spec, running.studies)
+    warm = initial_trials.warm(prepared, running.warm_start, running.studies)
     return initial_trials.first_trials(prepared, warm)
 
 
@@ -251,12 +249,9 @@ def _make(
     from search.hyperparameters.suggestion import Narrowing
     from search.reporting.dashboard_pages import DashboardPages
     from search.samplers import factory
-    from search.study import by_name, create
+    from search.study import create
     from search.tuner import pruning
 
-    existing = 0
-    if options.resume and by_name.exists(name, running.results, running.storage):
-        existing = by_name.count(name, running.results, running.storage)
     study = create.create(
         prepared.spec,
         prepared.declaration,
@@ -268,7 +263,7 @@ def _make(
             options.seed,
             declaration=prepared.declaration,
             narrowing=Narrowing(prepared.spec.fixed, prepared.spec.narrowed),
-            existing=existing,
+            existing=running.studies.count(name) if options.resume else 0,
             objectives=len(options.objectives),
             once=prepared.once,
         ),

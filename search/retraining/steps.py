@@ -31,6 +31,7 @@ from search.retraining.workers.tasks import FoldTask, RefitTask
 from search.retraining.workers.worker_pool import Workers
 from search.study import own_space
 from search.study.lock import StudyLock
+from search.study.studies import Studies
 from search.study.view import StudyView, TrialRecord, open_study, search_seconds
 from search.tracking.callbacks import Callback, RetrainEnd
 from xraytune import artifacts, data, hardware
@@ -232,7 +233,7 @@ def retrain(options: RetrainingOptions, callbacks: Sequence[Callback] = ()) -> d
     study = open_study(options.study, options.results, options.storage)
     if options.refer:
         _check_referral(study)
-    own_space.check(study.name, study.spec.space, options.space, options.results, options.storage)
+    own_space.check(study.name, study.spec.space, options.space, Studies(options.results, options.storage))
     chosen = finalists.choose(study, options.which, options.finalists)
     lock = StudyLock(study.results, study.name, "retrained")
     try:

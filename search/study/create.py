@@ -12,11 +12,11 @@ import optuna
 from optuna.storages import BaseStorage
 
 from search.hyperparameters.suggestion import Declaration
-from search.study.by_name import exists, find, is_whole, taken
 from search.study.database import open_database, readable
 from search.study.lock import StudyLock
 from search.study.objectives import directions
 from search.study.pages import Pages
+from search.study.studies import Studies, find, is_whole, taken
 from search.study.study import Study
 from search.study.view import spec_of
 from xraytune import artifacts
@@ -93,15 +93,15 @@ def _make(database: BaseStorage, spec: StudySpec) -> None:
         raise StudyError(taken(spec.name)) from None
 
 
-def check_existing(spec: StudySpec, results: Path, storage: str | None = None) -> None:
+def check_existing(spec: StudySpec, studies: Studies) -> None:
     """Refuse to go on with a study that was made with something else, early: before Ray is started.
 
     Raises:
         StudyError: every difference is named.
     """
-    if not exists(spec.name, results, storage):
+    if not studies.exists(spec.name):
         return
-    _check(open_database(results, storage), spec, results / spec.name, True)
+    _check(studies.database(), spec, studies.results / spec.name, True)
 
 
 def _check(database: BaseStorage, spec: StudySpec, folder: Path, resume: bool) -> None:

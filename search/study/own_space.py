@@ -8,9 +8,8 @@ this installation's key (`xraytune.data.identity`).
 from __future__ import annotations
 
 import hmac
-from pathlib import Path
 
-from search.study.by_name import attributes
+from search.study.studies import Studies
 from xraytune.data import identity
 from xraytune.errors import InputError
 
@@ -32,22 +31,21 @@ def mark(study: str, space: str) -> str:
     return identity.keyed(f"space\0{study}\0{space}") if is_program(space) else ""
 
 
-def check(study: str, space: str | None, named: str | None, results: Path, storage: str | None = None) -> None:
+def check(study: str, space: str | None, named: str | None, studies: Studies) -> None:
     """Refuse to import a space that nobody named here.
 
     Args:
         study: the study's name.
         space: what its database says.
         named: what the user named himself.
-        results: the results folder.
-        storage: the database, None for SQLite in the results folder.
+        studies: where the study is.
 
     Raises:
         InputError: it is a program, was not named now, and the study was not searched on this installation.
     """
     if space is None or space == named or not is_program(space):
         return
-    kept = attributes(study, results, storage).get(ATTRIBUTE)
+    kept = studies.attributes(study).get(ATTRIBUTE)
     if not isinstance(kept, str) or not hmac.compare_digest(kept.encode(), mark(study, space).encode()):
         raise InputError(
             f"Study {study!r} runs the program {space!r} as its search space, and it was not searched with this "

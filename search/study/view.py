@@ -20,9 +20,9 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.study import sessions
-from search.study.by_name import is_made_by_us
 from search.study.database import is_there, open_database, readable
 from search.study.lock import check_name
+from search.study.studies import Studies, is_made_by_us
 from search.study.trial_files import PREDICTIONS, Outcome, read_config, read_outcome, trial_folder
 from xraytune.errors import InputError, StudyError
 from xraytune.evaluation.sites import held_out_sites
@@ -341,11 +341,11 @@ def open_study(name: str | None = None, results: str | Path = "results", storage
     return StudyView(study, database, results)
 
 
-def stored_spec(name: str, results: Path, storage: str | None = None) -> StudySpec | None:
+def stored_spec(name: str, studies: Studies) -> StudySpec | None:
     """What the study was made with, None where it is not there."""
-    if not is_there(results, storage) or not is_made_by_us(open_database(results, storage), name):
+    if not studies.are_there or not is_made_by_us(studies.database(), name):
         return None
-    return open_study(name, results, storage).spec
+    return open_study(name, studies.results, studies.storage).spec
 
 
 def search_seconds(study: StudyView) -> float:

@@ -25,7 +25,7 @@ from search.reporting import formats
 from search.samplers import factory
 from search.study import create, database
 from search.study import lock as locks
-from search.study.by_name import request
+from search.study.studies import Studies
 from search.study.view import open_study
 from search.tuner import pruning
 from tests.fuzz.harness import JSON, LETTERS, ODD_NUMBERS, answer, changed, check_message, damaged, fuzzed, place
@@ -71,7 +71,7 @@ def check_study(results: Path, name: str | None, as_json: bool) -> None:
     """What reads a study reads it, or says one message; opening a database takes half a second, so not everything."""
     view, message = answer(lambda: open_study(name, results))
     assert (view is None) == bool(message)
-    answer(lambda: check(StudyOptions(study="mine").completed(request("mine", results)), SessionOptions()))
+    answer(lambda: check(StudyOptions(study="mine").completed(Studies(results).request("mine")), SessionOptions()))
     if view is not None:
         assert view.folder == results / "mine"
         trials, _ = answer(view.trials)

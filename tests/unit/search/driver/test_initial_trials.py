@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from search.driver import initial_trials
+from search.study.studies import Studies
 from tests.made_studies import SPACE, prepared, result, trials
 from xraytune.errors import StudyError
 from xraytune.records import FailureCause
@@ -46,7 +47,7 @@ def test_a_warm_start_tries_the_best_of_an_earlier_study_first(make, tmp_path):
         configs.append((value, asked.config.values))
         earlier.complete(asked.number, result(value))
     earlier.close()
-    warm = initial_trials.warm(prepared(), "mine", tmp_path)
+    warm = initial_trials.warm(prepared(), "mine", Studies(tmp_path))
     later = make(name="later", train_fingerprint="other data")
     for one in warm:
         later.enqueue(one.values, one.origin)
@@ -74,7 +75,7 @@ def test_where_nothing_else_takes_part_one_trial_is_all_there_is_to_try():
 def test_a_warm_start_from_nothing_is_refused(make, tmp_path):
     make()
     with pytest.raises(StudyError, match="has no complete trial"):
-        initial_trials.warm(prepared(), "mine", tmp_path)
+        initial_trials.warm(prepared(), "mine", Studies(tmp_path))
 
 
 def test_a_warm_start_takes_what_fits_a_narrower_space_and_passes_other_families_over(make, tmp_path):
@@ -84,8 +85,10 @@ def test_a_warm_start_takes_what_fits_a_narrower_space_and_passes_other_families
     for n in range(len(SPACE.families)):
         earlier.complete(earlier.ask().number, result(0.5 + n / 100))
     earlier.close()
-    warm = initial_trials.warm(prepared(narrowed={"family": ("wide", "steps")}), "mine", tmp_path)
+    warm = initial_trials.warm(prepared(narrowed={"family": ("wide", "steps")}), "mine", Studies(tmp_path))
     assert [one.values["family"] for one in warm] == ["steps", "wide"]
     assert [one.origin for one in warm] == ["study mine #3", "study mine #1"]
     with pytest.raises(StudyError, match="none of its configurations fits"):
-        initial_trials.warm(replace(prepared(), declaration=lambda hp: hp.Int("units", 1, 9)), "mine", tmp_path)
+        initial_trials.warm(
+            replace(prepared(), declaration=lambda hp: hp.Int("units", 1, 9)), "mine", Studies(tmp_path)
+        )

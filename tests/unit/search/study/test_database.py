@@ -20,8 +20,8 @@ from search.driver.session import search
 from search.reporting.search_summary import summarize
 from search.samplers import factory
 from search.study import database as databases
-from search.study.by_name import exists
 from search.study.database import with_note
+from search.study.studies import Studies
 from search.study.view import open_study
 from tests.made_studies import SPACE, result
 from xraytune.errors import FatalError, InputError, StudyError
@@ -232,7 +232,7 @@ def test_the_database_can_be_named_by_an_environment_variable(tmp_path, monkeypa
         open_study("mine", elsewhere)
     monkeypatch.setenv("XRAYTUNE_STORAGE", f"sqlite:///{tmp_path}/studies.db")
     assert open_study("mine", elsewhere).name == "mine"
-    assert exists("mine", elsewhere)
+    assert Studies(elsewhere).exists("mine")
     assert databases.database_url(elsewhere, "sqlite:///other.db") == "sqlite:///other.db"
     monkeypatch.setenv("XRAYTUNE_STORAGE", "")
     with pytest.raises(StudyError):

@@ -12,6 +12,7 @@ from search import leaderboard
 from search.driver import initial_trials
 from search.reporting import figures, html_report
 from search.study import objectives
+from search.study.studies import Studies
 from search.study.view import open_study
 from search.tuner.messages import TrialOutcome
 from search.tuner.orchestrator import Budget, Orchestrator
@@ -72,7 +73,7 @@ def test_objectives_below_zero_rank_as_all_others(make, tmp_path, capsys):
     leaderboard.main("mine", as_json=True, results=tmp_path)
     listed = [(t["number"], t["state"]) for t in json.loads(capsys.readouterr().out)["trials"]]
     assert listed == [(1, "COMPLETE"), (3, "COMPLETE"), (2, "COMPLETE"), (0, "COMPLETE"), (5, "PRUNED"), (4, "FAIL")]
-    warm = initial_trials.warm(prepared(), "mine", tmp_path)
+    warm = initial_trials.warm(prepared(), "mine", Studies(tmp_path))
     assert [origin for origin, *_ in warm] == [f"study mine #{number}" for number in (1, 3, 2, 0)]
 
 

@@ -12,7 +12,7 @@ import sqlalchemy
 from optuna.trial import TrialState
 
 from search.study import database
-from search.study.by_name import exists, request
+from search.study.studies import Studies
 from search.study.view import open_study, stored_spec
 from tests.made_studies import report, result, trials
 from xraytune.errors import FatalError, StudyError
@@ -285,9 +285,9 @@ def test_another_study_that_is_damaged_keeps_nobody_from_reading_a_whole_one_by_
     optuna.create_study(study_name="broken", storage=opened).set_user_attr("spec", {})
     change(tmp_path, (SPEC.replace("WHERE", "WHERE study_id = 2 AND"), "{"))
     assert len(open_study("mine", tmp_path).trials()) == 1
-    assert exists("mine", tmp_path)
-    assert request("mine", tmp_path) == {}
-    assert stored_spec("mine", tmp_path) is not None
+    assert Studies(tmp_path).exists("mine")
+    assert Studies(tmp_path).request("mine") == {}
+    assert stored_spec("mine", Studies(tmp_path)) is not None
     with pytest.raises(FatalError, match=r"A study in the database \(.*studies.db\) can't be read"):
         open_study(None, tmp_path)
 
