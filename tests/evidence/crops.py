@@ -162,7 +162,7 @@ def _on_test(place: networks.Workshop, part: Part, network: Path) -> dict[str, N
 
 def _outside(place: networks.Workshop, network: Path) -> Answers:
     """A network's answers on all images of the second hospital, read as those that it was trained on."""
-    from xraytune.inference.classifier import load_network, predict_network
+    from xraytune.inference.networks import load_network, predict_network
 
     own = place.dataset
     other = data.load(str(real_data(OUTSIDE)), fit=own.fit, channels=own.channels)
