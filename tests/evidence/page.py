@@ -14,7 +14,7 @@ import pandas as pd
 
 from tests.evidence import doses, finals, networks, scores, searches
 from tests.evidence.scores import TARGETS, Network
-from tests.evidence.searches import Search
+from tests.evidence.searches import Outcome, Search
 from tests.evidence.sets import PLANTED
 from xraytune.evaluation import metrics
 from xraytune.evaluation.intervals import Interval, Statistic, paired
@@ -23,7 +23,7 @@ from xraytune.evaluation.metrics import Floats
 PAGE = networks.ROOT / "docs" / "evidence" / "robust-validation.md"
 
 
-def write(done: list[Search]) -> dict[str, bool]:
+def write(done: dict[Search, Outcome]) -> dict[str, bool]:
     """Replace every table for which there are results; their names, and whether the page has a place for each."""
     text, placed = PAGE.read_text(encoding="utf-8"), {}
     for name, table in _tables(done):
@@ -38,7 +38,7 @@ def write(done: list[Search]) -> dict[str, bool]:
     return placed
 
 
-def _tables(done: list[Search]) -> Iterator[tuple[str, str]]:
+def _tables(done: dict[Search, Outcome]) -> Iterator[tuple[str, str]]:
     planted = {name: found for name in PLANTED if (found := scores.load(name))}
     if planted:
         yield "planted", _ranking(planted)
@@ -52,10 +52,11 @@ def _tables(done: list[Search]) -> Iterator[tuple[str, str]]:
             yield marker, table
     if table := finals.table():
         yield "finals", table
-    tables: dict[str, list[Search]] = {}
-    for search in done:
+    tables: dict[str, dict[Search, Outcome]] = {}
+    for search, found in done.items():
         longer = "" if search.retraining == searches.half(search.time) else f" retrained {search.retraining}"
-        tables.setdefault(f"searches {search.set} {search.time}{longer}", []).append(search)
+        name = " ".join(filter(None, ("searches", search.set, search.time + longer, search.final)))
+        tables.setdefault(name, {})[search] = found
     for name, those in tables.items():
         yield name, _searches(those)
 
@@ -74,23 +75,24 @@ def _ranking(sets: dict[str, list[Network]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _searches(done: list[Search]) -> str:
-    """One line a search, each objective's mean, and what parts the means."""
+def _searches(done: dict[Search, Outcome]) -> str:
+    """One line a search, the mean of each objective and version, and what parts the robust mean from the others."""
     lines = [f"| objective | seed | {' | '.join(searches.FIGURES)} |", "|---" * (len(searches.FIGURES) + 2) + "|"]
-    each = {o: sorted((s for s in done if s.objective == o), key=lambda s: s.seed) for o in searches.OBJECTIVES}
-    for objective, own in each.items():
-        rows = [figures["test"]["overall"] for s in own if (figures := s.figures())]
-        for search, row in zip(own, rows, strict=True):
-            cells = ["{:.3f} ({:.3f} – {:.3f})".format(*row[name][:3]) for name in searches.FIGURES]
-            lines.append(f"| {objective} | {search.seed} | {' | '.join(cells)} |")
-        if rows:
-            means = [f"**{mean(row[name][0] for row in rows):.3f}**" for name in searches.FIGURES]
-            lines.append(f"| {objective} | mean | {' | '.join(means)} |")
-    if all(each.values()):
-        clean, robust = ([s.answers() for s in each[o]] for o in searches.OBJECTIVES)
-        apart = difference(robust, clean, done[0].positive)
+    arms: dict[str, dict[int, Outcome]] = {}
+    for search in sorted(done, key=lambda s: (s.objective, s.version, s.seed)):
+        arms.setdefault(f"{search.objective} {search.version}".strip(), {})[search.seed] = done[search]
+    for arm, own in arms.items():
+        for seed, one in own.items():
+            cells = ["{:.3f} ({:.3f} – {:.3f})".format(*one.figures[name]) for name in searches.FIGURES]
+            lines.append(f"| {arm} | {seed} | {' | '.join(cells)} |")
+        means = [f"**{mean(one.figures[name][0] for one in own.values()):.3f}**" for name in searches.FIGURES]
+        lines.append(f"| {arm} | mean | {' | '.join(means)} |")
+    robust = arms.pop("robust", {})
+    for arm, own in arms.items() if robust else ():
+        first, second = ([one.answers for one in those.values()] for those in (robust, own))
+        apart = difference(first, second, next(iter(robust.values())).positive)
         cells = ["{0.value:+.3f} ({0.low:+.3f} – {0.high:+.3f})".format(apart[name]) for name in searches.FIGURES]
-        lines.append(f"| robust − clean | mean | {' | '.join(cells)} |")
+        lines.append(f"| robust − {arm} | mean | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -117,11 +117,16 @@ def run_searches(
         str, typer.Option(callback=_minutes, help="Its retraining, in minutes; half of --time if not given.")
     ] = "",
     seeds: Annotated[int, typer.Option(min=1)] = 3,
+    final: Annotated[str, typer.Option(help="As search.retrain takes it, instead of its default.")] = "",
+    objective: Annotated[str, typer.Option(help="One of clean, robust instead of both.")] = "",
+    code: Annotated[Path | None, typer.Option(help="A checkout of an earlier version that searches instead.")] = None,
 ) -> None:
     """Search with both objectives, equal time, retrain each winner; another `--retraining` is of the same searches."""
+    version = searches.EARLIER if code else ""
     for seed in range(seeds):
-        for objective in searches.OBJECTIVES:
-            Search(on, objective, seed, time, retraining or searches.half(time)).run()
+        for one in (objective,) if objective else searches.OBJECTIVES:
+            search = Search(on, one, seed, time, retraining or searches.half(time), final, version)
+            search.run(code.resolve() if code else networks.ROOT)
 
 
 def _has_table() -> None:
@@ -151,7 +156,7 @@ def make_portfolio() -> None:
 @app.command("page")
 def write_page() -> None:
     """Make the page's tables anew."""
-    for name, placed in page.write(list(searches.done())).items():
+    for name, placed in page.write(searches.done()).items():
         print(f"written: {name}" if placed else f"no place in {page.PAGE.name}: <!-- {name} -->")
 
 

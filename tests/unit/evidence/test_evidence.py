@@ -92,19 +92,19 @@ def test_searches_that_answer_alike_do_not_differ():
 def test_searches_of_one_length_and_one_retraining_have_their_table_and_one_without_a_place_is_told(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(networks, "RESULTS", tmp_path)
-    monkeypatch.setattr(searches, "FOLDER", tmp_path / "searches")
+    monkeypatch.setattr(searches, "KEPT", tmp_path / "searches.jsonl")
     monkeypatch.setattr(page, "PAGE", tmp_path / "page.md")
     page.PAGE.write_text("<!-- searches machine 4m -->\nold\n<!-- end searches machine 4m -->\n", encoding="utf-8")
-    for objective, right in (("clean", 6), ("robust", 16)):
+    for objective, version, right in (("clean", "", 6), ("robust", "", 16), ("robust", searches.EARLIER, 11)):
         for time, retraining in (("4m", "2m"), ("4m", "4m"), ("8m", "4m")):
-            kept = searches.Search("machine", objective, 0, time, retraining).kept
-            kept.mkdir(parents=True)
-            predictions(right).to_csv(kept / "predictions.csv", index=False)
+            winner = tmp_path / objective / version / time / retraining
+            winner.mkdir(parents=True)
+            predictions(right).to_csv(winner / "predictions.csv", index=False)
             overall = {name: [right / 20, 0.0, 1.0] for name in searches.FIGURES}
-            figures = {"test": {"overall": overall, "positive": 1}}
-            (kept / "metrics.json").write_text(json.dumps(figures), encoding="utf-8")
-    assert page.write(list(searches.done())) == {
+            figures = {"model": {"final": "refit"}, "test": {"overall": overall, "positive": 1}}
+            (winner / "metrics.json").write_text(json.dumps(figures), encoding="utf-8")
+            searches.keep(searches.Search("machine", objective, 0, time, retraining, version=version), winner)
+    assert page.write(searches.done()) == {
         "searches machine 4m": True,
         "searches machine 4m retrained 4m": False,
         "searches machine 8m": False,
@@ -113,6 +113,7 @@ def test_searches_of_one_length_and_one_retraining_have_their_table_and_one_with
     assert "old" not in text
     assert "| robust | 0 | 0.800 (0.000 – 1.000) |" in text
     assert "| robust − clean | mean | +0.250 (" in text
+    assert "| robust − robust earlier | mean | +0.125 (" in text
 
 
 @pytest.mark.parametrize("asked", ["90s", "1h", "4", "0m"])

@@ -366,21 +366,21 @@ def test_a_search_starts_with_each_family_that_can_hide_what_the_audit_found():
 
 def test_where_framing_was_found_crops_are_in_the_space_and_in_the_first_trials():
     context, lines = to_audit(found("crop"), "robust")
-    assert offered(context, "crop") == ("none", "0.08")
+    assert offered(context, "crop") == ("none", "0.5")
     assert "crop" in lines[0]
     full = spaces.get("chest_xray", context)
     points = shortcut_countermeasures.against_shortcuts(full, full.families, found("crop").remedies)
-    assert {values["crop"] for _, values in points} == {"0.08"}
-    assert {TrainingSettings.of(values).augmentation.crop for _, values in points} == {"0.08"}
+    assert {values["crop"] for _, values in points} == {"0.5"}
+    assert {TrainingSettings.of(values).augmentation.crop for _, values in points} == {"0.5"}
     clean, _ = to_audit(found("crop"), "clean")
-    assert offered(clean, "crop") == ("none", "0.5", "0.3", "0.08")
+    assert offered(clean, "crop") == ("none", "0.5")
 
 
 def test_kept_copies_are_cropped_where_framing_was_found_and_time_leaves_them_alike():
     context = spaces.SpaceContext(weights=WEIGHTS, images=4400, families=("vgg_frozen",))
     narrowed, lines = afforded(context, searching(1800, audit=found("crop")))
-    assert narrowed.narrowed["vgg_frozen/crop"] == ("0.08",)
-    assert any("crop 0.08" in line for line in lines)
+    assert narrowed.narrowed["vgg_frozen/crop"] == ("0.5",)
+    assert any("crop 0.5" in line for line in lines)
 
 
 def test_the_larger_array_is_made_only_where_a_space_may_crop():
@@ -388,7 +388,7 @@ def test_the_larger_array_is_made_only_where_a_space_may_crop():
     without, _ = to_audit(found(), "clean")
     assert not spaces.offers_crops(spaces.get("chest_xray", without))
     assert not spaces.offers_crops(spaces.get("smoke", spaces.SpaceContext()))
-    kept_copies = spaces.SpaceContext(weights=WEIGHTS, narrowed={"crop": ("none",), "vgg_frozen/crop": ("0.08",)})
+    kept_copies = spaces.SpaceContext(weights=WEIGHTS, narrowed={"crop": ("none",), "vgg_frozen/crop": ("0.5",)})
     assert spaces.offers_crops(spaces.get("chest_xray", kept_copies))
 
 

@@ -27,7 +27,7 @@ def full():
 def test_a_trial_trains_on_crops_of_the_larger_array_and_is_validated_on_whole_images(tmp_path, monkeypatch, full):
     monkeypatch.setattr(batches, "LEAST_EPOCH", 64)
     data = dataclasses.replace(trial_data(tmp_path, sizes=(32, 96)), crop_size=96)
-    point = config(full, **SMALL, crop="0.08")
+    point = config(full, **SMALL, crop="0.5")
     one = Trainer(full, point, data, max_epochs=2)
     rows = one.images.rows(1)
     source = one.images.training(1, rows)
@@ -66,7 +66,7 @@ def test_a_network_trained_on_crops_keeps_more_of_its_score_where_framing_tells_
         ("NORMAL", "PNEUMONIA"), 1, 1, "planted", tmp_path, crop_size=64,
     )  # fmt: skip
     reached = {}
-    for crop in ("none", "0.3"):
+    for crop in ("none", "0.5"):
         training = Trainer(full, config(full, **SMALL, epochs=10, crop=crop), data, max_epochs=8)
         reached[crop] = max(training.step().metrics["val_auc"] for _ in range(4))
     assert reached["none"] < 0.8
