@@ -79,31 +79,24 @@ class Progress:
     """Shows a search while it runs.
 
     Args:
-        label: the objective's short name, e.g. `F2`.
-        trials: maximum number of trials, None without such a bound.
         begun: when the time budget began to run, in seconds since 1970.
-        end: when it ends; None without such a bound.
-        max_epochs: the most epochs that any trial may run; 0 leaves it to each trial's own `epochs`.
         verbose: also print what otherwise stands in the log alone.
-        demonstration: synthetic images: said above the running trials.
         target: where to draw.
     """
 
-    def __init__(
-        self,
-        label: str = "",
-        *,
-        trials: int | None = None,
-        begun: float | None = None,
-        end: float | None = None,
-        max_epochs: int = 0,
-        verbose: bool = False,
-        demonstration: bool = False,
-        target: Screen = console.out,
-    ) -> None:
-        self.label, self.trials, self.end, self.demonstration = label, trials, end, demonstration
+    label = ""
+    """The objective's short name, e.g. `F2`."""
+    trials: int | None = None
+    """Maximum number of trials."""
+    end: float | None = None
+    """When the time budget ends."""
+    max_epochs = 0
+    """The most epochs that any trial may run; 0 leaves it to each trial's own `epochs`."""
+    demonstration = False
+    """Synthetic images: said above the running trials."""
+
+    def __init__(self, begun: float | None = None, *, verbose: bool = False, target: Screen = console.out) -> None:
         self.begun = clock.now() if begun is None else begun
-        self.max_epochs = max_epochs
         self._verbose = verbose
         self._console = target
         self._live: Live | None = None

@@ -17,9 +17,10 @@ from search.driver import options as driver_options
 from search.driver.options import StudyOptions
 from search.driver.prepared import Prepared
 from search.samplers import SAMPLERS
+from xraytune import data
 from xraytune.errors import InputError
 from xraytune.evaluation import shortcut_audit
-from xraytune.records import Objective, StudySpec, Value
+from xraytune.records import Objective, StudySpec
 
 if TYPE_CHECKING:
     from search.tuner.job import Job
@@ -56,12 +57,11 @@ def check_names(options: StudyOptions, files: Mapping[str, FileBackbone] | None 
     if not (options.families or options.fix or options.space or options.backbone):
         return None
     import spaces
-    from search.hyperparameters.declaration import check_narrowing, declared_parameters
-    from search.hyperparameters.suggestion import Narrowing
+    from search.hyperparameters.declaration import declared_parameters, held
 
     space = spaces.offered(options.space or DEFAULT, options.families, files)
     if space.declares_all:
-        check_narrowing(declared_parameters(space.declare_hyperparameters), Narrowing(dict(options.fix)))
+        held(declared_parameters(space.declare_hyperparameters), options.fix)
     return space
 
 
@@ -95,7 +95,7 @@ def prepare(
     if space is not None and (job := space.job()) is not None:
         return _without_images(options, name, space, job)
     with _imported_meanwhile("spaces", "search.driver.initial_trials"):
-        dataset = _load(options, progress)
+        dataset = data.load(options.data, **options.of(Reading), validate_on=options.validate_on, progress=progress)
         after_reading()
     return _with_images(_Given(options, dataset, cache, progress, stored, deterministic, begun, files), name)
 
@@ -200,7 +200,7 @@ def _with_images(given: _Given, name: str) -> Prepared:
         cache=given.cache,
         limit=options.cache_limit,
     )
-    found_out = (*dataset.notes, *_shortcuts(audit, dataset), *damaged)
+    shortcuts = [f"{audit.headline} More: python -m search.verify {dataset.name}"] if audit.headline else []
     return Prepared(
         spec=spec,
         declaration=space.declare_hyperparameters,
@@ -208,7 +208,7 @@ def _with_images(given: _Given, name: str) -> Prepared:
         recipes=tuple(recipes),
         starts=tuple(starts),
         make_job=lambda progress: _keras_job(given, context, sizes, crop_size, progress),
-        notes=(*found_out, *notes, *recipe_notes, caches),
+        notes=(*dataset.notes, *shortcuts, *damaged, *notes, *recipe_notes, caches),
         opening=(*opening.on_data(dataset, audit), *opening.on_space(space.families, gone, missing)),
         once=space.once,
         caches=caches,
@@ -273,15 +273,13 @@ def _spec(options: StudyOptions, name: str, parameters: list[Any], **known: Any)
     Raises:
         InputError: the user holds a hyperparameter that the space does not have, or at a value that it can't have.
     """
-    from search.hyperparameters.declaration import check_narrowing, signature
-    from search.hyperparameters.suggestion import Narrowing
+    from search.hyperparameters.declaration import held, signature
 
-    check_narrowing(parameters, Narrowing(dict(options.fix)))
     return StudySpec(
         name=name,
         space=options.space or DEFAULT,
         space_signature=signature(parameters),
-        fixed=_typed(options.fix, parameters),
+        fixed=held(parameters, options.fix),
         objectives=options.objectives,
         beta=options.beta,
         sampler=options.sampler or SAMPLERS[0],
@@ -290,17 +288,6 @@ def _spec(options: StudyOptions, name: str, parameters: list[Any], **known: Any)
         options=options.changed(Source),
         **known,
     )
-
-
-def _load(options: StudyOptions, progress: Progress) -> Dataset:
-    from xraytune import data as data_room
-
-    return data_room.load(options.data, **options.of(Reading), validate_on=options.validate_on, progress=progress)
-
-
-def _shortcuts(audit: Audit, dataset: Dataset) -> tuple[str, ...]:
-    """What the audit found that a network can cheat with, said before the first trial."""
-    return (f"{audit.headline} More: python -m search.verify {dataset.name}",) if audit.headline else ()
 
 
 def _without_images(options: StudyOptions, name: str, space: Space, job: Job) -> Prepared:
@@ -318,40 +305,23 @@ def _without_images(options: StudyOptions, name: str, space: Space, job: Job) ->
     return Prepared(spec, space.declare_hyperparameters, families, (), (), lambda _: job, ())
 
 
-def _typed(fixed: Mapping[str, Value], space_parameters: list[Any]) -> dict[str, Value]:
-    """Fixed values in their parameters' own types, as the study stores them."""
-    from search.hyperparameters.suggestion import convert
-
-    typed: dict[str, Value] = {}
-    for name, value in fixed.items():
-        for hp in space_parameters:
-            if hp.name == name:
-                try:
-                    typed[name] = convert(hp, value)
-                    break
-                except InputError:
-                    continue
-    return typed
-
-
 def _keras_job(given: _Given, context: SpaceContext, sizes: tuple[int, ...], crop_size: int, progress: Progress) -> Job:
     from search.tuner.job import KerasJob
-    from xraytune.data import arrays
     from xraytune.training.inputs.trial_data import TrialData, with_views
 
     options, dataset = given.options, given.dataset
-    pools = arrays.pools(dataset, sizes, progress)
-    data = TrialData.of(
+    pools = data.arrays.pools(dataset, sizes, progress)
+    found = TrialData.of(
         dataset, pools,
         cache=given.cache, cache_limit=options.cache_limit, weights_dir=options.weights_dir, crop_size=crop_size,
     )  # fmt: skip
-    data = dataclasses.replace(data, copies_share=1.0 if given.deterministic else COPIES_SHARE)
+    found = dataclasses.replace(found, copies_share=1.0 if given.deterministic else COPIES_SHARE)
     progress(0, 1, "planning shifted views")
-    folds = {site: with_views(fold, options.seed) for site, fold in data.by_site(dataset).items()}
-    data = data if folds else with_views(data, options.seed)
+    folds = {site: with_views(fold, options.seed) for site, fold in found.by_site(dataset).items()}
+    found = found if folds else with_views(found, options.seed)
     timed = "inference_ms" in options.objectives
     return KerasJob(
-        options.space or DEFAULT, context, data, options.objective, options.beta, options.max_epochs, timed, folds
+        options.space or DEFAULT, context, found, options.objective, options.beta, options.max_epochs, timed, folds
     )
 
 

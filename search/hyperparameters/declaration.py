@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras_tuner
 
 from search.hyperparameters.suggestion import Declaration, Narrowing, RecordedHyperParameters, allowed, convert
 from xraytune.errors import InputError
+from xraytune.records import Value
 
 
 def declared_parameters(declaration: Declaration) -> list[Any]:
@@ -53,23 +54,29 @@ def signature(space: Iterable[Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def check_narrowing(space: Sequence[Any], narrowing: Narrowing) -> None:
-    """Refuse what the space does not have.
+def held(space: Sequence[Any], fixed: Mapping[str, Any]) -> dict[str, Value]:
+    """The values that the user holds, by name, each in its parameter's own type.
+
+    Args:
+        space: all parameters that the space declares.
+        fixed: values or texts by name.
 
     Raises:
-        InputError: a fixed name is unknown (the nearest ones are named) or can't have its value in any branch.
+        InputError: a name is unknown (those that there are, are named) or can't have its value in any branch.
     """
+    found: dict[str, Value] = {}
     by_name: dict[str, list[Any]] = {}
     for hp in space:
         by_name.setdefault(hp.name, []).append(hp)
-    for name, value in narrowing.fixed.items():
+    for name, value in fixed.items():
         if name not in by_name:
             raise InputError(f"--fix {name}={value}: the space has no {name!r}. It has: {', '.join(by_name)}.")
         problems = []
         for hp in by_name[name]:
             try:
-                convert(hp, value)
+                found.setdefault(name, convert(hp, value))
             except InputError as error:
                 problems.append(str(error))
-        if len(problems) == len(by_name[name]):
+        if name not in found:
             raise InputError(f"--fix {name}={value}: {problems[0]}")
+    return found

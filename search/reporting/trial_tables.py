@@ -33,9 +33,7 @@ def rank(trial: TrialRecord) -> tuple[int, float, int]:
     return order.index(trial.state), *trial.rank
 
 
-def show_leaderboard(
-    screen: Screen, trials: Sequence[TrialRecord], spec: StudySpec, *, title: str = "", ranked: bool = True
-) -> None:
+def show_leaderboard(screen: Screen, trials: Sequence[TrialRecord], spec: StudySpec, *, title: str = "") -> None:
     """Print the baseline, the trials in the order given, and a line on those that have no row.
 
     Args:
@@ -43,14 +41,13 @@ def show_leaderboard(
         trials: any; waiting and interrupted ones are only counted.
         spec: the study's.
         title: above the table.
-        ranked: whether the trials are in the order of their scores.
     """
     rows = [t for t in trials if t.state != "WAITING" and not t.interrupted]
     if scores := _baseline(rows, spec):
         always = "one class" if spec.positive is None else spec.classes[spec.positive]
         screen.say(f"Baseline: always predicting {always} scores {' and '.join(scores)}.")
     if rows:
-        tables.show(screen, leaderboard(rows, spec, ranked=ranked), title=title)
+        tables.show(screen, leaderboard(rows, spec), title=title)
     without = {
         "waiting": sum(t.state == "WAITING" for t in trials),
         "interrupted": sum(t.interrupted for t in trials),
@@ -78,13 +75,12 @@ def _baseline(trials: Sequence[TrialRecord], spec: StudySpec) -> list[str]:
     return [f"robust {words} {shifted:.3f}", f"clean {words} {clean:.3f}"]
 
 
-def leaderboard(trials: Sequence[TrialRecord], spec: StudySpec, *, ranked: bool = True) -> list[Column]:
+def leaderboard(trials: Sequence[TrialRecord], spec: StudySpec) -> list[Column]:
     """The columns of the leaderboard, trials in the order given.
 
     Args:
         trials: each a row.
         spec: the study's.
-        ranked: whether complete trials are numbered.
     """
     known = {key for t in trials if t.result for key in t.result.metrics}
     own = str(spec.objective)
@@ -93,8 +89,8 @@ def leaderboard(trials: Sequence[TrialRecord], spec: StudySpec, *, ranked: bool 
         return Column(title, [cell(t) for t in trials], words=words, spare=spare, short=SHORT.get(title, ""))
 
     ranks = {t.number: str(i + 1) for i, t in enumerate(t for t in trials if t.state == "COMPLETE")}
-    columns = [column("rank", lambda t: ranks.get(t.number, "–"))] if ranked else []
-    columns += [
+    columns = [
+        column("rank", lambda t: ranks.get(t.number, "–")),
         column("trial", lambda t: str(t.number)),
         column("family", lambda t: t.family, words=True),
         column("state", lambda t: (word(t.state), COLOURS.get(t.state, "cyan")), words=True),

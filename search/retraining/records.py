@@ -211,10 +211,6 @@ class Choice:
         weights = [w for _, w in self.finalists]
         return shared, {name: ensemble_selection.average([views[name] for views in each], weights) for name in each[0]}
 
-    def fold_models(self) -> list[FoldResult]:
-        """The folds' results, of every seed, whose networks are averaged under `folds`."""
-        return list(self.winner.results)
-
 
 def shared_views(
     confirmed: Sequence[Confirmed], *, averaged: bool = False

@@ -87,7 +87,7 @@ def final(
         FatalError: a finalist's network can't be trained, or kept.
     """
     if choice.kind == "folds":
-        folds = choice.fold_models()
+        folds = choice.winner.results  # of every seed
         trial = choice.winner.trial
         shares = [(r.path.with_suffix(".keras"), 1 / len(folds), r.result.best_epoch) for r in folds]
         return [EnsembleMember(path, trial, share, epochs, _file(trial, recipe)) for path, share, epochs in shares]

@@ -70,6 +70,6 @@ def mapped(
     return array
 
 
-def in_chunks(indices: Sequence[int], size: int) -> Iterable[Sequence[int]]:
-    """Consecutive pieces of at most `size`."""
-    return (indices[start : start + size] for start in range(0, len(indices), size))
+def in_chunks(indices: Sequence[int]) -> Iterable[Sequence[int]]:
+    """Consecutive pieces of at most 4096."""
+    return (indices[start : start + 4096] for start in range(0, len(indices), 4096))

@@ -20,6 +20,9 @@ from xraytune.records import Record
 DRAWS = 2000
 """Bootstrap draws; the percentile ends of a 95 % interval then rest on 50 draws each."""
 
+TAIL = (1 - 0.95) / 2
+"""Share of the draws beyond each end of an interval."""
+
 _CELLS = 4_000_000  # weights held at once: 32 MB
 
 Statistic = Callable[[Floats], Mapping[str, Floats]]
@@ -61,16 +64,15 @@ def patient_draws(patients: ArrayLike, draws: int, rng: np.random.Generator) -> 
 
 
 def bootstrap(
-    statistic: Statistic, patients: ArrayLike, *, draws: int = DRAWS, seed: int = 0, level: float = 0.95
+    statistic: Statistic, patients: ArrayLike, *, draws: int = DRAWS, seed: int = 0
 ) -> dict[str, Interval | tuple[Interval, ...]]:
-    """A percentile interval for every figure of `statistic`.
+    """A 95 % percentile interval for every figure of `statistic`.
 
     Args:
         statistic: weights `(draws, n)` → figures; a figure of shape `(draws, classes)` gives a tuple of intervals.
         patients: who each image shows, `(n,)`.
         draws: bootstrap resamples.
         seed: of the draws.
-        level: share of draws between the two ends.
 
     Draws in which a figure is undefined (a class was not drawn) are left out of its interval.
     """
@@ -82,27 +84,26 @@ def bootstrap(
     for start in range(0, draws, step):
         for name, value in statistic(patient_draws(who, min(step, draws - start), rng)).items():
             parts[name].append(np.asarray(value))
-    tail = (1 - level) / 2
     out: dict[str, Interval | tuple[Interval, ...]] = {}
     for name, value in point.items():
         drawn = np.concatenate(parts[name])
         if value.ndim == 0:
-            out[name] = _interval(float(value), drawn, tail)
+            out[name] = _interval(float(value), drawn)
         else:
-            out[name] = tuple(_interval(float(v), drawn[:, i], tail) for i, v in enumerate(value))
+            out[name] = tuple(_interval(float(v), drawn[:, i]) for i, v in enumerate(value))
     return out
 
 
-def _interval(value: float, drawn: Floats, tail: float) -> Interval:
+def _interval(value: float, drawn: Floats) -> Interval:
     kept = drawn[np.isfinite(drawn)]
     if not kept.size:
         return Interval(value, float("nan"), float("nan"))
-    low, high = np.quantile(kept, [tail, 1 - tail])
+    low, high = np.quantile(kept, [TAIL, 1 - TAIL])
     return Interval(value, float(low), float(high), float(np.std(kept)))
 
 
-def of_share(interval: Interval, patients: int, level: float = 0.95) -> Interval:
-    """The interval of a share (accuracy, sensitivity …), which does not end at 1 because one patient was drawn seldom.
+def of_share(interval: Interval, patients: int) -> Interval:
+    """The 95 % interval of a share (accuracy …), which does not end at 1 because one patient was drawn seldom.
 
     Korn & Graubard 1998: the exact binomial interval (Clopper & Pearson 1934) of as many independent patients as would
     spread as the bootstrap draws do, `p (1 - p) / variance`, but never more than there are. A share of 0 or 1 counts
@@ -111,20 +112,18 @@ def of_share(interval: Interval, patients: int, level: float = 0.95) -> Interval
     Args:
         interval: from `bootstrap`.
         patients: behind the share's denominator; below 1 the interval is left as it is.
-        level: of the interval.
     """
     p = interval.value
     if patients < 1 or not np.isfinite(p):
         return interval
     variance = interval.error**2
     n = min(float(patients), p * (1 - p) / variance) if variance > 0 and 0 < p < 1 else float(patients)
-    tail = (1 - level) / 2
-    low = 0.0 if p <= 0 else float(stats.beta.ppf(tail, p * n, (1 - p) * n + 1))
-    high = 1.0 if p >= 1 else float(stats.beta.ppf(1 - tail, p * n + 1, (1 - p) * n))
+    low = 0.0 if p <= 0 else float(stats.beta.ppf(TAIL, p * n, (1 - p) * n + 1))
+    high = 1.0 if p >= 1 else float(stats.beta.ppf(1 - TAIL, p * n + 1, (1 - p) * n))
     return Interval(p, low, high, interval.error)
 
 
-def of_perfect(interval: Interval, patients: int, level: float = 0.95) -> Interval:
+def of_perfect(interval: Interval, patients: int) -> Interval:
     """The interval of a figure that is no share, where the bootstrap's has no width.
 
     Of a perfect figure it is the exact binomial one of `patients` without an error (Clopper & Pearson 1934; one-sided
@@ -144,25 +143,23 @@ def of_perfect(interval: Interval, patients: int, level: float = 0.95) -> Interv
     Args:
         interval: from `bootstrap`.
         patients: as above; below 1 there is no interval.
-        level: of the interval.
     """
     if interval.value == 1 and patients >= 1:
-        return of_share(interval, patients, level)
+        return of_share(interval, patients)
     return Interval(interval.value, float("nan"), float("nan"), interval.error)
 
 
-def reflected(interval: Interval, least: float = 0.0) -> Interval:
+def reflected(interval: Interval) -> Interval:
     """The basic bootstrap interval, `2 · value - high` to `2 · value - low` (Davison & Hinkley 1997, ch. 5.2).
 
     For a figure that resampling only raises: a calibration error of draws holds the noise of the sample and that of
     the drawing, so that its percentile interval lies too high.
 
     Args:
-        interval: a percentile interval.
-        least: below which the figure can't be. The value itself is always within.
+        interval: a percentile interval. The value itself stays within, and no end lies below 0.
     """
     value = interval.value
-    low = min(value, max(least, 2 * value - interval.high))
+    low = min(value, max(0.0, 2 * value - interval.high))
     return Interval(value, low, max(value, 2 * value - interval.low), interval.error)
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from xraytune.errors import InputError
 from xraytune.evaluation import metrics, prevalences, robust_score
@@ -50,8 +49,6 @@ class Policy(Record):
     """Class-balanced F-beta over the views, as in `robust`, on patients it was not fitted on: mean of folds."""
     error: float
     """Standard error of that mean over the folds."""
-    lead: tuple[float, float]
-    """By how much the evidence is above that of 0.5: 95 % interval of the mean over folds (Student's t)."""
     sensitivity: float
     """Held out, mean over views."""
     specificity: float
@@ -183,7 +180,6 @@ def compare(
     truth = np.asarray(labels01).astype(bool)
     scores = {name: np.asarray(v, dtype=np.float64) for name, v in views.items()}
     whole = everything or Everything(truth, scores["clean"], folds)
-    plain = np.array([_judge(0.5, truth, scores, held, beta)[0] for _, held in folds])
     out = []
     for name in names:
         if name in OVER_VIEWS:
@@ -200,8 +196,7 @@ def compare(
         mean = np.nanmean(held_out, axis=0)
         known = held_out[np.isfinite(held_out[:, 0]), 0]
         error = float(np.std(known, ddof=1) / np.sqrt(len(known))) if len(known) > 1 else 0.0
-        lead = _interval(held_out[:, 0] - plain)
-        out.append(Policy(name, final, float(mean[0]), error, lead, float(mean[1]), float(mean[2])))
+        out.append(Policy(name, final, float(mean[0]), error, float(mean[1]), float(mean[2])))
     return tuple(out)
 
 
@@ -219,15 +214,6 @@ def _judge(
     sensitivity, false = answers[:, event].mean(axis=1), answers[:, ~event].mean(axis=1)
     values = metrics.f_beta_of_counts(sensitivity, false, 1 - sensitivity, beta)
     return float(robust_score.aggregated(values)), float(sensitivity.mean()), float(1 - false.mean())
-
-
-def _interval(differences: Floats) -> tuple[float, float]:
-    """The 95 % interval of a mean over folds; as wide as can be where there are too few."""
-    known = differences[np.isfinite(differences)]
-    if len(known) < 2:
-        return -1.0, 1.0
-    half = float(stats.t.ppf(0.975, len(known) - 1) * np.std(known, ddof=1) / np.sqrt(len(known)))
-    return float(np.mean(known)) - half, float(np.mean(known)) + half
 
 
 def _informedness(policy: Policy) -> float:

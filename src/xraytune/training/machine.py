@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import resource
-import socket
 import sys
 import time
 from contextlib import suppress
@@ -67,11 +66,6 @@ def device_name() -> str:
 
     gpus = tf.config.list_physical_devices("GPU")
     return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", gpus[0].name)) if gpus else "cpu"
-
-
-def host_name() -> str:
-    """This machine's name."""
-    return socket.gethostname()
 
 
 def forget_peak_memory() -> None:

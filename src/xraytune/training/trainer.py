@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import socket
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -298,7 +299,7 @@ class Trainer:
             peak_memory_mb=machine.peak_memory_mb(),
             versions=machine.versions(),
             device=machine.device_name(),
-            host=machine.host_name(),
+            host=socket.gethostname(),
         )
 
     def validation_predictions(self) -> NDArray[np.float32]:

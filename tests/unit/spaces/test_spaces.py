@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 import spaces
-from search.hyperparameters.declaration import check_narrowing, declared_parameters
-from search.hyperparameters.suggestion import Narrowing
+from search.hyperparameters.declaration import declared_parameters, held
 from spaces import SearchContext, SpaceContext, recipes, shortcut_countermeasures
 from spaces.narrowing import cache_size, narrow
 from tests.made_networks import config, space
@@ -229,7 +228,7 @@ class TestNarrowing:
 
     def test_what_the_user_holds_is_never_narrowed_away(self):
         context = spaces.SpaceContext(weights=WEIGHTS, images=4400)
-        held = {
+        fixed = {
             "epochs": "30",
             "cnn/image_size": "160",
             "vgg_frozen/cut": "block5_pool",
@@ -238,12 +237,10 @@ class TestNarrowing:
         narrowed, _ = afforded(context, searching(1800))
         assert 160 not in offered(narrowed, "cnn/image_size")
         assert 30 not in offered(narrowed, "epochs")
-        narrowed, _ = afforded(context, searching(1800, fixed=held))
+        narrowed, _ = afforded(context, searching(1800, fixed=fixed))
         assert 160 in offered(narrowed, "cnn/image_size")
         assert "block5_pool" in offered(narrowed, "vgg_frozen/cut")
-        check_narrowing(
-            declared_parameters(spaces.get("chest_xray", narrowed).declare_hyperparameters), Narrowing(held)
-        )
+        assert held(declared_parameters(spaces.get("chest_xray", narrowed).declare_hyperparameters), fixed) == fixed
 
     def test_size_counts_before_copies_and_two_copies_before_none(self):
         assert [self.kept(seconds) for seconds in (900, 1300, 1800)] == [[48, 2], [64, 2], [64, 4]]

@@ -125,7 +125,7 @@ def _read_all(
         rows = cache.mapped(temporary[0], (len(keys),), ROW)
         thumbnails = cache.mapped(temporary[1], (len(keys), image_properties.THUMBNAIL, image_properties.THUMBNAIL))
         if known is not None:
-            for part in cache.in_chunks(adopted.tolist(), 4096):
+            for part in cache.in_chunks(adopted.tolist()):
                 rows[part], thumbnails[part] = known.rows[old[part]], known.thumbnails[old[part]]
 
         def take(piece: range, found: _Found) -> None:
@@ -219,7 +219,7 @@ def _unchanged(root: Path, keys: Sequence[str], known: Inspection) -> NDArray[np
     else:
         place = {key: row for row, key in enumerate(known.keys)}
         old = np.array([place.get(key, -1) for key in keys], np.int64)
-    for part in cache.in_chunks(range(len(keys)), 4096):
+    for part in cache.in_chunks(range(len(keys))):
         now = np.array([stat_of(os.path.join(root, keys[row])) for row in part], np.int64)  # noqa: PTH118
         changed = (known.rows["stat"][old[part]] != now).any(1)
         old[np.asarray(part)[changed]] = -1

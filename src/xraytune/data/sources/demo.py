@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from xraytune import artifacts
 from xraytune.data import cache
 from xraytune.data.decoding import parallel
 from xraytune.data.problems import Progress
-from xraytune.data.sources import folder, synthetic_images
+from xraytune.data.sources import archives, folder, synthetic_images
 from xraytune.data.sources.listing import MARKER, Listing
 
 _TEXT = (
@@ -60,18 +58,11 @@ def write(root: Path, images: tuple[synthetic_images.Phantom, ...], progress: Pr
         progress: told about images drawn.
     """
     root.parent.mkdir(parents=True, exist_ok=True)
-    making = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
-    try:
+    with archives.making(root) as making:
         for name in synthetic_images.CLASSES:
             for split in ("train", "test"):
                 (making / split / name).mkdir(parents=True)
-
         parallel.spread(_Drawer(making, images), len(images), "drawing images", progress)
         (making / MARKER).write_text(_TEXT, encoding="utf-8")
-        making.chmod(0o777 & ~artifacts.umask())
         if root.exists():
             shutil.rmtree(root)
-        making.rename(root)
-    except BaseException:
-        shutil.rmtree(making, ignore_errors=True)
-        raise

@@ -85,7 +85,7 @@ def read_layout(root: Path, name: str | None = None, *, site_folders: bool = Fal
         listing.error("no classes", name, f"{what}{'; ' + listing.hint if listing.hint else ''}")
     else:
         reader.classes("", "", folders)
-    reader.beside_classes("", files, "images outside any class folder: move them into one")
+    reader.beside_classes("", files)
     reader.report()
     _compare_classes(listing)
     listing.items.sort(key=lambda item: item.key)
@@ -181,7 +181,7 @@ class _Reader:
             self._listing.error("no classes", prefix, "has no class folders: put the images of each class in one")
             self._listing.folders.setdefault(split, set())
         else:
-            self.beside_classes(prefix, files, "images outside any class folder: move them into one")
+            self.beside_classes(prefix, files)
             self.classes(prefix, split, names)
 
     def classes(self, prefix: str, split: str, names: list[str]) -> None:
@@ -219,7 +219,7 @@ class _Reader:
         for site in folders:
             before = len(self._listing.items)
             names, files = self.entries(f"{site}/")
-            self.beside_classes(f"{site}/", files, "images outside any class folder: move them into one")
+            self.beside_classes(f"{site}/", files)
             if not names and not any(p.where == f"{site}/" for p in self._listing.problems):
                 self._listing.error("no classes", f"{site}/", "is a site without class folders: add them or remove it")
             self.classes(f"{site}/", "", names)
@@ -263,7 +263,7 @@ class _Reader:
                 self._left_out[kind].append(prefix + file)
         return keys
 
-    def beside_classes(self, prefix: str, files: list[str], what: str) -> None:
+    def beside_classes(self, prefix: str, files: list[str]) -> None:
         """Images beside class folders have no class; other files are of no concern (a README, a licence)."""
         images, broken = [], []
         for file in sorted(files):
@@ -275,6 +275,7 @@ class _Reader:
             except OSError as error:
                 broken.append((prefix + file, f"can't be opened: {error.strerror}"))
         if images:
+            what = "images outside any class folder: move them into one"
             self._listing.error("no class", some(images), what)
         for where, why in broken:  # a class folder that is a link to nowhere, or to itself
             self._listing.error("unreadable", where, why)

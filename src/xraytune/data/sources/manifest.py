@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from xraytune.data import spelling
-from xraytune.data.problems import Problem, Progress
+from xraytune.data.problems import Problem
 from xraytune.data.sources import csv_table
 from xraytune.data.sources.csv_table import Table
 from xraytune.data.sources.folder import SPLITS
@@ -36,14 +36,13 @@ class _Counts:
     """Patients written as 12.0."""
 
 
-def open_manifest(path: Path, progress: Progress | None = None, site: str | None = None) -> Listing:
+def open_manifest(path: Path, site: str | None = None) -> Listing:
     """List the images that a manifest names; paths are relative to its folder.
 
     Cells are separated by commas, semicolons, tabs or `|` (a first line `sep=;` says so itself), in UTF-8 or in UTF-16.
 
     Args:
         path: the `.csv` file.
-        progress: not used; a manifest is read at once.
         site: the column that names the site; `site` by default.
 
     Raises:

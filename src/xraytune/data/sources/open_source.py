@@ -115,7 +115,7 @@ def _open(data: str | None, finding: Finding, site: str | None, progress: Progre
         ((".npz",), medmnist.open_arrays),
         (
             (".csv",),
-            lambda path, told: label_tables.open_table(path, finding) or manifest.open_manifest(path, told, site),
+            lambda path, _: label_tables.open_table(path, finding) or manifest.open_manifest(path, site),
         ),
     )
     for suffixes, reader in readers:

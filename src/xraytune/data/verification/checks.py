@@ -64,7 +64,7 @@ def blank(items: Sequence[Item], rows: NDArray[np.int64], thumbnails: NDArray[np
         thumbnails: `(n, 32, 32)`.
     """
     found = np.zeros(len(rows), np.bool_)
-    for part in cache.in_chunks(range(len(rows)), 4096):
+    for part in cache.in_chunks(range(len(rows))):
         small = thumbnails[rows[part]].reshape(len(part), -1)
         ends = [small.shape[1] // 20, small.shape[1] - 1 - small.shape[1] // 20]
         ordered = np.partition(small, ends, axis=1)

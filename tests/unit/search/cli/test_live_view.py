@@ -26,7 +26,8 @@ def terminal():
     """A progress drawn on a terminal, and a function that tells what its screen shows."""
     stream = io.StringIO()
     target = Screen(file=stream, width=COLUMNS, height=LINES, force_terminal=True)
-    progress = Progress("robust F2", trials=24, end=time.time() + 120, max_epochs=10, target=target)
+    progress = Progress(target=target)
+    progress.label, progress.trials, progress.end, progress.max_epochs = "robust F2", 24, time.time() + 120, 10
 
     def shown():
         if progress._live:
@@ -129,7 +130,8 @@ def test_ended_trials_stay_when_the_view_is_taken_away(terminal):
 
 def test_the_log_has_every_line_those_before_the_study_was_made_too(tmp_path):
     stream = io.StringIO()
-    progress = Progress("F2", target=Screen(file=stream, width=160))
+    progress = Progress(target=Screen(file=stream, width=160))
+    progress.label = "F2"
     with progress:
         progress.detail("recipe cnn skipped")
         progress.note("Data: a\x1b[31mb")
@@ -146,7 +148,7 @@ def test_the_log_has_every_line_those_before_the_study_was_made_too(tmp_path):
 
 def test_verbose_prints_what_is_otherwise_in_the_log_alone():
     stream = io.StringIO()
-    with Progress("F2", verbose=True, target=Screen(file=stream, width=160)) as progress:
+    with Progress(verbose=True, target=Screen(file=stream, width=160)) as progress:
         progress.detail("recipe cnn skipped")
     assert "recipe cnn skipped" in stream.getvalue()
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.hyperparameters.declaration import ambiguous_names, check_narrowing, declared_parameters, signature
+from search.hyperparameters.declaration import ambiguous_names, declared_parameters, held, signature
 from search.hyperparameters.suggestion import Narrowing, RecordedHyperParameters, SuggestedHyperParameters
 from xraytune.errors import InputError
 
@@ -111,12 +111,12 @@ def test_narrowed_choices_hold(study):
 )
 def test_what_the_space_does_not_have_cant_be_fixed(fixed, words):
     with pytest.raises(InputError, match="--fix") as refused:
-        check_narrowing(declared_parameters(branching), Narrowing(fixed))
+        held(declared_parameters(branching), fixed)
     assert words in str(refused.value)
 
 
 def test_a_value_of_one_branch_may_be_fixed_though_the_other_branch_lacks_it():
-    check_narrowing(declared_parameters(branching), Narrowing({"units": "64"}))
+    assert held(declared_parameters(branching), {"units": "64"}) == {"units": 64}
 
 
 @settings(max_examples=60, deadline=None)
