@@ -23,8 +23,6 @@ from xraytune.training.optimization.settings import TrainingSettings
 
 WEIGHTS = {"vgg16": "vgg16.h5", "densenet121": "densenet121.h5"}
 CORE = 9e10
-
-
 NOTHING_FOUND = Audit(0.5, 100, (), "")
 
 
@@ -240,7 +238,8 @@ class TestNarrowing:
         narrowed, _ = afforded(context, searching(1800, fixed=fixed))
         assert 160 in offered(narrowed, "cnn/image_size")
         assert "block5_pool" in offered(narrowed, "vgg_frozen/cut")
-        assert held(declared_parameters(spaces.get("chest_xray", narrowed).declare_hyperparameters), fixed) == fixed
+        declared = declared_parameters(spaces.get("chest_xray", narrowed).declare_hyperparameters)
+        assert held(declared, fixed) == {**fixed, "epochs": 30, "cnn/image_size": 160}
 
     def test_size_counts_before_copies_and_two_copies_before_none(self):
         assert [self.kept(seconds) for seconds in (900, 1300, 1800)] == [[48, 2], [64, 2], [64, 4]]
