@@ -208,7 +208,7 @@ bench: $(VENV)/.ready-dev ## timings as ratios, appended to results/bench.jsonl 
 
 .PHONY: gpu-check
 gpu-check: $(VENV)/.ready-dev ## images a second and shared trials on this machine's GPU, in ten minutes (KERAS_BACKEND=jax; ARGS=--rehearse)
-	@exec $(BIN)/python -m tests.benchmarks.gpu_check $(ARGS)
+	@exec $(BIN)/python -m tests.benchmarks.gpu.gpu_check $(ARGS)
 
 .PHONY: performance
 performance: $(VENV)/.ready-dev ## write docs/performance.md from results/bench.jsonl and what docs/bench.jsonl keeps

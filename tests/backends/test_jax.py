@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import made_films
+from tests.inputs import made_films
 from tests.searching import counted
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +28,7 @@ TRAIN = (
     + """
 import tempfile
 from pathlib import Path
-from tests.made_networks import config, space, trial_data, write_weights
+from tests.inputs.made_networks import config, space, trial_data, write_weights
 from xraytune.training.trainer import Training
 
 folder = Path(tempfile.mkdtemp())
@@ -70,7 +70,7 @@ DEVICES = """
 import sys, tempfile
 from pathlib import Path
 import jax
-from tests.made_networks import config, space, trial_data
+from tests.inputs.made_networks import config, space, trial_data
 from xraytune.training.trainer import Trainer
 
 assert len(jax.devices()) == 2, jax.devices()

@@ -19,7 +19,7 @@ import dataclasses, os, sys, time
 from pathlib import Path
 import numpy as np
 import spaces
-from tests.made_networks import config
+from tests.inputs.made_networks import config
 from xraytune import data as data_room
 from xraytune.training.inputs import frozen_features
 from xraytune.data import arrays

@@ -16,7 +16,7 @@ import sys, tempfile, time
 from pathlib import Path
 import keras, keras_tuner, numpy as np
 import spaces
-from tests.made_networks import config
+from tests.inputs.made_networks import config
 from xraytune.training.optimization.compiling import compile_network
 from xraytune.training.optimization.settings import TrainingSettings
 space = spaces.get("chest_xray", spaces.SpaceContext(families=("cnn",)))

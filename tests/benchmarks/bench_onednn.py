@@ -13,7 +13,7 @@ STEP = """
 import sys, time
 import keras_tuner, numpy as np
 import spaces
-from tests.made_networks import config
+from tests.inputs.made_networks import config
 from xraytune.training.machine import configure_threads
 from xraytune.training.optimization.compiling import compile_network
 from xraytune.training.optimization.fused_batch_norm import fuse

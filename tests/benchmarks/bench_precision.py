@@ -16,7 +16,7 @@ import sys, tempfile
 from pathlib import Path
 import numpy as np
 import spaces
-from tests.made_networks import config
+from tests.inputs.made_networks import config
 from xraytune import data as data_room
 from xraytune.data import arrays
 from xraytune.training.trainer import Trainer

@@ -1,7 +1,7 @@
 """`make bench [ONLY=name]`: run the benchmarks, print them, append each to `results/bench.jsonl`.
 
-Every `bench_*.py` beside this file has a function `benchmarks()` that returns `harness.Benchmark`s. `ONLY` is a name
-or the beginning of one (`data`, `data.cold_start`). Ends with 1 if one failed or none was run.
+Every `bench_*.py` beside and below this file has a function `benchmarks()` that returns `harness.Benchmark`s. `ONLY` is
+a name or the beginning of one (`data`, `data.cold_start`). Ends with 1 if one failed or none was run.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from tests.benchmarks import harness
 def collect(only: str = "") -> list[harness.Benchmark]:
     """All benchmarks whose names begin with `only`, by name."""
     found: list[harness.Benchmark] = []
-    for path in sorted(Path(__file__).parent.glob("bench_*.py")):
-        found += importlib.import_module(f"tests.benchmarks.{path.stem}").benchmarks()
+    root = Path(__file__).parents[2]
+    for path in sorted(root.glob("tests/benchmarks/**/bench_*.py")):
+        found += importlib.import_module(".".join(path.relative_to(root).with_suffix("").parts)).benchmarks()
     return sorted((b for b in found if b.name.startswith(only)), key=lambda b: b.name)
 
 

@@ -16,7 +16,7 @@ from search.dashboard import serve
 from search.reporting.dashboard_pages import DashboardPages
 from search.study import create
 from search.study.lock import StudyLock
-from tests.made_studies import spec
+from tests.inputs.made_studies import spec
 from xraytune.records import EpochReport, FailureCause, TrialResult
 
 pytestmark = pytest.mark.timeout(600)

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import made_dicom
-from tests.made_dicom import bare, data_set, dicom, encapsulated
+from tests.inputs import made_dicom
+from tests.inputs.made_dicom import bare, data_set, dicom, encapsulated
 from xraytune.data.decoding import reading
 from xraytune.data.decoding.dicom_file import HEAD, is_dicom
 

@@ -5,7 +5,7 @@ import keras_tuner
 import numpy as np
 import pytest
 
-from tests.made_networks import config, space, trial_data
+from tests.inputs.made_networks import config, space, trial_data
 from xraytune import models
 from xraytune.training.optimization.fitting import resized
 from xraytune.training.trainer import Trainer

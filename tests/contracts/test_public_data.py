@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.made_films import film, write
+from tests.inputs.made_films import film, write
 from xraytune import data
 from xraytune.data.sources import patient_names
 from xraytune.errors import InputError, SourceError

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from tests.made_films import encoded, film, kaggle
+from tests.inputs.made_films import encoded, film, kaggle
 from xraytune import data
 from xraytune.data.sources import medmnist
 from xraytune.errors import DataError

@@ -19,7 +19,7 @@ from search.study.database import PatientStorage
 from search.study.study import Study
 from search.study.view import open_study
 from tests.databases.servers import PASSWORD, Server, assert_secret
-from tests.made_studies import SPACE, report, result, spec
+from tests.inputs.made_studies import SPACE, report, result, spec
 from tests.searching import command
 from xraytune.errors import FatalError
 

@@ -11,7 +11,7 @@ import pytest
 from search.cli import quantities
 from search.driver.options import SessionOptions, StudyOptions
 from search.driver.session import search
-from tests import made_films
+from tests.inputs import made_films
 from xraytune.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]

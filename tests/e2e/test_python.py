@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests import made_films
+from tests.inputs import made_films
 
 ROOT = Path(__file__).resolve().parents[2]
 

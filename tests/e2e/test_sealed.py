@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 
-from tests import made_films
+from tests.inputs import made_films
 from tests.searching import Search
 
 

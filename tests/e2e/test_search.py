@@ -11,7 +11,7 @@ import numpy as np
 
 from search.study import sessions
 from search.study.view import open_study
-from tests import made_films
+from tests.inputs import made_films
 from tests.searching import ROOT, command, counted
 from xraytune.training.history import is_rung
 

@@ -4,7 +4,7 @@ import json
 import re
 
 from search.study.view import open_study
-from tests import made_sites
+from tests.inputs import made_sites
 from tests.searching import command
 
 SITES = ["A", "B", "C"]

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from tests.benchmarks.harness import real_data
 from tests.evidence import networks
 from tests.evidence.doses import EDGE
-from tests.made_networks import config
+from tests.inputs.made_networks import config
 from xraytune import artifacts, data
 from xraytune.data import arrays, cache
 from xraytune.evaluation import intervals, metrics, robust_score

@@ -24,7 +24,7 @@ from sklearn.metrics import fbeta_score
 from tests.evidence import networks
 from tests.evidence.doses import EDGE, configuration
 from tests.evidence.sets import PLANTED
-from tests.made_networks import config
+from tests.inputs.made_networks import config
 from xraytune import artifacts, data
 from xraytune.data import arrays, cache
 from xraytune.evaluation import calibration, metrics, prevalences, thresholds

@@ -14,7 +14,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from tests.evidence import networks, scores
-from tests.made_networks import config
+from tests.inputs.made_networks import config
 from xraytune.evaluation import metrics
 from xraytune.training.inputs.augmentation import REMEDIES
 

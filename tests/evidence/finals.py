@@ -20,7 +20,7 @@ import numpy as np
 from tests.evidence import networks
 from tests.evidence.doses import EDGE, configuration
 from tests.evidence.sets import PLANTED
-from tests.made_networks import config
+from tests.inputs.made_networks import config
 from xraytune import artifacts, data
 from xraytune.data import arrays, cache
 from xraytune.evaluation import metrics

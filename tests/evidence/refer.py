@@ -18,7 +18,7 @@ import pandas as pd
 from scipy import stats
 
 from tests.evidence import networks
-from tests.made_predictions import clustered
+from tests.inputs.made_predictions import clustered
 from xraytune import artifacts
 from xraytune.evaluation import metrics
 from xraytune.evaluation.referral import selection

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from tests import made_sites
+from tests.inputs import made_sites
 from xraytune import artifacts
 from xraytune.data.sources.synthetic_images import CLASSES
 from xraytune.data.split import site_folds

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from search.study.database import PATIENCE
-from tests import made_films
+from tests.inputs import made_films
 from tests.searching import can_mount, kept, told
 
 pytestmark = pytest.mark.timeout(1200)

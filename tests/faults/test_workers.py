@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from search.study.view import open_study
-from tests import made_films
+from tests.inputs import made_films
 from tests.searching import counted
 
 pytestmark = pytest.mark.timeout(1200)

@@ -15,8 +15,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tests.fuzz.harness import LETTERS, ODD_NUMBERS, answer, bounded, check_message, damaged, fuzzed, place
-from tests.made_dicom import bare, deflated, dicom, encapsulated, lossless_jpeg
-from tests.made_films import encoded, film, flat, kaggle
+from tests.inputs.made_dicom import bare, deflated, dicom, encapsulated, lossless_jpeg
+from tests.inputs.made_films import encoded, film, flat, kaggle
 from xraytune.data import examine
 from xraytune.data.decoding import reading
 from xraytune.data.decoding.image_files import HEAD, recognise

@@ -29,7 +29,7 @@ from search.study.studies import Studies
 from search.study.view import open_study
 from search.tuner import pruning
 from tests.fuzz.harness import JSON, LETTERS, ODD_NUMBERS, answer, changed, check_message, damaged, fuzzed, place
-from tests.made_studies import SPACE, report, result, spec
+from tests.inputs.made_studies import SPACE, report, result, spec
 from xraytune import artifacts
 from xraytune.inference.model_card import CARD, read_card, write_card
 
@@ -158,7 +158,7 @@ def test_a_changed_or_damaged_file_of_a_trial_is_read_or_refused(data, name, as_
 @cache
 def model() -> Path:
     """A saved model."""
-    from tests.made_models import brightness_model
+    from tests.inputs.made_models import brightness_model
 
     folder = Path(tempfile.mkdtemp(prefix="fuzz-model-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -207,7 +207,7 @@ def test_a_model_json_that_was_changed_and_sealed_again_is_loaded_or_refused(dat
             return
         loaded, _ = answer(lambda: load_model(folder))
         if loaded is not None:
-            from tests.made_films import film
+            from tests.inputs.made_films import film
 
             answer(lambda: loaded.predict([film(1)]))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.made_films import corrupt, encoded, pillow_decodes, write
+from tests.inputs.made_films import corrupt, encoded, pillow_decodes, write
 from tests.searching import command
 from xraytune import data
 from xraytune.evaluation import shortcut_audit

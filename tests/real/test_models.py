@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import spaces
-from tests.made_networks import config
+from tests.inputs.made_networks import config
 from xraytune import data as data_room
 from xraytune.data import arrays
 from xraytune.models import backbones, inputs

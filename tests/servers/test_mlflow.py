@@ -15,7 +15,7 @@ import pytest
 
 from search.tracking.dispatcher import Dispatcher
 from search.tracking.options import Tracking
-from tests.made_events import retrained, session, spec, trial
+from tests.inputs.made_events import retrained, session, spec, trial
 
 PROGRAM = os.environ.get("XRAYTUNE_MLFLOW") or shutil.which("mlflow") or ""
 """The program `mlflow` of an environment that has all of MLflow, its server included."""

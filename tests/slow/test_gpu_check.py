@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.backends.test_jax import BLOCKER
-from tests.benchmarks import bench_gpu
+from tests.benchmarks.gpu import bench_gpu
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / "results" / "bench.jsonl"
@@ -24,7 +24,7 @@ def test_a_rehearsal_measures_everything_but_the_utilisation_and_keeps_nothing(b
     before = KEPT.read_bytes() if KEPT.is_file() else None
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     done = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks.gpu_check", "--rehearse"],
+        [sys.executable, "-m", "tests.benchmarks.gpu.gpu_check", "--rehearse"],
         cwd=ROOT, env=os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": path, "COLUMNS": "200"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip

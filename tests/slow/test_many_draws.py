@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from spaces import recipes
-from tests.made_networks import Toy, config, kept_and_whole, space, toy, trial_data, write_weights
+from tests.inputs.made_networks import Toy, config, kept_and_whole, space, toy, trial_data, write_weights
 from tests.unit.spaces.test_spaces import draw
 from xraytune.models.weight_files import DENSENET_BLOCKS, VGG_CONVOLUTIONS
 from xraytune.training.inputs import batches

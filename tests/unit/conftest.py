@@ -9,7 +9,7 @@ from search.samplers import factory
 from search.study import create
 from search.study import lock as locks
 from search.tuner import pruning
-from tests.made_studies import SPACE, spec
+from tests.inputs.made_studies import SPACE, spec
 from xraytune.training.inputs import batches
 
 

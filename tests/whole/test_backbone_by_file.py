@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from tests import made_films
-from tests.made_backbones import onnx_backbone
+from tests.inputs import made_films
+from tests.inputs.made_backbones import onnx_backbone
 from tests.searching import command
 
 pytest.importorskip("tf2onnx")

@@ -7,7 +7,7 @@ import re
 import yaml
 
 from search.study.view import open_study
-from tests import made_films
+from tests.inputs import made_films
 from tests.searching import command
 
 

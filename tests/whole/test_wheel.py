@@ -13,7 +13,7 @@ import pytest
 
 import xraytune
 from search.cli import commands
-from tests import made_films
+from tests.inputs import made_films
 from tests.searching import ROOT
 
 

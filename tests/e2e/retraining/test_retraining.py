@@ -29,7 +29,7 @@ from search.retraining.test_evaluation import evaluation
 from search.study import access_log, image_names
 from search.study.view import open_study
 from tests.e2e.retraining import made_study
-from tests.made_networks import write_weights
+from tests.inputs.made_networks import write_weights
 from tests.searching import command
 from xraytune import artifacts, data
 from xraytune.data import property_table

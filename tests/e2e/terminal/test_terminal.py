@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests import made_films
-from tests.made_models import brightness_model, hospital
+from tests.inputs import made_films
+from tests.inputs.made_models import brightness_model, hospital
 from tests.terminals import Seen, seen
 from xraytune.inference.model_card import read_card
 

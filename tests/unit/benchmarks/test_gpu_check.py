@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.benchmarks import bench_gpu, gpu_check, harness
+from tests.benchmarks import harness
+from tests.benchmarks.gpu import bench_gpu, gpu_check
 from tests.benchmarks.harness import UnavailableError
 from xraytune import hardware
 

@@ -11,7 +11,7 @@ import pytest
 from tests.evidence.curves import forest, portfolio, simulate, table, training
 from tests.evidence.curves.design import WORKERS, TooDearError, design, interleaved
 from tests.evidence.curves.simulator import INITIALS, PRUNINGS, Policy, Search, World
-from tests.made_curves import made_score, made_set, made_table
+from tests.inputs.made_curves import made_score, made_set, made_table
 from xraytune.training.inputs.augmentation import REMEDIES
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::optuna.exceptions.ExperimentalWarning")

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from search.retraining.test_evaluation import evaluation
 from tests.evidence import crops, decision, networks, page, refer, run, scores, searches
 from tests.evidence.scores import Network
-from tests.made_predictions import clustered
+from tests.inputs.made_predictions import clustered
 from xraytune.evaluation.referral.selection import Sample
 from xraytune.training.optimization.settings import TrainingSettings
 

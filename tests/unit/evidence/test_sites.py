@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tests import made_sites
 from tests.evidence import sites
+from tests.inputs import made_sites
 
 
 def test_sites_of_no_spread_are_one_and_of_a_spread_differ():

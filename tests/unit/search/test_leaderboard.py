@@ -11,7 +11,7 @@ import pytest
 from search import leaderboard
 from search.cli import console
 from search.cli.screen import Screen
-from tests.made_studies import result
+from tests.inputs.made_studies import result
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from PIL import Image
 
 from search import show_augmentation
 from search.cli import console
-from tests.made_films import film, write
+from tests.inputs.made_films import film, write
 from xraytune.training.inputs.augmentation import REMEDIES
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from search import verify
 from search.cli import console
-from tests.made_films import kaggle, write
+from tests.inputs.made_films import kaggle, write
 
 
 @pytest.fixture(autouse=True)

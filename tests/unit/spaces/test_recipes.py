@@ -10,7 +10,7 @@ import pytest
 import spaces
 from spaces import SpaceContext, recipes
 from spaces.space import Narrowed, Space
-from tests.made_networks import space
+from tests.inputs.made_networks import space
 from tests.unit.spaces.test_spaces import NOTHING_FOUND, WEIGHTS, found, offered, searching
 from xraytune.errors import InputError
 

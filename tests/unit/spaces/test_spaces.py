@@ -12,7 +12,7 @@ import spaces
 from search.hyperparameters.declaration import declared_parameters, held
 from spaces import SearchContext, SpaceContext, recipes, shortcut_countermeasures
 from spaces.narrowing import cache_size, narrow
-from tests.made_networks import config, space
+from tests.inputs.made_networks import config, space
 from xraytune import models
 from xraytune.data.property_table import PROPERTIES
 from xraytune.errors import InputError
@@ -290,7 +290,7 @@ def test_smoke_draws_are_trained_in_seconds():
 def test_the_space_in_the_documentation_runs_as_it_stands(tmp_path):
     from pathlib import Path
 
-    from tests.made_networks import trial_data
+    from tests.inputs.made_networks import trial_data
     from xraytune.training.trainer import Trainer
 
     page = (Path(__file__).parents[3] / "docs" / "spaces.md").read_text()

@@ -17,7 +17,7 @@ import xraytune as xt
 from search.api import calls, keywords
 from search.cli import console
 from search.driver.options import SessionOptions, StudyOptions
-from tests.made_models import CLASSES, brightness_model, hospital, image
+from tests.inputs.made_models import CLASSES, brightness_model, hospital, image
 from xraytune.errors import ArtifactError, FatalError, InputError, StudyError
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, when it saves
@@ -186,7 +186,7 @@ def test_images_of_every_kind_get_the_answer_of_their_file(final, tmp_path):
 
 def test_a_dicom_data_set_in_memory_is_answered_as_its_file(final, tmp_path):
     pydicom = pytest.importorskip("pydicom")
-    from tests import made_dicom
+    from tests.inputs import made_dicom
 
     path = tmp_path / "one.dcm"
     made = made_dicom.dicom(np.asarray(image(np.random.default_rng(2), 1)))

@@ -14,7 +14,7 @@ import pytest
 
 from search.api import display
 from search.cli.progress_bars import bars
-from tests.made_studies import result, trial
+from tests.inputs.made_studies import result, trial
 from xraytune.records import EpochReport, TrialConfig
 
 DRAW = """

@@ -14,8 +14,8 @@ import pytest
 from search.cli.live_view import LOG, Progress
 from search.cli.screen import Screen
 from search.reporting.search_summary import why_none
-from tests.made_studies import result
-from tests.made_studies import trial as record
+from tests.inputs.made_studies import result
+from tests.inputs.made_studies import trial as record
 from xraytune.records import EpochReport, TrialConfig
 
 COLUMNS, LINES = 80, 24

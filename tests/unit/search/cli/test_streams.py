@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.made_films import film
+from tests.inputs.made_films import film
 
 ROOT = Path(__file__).resolve().parents[4]
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}

@@ -8,7 +8,7 @@ import pytest
 
 from search.driver import initial_trials
 from search.study.studies import Studies
-from tests.made_studies import SPACE, prepared, result, trials
+from tests.inputs.made_studies import SPACE, prepared, result, trials
 from xraytune.errors import StudyError
 from xraytune.records import FailureCause
 

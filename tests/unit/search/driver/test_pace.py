@@ -8,7 +8,7 @@ import spaces
 from search.driver.pace import Pace
 from spaces.narrowing import narrow
 from spaces.space import TimeLeft
-from tests.made_networks import config
+from tests.inputs.made_networks import config
 from xraytune.evaluation.shortcut_audit import Audit
 from xraytune.models.cost import Machine, cost
 from xraytune.records import EpochReport, TrialConfig

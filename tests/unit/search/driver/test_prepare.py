@@ -14,8 +14,8 @@ from search.cli.shared import Source
 from search.driver import pretrained_weights, session
 from search.driver.options import StudyOptions
 from search.driver.prepare import prepare
-from tests.made_backbones import onnx_backbone
-from tests.made_films import kaggle
+from tests.inputs.made_backbones import onnx_backbone
+from tests.inputs.made_films import kaggle
 from xraytune import artifacts, hardware
 from xraytune.errors import DataError, InputError, WeightsError
 from xraytune.records import StudySpec

@@ -10,7 +10,7 @@ import pytest
 from search.reporting.dashboard_pages import DashboardPages, code
 from search.study.pages import StudyState
 from search.study.view import TrialRecord
-from tests.made_studies import result, spec
+from tests.inputs.made_studies import result, spec
 from xraytune.records import TrialConfig
 
 NAN = float("nan")

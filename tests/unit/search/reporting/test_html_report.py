@@ -10,7 +10,7 @@ import pytest
 
 from search.reporting import figures, final_metrics, formats, html_report, report_tables
 from search.reporting.report_tables import Column, Table
-from tests.made_predictions import clustered
+from tests.inputs.made_predictions import clustered
 from xraytune.evaluation.predictions import Predictions
 from xraytune.evaluation.referral import pair as pairs
 from xraytune.evaluation.referral import selection

@@ -7,8 +7,8 @@ import pytest
 from search.retraining import steps
 from search.retraining.options import RetrainingOptions
 from search.tracking.callbacks import Callback
-from tests.made_events import FINAL
-from tests.made_studies import result
+from tests.inputs.made_events import FINAL
+from tests.inputs.made_studies import result
 from xraytune.errors import InputError
 
 

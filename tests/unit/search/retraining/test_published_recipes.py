@@ -12,7 +12,7 @@ import spaces
 from search.retraining.records import TrainingSetup
 from search.retraining.test_evaluation import comparison, published_recipes
 from spaces.recipes import RECIPES
-from tests.made_networks import trial_data
+from tests.inputs.made_networks import trial_data
 from tests.unit.search.retraining.test_steps import FakeStudy, trial
 from xraytune.models.cost import Machine
 

@@ -10,9 +10,9 @@ from search.driver.prepare import prepare
 from search.retraining import recreate
 from search.retraining.options import RetrainingOptions
 from search.study.view import TrialRecord
-from tests.made_backbones import SIZE, onnx_backbone
-from tests.made_films import kaggle
-from tests.made_networks import config
+from tests.inputs.made_backbones import SIZE, onnx_backbone
+from tests.inputs.made_films import kaggle
+from tests.inputs.made_networks import config
 from xraytune.errors import WeightsError
 from xraytune.records import StudySpec
 

@@ -23,7 +23,7 @@ from search.study import access_log
 from search.study.lock import StudyLock
 from search.study.view import StudyView, TrialRecord
 from spaces.recipes import RECIPES
-from tests.made_studies import trial
+from tests.inputs.made_studies import trial
 from xraytune import artifacts
 from xraytune.data.dataset import ImageRecord
 from xraytune.errors import FatalError, InputError, StudyError

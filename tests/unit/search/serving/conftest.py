@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.made_models import brightness_model
-from tests.made_requests import running, whole
+from tests.inputs.made_models import brightness_model
+from tests.inputs.made_requests import running, whole
 from xraytune.inference.classifier import load_model
 
 

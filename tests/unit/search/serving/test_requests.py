@@ -22,7 +22,7 @@ from search.serving import application as applications
 from search.serving.options import ServingOptions
 from search.serving.page import page
 from search.serving.server import listening, require
-from tests.made_requests import BODY, LARGEST, ask, chest, classified, encoded, made_of, refused, running, whole
+from tests.inputs.made_requests import BODY, LARGEST, ask, chest, classified, encoded, made_of, refused, running, whole
 from xraytune.data.decoding.reading import MOST_BYTES
 from xraytune.errors import InputError
 from xraytune.inference import predict_files

@@ -15,8 +15,8 @@ from PIL import Image
 
 from search.serving.answering import answered
 from search.serving.page import page
-from tests import made_dicom
-from tests.made_requests import LARGEST, ask, chest, classified, encoded, refused, running, whole
+from tests.inputs import made_dicom
+from tests.inputs.made_requests import LARGEST, ask, chest, classified, encoded, refused, running, whole
 from xraytune.evaluation import calibration
 from xraytune.evaluation.referral.pair import Referral
 from xraytune.inference import outliers, predict_files

@@ -23,7 +23,7 @@ from search.study import database as databases
 from search.study.database import with_note
 from search.study.studies import Studies
 from search.study.view import open_study
-from tests.made_studies import SPACE, result
+from tests.inputs.made_studies import SPACE, result
 from xraytune.errors import FatalError, InputError, StudyError
 
 

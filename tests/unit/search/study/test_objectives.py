@@ -16,7 +16,7 @@ from search.study.studies import Studies
 from search.study.view import open_study
 from search.tuner.messages import TrialOutcome
 from search.tuner.orchestrator import Budget, Orchestrator
-from tests.made_studies import Silent, prepared, report, result, trial
+from tests.inputs.made_studies import Silent, prepared, report, result, trial
 from xraytune.records import FailureCause, TrialConfig
 
 

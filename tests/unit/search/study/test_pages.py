@@ -14,7 +14,7 @@ from optuna.artifacts import get_all_artifact_meta
 from search.study import pages
 from search.study.database import open_database
 from search.study.pages import TrialPage, picture_store, write_note, write_picture
-from tests.made_studies import report, result
+from tests.inputs.made_studies import report, result
 from xraytune.errors import FatalError
 from xraytune.records import FailureCause
 

@@ -1,7 +1,7 @@
 """A study with sites: each family holds them out in turn, over interruptions and resumes, and trials are compared
 without what is due to the site."""
 
-from tests.made_studies import result, trials
+from tests.inputs.made_studies import result, trials
 from xraytune.records import FailureCause
 
 SITES = ("Leeds", "Oslo", "Turin")

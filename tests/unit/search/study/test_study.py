@@ -17,7 +17,7 @@ from search.study import lock as locks
 from search.study import sessions
 from search.study.view import exclusions, open_study
 from search.tuner.pruning import OptunaRule
-from tests.made_studies import SPACE, report, result, trials
+from tests.inputs.made_studies import SPACE, report, result, trials
 from xraytune.errors import FatalError, InputError, StudyError
 from xraytune.records import LAYOUT, FailureCause
 

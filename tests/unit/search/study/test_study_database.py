@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from search.study import database
 from search.study.studies import Studies
 from search.study.view import open_study, stored_spec
-from tests.made_studies import report, result, trials
+from tests.inputs.made_studies import report, result, trials
 from xraytune.errors import FatalError, StudyError
 from xraytune.records import FailureCause
 

@@ -6,7 +6,7 @@ import numpy as np
 import optuna
 
 from search.samplers import factory
-from tests.made_studies import SPACE, result
+from tests.inputs.made_studies import SPACE, result
 
 
 def test_a_resumed_sampler_does_not_repeat_itself():

@@ -11,7 +11,7 @@ import pytest
 from search.study import study as study_module
 from search.study import trial_files
 from search.study.view import open_study
-from tests.made_studies import report, result, trials
+from tests.inputs.made_studies import report, result, trials
 from xraytune.errors import ArtifactError, FatalError
 from xraytune.records import FailureCause
 

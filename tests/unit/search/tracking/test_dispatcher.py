@@ -10,7 +10,7 @@ import pytest
 from search.tracking import dispatcher as dispatchers
 from search.tracking.callbacks import Callback, Epoch, RetrainEnd, SearchEnd, TrialEnd, TrialStart, check
 from search.tracking.dispatcher import Dispatcher
-from tests.made_events import retrained, session
+from tests.inputs.made_events import retrained, session
 from xraytune.errors import InputError
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from search.tracking.callbacks import TrialStart
 from search.tracking.tensorboard_tracker import TensorBoard
-from tests.made_events import CONFIGS, retrained, session, spec, trial
+from tests.inputs.made_events import CONFIGS, retrained, session, spec, trial
 
 
 @pytest.fixture

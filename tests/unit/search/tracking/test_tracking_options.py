@@ -13,7 +13,7 @@ from search.retraining.options import RetrainingOptions
 from search.retraining.options import check as check_retraining
 from search.tracking.callbacks import Callback
 from search.tracking.options import ENVIRONMENT, Tracking
-from tests.made_events import session
+from tests.inputs.made_events import session
 from xraytune.errors import InputError
 
 URI = "https://me:s3cret@mlflow.hospital:5000/at?token=t0ken"

@@ -17,8 +17,8 @@ from search.tuner.pruning import AshaRule
 from search.tuner.resources import count_gpus, share_resources
 from search.tuner.scheduler import why_lost
 from search.tuner.worker_process import share_gpu
-from tests.made_conductors import Silent, Told
-from tests.made_studies import result, trial
+from tests.inputs.made_conductors import Silent, Told
+from tests.inputs.made_studies import result, trial
 from xraytune.errors import FatalError, InputError
 from xraytune.records import EpochReport, FailureCause
 

@@ -9,7 +9,7 @@ import pytest
 from search.tuner.messages import TrialOutcome
 from search.tuner.orchestrator import Budget, Orchestrator
 from search.tuner.searcher import StudySearcher
-from tests.made_conductors import Silent, Told
+from tests.inputs.made_conductors import Silent, Told
 from xraytune.records import FailureCause
 
 

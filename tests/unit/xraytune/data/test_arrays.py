@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.made_films import film, kaggle, write
+from tests.inputs.made_films import film, kaggle, write
 from xraytune import data
 from xraytune.data import arrays, cache
 from xraytune.errors import DataError, FatalError, InputError

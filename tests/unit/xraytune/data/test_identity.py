@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.made_dicom import dicom
+from tests.inputs.made_dicom import dicom
 from xraytune import data
 from xraytune.data import identity
 from xraytune.errors import InputError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.made_chests import chest
+from tests.inputs.made_chests import chest
 from xraytune.data import image_properties
 from xraytune.data.image_properties import FEATURES, measure
 

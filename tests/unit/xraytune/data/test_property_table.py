@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.made_films import film, write
+from tests.inputs.made_films import film, write
 from xraytune.data import property_table
 from xraytune.data.decoding.inspection import inspect
 

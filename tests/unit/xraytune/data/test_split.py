@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.made_films import film, flat, write
+from tests.inputs.made_films import film, flat, write
 from xraytune import data
 from xraytune.data import split
 from xraytune.data.sources import patient_names

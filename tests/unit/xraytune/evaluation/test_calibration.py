@@ -9,7 +9,7 @@ import pytest
 from scipy import special
 
 from search.retraining.final_model import operating_point
-from tests.made_predictions import predictions, split
+from tests.inputs.made_predictions import predictions, split
 from xraytune.evaluation import calibration, evaluate, prevalences
 from xraytune.evaluation.predictions import Predictions
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.made_predictions import predictions
+from tests.inputs.made_predictions import predictions
 from xraytune.evaluation import (
     calibration,
     ensemble_selection,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tests.made_predictions import clustered
+from tests.inputs.made_predictions import clustered
 from xraytune.evaluation import metrics
 from xraytune.evaluation.predictions import Predictions
 from xraytune.evaluation.referral import selection

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests import made_films
+from tests.inputs import made_films
 from xraytune import data
 from xraytune.data.image_properties import FRAMING
 from xraytune.data.sources import demo, synthetic_images
@@ -120,7 +120,7 @@ def test_test_images_are_compared_only_if_asked_and_without_labels(tmp_path):
 
 
 def test_once_the_set_is_open_a_shift_of_one_class_is_found_that_pooling_hides(tmp_path):
-    from tests.made_films import film, write
+    from tests.inputs.made_films import film, write
 
     for split, each in (("train", 40), ("test", 30)):
         for label, name in enumerate(("NORMAL", "PNEUMONIA")):
@@ -147,7 +147,7 @@ def test_an_audit_goes_through_json(tmp_path):
 
 
 def test_three_classes_are_audited_one_against_the_rest(tmp_path):
-    from tests.made_films import film, write
+    from tests.inputs.made_films import film, write
 
     for index, name in enumerate(("a", "b", "c")):
         for number in range(12):

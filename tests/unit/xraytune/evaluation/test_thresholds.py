@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import fbeta_score
 
-from tests.made_predictions import predictions, split
+from tests.inputs.made_predictions import predictions, split
 from xraytune.errors import InputError
 from xraytune.evaluation import intervals, robust_score, thresholds
 

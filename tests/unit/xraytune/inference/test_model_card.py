@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.made_models import brightness_model
+from tests.inputs.made_models import brightness_model
 from xraytune import artifacts
 from xraytune.errors import ArtifactError
 from xraytune.inference import classifier

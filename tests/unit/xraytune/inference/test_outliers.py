@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tests.made_chests import chests
+from tests.inputs.made_chests import chests
 from xraytune.inference import outliers
 from xraytune.training.inputs.shifted_views import View, draw
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tests.made_films import film, write
+from tests.inputs.made_films import film, write
 from xraytune.data import property_table
 from xraytune.data.decoding import reading
 from xraytune.inference.predict_files import look

@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.made_networks import config, space, write_weights
+from tests.inputs.made_networks import config, space, write_weights
 from xraytune.errors import WeightsError
 from xraytune.models import backbones, heads
 from xraytune.models.weight_files import check_file, expected, read

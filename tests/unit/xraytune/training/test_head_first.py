@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.made_networks import Toy, toy, trial_data
+from tests.inputs.made_networks import Toy, toy, trial_data
 from xraytune.training.inputs import batches
 from xraytune.training.trainer import Trainer
 

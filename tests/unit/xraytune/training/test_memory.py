@@ -8,7 +8,7 @@ import numpy as np
 import psutil
 import pytest
 
-from tests.made_networks import config, space, trial_data
+from tests.inputs.made_networks import config, space, trial_data
 from xraytune.training import memory
 from xraytune.training.inputs import batches
 from xraytune.training.trainer import Trainer

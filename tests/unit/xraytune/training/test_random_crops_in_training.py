@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tests.made_chests import chest
-from tests.made_networks import config, space, trial_data
+from tests.inputs.made_chests import chest
+from tests.inputs.made_networks import config, space, trial_data
 from xraytune.data.cropping import cut
 from xraytune.training.inputs import batches
 from xraytune.training.inputs.trial_data import TrialData

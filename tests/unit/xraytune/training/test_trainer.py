@@ -11,7 +11,7 @@ import keras_tuner
 import numpy as np
 import pytest
 
-from tests.made_networks import config, space, trial_data
+from tests.inputs.made_networks import config, space, trial_data
 from xraytune import errors
 from xraytune.errors import FatalError, TrialError
 from xraytune.records import FailureCause, TrialResult

@@ -19,8 +19,8 @@ from search.retraining.workers import tasks as trainings
 from search.retraining.workers.tasks import FoldTask, load_fold
 from search.retraining.workers.worker_pool import Workers
 from search.study.view import TrialRecord
-from tests.made_networks import config, space, trial_data
-from tests.made_studies import result
+from tests.inputs.made_networks import config, space, trial_data
+from tests.inputs.made_studies import result
 from xraytune.errors import TrialError
 from xraytune.inference.networks import load_network, predict_network, predict_with
 from xraytune.records import FailureCause, TrialConfig, TrialResult

@@ -6,8 +6,8 @@ import pytest
 import spaces
 from search.retraining.records import TrainingSetup
 from search.retraining.workers.tasks import FoldTask, RefitTask, load_fold
-from tests.made_backbones import SIZE, onnx_backbone
-from tests.made_networks import config, space, trial_data
+from tests.inputs.made_backbones import SIZE, onnx_backbone
+from tests.inputs.made_networks import config, space, trial_data
 from xraytune.inference.networks import load_network, predict_with
 from xraytune.models import FAMILIES
 from xraytune.models.file_backbones import reading

@@ -14,7 +14,7 @@ from search.retraining.confirmation import plan as planning
 from search.retraining.confirmation.plan import ConfirmationPlan
 from search.retraining.confirmation.schedule import Request
 from search.study.view import TrialRecord
-from tests.made_studies import trial
+from tests.inputs.made_studies import trial
 from xraytune.errors import FatalError
 
 

@@ -10,7 +10,7 @@ from search.retraining.confirmation import cross_validation
 from search.retraining.confirmation.plan import make_plan
 from search.retraining.confirmation.schedule import Request
 from search.retraining.records import Confirmed, FoldResult
-from tests.made_studies import trial
+from tests.inputs.made_studies import trial
 from xraytune.records import TrialConfig
 
 

@@ -11,8 +11,8 @@ from search.retraining.final_model import model_folder
 from search.retraining.final_model.refit import EnsembleMember
 from search.retraining.workers.tasks import save_network
 from search.study.view import TrialRecord
-from tests.made_backbones import SIZE, keras_backbone, onnx_backbone
-from tests.made_networks import config, space, trial_data
+from tests.inputs.made_backbones import SIZE, keras_backbone, onnx_backbone
+from tests.inputs.made_networks import config, space, trial_data
 from xraytune import artifacts
 from xraytune.data import property_table
 from xraytune.errors import ArtifactError, InputError

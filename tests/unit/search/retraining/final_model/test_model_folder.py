@@ -14,7 +14,7 @@ import pytest
 from search import report
 from search.retraining.final_model import model_folder
 from search.retraining.final_model.refit import EnsembleMember
-from tests.made_models import hospital
+from tests.inputs.made_models import hospital
 from xraytune import artifacts, data
 from xraytune.data import arrays, property_table
 from xraytune.evaluation import calibration

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from search.retraining.final_model import operating_point
-from tests.made_predictions import clustered
+from tests.inputs.made_predictions import clustered
 from xraytune.data import folds
 from xraytune.evaluation import calibration, thresholds
 from xraytune.evaluation.predictions import Predictions

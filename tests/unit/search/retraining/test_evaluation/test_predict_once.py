@@ -16,7 +16,7 @@ from search.retraining.test_evaluation.evaluation import FinalModel, predict_onc
 from search.retraining.workers.tasks import NetworkTask, PredictTask
 from search.retraining.workers.worker_pool import TaskOutcome
 from search.study import access_log
-from tests.made_studies import trial
+from tests.inputs.made_studies import trial
 from xraytune.data import arrays
 from xraytune.errors import FatalError, TrialError
 from xraytune.evaluation import calibration, shortcut_audit

@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 
-from tests.made_films import corrupt, encoded, film, kaggle, pillow_decodes, write
+from tests.inputs.made_films import corrupt, encoded, film, kaggle, pillow_decodes, write
 from xraytune import data
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.made_dicom import dicom
+from tests.inputs.made_dicom import dicom
 from xraytune.data.decoding import reading
 from xraytune.data.decoding.dicom_levels import UNUSABLE_RESCALE, UNUSABLE_WINDOW
 

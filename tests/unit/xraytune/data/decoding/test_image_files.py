@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.made_films import encoded, film, flat, kaggle, write
+from tests.inputs.made_films import encoded, film, flat, kaggle, write
 from xraytune import data, files
 from xraytune.data.decoding import image_files, reading
 from xraytune.data.decoding.image_files import Sort, find, recognise

@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from tests.made_films import encoded, film, kaggle, write
+from tests.inputs.made_films import encoded, film, kaggle, write
 from xraytune import data
 from xraytune.data.decoding import inspection
 from xraytune.evaluation import shortcut_audit

@@ -6,7 +6,7 @@ import pytest
 
 from search.driver.options import StudyOptions
 from search.driver.prepare import prepare
-from tests.made_films import kaggle
+from tests.inputs.made_films import kaggle
 from xraytune.data import arrays, load
 from xraytune.training import epoch_evaluation
 from xraytune.training.inputs import frozen_features, shifted_views

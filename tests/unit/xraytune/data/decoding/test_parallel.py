@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.made_films import film, write
+from tests.inputs.made_films import film, write
 from xraytune import data, hardware
 from xraytune.data.decoding import parallel
 from xraytune.errors import DataError

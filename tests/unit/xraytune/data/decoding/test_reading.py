@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.made_films import encoded, film
+from tests.inputs.made_films import encoded, film
 from xraytune.data.decoding import jpeg, reading
 from xraytune.data.decoding.reading import Unreadable, decode, read_image, square
 

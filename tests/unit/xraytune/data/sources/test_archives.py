@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from tests.made_films import encoded, film, kaggle
+from tests.inputs.made_films import encoded, film, kaggle
 from xraytune import data
 from xraytune.data.sources import archives
 from xraytune.errors import DataError

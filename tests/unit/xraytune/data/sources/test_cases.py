@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from tests.made_films import encoded, film, flat, kaggle, write
+from tests.inputs.made_films import encoded, film, flat, kaggle, write
 from xraytune import data
 from xraytune.data import spelling
 from xraytune.data.problems import Problem, summarised

@@ -7,7 +7,7 @@ import zipfile
 import pytest
 from typer.testing import CliRunner
 
-from tests.made_films import encoded, film, flat, kaggle, write
+from tests.inputs.made_films import encoded, film, flat, kaggle, write
 from xraytune import data
 from xraytune.errors import SourceError
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.made_films import film, flat, write
+from tests.inputs.made_films import film, flat, write
 from xraytune.data.sources import open_source
 from xraytune.errors import DataError, InputError
 

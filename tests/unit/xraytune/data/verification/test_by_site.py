@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.made_films import film, flat, write
+from tests.inputs.made_films import film, flat, write
 from xraytune import data
 from xraytune.data.split import site_folds
 from xraytune.errors import DataError, InputError

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.made_films import encoded, film, flat, kaggle, write
+from tests.inputs.made_films import encoded, film, flat, kaggle, write
 from xraytune import data
 from xraytune.errors import DataError, InputError
 

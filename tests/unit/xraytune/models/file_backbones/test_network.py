@@ -10,8 +10,8 @@ import onnxruntime
 import pytest
 
 import spaces
-from tests.made_backbones import FEATURES, SIZE, keras_backbone, onnx_backbone
-from tests.made_networks import config, space, trial_data, write_weights
+from tests.inputs.made_backbones import FEATURES, SIZE, keras_backbone, onnx_backbone
+from tests.inputs.made_networks import config, space, trial_data, write_weights
 from xraytune.errors import InputError, TrialError, WeightsError
 from xraytune.inference import onnx_export
 from xraytune.inference.networks import predict_network

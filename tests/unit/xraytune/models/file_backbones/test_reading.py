@@ -6,7 +6,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from tests.made_backbones import FEATURES, SIZE, keras_backbone, onnx_backbone
+from tests.inputs.made_backbones import FEATURES, SIZE, keras_backbone, onnx_backbone
 from xraytune.errors import InputError, WeightsError
 from xraytune.models import FAMILIES
 from xraytune.models.file_backbones import reading

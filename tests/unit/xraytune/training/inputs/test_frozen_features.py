@@ -14,7 +14,7 @@ import pytest
 
 import spaces
 from spaces.narrowing import narrow
-from tests.made_networks import Toy, config, kept_and_whole, space, toy, trial_data, write_weights
+from tests.inputs.made_networks import Toy, config, kept_and_whole, space, toy, trial_data, write_weights
 from xraytune.errors import FatalError, TrialError
 from xraytune.evaluation.shortcut_audit import Audit, Finding
 from xraytune.models.cost import Machine

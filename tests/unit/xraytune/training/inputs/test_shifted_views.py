@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.made_chests import chests
+from tests.inputs.made_chests import chests
 from xraytune.data.image_properties import brightness, chest_middle, chest_size, gradient_ratio, gray
 from xraytune.evaluation import robust_score
 from xraytune.training.inputs import shifted_views, view_transforms

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tests.made_networks import trial_data
+from tests.inputs.made_networks import trial_data
 from xraytune.training.inputs import shifted_views
 from xraytune.training.inputs.trial_data import with_views
 

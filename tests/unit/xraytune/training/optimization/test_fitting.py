@@ -5,7 +5,7 @@ import keras_tuner
 import numpy as np
 import pytest
 
-from tests.made_networks import Toy, toy, trial_data
+from tests.inputs.made_networks import Toy, toy, trial_data
 from xraytune.training.inputs import random_crops
 from xraytune.training.optimization.fitting import fit_plainly
 from xraytune.training.optimization.settings import PLATEAU_FACTOR, TrainingSettings

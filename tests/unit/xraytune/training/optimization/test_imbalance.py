@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tests.made_networks import Toy, config, space, toy, trial_data
+from tests.inputs.made_networks import Toy, config, space, toy, trial_data
 from xraytune.training.inputs import batches
 from xraytune.training.optimization.compiling import LogitAdjusted, adjusted, loss_of
 from xraytune.training.optimization.fitting import fit_plainly

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from tests.made_networks import config, space, trial_data
+from tests.inputs.made_networks import config, space, trial_data
 from xraytune.errors import TrialError
 from xraytune.inference import grad_cam
 from xraytune.records import FailureCause

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from search.study.view import open_study
-from tests import made_films
 from tests.benchmarks.harness import ROOT, Benchmark, UnavailableError
+from tests.inputs import made_films
 from xraytune import hardware
 
 BACKENDS = ("tensorflow", "jax")
@@ -84,7 +84,7 @@ def _measured(backend: str, family: str, rounds: int) -> dict[str, Iterator[floa
     scale = _scale()
     numbers = map(str, (scale.images, scale.size, rounds))
     done = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks.gpu_side", family, *numbers],
+        [sys.executable, "-m", "tests.benchmarks.gpu.gpu_side", family, *numbers],
         cwd=ROOT, env=environment(backend), capture_output=True, text=True, check=False, timeout=scale.limit,
     )  # fmt: skip
     if done.returncode:

@@ -1,6 +1,6 @@
 """Images a second of one family on this machine's first accelerator: ours and a plain Keras loop, in turns.
 
-    python -m tests.benchmarks.gpu_side FAMILY IMAGES SIZE ROUNDS
+    python -m tests.benchmarks.gpu.gpu_side FAMILY IMAGES SIZE ROUNDS
 
 Prints one JSON object: the device, and for each side the images a second of every round. Both train the same network
 on the same images without augmentation. Ours is an epoch of a trial as the search trains it, without its validation;
@@ -18,7 +18,7 @@ from pathlib import Path
 import keras_tuner
 import numpy as np
 
-from tests.made_networks import config, space, trial_data, write_weights
+from tests.inputs.made_networks import config, space, trial_data, write_weights
 from xraytune.framework import keras
 from xraytune.models import SIZES
 from xraytune.training.inputs import batches

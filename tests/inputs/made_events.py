@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from search.tracking.callbacks import Epoch, RetrainEnd, SearchEnd, TrialEnd, TrialStart
-from tests.made_studies import result, spec
+from tests.inputs.made_studies import result, spec
 from xraytune.records import EpochReport, TrialConfig
 
 CONFIGS = {

@@ -11,7 +11,8 @@ import os
 import sys
 import time
 
-from tests.benchmarks import bench_gpu, harness, run
+from tests.benchmarks import harness, run
+from tests.benchmarks.gpu import bench_gpu
 from xraytune import hardware
 
 

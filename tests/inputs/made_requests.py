@@ -16,7 +16,7 @@ from search.serving.answering import answered
 from search.serving.application import application
 from search.serving.page import page
 from search.serving.server import listening, server
-from tests.made_models import image
+from tests.inputs.made_models import image
 from xraytune.inference import predict_files
 
 BODY = {"Content-Type": "application/octet-stream"}
