@@ -70,4 +70,4 @@ def test_a_network_trained_on_crops_keeps_more_of_its_score_where_framing_tells_
         training = Trainer(full, config(full, **SMALL, epochs=10, crop=crop), data, max_epochs=8)
         reached[crop] = max(training.step().metrics["val_auc"] for _ in range(4))
     assert reached["none"] < 0.8
-    assert reached["0.3"] > reached["none"] + 0.05
+    assert reached["0.5"] > reached["none"] + 0.05
