@@ -140,8 +140,12 @@ lint: $(VENV)/.ready-dev ## style, types and import contracts
 
 .PHONY: test
 test: lint ## lint, types and the first tier of tests (needs nothing outside the clone)
-	$(PYTEST) -n 2 --dist loadfile tests/unit tests/contracts
-	$(PYTEST) -n 2 --dist loadgroup tests/e2e
+	$(PYTEST) -m 'not long' -n 2 --dist loadfile tests/unit tests/contracts
+	$(PYTEST) -m 'not long' -n 2 --dist loadgroup tests/e2e
+
+.PHONY: test-long
+test-long: $(VENV)/.ready-dev ## what make test leaves out: minutes that tell little beside a shorter test
+	$(PYTEST) -m long -n 2 --dist loadfile tests/unit tests/contracts tests/e2e
 
 .PHONY: test-faults
 test-faults: $(VENV)/.ready-dev ## every fault caused for real: kills, full disks, lost nodes (ONLY=file for one)

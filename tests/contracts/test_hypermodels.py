@@ -41,7 +41,13 @@ def tuner(kind, hypermodel, folder):
 
 
 @pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer")  # Keras builds it with the first step
-@pytest.mark.parametrize(("kind", "augmentation"), [("random", "none"), ("random", "medium"), ("hyperband", "medium")])
+@pytest.mark.parametrize(
+    ("kind", "augmentation"),
+    [
+        ("random", "medium"),
+        *(pytest.param(*p, marks=pytest.mark.long) for p in (("random", "none"), ("hyperband", "medium"))),
+    ],
+)
 def test_kerastuners_own_tuners_run_it_and_give_its_best_network_back(kind, augmentation, films, tmp_path):
     x, y = films
     narrowed = {"augmentation": (augmentation,), "shape_jitter": ("none",), "flip": (False,)}

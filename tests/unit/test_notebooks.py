@@ -56,6 +56,7 @@ def test_a_notebook_s_links_lead_somewhere(path):
         assert link.startswith("https://") or (path.parent / link).is_file(), link
 
 
+@pytest.mark.long
 def test_every_cell_is_python_that_the_type_checker_accepts(tmp_path):
     """The package's types name every call, option and property, so a name that is gone is found here."""
     scripts = {path.stem: "\n".join(code(path)) for path in NOTEBOOKS}

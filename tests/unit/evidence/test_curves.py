@@ -154,6 +154,7 @@ def test_the_forest_is_better_than_the_mean_of_set_and_family_where_the_configur
     assert found.seconds < 1.1
 
 
+@pytest.mark.long
 def test_a_simulated_search_ends_above_random_trials_and_repeats_itself(world):
     def mean(policy):
         return np.mean([Search(world, policy, seed).run(600).picked(10) for seed in range(4)])

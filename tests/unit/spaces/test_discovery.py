@@ -94,6 +94,7 @@ def test_nothing_is_built_in_the_process_that_searches(own, tmp_path):
     assert str(os.getpid()) not in builders
 
 
+@pytest.mark.long
 def test_the_same_space_is_found_again(own):
     first, again = (
         declared_parameters(spaces.to_search(own(BRANCHES), spaces.SpaceContext()).declare_hyperparameters)

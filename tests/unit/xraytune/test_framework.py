@@ -41,8 +41,13 @@ def test_keras_is_imported_in_one_place_only():
 
 
 @pytest.mark.parametrize(
-    "first", ["import xraytune.models", "import xraytune.inference.classifier, xraytune.framework", "import spaces",
-              "import xraytune.training.trainer"]
+    "first",
+    [
+        "import spaces",
+        pytest.param("import xraytune.models", marks=pytest.mark.long),
+        pytest.param("import xraytune.inference.classifier, xraytune.framework", marks=pytest.mark.long),
+        pytest.param("import xraytune.training.trainer", marks=pytest.mark.long),
+    ],
 )  # fmt: skip
 def test_a_users_keras_file_and_variables_change_no_network(tmp_path, first):
     done = python(f"{first}; {ASK}", tmp_path, KERAS_MAX_EPOCHS="1", KERAS_MAX_STEPS_PER_EPOCH="2")

@@ -68,12 +68,11 @@ def test_a_script_of_a_user_has_types(tmp_path):
     (tmp_path / "callbacks.py").write_text(trackers.partition("```python\n")[2].partition("```")[0])
     wrong = USER.replace('time="30m"', "trials='many'").replace("final.explain", "final.explained")
     (tmp_path / "wrong.py").write_text(wrong)
-    for name, code, words in (
-        ("script.py", 0, ("no issues",)),
-        ("callbacks.py", 0, ("no issues",)),
-        ("wrong.py", 1, ('"trials"', '"explained"')),
+    for names, code, words in (
+        (("script.py", "callbacks.py"), 0, ("no issues",)),
+        (("wrong.py",), 1, ('"trials"', '"explained"')),
     ):
-        command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", "mypy", name]
+        command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", "mypy", *names]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == code, done.stdout + done.stderr
         assert all(word in done.stdout for word in words), done.stdout

@@ -117,6 +117,7 @@ def test_the_plateau_ends_where_f_beta_is_one_standard_error_below_its_best() ->
     assert value(low - 0.02) < value(best) - 0.9 * error
 
 
+@pytest.mark.long
 def test_the_standard_error_is_that_of_draws_of_patients() -> None:
     labels, p = predictions(400)
     patients = np.repeat(np.arange(200), 2)

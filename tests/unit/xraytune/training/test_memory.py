@@ -14,6 +14,7 @@ from xraytune.training.inputs import batches
 from xraytune.training.trainer import Trainer
 
 
+@pytest.mark.long
 def test_a_worker_keeps_nothing_of_its_trials(tmp_path, monkeypatch):
     """Fifty trials: tests/slow. What TensorFlow keeps without our help is 4.7 MiB and 7,500 objects a trial."""
     monkeypatch.setattr(batches, "LEAST_EPOCH", 36)

@@ -329,6 +329,7 @@ def test_time_is_kept_back_for_no_finalist_that_failed(fold):
     assert schedule.end_of_folds() == pytest.approx(now + 575)
 
 
+@pytest.mark.long
 def test_finalists_left_out_for_the_best_one_s_sake_are_trained_where_it_fails_after_all(fold, tmp_path):
     dear = cost_estimate.CostEstimate(100.0, 100.0)
     request = Request((record(0), record(1)), folds=3, workers=6, prices={1: dear})

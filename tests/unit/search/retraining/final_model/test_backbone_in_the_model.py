@@ -1,5 +1,6 @@
 """A final model on a backbone by file: both files are in its folder, and it is used like any other."""
 
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -30,9 +31,10 @@ from xraytune.training.trainer import Trainer
 pytestmark = pytest.mark.filterwarnings("ignore")  # tf2onnx speaks of numpy's and its own future, Keras of numpy's
 
 
-@pytest.fixture(params=["small.onnx", "small.keras"])
-def model(request: Any, tmp_path: Any, monkeypatch: Any) -> Any:
+@pytest.fixture(scope="module", params=["small.onnx", "small.keras"])
+def saved(request: Any, tmp_path_factory: Any) -> Any:
     """A saved model of two networks on one backbone, its trainings, and the backbone, whose file is gone since."""
+    tmp_path = tmp_path_factory.mktemp("saved")
     path = tmp_path / request.param
     (onnx_backbone if path.suffix == ".onnx" else keras_backbone)(path)
     backbone = reading.read({"small": str(path)}, {"small": "unit"}, {"small": "CC BY 4.0"}, FAMILIES)["small"]
@@ -54,12 +56,20 @@ def model(request: Any, tmp_path: Any, monkeypatch: Any) -> Any:
     dataset: Any = SimpleNamespace(classes=("a", "b"), positive=1, channels=1, fit="crop", demonstration=False)
     none = np.zeros(0, np.int64)
     nobody = TrainingSample(np.zeros((0, len(property_table.NAMES))), none, np.zeros((0, 2)), none)
-    monkeypatch.setattr(model_folder, "_sample", lambda *_: nobody)  # the images are no files
-    model_folder.save(folder, members, fitted, dataset, data, tta="", made={})
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(model_folder, "_sample", lambda *_: nobody)  # the images are no files
+        model_folder.save(folder, members, fitted, dataset, data, tta="", made={})
     images = np.asarray(data.pools[SIZE][:40])
     wanted = average([predict_network(t.whole, images) for t in trainings], [0.5, 0.5])
     path.unlink()
     return folder, backbone, images, wanted
+
+
+@pytest.fixture
+def model(saved: Any, tmp_path: Any) -> Any:
+    """A copy of it, which a test may change."""
+    folder, *others = saved
+    return shutil.copytree(folder, tmp_path / "winner"), *others
 
 
 def test_both_files_are_there_and_answer_as_the_trained_networks_did(model: Any, monkeypatch: Any) -> None:

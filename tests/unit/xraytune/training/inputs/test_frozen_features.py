@@ -230,7 +230,7 @@ def test_with_and_without_a_kept_prefix_a_trial_is_the_same(values, weights, tmp
     the_same(*kept_and_whole(full, point, trial_data(tmp_path, n=64, sizes=(48,)), epochs=2))
 
 
-@pytest.mark.parametrize("copies", [0, 2])
+@pytest.mark.parametrize("copies", [pytest.param(0, marks=pytest.mark.long), 2])
 def test_with_and_without_a_kept_prefix_a_trial_whose_head_is_trained_first_is_the_same(copies, tmp_path):
     point = toy(head_epochs=1, augmentation="medium" if copies else "none", augmentation_copies=copies)
     data = trial_data(tmp_path, n=320, sizes=(28,))  # of few films one pair would move the AUC by more than rounding
@@ -291,6 +291,7 @@ def test_a_trial_begins_with_one_copy_and_takes_more_as_there_is_time_for_them_o
     assert epochs(Trainer(full, point, planned, max_epochs=9), never, never, never, never) == [0, 1, 2, 0]
 
 
+@pytest.mark.long
 def test_trials_of_a_narrowed_space_share_the_copies_whatever_is_drawn(weights, tmp_path, monkeypatch):
     asked = spaces.SpaceContext(weights=weights, images=4400)
     audit = Audit(0.9, 100, (Finding("corner", 0.9, "PNEUMONIA", True, ""),), "")

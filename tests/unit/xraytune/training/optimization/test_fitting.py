@@ -87,6 +87,7 @@ class Tuned(Toy):
         return fit_plainly(model, TrainingSettings.of(hp.values), 2, *args, **options)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # KerasTuner 1.4.8
 @pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer")  # Keras builds it with the first step
 def test_hyperbands_score_is_what_its_best_network_reaches(films, tmp_path):
