@@ -100,13 +100,13 @@ def nodes(request: pytest.FixtureRequest) -> Iterator[Nodes]:
 
 def test_a_node_lost_in_mid_search_costs_no_trial(search, nodes):
     # more than one node gets through while the other's first worker imports its framework
-    search.start("--trials", "14", "--pruner", "none", "--address", nodes.address, **nodes.environment)
+    search.start("--trials", "20", "--pruner", "none", "--address", nodes.address, **nodes.environment)
     at_work: list[int] = []
     search.until(lambda: at_work.extend(w for w in nodes.workers(1) if len(search.begun().get(w, [])) > 1) or at_work)
     nodes.lose(nodes.raylets[1])
     assert search.wait() == 0, search.text
     trials = counted(search.trials())
-    assert [t["state"] for t in trials] == ["COMPLETE"] * 14
+    assert [t["state"] for t in trials] == ["COMPLETE"] * 20
     seed, _ = search.begun()[at_work[0]][-1]
     number = next(t["number"] for t in trials if t["config"]["seed"] == seed)
     assert [line for line in search.text.splitlines() if "its worker was lost" in line and f"trial {number}" in line]

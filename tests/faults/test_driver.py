@@ -15,6 +15,7 @@ from tests.searching import Search, counted
 pytestmark = pytest.mark.timeout(1200)
 
 CONCURRENCY = 2
+LIMIT = 4.0  # seconds; about one on a machine with nothing else to do
 SIGNALS = pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)]
 )
@@ -110,9 +111,9 @@ def test_the_second_search_of_a_study_stops_at_once_and_names_the_first(search):
         took.append(time.monotonic() - asked)
         assert second.returncode == 2
         assert f"process {search.process.pid}" in second.stderr
-        if took[-1] < 2:
+        if took[-1] < LIMIT:
             break
-    assert min(took) < 2
+    assert min(took) < LIMIT
     search.send(signal.SIGKILL)
     search.wait()
     assert search.run("--resume", "--trials", "2", XRAYTUNE_EPOCH_SECONDS="0") == 0, search.text

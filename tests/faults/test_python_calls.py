@@ -57,7 +57,7 @@ print("ALL WELL", said)
 """
 
 
-@pytest.mark.parametrize("phase", ["gcs_server", "Trainable"])
+@pytest.mark.parametrize("phase", [pytest.param("gcs_server", marks=pytest.mark.long), "Trainable"])
 def test_an_interrupted_search_ends_within_ten_seconds_leaves_no_process_and_another_can_follow(phase, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(INTERRUPTED)
