@@ -86,6 +86,7 @@ def test_a_warm_start_tries_the_best_of_the_earlier_study_first(home, earlier):
     assert pruned(view), "hyperband"
 
 
+@pytest.mark.long
 def test_a_warm_start_in_another_space_takes_what_fits_and_two_objectives_leave_a_front(home, earlier):
     (home / "smaller.py").write_text(SMALLER)
     space = f"{home / 'smaller.py'}:Smaller"
@@ -137,6 +138,7 @@ def test_four_trials_share_one_gpu(home):
         one.end()
 
 
+@pytest.mark.long
 def test_four_trials_on_two_gpus_at_half_of_one_each_see_their_own(search):
     """Two GPUs by name alone, which Ray hands out like real ones."""
     shares = ("--concurrency", "4", "--gpus-per-trial", "0.5")
