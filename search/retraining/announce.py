@@ -56,7 +56,7 @@ def announce_plan(
         "auto": f"Train {_count(asked.refits, 'final model')}, or an ensemble where it is significantly better, on "
         "training + validation images",
     }[options.final]
-    own = "" if options.time else ", as long as the search took"
+    own = "" if options.time or study.spec.demonstration else ", as long as the search took"
     say("Retraining study ", (study.name, "bold"), ":")
     on = f"{asked.folds} folds grouped by {dataset.grouped_by}"
     if dataset.sites:
