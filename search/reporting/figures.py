@@ -48,7 +48,7 @@ def counts_of_bins(rows: Sequence[Mapping[str, float]]) -> list[str]:
 
 
 def referral_chart(figures: Mapping[str, Any]) -> str:
-    """Missed positives over the share referred, out of fold, with the chosen pair there and on the test set.
+    """Missed positives over the share referred and the chosen pair: cross-validated (out-of-fold) and on the test set.
 
     Empty where no referral was asked for, or no pair keeps the specificity.
     """

@@ -175,7 +175,7 @@ def policies(figures: Mapping[str, Any]) -> Table:
 
 
 def referral(figures: Mapping[str, Any]) -> Table | None:
-    """What the referral does out of fold and on the test set; None where there is none."""
+    """What the referral does cross-validated (out-of-fold) and on the test set; None where there is none."""
     found = figures.get("referral")
     if not found or not found["pair"]:
         return None

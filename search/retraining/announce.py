@@ -176,7 +176,7 @@ def confirmed(found: Sequence[Confirmed], plan: ConfirmationPlan, study: StudyVi
 
 
 def ensemble(choice: Choice) -> None:
-    """What an ensemble adds to the winner out of fold, and what was chosen for it; nothing where it was not asked."""
+    """What an ensemble adds to the winner in cross-validation, and what was chosen; nothing where it was not asked."""
     if choice.gain is None:
         return
     members = ", ".join(str(c.trial.number) for c, _ in choice.finalists)

@@ -15,8 +15,8 @@ from xraytune.evaluation.referral.selection import Aims
 from xraytune.inference.test_time_augmentation import KINDS as KINDS_OF_TTA
 
 KINDS = ("auto", "refit", "folds", "ensemble")
-"""auto: ensemble where it is significantly better out of fold, else refit; refit: the winner's network on training and
-validation images; folds: the mean of its folds' networks; ensemble: several finalists' refits."""
+"""auto: ensemble where it is significantly better in cross-validation, else refit; refit: the winner's network on
+training and validation images; folds: the mean of its folds' networks; ensemble: several finalists' refits."""
 
 
 def _tta(value: str | bool, name: str) -> str:

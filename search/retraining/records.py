@@ -193,7 +193,7 @@ class Choice:
     refits: int = 1
     """Networks of each finalist that differ in their seeds alone."""
     gain: Interval | None = None
-    """What an ensemble adds to the winner's robust score out of fold; None where they were not compared."""
+    """What an ensemble adds to the winner's cross-validated robust score; None where they were not compared."""
 
     @property
     def averaged(self) -> bool:

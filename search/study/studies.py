@@ -69,13 +69,18 @@ class Studies:
         """
         return open_database(self.results, self.storage)
 
+    def _found(self, name: str) -> tuple[BaseStorage, int] | None:
+        """The database and Optuna's id of a study in it, None where it is not there."""
+        if not self.are_there:
+            return None
+        database = self.database()
+        number = find(database, name)
+        return None if number is None else (database, number)
+
     def exists(self, name: str) -> bool:
         """Whether the study was made (a search killed while it made one left nothing that counts)."""
-        if not self.are_there:
-            return False
-        database = self.database()
-        found = find(database, name)
-        return found is not None and is_whole(database, name, found)
+        found = self._found(name)
+        return found is not None and is_whole(found[0], name, found[1])
 
     def attributes(self, name: str) -> Mapping[str, Any]:
         """What is kept of the study beside its trials, empty where it is not there.
@@ -83,12 +88,11 @@ class Studies:
         Raises:
             FatalError: it can't be read.
         """
-        if not self.are_there:
+        if (found := self._found(name)) is None:
             return {}
-        database = self.database()
-        found = find(database, name)
+        database, number = found
         with readable(database, name):
-            return {} if found is None else database.get_study_user_attrs(found)
+            return database.get_study_user_attrs(number)
 
     def request(self, name: str) -> dict[str, Any]:
         """The options the study was last searched with, empty where it is not there.
@@ -102,13 +106,16 @@ class Studies:
         return dict(kept)
 
     def count(self, name: str) -> int:
-        """Trials in the study, of any state; 0 where it is not there."""
-        if not self.exists(name):
+        """Trials in the study, of any state; 0 where it is not there.
+
+        Raises:
+            FatalError: it can't be read.
+        """
+        if (found := self._found(name)) is None:
             return 0
-        database = self.database()
-        found = find(database, name)
+        database, number = found
         with readable(database, name):
-            return 0 if found is None else database.get_n_trials(found)
+            return database.get_n_trials(number)
 
     def check_free(self, name: str) -> None:
         """Refuse a taken name early, before data is read.

@@ -45,6 +45,8 @@ class ConfirmationPlan:
     """Expected of the whole retraining, with all workers; what was gone when it was planned is part of it."""
     after: float = 0.0
     """Of these, what follows the folds."""
+    budget: float = 0.0
+    """Seconds that the retraining may take."""
     passed_over: tuple[Attainable, ...] = ()
     """Finalists whose own three folds and final training do not fit, where another reaches more in the time."""
 
@@ -54,7 +56,7 @@ class ConfirmationPlan:
         return len(self.finalists) * self.request.folds * self.seeds
 
 
-def make_plan(request: Request, budget: float, gone: float = 0.0) -> ConfirmationPlan:
+def make_plan(request: Request, budget: float, gone: float = 0.0, most: float = 0.0) -> ConfirmationPlan:
     """The plan that fits: further seeds are left out first, then finalists, final models and folds.
 
     The number of folds and of final models is fixed by what the best finalist takes; the schedule decides on the rest.
@@ -65,6 +67,7 @@ def make_plan(request: Request, budget: float, gone: float = 0.0) -> Confirmatio
         request: what was asked for.
         budget: seconds.
         gone: of these, seconds that are gone already.
+        most: the budget grows to what the best finalist takes at least, up to these seconds.
     """
 
     def expect(**changes: Any) -> tuple[set[tuple[int, int]], float, float]:
@@ -72,6 +75,7 @@ def make_plan(request: Request, budget: float, gone: float = 0.0) -> Confirmatio
 
     fewest = request.fewest_folds
     smallest = [expect(finalists=(t,), folds=fewest, seeds=1, refits=1)[2] for t in request.finalists]
+    budget = max(budget, min(most, smallest[0]))
     able, passed_over = _parted(
         [
             _attainable(request, t, seconds, budget, gone)
@@ -89,10 +93,10 @@ def make_plan(request: Request, budget: float, gone: float = 0.0) -> Confirmatio
     series, folds_end, seconds = expect()
     chosen = tuple(t for t in able if (t.number, 0) in series)
     seeds = 1 + max(repeat for _, repeat in series)
-    return ConfirmationPlan(request, chosen, seeds, seconds, seconds - folds_end, passed_over)
+    return ConfirmationPlan(request, chosen, seeds, seconds, seconds - folds_end, budget, passed_over)
 
 
-def kept(path: Path, request: Request, about: Any, budget: float, gone: float) -> ConfirmationPlan:
+def kept(path: Path, request: Request, about: Any, budget: float, gone: float, most: float = 0.0) -> ConfirmationPlan:
     """The plan, made from the figures of an earlier retraining of the same request where that left finished folds.
 
     With another number of folds none of them could be used; and the time that is gone when a plan is made is not the
@@ -104,6 +108,7 @@ def kept(path: Path, request: Request, about: Any, budget: float, gone: float) -
         about: what a plan depends on beside the request, as plain values; not a budget that grows with the search.
         budget: seconds.
         gone: of these, seconds that are gone already.
+        most: as `make_plan` takes it.
 
     Raises:
         FatalError: the file can't be written.
@@ -116,7 +121,7 @@ def kept(path: Path, request: Request, about: Any, budget: float, gone: float) -
         plain = artifacts.read_json(path)
         if plain["key"] == key and any(path.parent.glob("trial-*.npz")):
             prices = {int(number): CostEstimate(**price) for number, price in plain["prices"].items()}
-            plan = make_plan(replace(request, prices=prices), plain["budget"], plain["gone"])
+            plan = make_plan(replace(request, prices=prices), plain["budget"], plain["gone"], most)
             return replace(plan, seconds=plan.seconds + gone - plain["gone"])
     except (ArtifactError, KeyError, TypeError, AttributeError):
         pass  # none, or none that can be read: it is made again
@@ -125,7 +130,7 @@ def kept(path: Path, request: Request, about: Any, budget: float, gone: float) -
         artifacts.write_json(path, plain)
     except OSError as error:
         raise FatalError(f"{path} can't be kept: {error.strerror}. {KEPT}") from None
-    return make_plan(request, budget, gone)
+    return make_plan(request, budget, gone, most)
 
 
 def _attainable(request: Request, trial: TrialRecord, seconds: float, budget: float, gone: float) -> Attainable:

@@ -67,7 +67,7 @@ def _weights(
 
 
 def _gain(confirmed: Sequence[Confirmed], best: Choice, judged: Judged) -> Interval | None:
-    """What an ensemble adds to the best finalist's robust score over the views, out of fold, over draws of patients.
+    """What an ensemble adds to the best finalist's cross-validated robust score over the views, over draws of patients.
 
     The weights for the images of each fold are chosen on those of the other folds: no image has a part in the ensemble
     that it judges. None where there is one finalist, where no views were kept, and where a class has no image outside a

@@ -1,4 +1,4 @@
-"""Calibration and threshold, fitted out of fold."""
+"""Calibration and threshold, fitted on cross-validated (out-of-fold) predictions."""
 
 from __future__ import annotations
 

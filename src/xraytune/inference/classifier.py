@@ -124,7 +124,7 @@ class Classifier:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Edges of the squares that the networks take, the make-up's first."""
+        """Edges of the squares that the networks take, the outlier detector's first."""
         return tuple(dict.fromkeys(m.image_size for m in self.members))
 
     def prepare(self, image: NDArray[Any]) -> dict[int, NDArray[np.uint8]]:

@@ -23,6 +23,9 @@ FORMAT = 2
 
 CARD = "model.json"
 
+FORMER = {"makeup": "outliers"}
+"""Fields by names that earlier saved models have."""
+
 MOST_EDGE = 1 << 14
 """Pixels; a network that asks for more is not loaded."""
 
@@ -144,8 +147,7 @@ def read_card(folder: Path) -> ModelCard:
     if not seal or hashlib.sha256(content[: seal.start(1)]).hexdigest() != seal[1].decode():
         raise ArtifactError(f"{path} was changed after it was saved (its sha256 differs): it is not loaded.")
     del plain["sha256"]
-    if "makeup" in plain:  # models that were saved under its first name
-        plain["outliers"] = plain.pop("makeup")
+    plain = {FORMER.get(name, name): value for name, value in plain.items()}
     try:
         card = ModelCard.from_json(plain)
         for member in (*card.members, *card.onnx):

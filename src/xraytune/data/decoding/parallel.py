@@ -1,6 +1,6 @@
 """Work on many files, spread over processes.
 
-Processes, not threads: a small image costs 0.25 ms, half of it in Python, and two threads that hand the interpreter's
+Processes, not threads: a small image costs 0.25 ms, half of it in Python, and two threads that pass the interpreter's
 lock to each other at every call finish no sooner than one. Not `multiprocessing`: where it starts a fresh interpreter,
 it runs the caller's main module again, which breaks every script without a guard and costs a search its imports.
 

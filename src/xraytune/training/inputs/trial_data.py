@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from xraytune import artifacts
 from xraytune.data import image_properties, split
 from xraytune.errors import FOREIGN, ArtifactError
-from xraytune.training.inputs import batches, shifted_views
+from xraytune.training.inputs import batches, shifted_views, view_transforms
 from xraytune.training.inputs.shifted_views import View
 
 if TYPE_CHECKING:
@@ -150,6 +150,6 @@ def _plan_file(data: TrialData, size: int, seed: int) -> Path:
     digest.update(pool.name.encode() if isinstance(pool, Path) else np.ascontiguousarray(pool).tobytes())
     for part in (data.labels, data.train):
         digest.update(np.ascontiguousarray(part, np.int64).tobytes())
-    for module in (shifted_views, image_properties):
+    for module in (shifted_views, view_transforms, image_properties):
         digest.update(artifacts.sha256(str(module.__file__)).encode())
     return data.cache / "view-plans" / f"{digest.hexdigest()[:32]}.json"

@@ -19,9 +19,10 @@ from xraytune.errors import FatalError
 
 
 def make_plan(
-    finalists: Sequence[TrialRecord], folds: int, seeds: int, *, budget: float, gone: float = 0.0, **asked: Any
-) -> ConfirmationPlan:
-    return planning.make_plan(Request(tuple(finalists), folds, seeds, **asked), budget, gone)
+    finalists: Sequence[TrialRecord], folds: int, seeds: int, *, budget: float, gone: float = 0.0, most: float = 0.0,
+    **asked: Any,
+) -> ConfirmationPlan:  # fmt: skip
+    return planning.make_plan(Request(tuple(finalists), folds, seeds, **asked), budget, gone, most)
 
 
 def test_a_plan_shrinks_seeds_then_finalists_then_folds_and_never_below_one_by_three_by_one() -> None:
@@ -78,6 +79,17 @@ def test_a_finalist_that_comes_to_more_than_the_others_though_cut_short_is_confi
     assert (almost.request.folds, almost.seeds, almost.passed_over) == (3, 1, ())
     alone = make_plan([slow], 5, 2, budget=60, workers=2)  # `retrain 4`: nothing else was asked for
     assert [t.number for t in alone.finalists] == [4]
+
+
+def test_a_budget_that_may_grow_grows_to_what_the_best_finalist_takes_and_no_further() -> None:
+    slow, quick = trial(4, 0.963, seconds=90.0, curve=SLOW), trial(2, 0.955, seconds=15.0)
+    needed = cost_estimate.START + 135 + 45 + 90 + cost_estimate.AFTER
+    for most, budget, first in ((0, 120, 2), (200, 200, 2), (400, needed, 4)):
+        plan = make_plan([slow, quick], 5, 2, budget=120, most=most, workers=2)
+        assert plan.budget == pytest.approx(budget)
+        assert plan.finalists[0].number == first
+        assert plan.seconds <= plan.budget
+    assert make_plan([quick], 5, 2, budget=120, most=400, workers=2).budget == 120
 
 
 def test_where_all_folds_run_at_once_a_finalist_takes_one_training_s_time_not_more() -> None:

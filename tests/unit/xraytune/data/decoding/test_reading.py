@@ -1,6 +1,5 @@
 """Every kind of image becomes the same upright 8-bit film, and what can't be decoded to the last pixel is refused."""
 
-import io
 import struct
 import zlib
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.inputs.made_dicom import dicom
 from tests.inputs.made_films import encoded, film
 from xraytune.data.decoding import jpeg, reading
 from xraytune.data.decoding.reading import Unreadable, decode, read_image, square
@@ -174,34 +174,12 @@ def test_thumbnails_hash_as_the_imagehash_library_does():
 pydicom = pytest.importorskip("pydicom")
 
 
-def dicom_file(levels, **header):
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian
-
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
-    meta.MediaStorageSOPInstanceUID = "1.2.3"
-    made = Dataset()
-    made.file_meta = meta
-    made.SOPClassUID, made.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    made.Rows, made.Columns = levels.shape
-    made.SamplesPerPixel, made.BitsAllocated, made.BitsStored, made.HighBit = 1, 16, 12, 11
-    made.PixelRepresentation, made.PhotometricInterpretation = 0, "MONOCHROME2"
-    made.PixelData = levels.astype("<u2").tobytes()
-    for name, value in header.items():
-        setattr(made, name, value)
-    sink = io.BytesIO()
-    made.save_as(sink, enforce_file_format=True)
-    return sink.getvalue()
-
-
 RAMP = np.linspace(0, 4095, 32 * 32).reshape(32, 32).astype(np.uint16)
 
 
 def test_dicom_is_read_with_its_patient_hidden_behind_a_digest(tmp_path, monkeypatch):
     monkeypatch.setenv("XRAYTUNE_CACHE", str(tmp_path / "cache"))
-    found, look = reading.measured(dicom_file(RAMP, PatientID="Doe^Jane"))
+    found, look = reading.measured(dicom(RAMP, PatientID="Doe^Jane"))
     assert found.mode == "DICOM"
     assert len(found.patient) == 16
     assert "Doe" not in found.patient
@@ -210,13 +188,11 @@ def test_dicom_is_read_with_its_patient_hidden_behind_a_digest(tmp_path, monkeyp
 
 
 def test_monochrome1_is_inverted():
-    assert gray(dicom_file(RAMP, PhotometricInterpretation="MONOCHROME1"))[0, 0] == 255
+    assert gray(dicom(RAMP, PhotometricInterpretation="MONOCHROME1"))[0, 0] == 255
 
 
 def test_the_window_is_applied_after_the_rescale():
-    windowed = gray(
-        dicom_file(RAMP, RescaleSlope="2", RescaleIntercept="-1000", WindowCenter="3095", WindowWidth="2000")
-    )
+    windowed = gray(dicom(RAMP, RescaleSlope="2", RescaleIntercept="-1000", WindowCenter="3095", WindowWidth="2000"))
     low, high = (2095 + 1000) / 2, (4095 + 1000) / 2  # stored levels at the window's ends
     assert windowed[low - 10 > RAMP].max() == 0
     assert windowed[high + 10 < RAMP].min() == 255
@@ -225,9 +201,9 @@ def test_the_window_is_applied_after_the_rescale():
 
 def test_dicom_without_one_film_is_refused():
     with pytest.raises(Unreadable, match="DICOM"):
-        decode(dicom_file(RAMP)[:-500])
+        decode(dicom(RAMP)[:-500])
     with pytest.raises(Unreadable, match="several frames"):
-        decode(dicom_file(RAMP, NumberOfFrames="2"))
+        decode(dicom(RAMP, NumberOfFrames="2"))
 
 
 def test_without_pydicom_the_extra_is_named(monkeypatch):

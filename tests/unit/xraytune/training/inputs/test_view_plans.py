@@ -1,12 +1,14 @@
 """The plan of the shifted views is made once for the same images, and anew for others."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.inputs.made_networks import trial_data
 from xraytune.training.inputs import shifted_views
+from xraytune.training.inputs import trial_data as trial_data_module
 from xraytune.training.inputs.trial_data import with_views
 
 
@@ -44,4 +46,16 @@ def test_a_damaged_plan_is_made_again(tmp_path, planned, damage):
     [file] = (data.cache / "view-plans").iterdir()
     file.write_text(damage)
     assert with_views(data, 3).views == before.views
+    assert len(planned) == 2
+
+
+@pytest.mark.parametrize("module", ["shifted_views", "view_transforms", "image_properties"])
+def test_a_plan_of_other_code_is_made_again(tmp_path, planned, monkeypatch, module):
+    data = trial_data(tmp_path)
+    with_views(data, 3)
+    one = getattr(trial_data_module, module)
+    other = tmp_path / "other.py"
+    other.write_text(Path(one.__file__).read_text() + "\n")
+    monkeypatch.setattr(one, "__file__", str(other))
+    with_views(data, 3)
     assert len(planned) == 2
