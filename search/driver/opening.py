@@ -11,6 +11,7 @@ from search.cli import quantities, tables
 from search.cli.screen import name
 
 if TYPE_CHECKING:
+    from search.driver.pretrained_weights import LeftOut
     from search.tuner.resources import Resources
     from xraytune.data import Dataset
     from xraytune.evaluation.shortcut_audit import Audit
@@ -67,18 +68,18 @@ def on_data(dataset: Dataset, audit: Audit) -> list[str]:
     return lines
 
 
-def on_space(families: Sequence[str], without: Sequence[str], backbones: Sequence[str]) -> list[str]:
+def on_space(families: Sequence[str], left: LeftOut) -> list[str]:
     """The families that take part, and what others lack.
 
     Args:
         families: take part.
-        without: families left out for want of pretrained weights.
-        backbones: whose weights are missing.
+        left: what takes no part.
     """
-    lines = [f"Families: {', '.join(map(name, families))}."] if families else []
-    if backbones:
-        gone = f" ({', '.join(map(name, without))} left out)" if without else ""
-        which = ", ".join(backbones) if len(backbones) <= FEW_BACKBONES else f"{len(backbones)} networks"
+    slow = f"; too slow for the time: {', '.join(map(name, left.too_slow))}" if left.too_slow else ""
+    lines = [f"Families: {', '.join(map(name, families))}{slow}."] if families else []
+    if left.backbones:
+        gone = f" ({', '.join(map(name, left.without_weights))} left out)" if left.without_weights else ""
+        which = ", ".join(left.backbones) if len(left.backbones) <= FEW_BACKBONES else f"{len(left.backbones)} networks"
         lines.append(
             f"Missing: ImageNet weights of {which}{gone}. Name their folder with --weights-dir (docs/weights.md)."
         )

@@ -166,7 +166,7 @@ def _with_images(given: _Given, name: str) -> Prepared:
     from search.driver import initial_trials, opening, pretrained_weights
     from search.hyperparameters.declaration import declared_parameters
     from spaces.narrowing.cache_size import cache_size
-    from xraytune.models import FAMILIES, backbones
+    from xraytune.models import backbones
 
     options, dataset = given.options, given.dataset
     asked = spaces.offered(options.space or DEFAULT, options.families, given.files)
@@ -174,13 +174,16 @@ def _with_images(given: _Given, name: str) -> Prepared:
         asked, options.weights_dir, given.stored.weights if given.stored else None
     )
     audit = shortcut_audit.audit(dataset, progress=given.progress)
-    space, context, search, notes = _narrowed(given, asked, weights, audit)
+    whole, context, search, notes = _whole(given, asked, weights, audit)
+    space, context, lines = _narrowed(given, whole, context, search)
+    notes += lines
     parameters = declared_parameters(space.declare_hyperparameters)
     used = pretrained_weights.used(parameters, weights)
-    missing, gone = pretrained_weights.left_out(space, options.families or FAMILIES, weights)
+    left = pretrained_weights.LeftOut()
     if given.stored is None:
-        lines = [f"left out{': ' if gone else ''}{', '.join(gone)}; {backbones.missing(missing, options.weights_dir)}"]
-        notes += [*(lines if missing else []), *backbones.remarks(used), *(one.line for one in given.files.values())]
+        left = pretrained_weights.left_out(space, whole, asked, weights)
+        notes += [*left.lines(options.weights_dir), *backbones.remarks(used)]
+        notes += [one.line for one in given.files.values()]
     spec = _spec(
         options, name, parameters,
         narrowed=context.narrowed, families=space.families, objective=options.objective, fit=options.fit,
@@ -209,19 +212,19 @@ def _with_images(given: _Given, name: str) -> Prepared:
         starts=tuple(starts),
         make_job=lambda progress: _keras_job(given, context, sizes, crop_size, progress),
         notes=(*dataset.notes, *shortcuts, *damaged, *notes, *recipe_notes, caches),
-        opening=(*opening.on_data(dataset, audit), *opening.on_space(space.families, gone, missing)),
+        opening=(*opening.on_data(dataset, audit), *opening.on_space(space.families, left)),
         once=space.once,
         caches=caches,
     )
 
 
-def _narrowed(
+def _whole(
     given: _Given, asked: Space, weights: Mapping[str, Path], audit: Audit
 ) -> tuple[Space, SpaceContext, SearchContext, list[str]]:
-    """The space without what the audit does not ask for and what this machine can't afford in the time there is.
+    """The space before it is narrowed; that of a study that is resumed as it was searched.
 
     Returns:
-        The space, what it was given, what it was told of the search, and a line on each decision.
+        The space, what it was given, what it is told of the search, and a line on the precision.
     """
     import spaces
     from search.driver import precision
@@ -239,7 +242,7 @@ def _narrowed(
         images=len(dataset.select("train")),
         narrowed=stored.narrowed if stored else computed_in,
     )
-    seconds, assumed = driver_options.reckoned(options.time, demonstration=dataset.demonstration)
+    seconds, _ = driver_options.reckoned(options.time, demonstration=dataset.demonstration)
     search = spaces.SearchContext(
         audit=audit,
         machine=this_machine(),
@@ -251,14 +254,28 @@ def _narrowed(
         spent=0.0 if options.time is None or given.deterministic else time.monotonic() - given.begun,
         recipes=options.recipes,
     )
-    space = spaces.to_search(options.space or DEFAULT, context, given.progress)
-    if stored:
-        return space, context, search, []
-    left, lines = space.narrow(search)
-    if left:
-        context = dataclasses.replace(context, narrowed={**left, **context.narrowed})
-        space = spaces.to_search(options.space or DEFAULT, context, given.progress)
-    return space, context, search, [*notes, *(assumed if left else ()), *lines]
+    return spaces.to_search(options.space or DEFAULT, context, given.progress), context, search, list(notes)
+
+
+def _narrowed(
+    given: _Given, whole: Space, context: SpaceContext, search: SearchContext
+) -> tuple[Space, SpaceContext, list[str]]:
+    """The space without what the audit does not ask for and what this machine can't afford in the time there is.
+
+    Returns:
+        The space, what it was given, and a line on each decision.
+    """
+    import spaces
+
+    options = given.options
+    if given.stored:
+        return whole, context, []
+    left, lines = whole.narrow(search)
+    if not left:
+        return whole, context, lines
+    _, assumed = driver_options.reckoned(options.time, demonstration=given.dataset.demonstration)
+    context = dataclasses.replace(context, narrowed={**left, **context.narrowed})
+    return spaces.to_search(options.space or DEFAULT, context, given.progress), context, [*assumed, *lines]
 
 
 def _spec(options: StudyOptions, name: str, parameters: list[Any], **known: Any) -> StudySpec:

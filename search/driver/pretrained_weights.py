@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +52,40 @@ def used(space_parameters: Sequence[Any], weights: Mapping[str, Path]) -> dict[s
     return {name: artifacts.sha256(path) for name, path in weights.items() if name in named}
 
 
-def left_out(space: Space, wanted: Sequence[str], weights: Mapping[str, Path]) -> tuple[list[str], list[str]]:
-    """Backbones that the space needs and whose weights are not there, and the families that take no part without them.
+@dataclass(frozen=True)
+class LeftOut:
+    """What takes no part in a search, and why."""
+
+    backbones: tuple[str, ...] = ()
+    """That the space needs and whose weights are not there."""
+    without_weights: tuple[str, ...] = ()
+    """Families that have nothing to begin with."""
+    too_slow: tuple[str, ...] = ()
+    """Families that the time narrowed away."""
+
+    def lines(self, folder: Path | None) -> list[str]:
+        """Which file to put where, for the log; what the time narrowed away is told by the narrowing.
+
+        Args:
+            folder: of weights, as the user named it.
+        """
+        if not self.backbones:
+            return []
+        gone = f": {', '.join(self.without_weights)}" if self.without_weights else ""
+        return [f"left out{gone}; {backbones.missing(self.backbones, folder)}"]
+
+
+def left_out(searched: Space, whole: Space, offered: Space, weights: Mapping[str, Path]) -> LeftOut:
+    """What takes no part in a search.
 
     Args:
-        space: as it is searched.
-        wanted: the families that the user asked for.
+        searched: the space as it is searched.
+        whole: the same before the time narrowed it.
+        offered: the same with all weights.
         weights: those that are there.
     """
-    missing = [name for name in space.backbones() or () if name not in weights]
-    gone = [family for family in wanted if missing and backbones.of([family]) and family not in space.families]
-    return missing, gone
+    return LeftOut(
+        tuple(name for name in searched.backbones() or () if name not in weights),
+        tuple(family for family in offered.families if family not in whole.families),
+        tuple(family for family in whole.families if family not in searched.families),
+    )

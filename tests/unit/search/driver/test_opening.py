@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from search.cli.screen import Screen
-from search.driver import opening
+from search.driver import opening, pretrained_weights
+from search.driver.pretrained_weights import LeftOut
 
 
 def data_set(classes, **changes):
@@ -45,8 +46,10 @@ def test_a_search_says_at_most_ten_lines_before_its_first_trial(classes, demonst
     lines = [
         *opening.on_data(data_set(classes, demonstration=demonstration), AUDIT),
         *opening.on_space(
-            ("dense", "cnn", "densenet"), ("vgg_frozen", "vgg_finetuned"),
-            ("vgg16", "vgg19", "densenet121", "densenet169", "densenet201"),
+            ("dense", "cnn", "densenet"),
+            LeftOut(
+                ("vgg16", "vgg19", "densenet121", "densenet169", "densenet201"), ("vgg_frozen",), ("vgg_finetuned",)
+            ),
         ),
         opening.on_study("20261130-075343", 0, PLAN, 24, 240.0, joined=False),
         opening.on_results(Path("results/20261130-075343")),
@@ -65,6 +68,8 @@ def test_a_search_says_at_most_ten_lines_before_its_first_trial(classes, demonst
         "4m00s",
         "at most 24 trials",
         "held out",
+        "too slow for the time: vgg_finetuned",
+        "5 networks (vgg_frozen left out)",
     ):
         assert words in " ".join(said.split())
 
@@ -74,7 +79,7 @@ def test_what_is_not_there_is_not_said():
     assert not [line for line in lines if "Shortcut" in line]
     assert "no patients known" in lines[0]
     assert lines[-1].startswith("Left out by --quarantine: 1 ")
-    assert opening.on_space(("cnn",), (), ()) == ["Families: cnn."]
+    assert opening.on_space(("cnn",), LeftOut()) == ["Families: cnn."]
     assert "goes on after 7 trials: at most" in opening.on_study("s", 7, PLAN, 9, None, joined=False)
 
 
@@ -85,3 +90,10 @@ def test_sites_are_named_with_their_images_where_they_are_few():
     many = tuple(f"s{i % 40:02d}" for i in range(520))
     lines = opening.on_data(data_set(("a", "b"), sites=tuple(sorted(set(many))), sites_of=lambda *splits: many), NONE)
     assert lines[1] == "Each trial is validated on one site: 40 sites, 520 images; 100 test images (held out)."
+
+
+def test_a_family_that_the_time_narrowed_away_is_not_said_to_lack_weights():
+    offered, whole, searched = ("cnn", "vgg_frozen", "vgg_finetuned"), ("cnn", "vgg_frozen"), ("cnn",)
+    spaces = [SimpleNamespace(families=f, backbones=lambda: ("vgg16", "vgg19")) for f in (searched, whole, offered)]
+    left = pretrained_weights.left_out(*spaces, {"vgg16": Path("w")})
+    assert left == LeftOut(("vgg19",), ("vgg_finetuned",), ("vgg_frozen",))
