@@ -219,7 +219,7 @@ performance: $(VENV)/.ready-dev ## write docs/performance.md from results/bench.
 	@exec $(BIN)/python -m tests.benchmarks.page
 
 .PHONY: evidence
-evidence: $(VENV)/.ready-dev ## which score picks what generalises: one PART of networks, doses, finals, decision, crops, refer, shift, sites, searches, simulate, portfolio, page, confirm (resumable)
+evidence: $(VENV)/.ready-dev ## which score picks what generalises: one PART of networks, doses, finals, decision, crops, refinements, refer, shift, sites, searches, simulate, portfolio, page, confirm (resumable)
 	@exec $(BIN)/python -m tests.evidence.run $(or $(PART),networks)
 
 .PHONY: curves

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -83,13 +83,13 @@ class Part:
         return {
             "family": "cnn", "cnn/image_size": EDGE, "cnn/blocks": 4, "cnn/width": 16, "cnn/batch_norm": True,
             "head/pool": HEADS[self.head], "head/layers": 0, "batch_size": 32, "learning_rate": 2e-3, "epochs": 10,
-            "augmentation": "light", **dict.fromkeys(REMEDIES, "none"), **ARMS[self.arm],
+            "augmentation": "light", **dict.fromkeys(REMEDIES, "none"), **ARMS.get(self.arm, ARMS["shape jitter"]),
         }  # fmt: skip
 
 
-def parts(name: str) -> list[Part]:
+def parts(name: str, arms: Iterable[str] = ARMS) -> list[Part]:
     """All networks of a set."""
-    return [Part(name, arm, head, seed) for seed in range(SEEDS) for arm in ARMS for head in HEADS]
+    return [Part(name, arm, head, seed) for seed in range(SEEDS) for arm in arms for head in HEADS]
 
 
 def train(name: str, missing: list[Part]) -> None:
@@ -125,13 +125,14 @@ def train(name: str, missing: list[Part]) -> None:
         print(f"{name}: {part.arm}, {part.head}, seed {part.seed}", flush=True)
 
 
-def keep(part: Part, found: tuple[float, ...], outside: Answers = ()) -> None:
-    """Append a network's figures to `KEPT`, in one write: several processes append at once.
+def keep(part: Part, found: tuple[float, ...], outside: Answers = (), to: Path | None = None) -> None:
+    """Append a network's figures, in one write: several processes append at once.
 
     Args:
         part: the network.
         found: in the order of `COLUMNS`.
         outside: label (1: positive) and probability of each image of the second hospital.
+        to: the file; `KEPT` if not given.
     """
     rounded = [None if np.isnan(value) else round(value, 5) for value in found]
     line: dict[str, Any] = dataclasses.asdict(part) | dict(zip(COLUMNS, rounded, strict=True))
@@ -140,21 +141,22 @@ def keep(part: Part, found: tuple[float, ...], outside: Answers = ()) -> None:
             "labels": "".join(str(n) for n, _ in outside),
             "per mille": [round(1000 * p) for _, p in outside],
         }
-    with KEPT.open("a", encoding="utf-8") as out:
+    with (to or KEPT).open("a", encoding="utf-8") as out:
         out.write(json.dumps(line) + "\n")
 
 
-def _lines() -> dict[Part, dict[str, Any]]:
+def _lines(kept: Path | None = None) -> dict[Part, dict[str, Any]]:
     """What was kept of every network that was trained."""
-    lines = [json.loads(text) for text in KEPT.read_text(encoding="utf-8").splitlines()] if KEPT.exists() else []
+    kept = kept or KEPT
+    lines = [json.loads(text) for text in kept.read_text(encoding="utf-8").splitlines()] if kept.exists() else []
     return {Part(*(line[field.name] for field in dataclasses.fields(Part))): line for line in lines}
 
 
-def known() -> dict[Part, tuple[float, ...]]:
+def known(kept: Path | None = None) -> dict[Part, tuple[float, ...]]:
     """The figures of every network that was trained, in the order of `COLUMNS`; NaN where one does not exist."""
     return {
         part: tuple(np.nan if line[column] is None else line[column] for column in COLUMNS)
-        for part, line in _lines().items()
+        for part, line in _lines(kept).items()
     }
 
 
@@ -235,13 +237,13 @@ def figures(kept: Mapping[str, NDArray[Any]]) -> tuple[float, ...]:
     )
 
 
-def table(name: str) -> str:
+def table(name: str, arms: Iterable[str] = ARMS, kept: Path | None = None, what: str = "augmentation") -> str:
     """A line an arm and head of a set: means of the seeds ± their deviation; empty where no network was trained."""
-    done = known()
-    lines = [f"| augmentation | head | seeds | {' | '.join(COLUMNS)} |", "|---" * (3 + len(COLUMNS)) + "|"]
-    for arm in ARMS:
+    done = known(kept)
+    lines = [f"| {what} | head | seeds | {' | '.join(COLUMNS)} |", "|---" * (3 + len(COLUMNS)) + "|"]
+    for arm in arms:
         for head in HEADS:
-            found = [done[p] for p in parts(name) if (p.arm, p.head) == (arm, head) and p in done]
+            found = [done[p] for p in parts(name, arms) if (p.arm, p.head) == (arm, head) and p in done]
             if found:
                 cells = [_cell(column) for column in zip(*found, strict=True)]
                 lines.append(f"| {arm} | {head} | {len(found)} | {' | '.join(cells)} |")

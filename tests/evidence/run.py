@@ -26,7 +26,7 @@ from typing import Annotated
 
 import typer
 
-from tests.evidence import crops, decision, doses, finals, networks, page, refer, searches, shift, sites
+from tests.evidence import crops, decision, doses, finals, networks, page, refer, refinements, searches, shift, sites
 from tests.evidence.curves import simulate, table
 from tests.evidence.searches import Search
 from tests.evidence.sets import PLANTED, SETS
@@ -90,6 +90,12 @@ def make_crops(
 ) -> None:
     """Train shape jitter and random resized crops under two heads, out of fold by patient; judge framing views."""
     crops.make(workers, (on,) if on else crops.ON, limit)
+
+
+@app.command("refinements")
+def make_refinements(workers: Workers = 2) -> None:
+    """Train on subclasses or on two classes; compare one validation fold for all trials with one for each."""
+    refinements.make(workers)
 
 
 @app.command("sites")

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from search.retraining.test_evaluation import evaluation
-from tests.evidence import crops, decision, networks, page, refer, run, scores, searches
+from tests.evidence import crops, decision, networks, page, refer, refinements, run, scores, searches
 from tests.evidence.scores import Network
 from tests.inputs.made_predictions import clustered
 from xraytune.evaluation.referral.selection import Sample
@@ -240,3 +240,26 @@ def test_the_predictions_that_a_retraining_kept_are_those_that_its_referral_was_
     assert found.score == pytest.approx(score, abs=1e-6)
     same = patients[:, None] == patients
     assert ((found.patients[:, None] == found.patients) == same).all()
+
+
+def test_a_fold_of_its_own_chooses_worse_where_folds_differ_more_than_networks(tmp_path, monkeypatch):
+    monkeypatch.setattr(crops, "KEPT", tmp_path / "crops.jsonl")
+    column = crops.COLUMNS.index("robust F2, all views")
+    for name in crops.ON:
+        for part in crops.parts(name):
+            quality = list(crops.ARMS).index(part.arm) / 100 + (part.head == "flatten") / 1000
+            figures = [0.5] * len(crops.COLUMNS)
+            figures[column] = 0.5 + quality + (0.3 * part.seed if name == "framing" else 0.0)
+            crops.keep(part, tuple(figures))
+    framing, xray = (line.split("|")[3:-1] for line in refinements.fold_table().splitlines()[2:])
+    best = 0.501 + (len(crops.ARMS) - 1) / 100
+    assert [float(cell) for cell in framing[:3]] == pytest.approx([best + 0.45, best + 0.3, best + 0.15], abs=1e-3)
+    assert float(framing[4]) < float(framing[3]) - 0.05  # the easiest fold wins, not the best network
+    assert [float(cell) for cell in xray] == pytest.approx([best] * 5, abs=1e-3)  # nothing differs between folds
+
+
+def test_subclasses_are_read_from_names_and_refused_where_they_are_not_there():
+    names, labels = ["a.jpeg", "person1_virus_2.jpeg", "person1_bacteria_2.jpeg"], np.array([0, 1, 1], np.int32)
+    assert refinements.subclasses(names, labels).tolist() == [0, 2, 1]
+    with pytest.raises(ValueError, match="normal, bacteria alone"):
+        refinements.subclasses(["a.jpeg", "b.jpeg"], np.array([0, 1], np.int32))
