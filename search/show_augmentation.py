@@ -65,14 +65,14 @@ def main(
 
 def rows() -> dict[str, dict[str, Any]]:
     """What each row shows, by its caption: the values of an `Augmentation`."""
-    from xraytune.training.inputs.augmentation import REMEDIES, STRENGTHS
+    from xraytune.training.inputs.augmentation import COUNTERMEASURES, STRENGTHS
 
     return {
         **{strength: {"strength": strength} for strength in STRENGTHS},
         "flip": {"flip": True},
         **{
             f"{name.replace('_', ' ')}, {value}": {name: value}
-            for name, (_, *values) in REMEDIES.items()
+            for name, (_, *values) in COUNTERMEASURES.items()
             for value in values
         },
         "strong, flip, shape jitter": {"strength": "strong", "flip": True, "shape_jitter": "strong"},

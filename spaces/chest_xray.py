@@ -277,7 +277,7 @@ class ChestXRay(Space):
 
     def initial_trials(self, search: SearchContext) -> list[Point]:
         """Each family's starting point against the shortcuts that the audit found."""
-        return countermeasures.against_shortcuts(self, self.families, search.audit.remedies)
+        return countermeasures.against_shortcuts(self, self.families, search.audit.countermeasures)
 
     def recipes(self, search: SearchContext) -> tuple[list[Point], list[str]]:
         """The published configurations that can be tried, cheapest first.

@@ -17,7 +17,7 @@ from spaces.space import Point, SearchContext
 from xraytune.errors import InputError
 from xraytune.models.cost import Machine, cost
 from xraytune.records import Value
-from xraytune.training.inputs.augmentation import CHOICES, REMEDIES
+from xraytune.training.inputs.augmentation import CHOICES, COUNTERMEASURES
 from xraytune.training.inputs.batches import epoch_size
 from xraytune.training.optimization.settings import TrainingSettings
 
@@ -57,7 +57,7 @@ PLAIN: dict[str, Value] = {
     "label_smoothing": 0.0,
     "augmentation": "none",
     "flip": False,
-    **dict.fromkeys(REMEDIES, "none"),
+    **dict.fromkeys(COUNTERMEASURES, "none"),
 }
 """What a plain Keras script does where it says nothing else."""
 

@@ -1,4 +1,4 @@
-"""Where a search starts when the audit found a shortcut: each family at its defaults, with what hides the shortcut.
+"""Where a search starts when the audit found a shortcut: each family at its defaults, with the countermeasures.
 
 The sampler knows nothing at first, and published recipes do nothing against a shortcut: without these points a short
 search would try a dozen networks that cheat before the first that can't.
@@ -13,7 +13,7 @@ import keras_tuner
 from spaces.space import Choices, Point
 from xraytune.evaluation.shortcut_audit import Audit
 from xraytune.records import Objective, Value
-from xraytune.training.inputs.augmentation import REMEDIES
+from xraytune.training.inputs.augmentation import COUNTERMEASURES
 
 HEADS: dict[str, dict[str, Value]] = {
     "vgg_frozen": {"head/pool": "flatten", "head/units": 128, "head/dropout": 0.5, "head/batch_norm": True}
@@ -22,17 +22,19 @@ HEADS: dict[str, dict[str, Value]] = {
 seed each) this head came to a robust score of 0.978, the averaging default in a search to 0.943 when it was stopped."""
 
 
-def against_shortcuts(space: keras_tuner.HyperModel, families: Sequence[str], remedies: Sequence[str]) -> list[Point]:
+def against_shortcuts(
+    space: keras_tuner.HyperModel, families: Sequence[str], countermeasures: Sequence[str]
+) -> list[Point]:
     """A point of each family that can be augmented: origin (one of its own each) and values.
 
     Args:
         space: `chest_xray`, or one derived from it.
         families: those that take part.
-        remedies: the hyperparameters that hide what the audit found (`Audit.remedies`), each set to its strongest
-            choice; none of them gives no points.
+        countermeasures: the hyperparameters against what the audit found (`Audit.countermeasures`), each set to its
+            strongest choice; none of them gives no points.
     """
     points: list[Point] = []
-    for family in families if remedies else ():
+    for family in families if countermeasures else ():
         values, active = _defaults(space, {"family": family})
         copies = f"{family}/augmentation_copies"
         if copies in active:
@@ -40,7 +42,7 @@ def against_shortcuts(space: keras_tuner.HyperModel, families: Sequence[str], re
             if not most:  # a kept prefix that no augmented copy of can be afforded
                 continue
             values, active = _defaults(space, {"family": family, copies: most})
-        strongest = {n: _strongest(p) for n, p in active.items() if n.rpartition("/")[2] in remedies}
+        strongest = {n: _strongest(p) for n, p in active.items() if n.rpartition("/")[2] in countermeasures}
         if not strongest:  # nothing of it is augmented
             continue
         values |= {n: v for n, v in HEADS.get(family, {}).items() if n in values} | strongest
@@ -65,13 +67,17 @@ def to_audit(audit: Audit, objective: str, fixed: Collection[str] = ()) -> tuple
         fixed: hyperparameters that the user holds at one value.
     """
     lines = []
-    if audit.remedies:
-        named = ", ".join(audit.remedies)
+    if audit.countermeasures:
+        named = ", ".join(audit.countermeasures)
         lines.append(f"The audit's findings are in the augmentation's space ({named}) and in the shifted views.")
-    wanted = set(REMEDIES) if objective == Objective.ROBUST else {"shape_jitter", *audit.remedies}
-    left: Choices = {name: ("none",) for name in REMEDIES if name not in wanted}
+    wanted = set(COUNTERMEASURES) if objective == Objective.ROBUST else {"shape_jitter", *audit.countermeasures}
+    left: Choices = {name: ("none",) for name in COUNTERMEASURES if name not in wanted}
     if objective == Objective.ROBUST:
-        left |= {name: (REMEDIES[name][0], REMEDIES[name][-1]) for name in audit.remedies if name not in fixed}
+        left |= {
+            name: (COUNTERMEASURES[name][0], COUNTERMEASURES[name][-1])
+            for name in audit.countermeasures
+            if name not in fixed
+        }
     return left, lines
 
 
@@ -87,6 +93,6 @@ def _defaults(
 
 
 def _strongest(parameter: keras_tuner.engine.hyperparameters.HyperParameter) -> Value:
-    """The last of the remedy's values that is still offered."""
-    strongest_first = reversed(REMEDIES[parameter.name.rpartition("/")[2]])
+    """The last of the countermeasure's values that is still offered."""
+    strongest_first = reversed(COUNTERMEASURES[parameter.name.rpartition("/")[2]])
     return next(value for value in strongest_first if value in parameter.values)

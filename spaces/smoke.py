@@ -14,7 +14,7 @@ import keras_tuner
 
 from spaces.chest_xray import ChestXRay
 from spaces.space import Feature, Narrowed, Point, SearchContext, Space
-from xraytune.training.inputs.augmentation import REMEDIES
+from xraytune.training.inputs.augmentation import COUNTERMEASURES
 
 HELD: dict[str, Any] = {
     "dense/layers": 1,
@@ -36,7 +36,7 @@ HELD: dict[str, Any] = {
     "imbalance": "none",
     "label_smoothing": 0.0,
     "flip": False,
-    **dict.fromkeys(REMEDIES, "none"),
+    **dict.fromkeys(COUNTERMEASURES, "none"),
 }
 
 

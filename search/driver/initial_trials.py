@@ -1,4 +1,4 @@
-"""What a search tries before its sampler is asked: the best of an earlier study, remedies, recipes, every family."""
+"""The initial trials: the best of an earlier study, countermeasures against shortcuts, recipes, every family."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def first_trials(prepared: Prepared, warm: Sequence[FirstTrial] = ()) -> FirstTr
     """All of it, in the order in which it is tried.
 
     Every family comes once before any comes twice, so that a short search has seen all of them and the sampler's model
-    starts with every branch: families of one configuration (`Prepared.once`), what is warm-started, what hides the
+    starts with every branch: families of one configuration (`Prepared.once`), what is warm-started, what counters the
     audit's findings, recipes, then a family's name alone, the rest left to the sampler.
     """
     starts = [FirstTrial(origin, values) for origin, values in prepared.starts]

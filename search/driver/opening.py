@@ -56,10 +56,10 @@ def on_data(dataset: Dataset, audit: Audit) -> list[str]:
         split,
     ]
     if (shortcut := audit.strongest) is not None:
-        against = f"; against it: {', '.join(_plain(r) for r in audit.remedies)}" if audit.remedies else ""
+        named = ", ".join(map(_plain, audit.countermeasures))
         lines.append(
             f"Shortcut: the {_plain(shortcut.name)} of an image alone separates the classes "
-            f"(AUC {shortcut.auc:.2f}){against}."
+            f"(AUC {shortcut.auc:.2f}){f'; countermeasures: {named}' if named else ''}."
         )
     elif audit.headline:
         lines.append(f"Shortcut: image properties together separate the classes (AUC {audit.auc:.2f}).")

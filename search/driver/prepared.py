@@ -23,7 +23,7 @@ class Prepared:
     recipes: tuple[tuple[str, Mapping[str, Value]], ...]
     """Published configurations: name and values."""
     starts: tuple[tuple[str, Mapping[str, Value]], ...]
-    """Points that hide what the shortcut audit found: origin and values."""
+    """Points with the countermeasures that the shortcut audit asks for: origin and values."""
     make_job: Callable[[Progress], Job]
     """Decodes the images and gives what the workers need; called after the study is made."""
     notes: tuple[str, ...]

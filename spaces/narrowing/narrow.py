@@ -160,7 +160,9 @@ def _cut(family: str, own: Choices, room: _Room, kept: Mapping[str, tuple[Value,
     before = dict(own)
     own = {name: _held(values, search.fixed.get(name)) for name, values in own.items()}
     _cut_steps(own, family, epoch_size(images, 0), limit.operations)
-    if not prefixes.cut(prefixes.Family(family, own, images, search.machine, limit.features), search.audit.remedies):
+    if not prefixes.cut(
+        prefixes.Family(family, own, images, search.machine, limit.features), search.audit.countermeasures
+    ):
         if family in kept.get("family", ()):  # a configuration of it is tried, and what is cheap of it
             own |= {name: kept[name] for name in own if name in kept and name != "family"}
             if not max(map(int, own.get(f"{family}/augmentation_copies", (0,)))):  # nothing is copied, so nothing alike
@@ -227,7 +229,7 @@ def _without_dearest(own: Choices, name: str) -> tuple[Value, ...]:
 
 
 def _what_went(gone: Choices) -> str:
-    """`image_size 48, 64; copies all with shape_jitter strong, hiding strong`."""
+    """`image_size 48, 64; copies all with shape_jitter strong, masking strong`."""
     by_name = {name.partition("/")[2]: values for name, values in gone.items()}
     alike = {name: by_name.pop(name)[0] for name in prefixes.ALIKE if name in by_name}
     parts = [f"{name} {', '.join(map(str, values))}" for name, values in by_name.items()]

@@ -2,7 +2,7 @@
 
 A prefix is computed once an array: for the images as they are, and for each copy of each augmentation. All arrays of a
 search together may take a fifth of the time that is left once the data are read, a single one a tenth. Where that is
-too little for all choices, a family's copies are augmented alike in all of its trials, with what hides the shortcuts
+too little for all choices, a family's copies are augmented alike in all of its trials, with what counters the shortcuts
 that the audit found; then one size is left, the largest of which two copies or more can be had, and the usual cut. What
 time remains gives choices back. A family of which not even the plain images can be afforded takes no part.
 
@@ -22,7 +22,7 @@ from spaces.space import Choices
 from xraytune.models import cost as costs
 from xraytune.models.cost import Machine
 from xraytune.records import Value
-from xraytune.training.inputs.augmentation import REMEDIES
+from xraytune.training.inputs.augmentation import COUNTERMEASURES
 
 TOGETHER, SINGLE = 0.2, 0.1
 """Of the time, for all kept arrays together, and for one of them."""
@@ -33,7 +33,7 @@ training images) and, some of them, in a dozen shifted views (`views`, another f
 
 ALIKE = {
     "flip": False,
-    **{name: "none" for name in REMEDIES if name != "shape_jitter"},
+    **{name: "none" for name in COUNTERMEASURES if name != "shape_jitter"},
     "augmentation": "medium",
     "shape_jitter": "light",
 }
@@ -114,12 +114,12 @@ class Family:
         self.budget.paid |= set(needed)
 
 
-def cut(family: Family, remedies: Sequence[str]) -> bool:
+def cut(family: Family, countermeasures: Sequence[str]) -> bool:
     """Take choices away until the family's arrays can be computed in what is left of the budget, and take it.
 
     Args:
         family: its choices are changed.
-        remedies: the augmentation's parameters that hide what the audit found.
+        countermeasures: the augmentation's parameters against what the audit found.
 
     Returns:
         Whether the family can take part; if not, its choices are as they were.
@@ -127,7 +127,7 @@ def cut(family: Family, remedies: Sequence[str]) -> bool:
     offered = dict(family.own)
     for name, usual in ALIKE.items():
         if (values := family.at(name)) and not family.affordable:
-            family.put(name, (values[-1] if name in remedies else usual if usual in values else values[0],))
+            family.put(name, (values[-1] if name in countermeasures else usual if usual in values else values[0],))
     if not family.affordable and not _smallest(family):
         family.own.clear()
         family.own.update(offered)

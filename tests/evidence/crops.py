@@ -28,7 +28,7 @@ from tests.inputs.made_networks import config
 from xraytune import artifacts, data
 from xraytune.data import arrays, cache
 from xraytune.evaluation import intervals, metrics, robust_score
-from xraytune.training.inputs.augmentation import REMEDIES
+from xraytune.training.inputs.augmentation import COUNTERMEASURES
 from xraytune.training.inputs.shifted_views import LIKE
 from xraytune.training.inputs.trial_data import TrialData
 
@@ -83,7 +83,8 @@ class Part:
         return {
             "family": "cnn", "cnn/image_size": EDGE, "cnn/blocks": 4, "cnn/width": 16, "cnn/batch_norm": True,
             "head/pool": HEADS[self.head], "head/layers": 0, "batch_size": 32, "learning_rate": 2e-3, "epochs": 10,
-            "augmentation": "light", **dict.fromkeys(REMEDIES, "none"), **ARMS.get(self.arm, ARMS["shape jitter"]),
+            "augmentation": "light", **dict.fromkeys(COUNTERMEASURES, "none"),
+            **ARMS.get(self.arm, ARMS["shape jitter"]),
         }  # fmt: skip
 
 

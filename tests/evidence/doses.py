@@ -1,4 +1,4 @@
-"""How much of a remedy? One network on each planted shortcut, with no, light and strong doses of what hides it.
+"""How much of a countermeasure? One network on each planted shortcut, none, light or strong.
 
 A search can choose a dose by its score on validation images only, which share the shortcut. Whether that score would
 choose as the test films do is what this shows. All else is the same: a convolutional network at 64 px with light
@@ -16,10 +16,10 @@ from typing import Any
 from tests.evidence import networks, scores
 from tests.inputs.made_networks import config
 from xraytune.evaluation import metrics
-from xraytune.training.inputs.augmentation import REMEDIES
+from xraytune.training.inputs.augmentation import COUNTERMEASURES
 
 HIDES = {
-    "aspect": ("shape_jitter",), "brightness": ("exposure_jitter",), "marker": ("hiding",), "blur": ("focus_jitter",),
+    "aspect": ("shape_jitter",), "brightness": ("exposure_jitter",), "marker": ("masking",), "blur": ("focus_jitter",),
     "machine": ("shape_jitter", "exposure_jitter", "focus_jitter"),
 }  # fmt: skip
 """What hides each planted shortcut; all of them in one dose."""
@@ -50,11 +50,11 @@ def doses(name: str) -> list[Dose]:
 
 
 def configuration(name: str, strength: str) -> dict[str, Any]:
-    """A small convolutional network with a set's remedy in this strength."""
+    """A small convolutional network with a set's countermeasure in this strength."""
     return {
         "family": "cnn", "cnn/image_size": EDGE, "cnn/blocks": 4, "cnn/width": 16, "cnn/batch_norm": True,
         "head/pool": "avg", "head/layers": 0, "batch_size": 32, "learning_rate": 2e-3, "epochs": 10,
-        "augmentation": "light", **dict.fromkeys(REMEDIES, "none"), **dict.fromkeys(HIDES[name], strength),
+        "augmentation": "light", **dict.fromkeys(COUNTERMEASURES, "none"), **dict.fromkeys(HIDES[name], strength),
     }  # fmt: skip
 
 
@@ -74,14 +74,14 @@ def make(workers: int) -> None:
 
 def table(names: Iterable[str]) -> str:
     """A line a set and dose: the score that a search sees, what the test films say; means of seeds ± deviation."""
-    head = "| shortcut | remedy | dose | robust F2 | no joint views | clean AUC | test AUC | test balanced accuracy |"
-    lines = [head, "|---" * 8 + "|"]
+    columns = "dose | robust F2 | no joint views | clean AUC | test AUC | test balanced accuracy"
+    lines = [f"| shortcut | countermeasure | {columns} |", "|---" * 8 + "|"]
     for name in names:
         for strength in STRENGTHS:
             found = [_figures(dose.path) for dose in doses(name) if dose.strength == strength and dose.path.exists()]
             if found:
-                remedies = ", ".join(f"`{remedy}`" for remedy in HIDES[name])
-                lines.append(f"| {name} | {remedies} | {strength} | {' | '.join(_cells(found))} |")
+                countermeasures = ", ".join(f"`{countermeasure}`" for countermeasure in HIDES[name])
+                lines.append(f"| {name} | {countermeasures} | {strength} | {' | '.join(_cells(found))} |")
     return "\n".join(lines) + "\n" if len(lines) > 2 else ""
 
 

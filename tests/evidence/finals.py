@@ -1,9 +1,9 @@
 """What final model depends least on luck? One configuration on each planted shortcut, made final in several ways.
 
-The configuration is that of `doses` with the strong remedy. It is trained on five patient-grouped folds with two seeds
-and three times on train and validation together, by the tasks that `search.retrain` itself runs; then the test films
-are answered by one refit, by the mean of the three, by the mean of one seed's folds and of both. One file a network,
-`results/evidence/finals/SET/`.
+The configuration is that of `doses` with the strong countermeasure. It is trained on five patient-grouped folds with
+two seeds and three times on train and validation together, by the tasks that `search.retrain` itself runs; then the
+test images are answered by one refit, by the mean of the three, by the mean of one seed's folds and of both. One file a
+network, `results/evidence/finals/SET/`.
 """
 
 from __future__ import annotations

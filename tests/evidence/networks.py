@@ -1,8 +1,8 @@
 """Networks drawn from the space, trained once, with all they answer kept: what every candidate score is made from.
 
 One file a network, `results/evidence/networks/SET/07.npz`, so that a run that was stopped goes on. Half of the networks
-have what hides the audit's findings (shape jitter, exposure jitter, focus jitter, hiding; light or strong) and each of
-the other remedies one time in four, half have none; families take turns, those that
+have what hides the audit's findings (shape jitter, exposure jitter, focus jitter, masking; light or strong) and each of
+the other countermeasures one time in four, half have none; families take turns, those that
 a space of ten minutes offers on this machine. Each trains for at most `SECONDS` on one core and restores its best epoch
 by clean F-beta, as a search with objective clean does, so that no robust score has a part in making the networks it
 ranks.
@@ -40,7 +40,7 @@ REACHES = (0.5, 1.0, 2.0)
 """Strengths of the views, in within-class standard deviations."""
 
 OTHERS = 1 / 4
-"""How often a network has a remedy that the audit did not ask for."""
+"""How often a network has a countermeasure that the audit did not ask for."""
 
 PLANTED_SHIFTS = (("narrower", "darker"), ("wider", "blurred"), ("flatter", "shifted"))
 """What is planted into the test images of a set without a shortcut: each two views at once, so that none is a view."""
@@ -54,9 +54,11 @@ def path(name: str, number: int) -> Path:
     return RESULTS / "networks" / name / f"{number:02d}.npz"
 
 
-def draw(space: keras_tuner.HyperModel, family: str, remedies: tuple[str, ...] | None, seed: int) -> dict[str, Any]:
-    """A random point of one family, with these remedies for certain; None switches all of them off."""
-    from xraytune.training.inputs.augmentation import CHOICES, REMEDIES
+def draw(
+    space: keras_tuner.HyperModel, family: str, countermeasures: tuple[str, ...] | None, seed: int
+) -> dict[str, Any]:
+    """A random point of one family, with these countermeasures for certain; None switches all of them off."""
+    from xraytune.training.inputs.augmentation import CHOICES, COUNTERMEASURES
 
     rng = np.random.default_rng([seed, 77])
     declared = keras_tuner.HyperParameters()
@@ -68,9 +70,9 @@ def draw(space: keras_tuner.HyperModel, family: str, remedies: tuple[str, ...] |
             value = parameter.random_sample(seed=int(rng.integers(2**31)))
             drawn.values[parameter.name] = family if parameter.name == "family" else value
     shared = {n: v for n, v in space.active(drawn).items() if n.partition("/")[2] not in CHOICES}
-    values = shared | dict.fromkeys(REMEDIES, "none")
-    for name, choices in REMEDIES.items() if remedies is not None else ():
-        if name in remedies or rng.random() < OTHERS:
+    values = shared | dict.fromkeys(COUNTERMEASURES, "none")
+    for name, choices in COUNTERMEASURES.items() if countermeasures is not None else ():
+        if name in countermeasures or rng.random() < OTHERS:
             values[name] = str(rng.choice(choices[1:]))
     return values
 
@@ -87,7 +89,7 @@ class Workshop:
     space: Any
     data: TrialData
     dataset: Dataset
-    remedies: tuple[str, ...]
+    countermeasures: tuple[str, ...]
     """What hides the audit's findings."""
     views: Mapping[float, Any]
     """By reach."""
@@ -146,7 +148,7 @@ def workshop(name: str) -> Workshop:
     families = tuple(family for family in chosen.families if family in space.families)
     return Workshop(
         chosen.name, families, chosen.shortcut, job, space, job.data,
-        dataset, shortcut_audit.audit(dataset).remedies, {reach: _planned(job.data, reach) for reach in REACHES},
+        dataset, shortcut_audit.audit(dataset).countermeasures, {reach: _planned(job.data, reach) for reach in REACHES},
     )  # fmt: skip
 
 
@@ -155,7 +157,7 @@ def train(name: str, numbers: list[int]) -> None:
     place = workshop(name)
     for number in numbers:
         family = place.families[number % len(place.families)]
-        hidden = place.remedies if (number // len(place.families)) % 2 else None
+        hidden = place.countermeasures if (number // len(place.families)) % 2 else None
         values = draw(place.space, family, hidden, number)
         place.network(TrialConfig(family, values, 1000 + number), path(name, number))
 

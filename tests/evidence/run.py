@@ -1,7 +1,7 @@
 """`make evidence`: which score picks networks that generalise? Trained, judged, searched; then the page's tables.
 
     python -m tests.evidence.run networks              # 12 networks on each planted shortcut and on covid19
-    python -m tests.evidence.run doses                 # one network on each shortcut, three doses of its remedy
+    python -m tests.evidence.run doses                 # one network on each shortcut, three doses of its countermeasure
     python -m tests.evidence.run finals                # one refit, several, or the folds' networks as the final model
     python -m tests.evidence.run decision              # calibration, class balance, operating threshold
     python -m tests.evidence.run crops                 # random resized crops and shape jitter against framing
@@ -57,7 +57,7 @@ def confirm(count: Annotated[int, typer.Option(min=4)] = 40, workers: Workers = 
 
 @app.command("doses")
 def make_doses(workers: Workers = 2) -> None:
-    """Train one network on each planted shortcut with no, light and strong remedies, and keep its answers."""
+    """Train one network on each planted shortcut with no, light and strong countermeasures, and keep its answers."""
     doses.make(workers)
 
 

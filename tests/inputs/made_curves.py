@@ -8,12 +8,14 @@ from tests.evidence.curves.design import SetInfo, design
 from tests.evidence.curves.table import Curve, Table
 
 
-def made_set(name: str = "made", *, images: int = 1200, remedies: tuple[str, ...] = ("shape_jitter",)) -> SetInfo:
+def made_set(
+    name: str = "made", *, images: int = 1200, countermeasures: tuple[str, ...] = ("shape_jitter",)
+) -> SetInfo:
     """A data set of two classes without pretrained weights, small images only."""
     narrowed = {f"{family}/image_size": (28, 48) for family in ("dense", "cnn")} | {
         "densenet/image_size": (48,), "densenet/variant": ("densenet33",), "epoch_gflop": (20,)
     }  # fmt: skip
-    return SetInfo(name, 2, 1, (images // 3, images - images // 3), images // 5, (), narrowed, remedies, 1, 48e9)
+    return SetInfo(name, 2, 1, (images // 3, images - images // 3), images // 5, (), narrowed, countermeasures, 1, 48e9)
 
 
 def made_score(values: dict) -> float:

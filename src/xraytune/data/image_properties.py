@@ -181,17 +181,17 @@ class Property:
     cure: str
     """What removes it, as a sentence."""
 
-    remedy: str = ""
-    """The augmentation's hyperparameter that makes a network blind to it (`augmentation.REMEDIES`)."""
+    countermeasure: str = ""
+    """The augmentation's hyperparameter that makes a network blind to it (`augmentation.COUNTERMEASURES`)."""
 
     measure: Callable[[Gray], Values] | None = None
     """Its definition; None for a property of the file, and for the numbers of `framing`."""
 
 
-SHAPE = "Shape jitter in the augmentation hides it.", "shape_jitter"
+SHAPE = "Shape jitter in the augmentation removes it.", "shape_jitter"
 """How the properties that follow an image's shape are removed."""
 
-_LIGHT = "Exposure jitter in the augmentation hides it.", "exposure_jitter"
+_LIGHT = "Exposure jitter in the augmentation removes it.", "exposure_jitter"
 _FRAME = "it follows how an image is framed", "Random resized crops in the augmentation remove it.", "crop"
 
 PROPERTIES = (
@@ -202,7 +202,7 @@ PROPERTIES = (
     ),
     Property(
         "border_black", "black borders", "how much of the border is black", "it follows collimation and cropping",
-        "Hiding borders in the augmentation, or a tighter crop, hides it.", "hiding", border_black,
+        "Masking borders in the augmentation, or a tighter crop, removes it.", "masking", border_black,
     ),
     Property(
         "gradient_ratio", "direction of gradients", "the ratio of horizontal to vertical gradients",
@@ -210,11 +210,11 @@ PROPERTIES = (
     ),
     Property(
         "sharpness", "sharpness", "the share of fine detail", "it follows focus, resolution and compression",
-        "Focus jitter in the augmentation hides it.", "focus_jitter", sharpness,
+        "Focus jitter in the augmentation removes it.", "focus_jitter", sharpness,
     ),
     Property(
         "corner", "bright corners", "a bright corner", "it follows markers and labels burnt into the image",
-        "Look at the corners of some images; hiding in the augmentation, or a tighter crop, hides it.", "hiding",
+        "Look at the corners of some images; masking in the augmentation, or a tighter crop, removes it.", "masking",
         corner_brightness,
     ),
     Property("chest_middle", "position of the chest", "how low the chest lies in the image", *_FRAME),

@@ -116,9 +116,9 @@ class Audit(Record):
         return tuple(finding for finding in self.findings if finding.auc >= NOTABLE)
 
     @property
-    def remedies(self) -> tuple[str, ...]:
-        """The augmentation's hyperparameters that hide what was found, the most telling first."""
-        named = [_PROPERTIES[finding.name].remedy for finding in self.shortcuts]
+    def countermeasures(self) -> tuple[str, ...]:
+        """The augmentation's hyperparameters that remove what was found, the most telling first."""
+        named = [_PROPERTIES[finding.name].countermeasure for finding in self.shortcuts]
         return tuple(dict.fromkeys(name for name in named if name))
 
     @property

@@ -22,7 +22,7 @@ from spaces.context import SpaceContext
 from xraytune.models.cost import Machine, cost
 from xraytune.records import Value
 from xraytune.training import epoch_evaluation
-from xraytune.training.inputs.augmentation import REMEDIES
+from xraytune.training.inputs.augmentation import COUNTERMEASURES
 from xraytune.training.inputs.batches import epoch_size
 from xraytune.training.optimization.settings import TrainingSettings
 
@@ -56,7 +56,7 @@ class SetInfo:
     narrowed: Mapping[str, tuple[Value, ...]]
     """The choices of a search of the default time."""
 
-    remedies: tuple[str, ...]
+    countermeasures: tuple[str, ...]
     """The countermeasures that the audit asks for."""
 
     positive: int | None
@@ -85,7 +85,7 @@ class SetInfo:
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> SetInfo:
         """What `to_json` gave."""
-        kinds = {name: tuple(plain[name]) for name in ("counts", "weights", "remedies")}
+        kinds = {name: tuple(plain[name]) for name in ("counts", "weights", "countermeasures")}
         narrowed = {name: tuple(values) for name, values in plain["narrowed"].items()}
         return cls(**{**plain, **kinds, "narrowed": narrowed})
 
@@ -113,14 +113,14 @@ class TooDearError(Exception):
 
 
 def draw(
-    declared: Sequence[Parameter], family: str, remedies: Sequence[str] | None, rng: np.random.Generator
+    declared: Sequence[Parameter], family: str, countermeasures: Sequence[str] | None, rng: np.random.Generator
 ) -> dict[str, Value]:
     """A random configuration of one family.
 
     Args:
         declared: the space's parameters, parents before children.
         family: its family.
-        remedies: countermeasures that it has in full; None switches all countermeasures off.
+        countermeasures: countermeasures that it has in full; None switches all countermeasures off.
         rng: draws it.
     """
     values: dict[str, Value] = {}
@@ -131,11 +131,11 @@ def draw(
         value = parameter.at(float(rng.random()))
         if name == "family":
             value = family
-        elif last in REMEDIES and remedies is None:
+        elif last in COUNTERMEASURES and countermeasures is None:
             value = "none" if "none" in parameter.choices else parameter.choices[0]
-        elif remedies and last in remedies:
+        elif countermeasures and last in countermeasures:
             value = parameter.choices[-1]
-        elif remedies and last == "augmentation_copies":  # features without copies are never augmented
+        elif countermeasures and last == "augmentation_copies":  # features without copies are never augmented
             augmented = [choice for choice in parameter.choices if choice] or list(parameter.choices)
             value = augmented[int(rng.integers(len(augmented)))]
         values[name] = value
@@ -188,7 +188,7 @@ def _within(info: SetInfo, count: int, limit: float, index: int, seed: int) -> l
         rng = np.random.default_rng([seed, index, number])
         candidates: list[tuple[float, dict[str, Value]]] = []
         for _ in range(DRAWS):
-            values = draw(declared, family, info.remedies if countered else None, rng)
+            values = draw(declared, family, info.countermeasures if countered else None, rng)
             if (seconds := predicted(values, info)) <= limit:
                 candidates.append((seconds, values))
             if len(candidates) == CANDIDATES:

@@ -68,7 +68,7 @@ class Policy:
 def today(info: SetInfo) -> FirstTrials:
     """The initial trials of a search on such a data set."""
     space = info.space
-    starts = shortcut_countermeasures.against_shortcuts(space, space.families, info.remedies)
+    starts = shortcut_countermeasures.against_shortcuts(space, space.families, info.countermeasures)
     return first_trials(_as_prepared(info, starts))
 
 

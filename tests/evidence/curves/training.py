@@ -154,11 +154,12 @@ def _prepared(name: str, place: Path, seconds: float, known: SetInfo | None) -> 
         found = prepare_search(options, stored.name, cache.folder(), _silent, stored, deterministic=True)
     job: Any = found.make_job(_silent)
     context = job.context
-    remedies = shortcut_audit.audit(data_room.load(str(place))).remedies
+    countermeasures = shortcut_audit.audit(data_room.load(str(place))).countermeasures
     return job, SetInfo(
         name=name, classes=context.classes, channels=context.channels, counts=tuple(context.counts),
         validation=len(job.data.validation), weights=tuple(context.weights), narrowed=dict(context.narrowed),
-        remedies=tuple(remedies), positive=job.data.positive, rate=known.rate if known else this_machine().rate,
+        countermeasures=tuple(countermeasures), positive=job.data.positive,
+        rate=known.rate if known else this_machine().rate,
     )  # fmt: skip
 
 

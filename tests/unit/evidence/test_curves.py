@@ -12,7 +12,7 @@ from tests.evidence.curves import forest, portfolio, simulate, table, training
 from tests.evidence.curves.design import WORKERS, TooDearError, design, interleaved
 from tests.evidence.curves.simulator import INITIALS, PRUNINGS, Policy, Search, World
 from tests.inputs.made_curves import made_score, made_set, made_table
-from xraytune.training.inputs.augmentation import REMEDIES
+from xraytune.training.inputs.augmentation import COUNTERMEASURES
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::optuna.exceptions.ExperimentalWarning")
 
@@ -51,7 +51,7 @@ def test_a_design_has_every_family_and_half_of_it_the_countermeasures_that_the_a
         if one.countered:
             assert one.values["shape_jitter"] == "strong"
         else:
-            assert all(one.values.get(name, "none") == "none" for name in REMEDIES)
+            assert all(one.values.get(name, "none") == "none" for name in COUNTERMEASURES)
 
 
 def test_every_beginning_of_the_order_has_all_sets_in_proportion():

@@ -7,7 +7,7 @@ from PIL import Image
 from search import show_augmentation
 from search.cli import console
 from tests.inputs.made_films import film, write
-from xraytune.training.inputs.augmentation import REMEDIES
+from xraytune.training.inputs.augmentation import COUNTERMEASURES
 
 
 @pytest.fixture
@@ -40,7 +40,9 @@ def test_the_picture_is_written_of_data_that_need_every_option(tmp_path, ended):
     assert not picture.exists()
     code, out, err = ended(tmp_path / "d", *small, *options)
     assert (code, err) == (0, "")
-    assert f"{6 + sum(len(values) - 1 for values in REMEDIES.values())} rows of 2 training images: {picture}" in out
+    assert (
+        f"{6 + sum(len(values) - 1 for values in COUNTERMEASURES.values())} rows of 2 training images: {picture}" in out
+    )
     with Image.open(picture) as opened:
         pixels = np.asarray(opened.convert("L"))
     assert min(pixels.shape) > 200

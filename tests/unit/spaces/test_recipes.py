@@ -74,7 +74,7 @@ class TestHooks:
         assert plain.job() is None
         assert plain.backbones() is None
         assert plain.narrow(searching(900)) == Narrowed({}, [])
-        assert plain.initial_trials(searching(900, audit=found("hiding"))) == []
+        assert plain.initial_trials(searching(900, audit=found("masking"))) == []
         assert plain.recipes(searching(900)) == ([], [])
         assert plain.cached_features() == {}
         assert plain.completed("own", SpaceContext()) is plain
@@ -84,8 +84,8 @@ class TestHooks:
     def test_smoke_needs_nothing_and_is_never_narrowed(self):
         smoke = space("smoke", images=4400)
         assert smoke.backbones() == ()
-        assert smoke.narrow(searching(60, audit=found("hiding"))) == Narrowed({}, [])
-        assert smoke.initial_trials(searching(60, audit=found("hiding"))) == []
+        assert smoke.narrow(searching(60, audit=found("masking"))) == Narrowed({}, [])
+        assert smoke.initial_trials(searching(60, audit=found("masking"))) == []
         with pytest.raises(InputError, match="no published configurations"):
             smoke.recipes(searching(60, recipes="cnn"))
         assert smoke.recipes(searching(60, recipes="all")) == ([], [])
@@ -148,7 +148,7 @@ class TestNamedRecipes:
     @pytest.mark.parametrize("seconds", [60, 900, 7200])
     @pytest.mark.parametrize("name", recipes.RECIPES)
     def test_every_named_recipe_is_tried_as_it_was_published_however_short_the_time(self, name, seconds):
-        points, lines, narrowed = self.chosen(name, seconds, found("hiding", "shape_jitter"))
+        points, lines, narrowed = self.chosen(name, seconds, found("masking", "shape_jitter"))
         assert lines == []
         family = recipes.RECIPES[name].values["family"]
         for key, value in recipes.RECIPES[name].values.items():

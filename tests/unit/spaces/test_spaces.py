@@ -18,7 +18,7 @@ from xraytune.data.property_table import PROPERTIES
 from xraytune.errors import InputError
 from xraytune.evaluation.shortcut_audit import Audit, Finding
 from xraytune.models.cost import Machine, cost
-from xraytune.training.inputs.augmentation import REMEDIES
+from xraytune.training.inputs.augmentation import COUNTERMEASURES
 from xraytune.training.optimization.settings import TrainingSettings
 
 WEIGHTS = {"vgg16": "vgg16.h5", "densenet121": "densenet121.h5"}
@@ -205,24 +205,24 @@ class TestNarrowing:
 
     def test_kept_copies_hide_what_the_audit_found_and_the_other_families_keep_their_choices(self):
         context = spaces.SpaceContext(weights=WEIGHTS, images=4400)
-        narrowed, lines = afforded(context, searching(1800, audit=found("hiding")))
+        narrowed, lines = afforded(context, searching(1800, audit=found("masking")))
         left = spaces.get("chest_xray", narrowed)
         for seed in range(200):
             values = draw(left, seed)
             plan = TrainingSettings.of(values)
             if values["family"].startswith("vgg"):
-                assert plan.augmentation.hiding == ("strong" if plan.copies else "none")
+                assert plan.augmentation.masking == ("strong" if plan.copies else "none")
                 assert plan.augmentation.shape_jitter == ("light" if plan.copies else "none")
-                assert "hiding" not in values
-        assert offered(narrowed, "hiding") == REMEDIES["hiding"]
-        assert any("kept copies all with" in line and "hiding strong" in line for line in lines)
+                assert "masking" not in values
+        assert offered(narrowed, "masking") == COUNTERMEASURES["masking"]
+        assert any("kept copies all with" in line and "masking strong" in line for line in lines)
 
     def test_what_the_user_holds_holds_for_kept_copies_too(self):
         context = spaces.SpaceContext(weights=WEIGHTS, images=4400, families=("vgg_frozen",))
-        search = searching(1800, audit=found("hiding"), fixed={"hiding": "light"})
+        search = searching(1800, audit=found("masking"), fixed={"masking": "light"})
         narrowed, _ = afforded(context, search)
-        assert "vgg_frozen/hiding" not in narrowed.narrowed
-        assert offered(narrowed, "hiding") == REMEDIES["hiding"]
+        assert "vgg_frozen/masking" not in narrowed.narrowed
+        assert offered(narrowed, "masking") == COUNTERMEASURES["masking"]
 
     def test_what_the_user_holds_is_never_narrowed_away(self):
         context = spaces.SpaceContext(weights=WEIGHTS, images=4400)
@@ -303,10 +303,10 @@ def test_the_space_in_the_documentation_runs_as_it_stands(tmp_path):
     assert training.plan.augmentation.strength == "none"
 
 
-def found(*remedies):
+def found(*countermeasures):
     """An audit that found what these hyperparameters hide."""
-    property_of = {prop.remedy: prop.name for prop in reversed(PROPERTIES.values())}
-    findings = tuple(Finding(property_of[name], 0.9, "PNEUMONIA", True, "") for name in remedies)
+    property_of = {prop.countermeasure: prop.name for prop in reversed(PROPERTIES.values())}
+    findings = tuple(Finding(property_of[name], 0.9, "PNEUMONIA", True, "") for name in countermeasures)
     return Audit(0.9, 100, findings, "")
 
 
@@ -323,34 +323,34 @@ def offered(context, name):
 
 
 def test_a_remedy_is_offered_where_the_audit_found_what_it_hides_and_shape_jitter_always():
-    context, lines = to_audit(found("hiding"), "clean")
-    assert offered(context, "hiding") == REMEDIES["hiding"]
-    assert offered(context, "shape_jitter") == REMEDIES["shape_jitter"]
+    context, lines = to_audit(found("masking"), "clean")
+    assert offered(context, "masking") == COUNTERMEASURES["masking"]
+    assert offered(context, "shape_jitter") == COUNTERMEASURES["shape_jitter"]
     assert offered(context, "focus_jitter") == offered(context, "exposure_jitter") == ("none",)
-    assert "hiding" in lines[0]
+    assert "masking" in lines[0]
 
 
 def test_a_robust_search_offers_every_remedy_and_says_nothing_of_an_audit_that_found_nothing():
     context, lines = to_audit(found(), "robust")
-    assert {name: offered(context, name) for name in REMEDIES} == REMEDIES
+    assert {name: offered(context, name) for name in COUNTERMEASURES} == COUNTERMEASURES
     assert lines == []
 
 
 def test_a_robust_search_offers_what_hides_a_finding_in_full_or_not_at_all_unless_its_user_holds_it():
-    context, _ = to_audit(found("hiding"), "robust")
-    assert offered(context, "hiding") == ("none", "strong")
-    assert offered(context, "shape_jitter") == REMEDIES["shape_jitter"]
-    held, _ = to_audit(found("hiding"), "robust", {"hiding": "light"})
-    assert offered(held, "hiding") == REMEDIES["hiding"]
+    context, _ = to_audit(found("masking"), "robust")
+    assert offered(context, "masking") == ("none", "strong")
+    assert offered(context, "shape_jitter") == COUNTERMEASURES["shape_jitter"]
+    held, _ = to_audit(found("masking"), "robust", {"masking": "light"})
+    assert offered(held, "masking") == COUNTERMEASURES["masking"]
 
 
 def test_a_search_starts_with_each_family_that_can_hide_what_the_audit_found():
     context = spaces.SpaceContext(weights=WEIGHTS, narrowed={"vgg_frozen/augmentation_copies": (0,)})
     full = spaces.get("chest_xray", context)
-    points = shortcut_countermeasures.against_shortcuts(full, full.families, ("hiding", "shape_jitter"))
+    points = shortcut_countermeasures.against_shortcuts(full, full.families, ("masking", "shape_jitter"))
     without = {"linear", "vgg_frozen"}  # nothing of them is augmented
     assert [values["family"] for _, values in points] == [f for f in models.FAMILIES if f not in without]
-    assert {(values["hiding"], values["shape_jitter"], values["focus_jitter"]) for _, values in points} == {
+    assert {(values["masking"], values["shape_jitter"], values["focus_jitter"]) for _, values in points} == {
         ("strong", "strong", "none")
     }
     for _, values in points:
@@ -365,7 +365,7 @@ def test_where_framing_was_found_crops_are_in_the_space_and_in_the_first_trials(
     assert offered(context, "crop") == ("none", "0.5")
     assert "crop" in lines[0]
     full = spaces.get("chest_xray", context)
-    points = shortcut_countermeasures.against_shortcuts(full, full.families, found("crop").remedies)
+    points = shortcut_countermeasures.against_shortcuts(full, full.families, found("crop").countermeasures)
     assert {values["crop"] for _, values in points} == {"0.5"}
     assert {TrainingSettings.of(values).augmentation.crop for _, values in points} == {"0.5"}
     clean, _ = to_audit(found("crop"), "clean")

@@ -15,14 +15,14 @@ strong ones at its upper end. The left-right flip mirrors the heart, so it is a 
 turned upside down. What comes in at an edge repeats the nearest pixel.
 
 Five more choices each make a network blind to one property of an image that may tell the classes apart in one hospital
-and not in the next. The shortcut audit decides which of them a search offers (`REMEDIES`).
+and not in the next. The shortcut audit decides which of them a search offers (`COUNTERMEASURES`).
 
 | | light | strong | blind to |
 |---|---|---|---|
 | shape jitter: height and width scaled independently, either way | 15 % | 30 % | an image's aspect ratio |
 | exposure jitter: brightness, gray values; contrast | 25; ± 20 % | 60; ± 40 % | exposure, processing |
 | focus jitter: towards a blur of 1/48 of the edge, or as far away from it | half | whole | focus, resolution |
-| hiding: half the images' borders black or gray, half their corners gray; of the edge | 6; 12 % | 12; 20 % | markers |
+| masking: half the images' borders black or gray, half their corners gray; of the edge | 6; 12 % | 12; 20 % | markers |
 
 | | 0.5 | blind to |
 |---|---|---|
@@ -56,17 +56,17 @@ CROPS = {"none": 1.0, "0.5": 0.5, "0.3": 0.3, "0.08": 0.08}
 """The smallest area of a random resized crop, a fraction of the image's. Of these the spaces offer 0.5: smaller crops
 were worse on folds of the X-rays and no better where framing was planted (docs/evidence/crops.md)."""
 
-HIDINGS = {"none": (0.0, 0.0), "light": (0.06, 0.12), "strong": (0.12, 0.20)}
-REMEDIES: dict[str, tuple[str, ...]] = {
+MASKINGS = {"none": (0.0, 0.0), "light": (0.06, 0.12), "strong": (0.12, 0.20)}
+COUNTERMEASURES: dict[str, tuple[str, ...]] = {
     "shape_jitter": tuple(SHAPE_JITTERS),
     "exposure_jitter": tuple(EXPOSURE_JITTERS),
     "focus_jitter": tuple(FOCUS_JITTERS),
-    "hiding": tuple(HIDINGS),
+    "masking": tuple(MASKINGS),
     "crop": ("none", "0.5"),
 }
 """The hyperparameters that each make a network blind to one kind of shortcut, and their values, the weakest first."""
 
-CHOICES: dict[str, tuple[Any, ...]] = {"augmentation": STRENGTHS, "flip": (False, True), **REMEDIES}
+CHOICES: dict[str, tuple[Any, ...]] = {"augmentation": STRENGTHS, "flip": (False, True), **COUNTERMEASURES}
 """Every hyperparameter of an augmentation, and its values."""
 
 BLUR = 1 / 48
@@ -114,8 +114,8 @@ class Augmentation:
     focus_jitter: str = "none"
     """One of `FOCUS_JITTERS`: softer or sharper."""
 
-    hiding: str = "none"
-    """One of `HIDINGS`: borders and corners."""
+    masking: str = "none"
+    """One of `MASKINGS`: borders and corners."""
 
     crop: str = "none"
     """One of `CROPS`: random resized crops."""
@@ -123,13 +123,13 @@ class Augmentation:
     def __post_init__(self) -> None:
         if self.strength not in AMOUNTS:
             raise ValueError(f"unknown augmentation {self.strength!r}: {', '.join(STRENGTHS)}")
-        for name, values in {**REMEDIES, "crop": tuple(CROPS)}.items():
+        for name, values in {**COUNTERMEASURES, "crop": tuple(CROPS)}.items():
             if getattr(self, name) not in values:
                 raise ValueError(f"unknown {name.replace('_', ' ')} {getattr(self, name)!r}: {', '.join(values)}")
 
     def __bool__(self) -> bool:
         """Whether anything is done at all."""
-        return self.strength != "none" or self.flip or any(getattr(self, name) != "none" for name in REMEDIES)
+        return self.strength != "none" or self.flip or any(getattr(self, name) != "none" for name in COUNTERMEASURES)
 
     @property
     def cropping(self) -> bool:
@@ -161,8 +161,8 @@ class Augmentation:
         )
         if self.strength != "none" or self.exposure_jitter != "none":
             made.append(RandomExposure(exposure, seed=seed + 1))
-        if self.hiding != "none":
-            made.append(RandomHiding(*HIDINGS[self.hiding], seed=seed + 3))
+        if self.masking != "none":
+            made.append(RandomMasking(*MASKINGS[self.masking], seed=seed + 3))
         return made
 
 
@@ -290,7 +290,7 @@ def blurring(edge: int) -> np.ndarray:
     return matrix
 
 
-class RandomHiding(RandomLayer):
+class RandomMasking(RandomLayer):
     """Borders black or the image's mean gray in half the images, corners that gray in half of them, in training only.
 
     Args:
@@ -300,7 +300,7 @@ class RandomHiding(RandomLayer):
     """
 
     def __init__(self, border: float, corner: float, *, seed: int) -> None:
-        super().__init__("random_hiding", seed)
+        super().__init__("random_masking", seed)
         self.border, self.corner = border, corner
 
     def changed(self, images: Any) -> Any:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xraytune.records import Value
-from xraytune.training.inputs.augmentation import REMEDIES, Augmentation
+from xraytune.training.inputs.augmentation import COUNTERMEASURES, Augmentation
 
 MOMENTUM = 0.9
 """SGD's momentum, as in the papers of VGG (Simonyan & Zisserman 2014) and DenseNet (Huang et al. 2017)."""
@@ -106,7 +106,7 @@ class TrainingSettings:
             augmentation=Augmentation(
                 strength=str(get("augmentation", "none")),
                 flip=bool(get("flip", False)),
-                **{name: str(get(name, "none")) for name in REMEDIES},
+                **{name: str(get(name, "none")) for name in COUNTERMEASURES},
             ),
             copies=int(get("augmentation_copies", 0)),
             precision=str(get("precision", "float32")),

@@ -32,9 +32,9 @@ def data_set(classes, **changes):
 
 AUDIT = SimpleNamespace(
     strongest=SimpleNamespace(name="gradient_ratio", auc=0.874),
-    remedies=("shape_jitter", "exposure_jitter"), headline="Shortcut: it", auc=0.9,
+    countermeasures=("shape_jitter", "exposure_jitter"), headline="Shortcut: it", auc=0.9,
 )  # fmt: skip
-NONE = SimpleNamespace(strongest=None, remedies=(), headline="", auc=0.55)
+NONE = SimpleNamespace(strongest=None, countermeasures=(), headline="", auc=0.55)
 PLAN = SimpleNamespace(concurrency=2, gpus=0.0)
 
 

@@ -239,12 +239,12 @@ def test_an_adapted_recipe_shows_what_it_really_was() -> None:
 
 
 @pytest.mark.parametrize(
-    ("copies", "says"), [(4, "augmentation strong → medium, hiding none → strong"), (0, "augmentation_copies 4 → 0")]
+    ("copies", "says"), [(4, "augmentation strong → medium, masking none → strong"), (0, "augmentation_copies 4 → 0")]
 )
 def test_an_augmentation_of_kept_copies_that_differs_from_the_recipe_s_is_shown(copies: int, says: str) -> None:
     published = RECIPES["vgg16_gap128"]
-    own = {"vgg_frozen/augmentation": "medium", "vgg_frozen/hiding": "strong"} if copies else {}
-    shared = {n: v for n, v in published.values.items() if n not in {"augmentation", "hiding"}}
+    own = {"vgg_frozen/augmentation": "medium", "vgg_frozen/masking": "strong"} if copies else {}
+    shared = {n: v for n, v in published.values.items() if n not in {"augmentation", "masking"}}
     tried = trial(0)
     config = TrialConfig("vgg_frozen", {**shared, "vgg_frozen/augmentation_copies": copies, **own}, 1)
     assert records.adapted("vgg16_gap128", dataclasses.replace(tried, config=config)) == says

@@ -26,15 +26,15 @@ def audited(tmp_path, shortcut, strength, **options):
 
 
 @pytest.mark.parametrize(
-    ("shortcut", "names", "remedy"),
+    ("shortcut", "names", "countermeasure"),
     [
         ("aspect", {"aspect_ratio", "width"}, "shape_jitter"),
         ("brightness", {"mean"}, "exposure_jitter"),
-        ("marker", {"corner"}, "hiding"),
+        ("marker", {"corner"}, "masking"),
         ("blur", {"sharpness", "bytes"}, "focus_jitter"),
     ],
 )
-def test_every_planted_shortcut_is_found_named_first_and_what_hides_it_too(tmp_path, shortcut, names, remedy):
+def test_every_planted_shortcut_is_found_named_first_and_what_hides_it_too(tmp_path, shortcut, names, countermeasure):
     found = audited(tmp_path, shortcut, 0.9)
     assert found.findings[0].name in names
     assert found.findings[0].auc > 0.75  # a marker inside the central square is only partly in a whole film's corner
@@ -42,7 +42,7 @@ def test_every_planted_shortcut_is_found_named_first_and_what_hides_it_too(tmp_p
     assert found.auc > 0.8
     assert "a network can learn it instead of the lungs" in found.summary
     assert found.findings[0].label == "PNEUMONIA"
-    assert found.remedies[0] == remedy
+    assert found.countermeasures[0] == countermeasure
 
 
 def test_planted_framing_is_found_by_all_its_numbers_together(tmp_path):
@@ -62,7 +62,7 @@ def test_shape_sharpness_and_framing_planted_together_are_all_found(tmp_path):
 
 def test_all_that_another_machine_does_to_its_films_is_found(tmp_path):
     found = audited(tmp_path, "machine", 1.0)
-    assert {"shape_jitter", "exposure_jitter", "focus_jitter"} <= set(found.remedies)
+    assert {"shape_jitter", "exposure_jitter", "focus_jitter"} <= set(found.countermeasures)
 
 
 def test_in_the_demonstration_itself_the_planted_shortcut_is_found_and_said():
@@ -76,7 +76,7 @@ def test_in_the_demonstration_itself_the_planted_shortcut_is_found_and_said():
     said = f"The aspect ratio (width over height) alone tells the classes apart with AUC {aspect.auc:.2f}"
     assert said in found.summary  # `search.verify` prints it
     assert found.headline  # `search.run` says it before the first trial
-    assert "shape_jitter" in found.remedies
+    assert "shape_jitter" in found.countermeasures
 
 
 def test_of_what_no_network_is_shown_it_is_not_said_that_one_can_learn_it(tmp_path):

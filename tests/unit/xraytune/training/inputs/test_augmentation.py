@@ -6,7 +6,7 @@ import pytest
 from scipy import ndimage
 
 from xraytune.training.inputs import augmentation
-from xraytune.training.inputs.augmentation import REMEDIES, SHAPE_JITTERS, STRENGTHS, Augmentation
+from xraytune.training.inputs.augmentation import COUNTERMEASURES, SHAPE_JITTERS, STRENGTHS, Augmentation
 
 
 @pytest.fixture
@@ -84,7 +84,9 @@ def test_unknown_names_are_refused():
         Augmentation(shape_jitter="wild")
 
 
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in REMEDIES.items() for value in values])
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in COUNTERMEASURES.items() for value in values]
+)
 def test_each_jitter_keeps_pixels_pixels_moves_them_unless_none_and_repeats_with_its_seed(films, name, value):
     films = np.maximum(films, 20)
     one = Augmentation(**{name: value})
@@ -118,11 +120,11 @@ def test_a_film_is_blurred_as_scipy_does_it(shape):
     np.testing.assert_allclose(keras.ops.convert_to_numpy(blurred), expected, atol=1e-3)
 
 
-def test_hiding_covers_borders_of_about_half_the_films_black_or_gray_and_never_the_middle():
+def test_masking_covers_borders_of_about_half_the_films_black_or_gray_and_never_the_middle():
     gray = np.full((400, 40, 40, 1), 100, np.uint8)
     gray[:, 20, 0] = 120
     gray[:, :4, :4] = 250
-    out = augmentation.apply(Augmentation(hiding="strong"), gray, seed=3)
+    out = augmentation.apply(Augmentation(masking="strong"), gray, seed=3)
     np.testing.assert_array_equal(out[:, 10:30, 10:30], 100)
     assert 0.35 < (out[:, 20, 0] < 120).mean() < 0.6
     assert 0.15 < (out[:, 20, 0] == 0).mean() < 0.35

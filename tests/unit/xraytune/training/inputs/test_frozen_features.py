@@ -311,7 +311,7 @@ def test_trials_of_a_narrowed_space_share_the_copies_whatever_is_drawn(weights, 
         point = config(narrowed, seed, family="vgg_frozen", vgg_frozen__augmentation_copies=copies, batch_size=64)
         training = Trainer(narrowed, point, data, max_epochs=1)
         training.step()
-    alike = Augmentation("medium", shape_jitter="light", hiding="strong")
+    alike = Augmentation("medium", shape_jitter="light", masking="strong")
     assert {found for found in seen if found} == {(alike, 0)}
     assert None in seen  # validation images, and the trial without copies
     assert len([path for path in (tmp_path / "prefixes").iterdir() if path.is_dir()]) == 2  # plain, and one copy
