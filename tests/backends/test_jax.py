@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.inputs import made_films
+from tests.inputs import made_radiographs
 from tests.searching import counted
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,7 +122,7 @@ def test_four_trials_share_two_gpus_in_a_search_that_imports_no_tensorflow(searc
     blocker.write_text(BLOCKER)
     own = {"KERAS_BACKEND": "jax", "CUDA_VISIBLE_DEVICES": "2,3", "PYTHONPATH": f"{blocker.parent}{os.pathsep}{ROOT}"}
     shares = ("--concurrency", "4", "--gpus-per-trial", "0.5", "--cpus-per-trial", "1")
-    data = made_films.kaggle(tmp_path / "data")
+    data = made_radiographs.kaggle(tmp_path / "data")
     few = ("--data", str(data), "--trials", "4", "--max-epochs", "1", "--pruner", "none", "--fix", "family=dense")
     search.start(*few, *shares, space="smoke", **own)
     assert search.wait() == 0, search.text

@@ -66,12 +66,12 @@ print(peak[0])
 
 
 def _start(*, warm: bool) -> float:
-    films = str(real_data("chest_xray"))
+    radiographs = str(real_data("chest_xray"))
     with tempfile.TemporaryDirectory() as cache:
         if warm:
-            in_process(START, films, "with imports", XRAYTUNE_CACHE=cache)
-            return in_process(START, films, "with imports", XRAYTUNE_CACHE=cache)
-        return in_process(START, films, "without imports", XRAYTUNE_CACHE=cache)  # as Keras's pass is timed
+            in_process(START, radiographs, "with imports", XRAYTUNE_CACHE=cache)
+            return in_process(START, radiographs, "with imports", XRAYTUNE_CACHE=cache)
+        return in_process(START, radiographs, "without imports", XRAYTUNE_CACHE=cache)  # as Keras's pass is timed
 
 
 def _keras_pass() -> float:
@@ -85,17 +85,17 @@ def _peak(images: int) -> float:
     try:
         for number in range(images):
             name = "covid" if number % 2 else "healthy"
-            target = folder / "films" / name
+            target = folder / "radiographs" / name
             if number < 2:
                 target.mkdir(parents=True)
             (target / f"{number:06d}.pgm").write_bytes(b"P5\n32 32\n255\n" + rng.randbytes(1024))
-        return in_process(MEMORY, str(folder / "films"), XRAYTUNE_CACHE=str(folder / "cache"))
+        return in_process(MEMORY, str(folder / "radiographs"), XRAYTUNE_CACHE=str(folder / "cache"))
     finally:
         shutil.rmtree(folder)
 
 
 def benchmarks() -> list[Benchmark]:
-    """The three of this room."""
+    """The three of this module."""
     return [
         Benchmark(
             "data.cold_start", "s", "lower", partial(_start, warm=False), _keras_pass,

@@ -1,9 +1,9 @@
-"""Kept prefixes: a trial on VGG16's kept features against the same trial through the whole network.
+"""Cached features: a trial on VGG16's cached features against the same trial through the whole network.
 
-Both sides train in one process each on two cores, on 2,000 real training films; imports, reading the films and building
-the prefix are not counted on either side (the second trial of a prefix is measured). The whole network's ten epochs are
-its first, building and tracing included, and nine times its second: its epochs are alike, and ten would take half an
-hour.
+Both sides train in one process each on two cores, on 2,000 real training images; imports, reading the images and
+computing the features are not counted on either side (the second trial on the same features is measured). The whole
+network's ten epochs are its first, building and tracing included, and nine times its second: its epochs are alike, and
+ten would take half an hour.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from pathlib import Path
 import numpy as np
 import spaces
 from tests.inputs.made_networks import config
-from xraytune import data as data_room
+from xraytune import data as data_package
 from xraytune.training.inputs import frozen_features
 from xraytune.data import arrays
 from xraytune.models import backbones
 from xraytune.training.trainer import Trainer
 from xraytune.training.inputs.trial_data import TrialData
-films, family, keep, epochs, size = sys.argv[1], sys.argv[2], sys.argv[3] == "keep", int(sys.argv[4]), 128
-dataset = data_room.load(films)
+radiographs, family, keep, epochs, size = sys.argv[1], sys.argv[2], sys.argv[3] == "keep", int(sys.argv[4]), 128
+dataset = data_package.load(radiographs)
 train = dataset.select("train")
 some = (64 * np.random.default_rng(0).permutation(len(train) // 64)[:, None] + np.arange(64)).ravel()[:2000]
 data = TrialData.of(dataset, {size: arrays.pool(dataset, size)}, cache=Path(os.environ["BENCH_CACHE"]))
@@ -62,25 +62,27 @@ def _trial(family: str, keep: bool, epochs: int, more: int) -> float:
     """Seconds of so many epochs, and of so many more as the last one."""
     if not os.environ.get("XRAYTUNE_WEIGHTS"):
         raise UnavailableError("needs VGG16's weights: set XRAYTUNE_WEIGHTS to the folder that holds them")
-    films = str(real_data("chest_xray"))
+    radiographs = str(real_data("chest_xray"))
     cache = os.environ.get("XRAYTUNE_CACHE") or str(Path.home() / ".cache" / "xraytune")
-    return in_process(TRIAL, films, family, "keep" if keep else "whole", str(epochs), str(more), BENCH_CACHE=cache)
+    return in_process(
+        TRIAL, radiographs, family, "keep" if keep else "whole", str(epochs), str(more), BENCH_CACHE=cache
+    )
 
 
 def benchmarks() -> list[Benchmark]:
-    """The two of this room."""
+    """The two of this module."""
     return [
         Benchmark(
             "features.vgg_frozen_trial", "s", "lower",
             partial(_trial, "vgg_frozen", True, 10, 0), partial(_trial, "vgg_frozen", False, 2, 8),
-            "ten epochs of vgg_frozen at 128 px on 2,000 images, second trial of its prefix, against the whole network "
-            "(its first epoch, and nine times its second)",
+            "ten epochs of vgg_frozen at 128 px on 2,000 images, second trial on its cached features, against the "
+            "whole network (its first epoch, and nine times its second)",
             target=30,
         ),
         Benchmark(
             "features.vgg_finetuned_epoch", "s", "lower",
             partial(_trial, "vgg_finetuned", True, 1, 0), partial(_trial, "vgg_finetuned", False, 1, 0),
-            "an epoch of vgg_finetuned (last block) at 128 px on 2,000 images, prefix kept, against without",
+            "an epoch of vgg_finetuned (last block) at 128 px on 2,000 images, frozen features cached, against without",
             target=4,
         ),
     ]  # fmt: skip

@@ -27,11 +27,11 @@ hp = keras_tuner.HyperParameters(); hp.values = dict(point.values)
 OURS = (
     NETWORK
     + """
-from xraytune import data as data_room
+from xraytune import data as data_package
 from xraytune.data import arrays
 from xraytune.training.trainer import Trainer
 from xraytune.training.inputs.trial_data import TrialData
-dataset = data_room.load(sys.argv[1])
+dataset = data_package.load(sys.argv[1])
 train = dataset.select("train")
 labels = np.array([i.label for i in (*train, *dataset.select("val"))], np.int32)
 data = TrialData({64: arrays.pool(dataset, 64)}, labels, np.arange(len(labels)).astype(str),
@@ -45,7 +45,7 @@ training.step()
 print(training.clock.seconds["train"] - before)
 """
 )
-"""An epoch of 2,048 films: gathered from the mapped array, augmented, trained."""
+"""An epoch of 2,048 images: gathered from the mapped array, augmented, trained."""
 
 BARE = (
     NETWORK
@@ -74,11 +74,11 @@ CROPPED = (
     NETWORK
     + """
 import dataclasses
-from xraytune import data as data_room
+from xraytune import data as data_package
 from xraytune.data import arrays
 from xraytune.training.trainer import Trainer
 from xraytune.training.inputs.trial_data import TrialData
-dataset = data_room.load(sys.argv[1])
+dataset = data_package.load(sys.argv[1])
 train = dataset.select("train")
 labels = np.array([i.label for i in (*train, *dataset.select("val"))], np.int32)
 data = TrialData(arrays.pools(dataset, [64, 224]), labels, np.arange(len(labels)).astype(str),
@@ -118,7 +118,7 @@ DIRECTORY = (
 import tensorflow as tf
 network = space.build(hp)
 plan = TrainingSettings.of(point.values)
-films = keras.utils.image_dataset_from_directory(
+radiographs = keras.utils.image_dataset_from_directory(
     sys.argv[1], image_size=(64, 64), color_mode="grayscale", label_mode="categorical", batch_size=32,
     verbose=False)
 exec(sys.argv[2])
@@ -126,11 +126,11 @@ def moved(x, y):
     for layer in layers:
         x = layer(x, training=True)
     return x, y
-films = films.map(moved, num_parallel_calls=tf.data.AUTOTUNE).take(64).prefetch(2)
+radiographs = radiographs.map(moved, num_parallel_calls=tf.data.AUTOTUNE).take(64).prefetch(2)
 network.compile(optimizer="adam", loss=network.loss, jit_compile=False)
-network.fit(films.take(1), verbose=0)
+network.fit(radiographs.take(1), verbose=0)
 began = time.perf_counter()
-network.fit(films, verbose=0)
+network.fit(radiographs, verbose=0)
 print(time.perf_counter() - began)
 """
 )
@@ -149,16 +149,16 @@ def _from_originals(layers: str) -> float:
     """As `_from_directory`, on the 16 images of `val`, which have their original size, each linked 128 times."""
     originals = real_data("chest_xray") / "val"
     with tempfile.TemporaryDirectory() as name:
-        for film in originals.glob("*/*.jpeg"):
-            folder = Path(name) / film.parent.name
+        for radiograph in originals.glob("*/*.jpeg"):
+            folder = Path(name) / radiograph.parent.name
             folder.mkdir(exist_ok=True)
             for copy in range(128):
-                (folder / f"{film.stem}-{copy}.jpeg").symlink_to(film.resolve())
+                (folder / f"{radiograph.stem}-{copy}.jpeg").symlink_to(radiograph.resolve())
         return in_process(DIRECTORY, name, layers)
 
 
 def benchmarks() -> list[Benchmark]:
-    """Those of this room."""
+    """Those of this module."""
     return [
         Benchmark(
             "input.cnn_epoch", "s", "lower", partial(_run, OURS), partial(_run, BARE, "fused"),

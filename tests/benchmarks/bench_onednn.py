@@ -55,7 +55,7 @@ def _sides(code: str, *arguments: str) -> tuple[partial[float], partial[float]]:
 
 
 def benchmarks() -> list[Benchmark]:
-    """The three of this room."""
+    """The three of this module."""
     cnn, densenet, prefix = _sides(STEP, "cnn"), _sides(STEP, "densenet"), _sides(PREFIX)
     return [
         Benchmark("onednn.cnn_step", "s", "lower", *cnn, "a step of cnn at 64 px with oneDNN, against without"),

@@ -1,7 +1,7 @@
 """What `--precision auto` rests on: a step in float32 against bfloat16, and what each reaches on validation.
 
-`cnn` at 64 px, three blocks of width 16, light augmentation, batches of 32, 2,048 training films and all validation
-films, by patient; five epochs from one seed a round, both precisions from the same.
+`cnn` at 64 px, three blocks of width 16, light augmentation, batches of 32, 2,048 training images and all validation
+images, by patient; five epochs from one seed a round, both precisions from the same.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import spaces
 from tests.inputs.made_networks import config
-from xraytune import data as data_room
+from xraytune import data as data_package
 from xraytune.data import arrays
 from xraytune.training.trainer import Trainer
 from xraytune.training.inputs.trial_data import TrialData
-films, precision, seed, what = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
-dataset = data_room.load(films)
+radiographs, precision, seed, what = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
+dataset = data_package.load(radiographs)
 train, held = dataset.select("train"), dataset.select("val")
 labels = np.array([i.label for i in (*train, *held)], np.int32)
 data = TrialData({64: arrays.pool(dataset, 64)}, labels, np.array([i.patient for i in (*train, *held)]),
@@ -48,7 +48,7 @@ def _sides(what: str) -> tuple[partial[float], partial[float]]:
 
 
 def benchmarks() -> list[Benchmark]:
-    """The two of this room."""
+    """The two of this module."""
     seconds, auc = _sides("seconds"), _sides("auc")
     return [
         Benchmark(

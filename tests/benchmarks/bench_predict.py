@@ -12,7 +12,7 @@ from functools import partial
 
 from tests.benchmarks.harness import ROOT, Benchmark, in_process
 
-FILMS = 512
+COUNT = 512
 
 SETUP = """
 import sys, tempfile, time, warnings
@@ -28,7 +28,7 @@ from xraytune.artifacts import sha256
 from xraytune.inference.classifier import load_model
 from xraytune.inference.networks import predict_network
 from xraytune.inference.model_card import Member, ModelCard, write_card
-kind, films = sys.argv[1], int(sys.argv[2])
+kind, radiographs = sys.argv[1], int(sys.argv[2])
 folder = Path(tempfile.mkdtemp())
 keras.utils.set_random_seed(0)
 pixels = keras.Input((128, 128, 1))
@@ -48,7 +48,7 @@ FROM_FILES = (
     SETUP
     + """
 paths = []
-for i in range(films):
+for i in range(radiographs):
     coarse = rng.integers(0, 256, (16, 16), dtype=np.uint8)
     paths.append(folder / f"{i}.jpeg")
     Image.fromarray(coarse).resize((224, 224), Image.Resampling.BICUBIC).save(paths[-1], quality=90)
@@ -64,12 +64,12 @@ KERAS_LOOP = (
     SETUP
     + """
 network = keras.saving.load_model(folder / "model.keras")
-images = rng.integers(0, 256, (films, 128, 128, 1)).astype(np.float32)
+images = rng.integers(0, 256, (radiographs, 128, 128, 1)).astype(np.float32)
 network.predict(images[:32], verbose=0)
 began = time.perf_counter()
-for start in range(0, films, 32):
+for start in range(0, radiographs, 32):
     network.predict(images[start : start + 32], verbose=0)
-print(films / (time.perf_counter() - began))
+print(radiographs / (time.perf_counter() - began))
 """
 )
 
@@ -81,11 +81,11 @@ if kind == "onnx":
     model = load_model(export(folder)[0][0])
 else:
     model = load_model(folder)
-images = {128: rng.integers(0, 256, (films, 128, 128, 1), dtype=np.uint8)}
+images = {128: rng.integers(0, 256, (radiographs, 128, 128, 1), dtype=np.uint8)}
 model.predict_squares({128: images[128][:32]})
 began = time.perf_counter()
 model.predict_squares(images)
-print(films / (time.perf_counter() - began))
+print(radiographs / (time.perf_counter() - began))
 """
 )
 
@@ -138,17 +138,17 @@ WANTED_OF_BOOTSTRAP = 2.0
 
 
 def benchmarks() -> list[Benchmark]:
-    """Those of this room."""
+    """Those of this module."""
     return [
         Benchmark(
             "predict.throughput", "images/s", "higher",
-            partial(in_process, FROM_FILES, "keras", str(FILMS)), partial(in_process, KERAS_LOOP, "keras", str(FILMS)),
+            partial(in_process, FROM_FILES, "keras", str(COUNT)), partial(in_process, KERAS_LOOP, "keras", str(COUNT)),
             "prediction from JPEG files, decoding included, against a loop of Keras predict on decoded arrays",
             target=1.0,
         ),
         Benchmark(
             "predict.onnx", "images/s", "higher",
-            partial(in_process, ON_ARRAYS, "onnx", str(FILMS)), partial(in_process, ON_ARRAYS, "keras", str(FILMS)),
+            partial(in_process, ON_ARRAYS, "onnx", str(COUNT)), partial(in_process, ON_ARRAYS, "keras", str(COUNT)),
             "the exported model in ONNX Runtime on the CPU, against the same model in Keras",
         ),
         Benchmark(

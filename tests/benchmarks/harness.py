@@ -30,7 +30,7 @@ class Benchmark:
     """Two sides of one comparison."""
 
     name: str
-    """`room.what`, e.g. `data.cold_start`."""
+    """`group.what`, e.g. `data.cold_start`."""
 
     unit: str
     """Of both numbers: s, images/s, MiB …"""
@@ -138,5 +138,5 @@ def real_data(name: str) -> Path:
     """
     folder = Path(os.environ.get("XRAYTUNE_DATA", "")) / name
     if not os.environ.get("XRAYTUNE_DATA") or not folder.is_dir():
-        raise UnavailableError(f"needs the real films: set XRAYTUNE_DATA to the folder that holds {name}")
+        raise UnavailableError(f"needs the real radiographs: set XRAYTUNE_DATA to the folder that holds {name}")
     return folder

@@ -67,10 +67,10 @@ def page(measured: list[dict[str, Any]]) -> str:
     """The page in Markdown."""
     benchmarks = {b.name: b for b in collect()}
     parts = [HEAD]
-    for room in dict.fromkeys(line["name"].partition(".")[0] for line in measured):
-        parts.append(f"## {room}\n")
+    for group in dict.fromkeys(line["name"].partition(".")[0] for line in measured):
+        parts.append(f"## {group}\n")
         parts.append("| benchmark | ours | baseline | ratio | wanted | |\n|---|---|---|---|---|---|")
-        own = [line for line in measured if line["name"].partition(".")[0] == room]
+        own = [line for line in measured if line["name"].partition(".")[0] == group]
         for line in own:
             target = benchmarks[line["name"]].target
             wanted = "" if target is None else f"≥ {target:.2g}"

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from tests.browser.looks import CONTRASTS, CUT
-from tests.inputs.made_films import write
 from tests.inputs.made_models import brightness_model, image
+from tests.inputs.made_radiographs import write
 
 ROOT = Path(__file__).parents[2]
 DROP = """async ([names, bytes]) => {

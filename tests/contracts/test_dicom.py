@@ -149,7 +149,7 @@ def test_a_missing_decoder_is_named_uncut(monkeypatch):
     )
 
 
-def test_a_transfer_syntax_of_film_clips_is_refused_by_its_name():
+def test_a_transfer_syntax_of_image_clips_is_refused_by_its_name():
     with pytest.raises(reading.Unreadable, match="MPEG"):
         gray(encapsulated(RAMP, "1.2.840.10008.1.2.4.102", b"\0" * 64))
 

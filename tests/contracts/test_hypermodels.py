@@ -28,7 +28,7 @@ def hypermodel(request):
 
 
 @pytest.fixture
-def films(tmp_path):
+def radiographs(tmp_path):
     data = trial_data(tmp_path, n=64, sizes=(28,))
     return data.pools[28].astype(np.float32), data.labels
 
@@ -48,8 +48,8 @@ def tuner(kind, hypermodel, folder):
         *(pytest.param(*p, marks=pytest.mark.long) for p in (("random", "none"), ("hyperband", "medium"))),
     ],
 )
-def test_kerastuners_own_tuners_run_it_and_give_its_best_network_back(kind, augmentation, films, tmp_path):
-    x, y = films
+def test_kerastuners_own_tuners_run_it_and_give_its_best_network_back(kind, augmentation, radiographs, tmp_path):
+    x, y = radiographs
     narrowed = {"augmentation": (augmentation,), "shape_jitter": ("none",), "flip": (False,)}
     families = ("dense",) if kind == "hyperband" else FAMILIES
     search = tuner(
@@ -118,8 +118,8 @@ def test_kerastuners_own_tuners_solve_the_linear_family(kind, tmp_path):
     assert search.oracle.get_best_trials()[0].score == 1.0  # gradient steps of rate 0 alone would leave it at chance
 
 
-def test_its_fit_warms_the_rate_and_stops_early(films):
-    x, y = films
+def test_its_fit_warms_the_rate_and_stops_early(radiographs):
+    x, y = radiographs
     hypermodel = space(families=("cnn",))
     hp = keras_tuner.HyperParameters()
     hp.values = {"family": "cnn", "cnn/image_size": 28, "schedule": "cosine", "augmentation": "light", "batch_size": 16}

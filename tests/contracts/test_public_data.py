@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.inputs.made_films import film, write
+from tests.inputs.made_radiographs import radiograph, write
 from xraytune import data
 from xraytune.data.sources import patient_names
 from xraytune.errors import InputError, SourceError
@@ -20,7 +20,7 @@ def folder(root, stems, suffix=".png"):
     """Class folders; `stems` gives the name of each class's images, two a patient."""
     for c, label in enumerate(("NORMAL", "PNEUMONIA")):
         for i in range(24):
-            write(root / label / f"{stems(c, i // 2, i % 2)}{suffix}", film(1000 * c + i))
+            write(root / label / f"{stems(c, i // 2, i % 2)}{suffix}", radiograph(1000 * c + i))
     return str(root)
 
 
@@ -72,7 +72,7 @@ def test_paths_of_public_data_sets_tell_the_patient_one_by_one(path, patient):
 def test_names_of_nih_s_form_are_believed_only_where_all_images_have_them(tmp_path):
     root = tmp_path / "set"
     folder(root, NAMES["nih"][0])
-    write(root / "NORMAL" / "scan_7.png", film(9999))
+    write(root / "NORMAL" / "scan_7.png", radiograph(9999))
     dataset = data.load(str(root))
     assert dataset.grouped_by == "image"
 
@@ -85,7 +85,7 @@ def nih(root, **more):
         )
         name = f"{i // 2 + 1:08d}_{i % 2:03d}.png"
         rows.append((name, finding, i % 2, i // 2 + 1, 40 + i % 30, "MF"[i % 2], "PA"))
-        write(root / "images_001" / "images" / name, film(i))
+        write(root / "images_001" / "images" / name, radiograph(i))
     head = [
         "Image Index",
         "Finding Labels",
@@ -149,7 +149,7 @@ def chexpert(root, inside=True):
     for i in range(120):
         path = f"CheXpert-v1.0-small/train/patient{i // 2 + 1:05d}/study1/view{i % 2 + 1}_frontal.jpg"
         below = root / "CheXpert-v1.0-small"
-        write(root / path, film(i))
+        write(root / path, radiograph(i))
         state = {0: "1.0", 1: "0.0", 2: "-1.0", 3: ""}[i // 2 % 4]
         rows.append((path, "Female", 60, "Frontal", "AP", "1.0" if i // 2 % 4 == 3 else "", state))
     head = ["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", "No Finding", "Pneumonia"]
@@ -183,7 +183,7 @@ def test_rsna_s_rows_of_one_patient_are_one_image(tmp_path):
     rows = []
     for i in range(60):
         name = f"{i:08x}-1fca-4058"
-        write(tmp_path / "stage_2_train_images" / f"{name}.png", film(i))
+        write(tmp_path / "stage_2_train_images" / f"{name}.png", radiograph(i))
         rows += [(name, *((10.0, 20.0, 5.0, 5.0) if i % 2 else ("", "", "", "")), i % 2)] * (2 if i % 4 == 3 else 1)
     table = tmp_path / "stage_2_train_labels.csv"
     pd.DataFrame(rows, columns=["patientId", "x", "y", "width", "height", "Target"]).to_csv(table, index=False)
@@ -201,7 +201,7 @@ def test_mimic_s_table_takes_every_image_of_a_study(tmp_path):
         for n in range(2):
             write(
                 tmp_path / "files" / f"p{str(subject)[:2]}" / f"p{subject}" / f"s{study}" / f"{n:08x}-a.jpg",
-                film(2 * i + n),
+                radiograph(2 * i + n),
             )
         rows.append((subject, study, "", "1.0" if i % 2 else ""))
     table = tmp_path / "mimic-cxr-2.0.0-chexpert.csv"

@@ -1,4 +1,4 @@
-"""What every kind of source must hold: the same films give the same data set, and damage ends in one message."""
+"""What every kind of source must hold: the same images give the same data set, and damage ends in one message."""
 
 import http.server
 import shutil
@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from tests.inputs.made_films import encoded, film, kaggle
+from tests.inputs.made_radiographs import encoded, kaggle, radiograph
 from xraytune import data
 from xraytune.data.sources import medmnist
 from xraytune.errors import DataError
@@ -20,31 +20,31 @@ def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XRAYTUNE_CACHE", str(tmp_path / "cache"))
 
 
-def as_folder(films, target):
-    return films
+def as_folder(radiographs, target):
+    return radiographs
 
 
-def as_zip(films, target):
-    return shutil.make_archive(str(target / "set"), "zip", films.parent, films.name)
+def as_zip(radiographs, target):
+    return shutil.make_archive(str(target / "set"), "zip", radiographs.parent, radiographs.name)
 
 
-def as_tar_gz(films, target):
-    return shutil.make_archive(str(target / "set"), "gztar", films.parent, films.name)
+def as_tar_gz(radiographs, target):
+    return shutil.make_archive(str(target / "set"), "gztar", radiographs.parent, radiographs.name)
 
 
-def as_csv(films, target):
+def as_csv(radiographs, target):
     rows = []
-    for path in sorted(films.rglob("*.png")):
-        split, label, name = path.relative_to(films).parts
-        rows.append({"path": str(path.relative_to(films)), "label": label, "split": split, "patient": name[:-6]})
-    pd.DataFrame(rows).to_csv(films / "manifest.csv", index=False)
-    return films / "manifest.csv"
+    for path in sorted(radiographs.rglob("*.png")):
+        split, label, name = path.relative_to(radiographs).parts
+        rows.append({"path": str(path.relative_to(radiographs)), "label": label, "split": split, "patient": name[:-6]})
+    pd.DataFrame(rows).to_csv(radiographs / "manifest.csv", index=False)
+    return radiographs / "manifest.csv"
 
 
-def as_npz(films, target):
+def as_npz(radiographs, target):
     arrays = {}
     for split in ("train", "test"):
-        paths = sorted((films / split).rglob("*.png"))
+        paths = sorted((radiographs / split).rglob("*.png"))
         arrays[f"{split}_images"] = np.stack([np.asarray(Image.open(path)) for path in paths])
         arrays[f"{split}_labels"] = np.array([[int(path.parent.name == "PNEUMONIA")] for path in paths], np.uint8)
     np.savez(target / "pneumoniamnist_made.npz", **arrays)
@@ -56,10 +56,10 @@ KINDS = [as_folder, as_zip, as_tar_gz, as_csv, as_npz]
 
 @pytest.mark.parametrize("make", KINDS)
 def test_every_kind_gives_the_same_classes_counts_and_pixels(tmp_path, make):
-    films = kaggle(tmp_path / "films")
-    plain = data.load(str(films))
+    radiographs = kaggle(tmp_path / "radiographs")
+    plain = data.load(str(radiographs))
     steps = []
-    dataset = data.load(str(make(films, tmp_path)), progress=lambda *step: steps.append(step))
+    dataset = data.load(str(make(radiographs, tmp_path)), progress=lambda *step: steps.append(step))
     assert len(dataset.classes) == 2
     assert dataset.positive == 1
     assert list(dataset.counts("test").values()) == list(plain.counts("test").values())
@@ -74,7 +74,7 @@ def test_every_kind_gives_the_same_classes_counts_and_pixels(tmp_path, make):
 
 @pytest.mark.parametrize("make", KINDS)
 def test_every_kind_is_the_same_the_second_time(tmp_path, make):
-    source = str(make(kaggle(tmp_path / "films"), tmp_path))
+    source = str(make(kaggle(tmp_path / "radiographs"), tmp_path))
     assert data.load(source) == data.load(source)
 
 
@@ -83,7 +83,7 @@ def test_every_kind_is_the_same_the_second_time(tmp_path, make):
 def test_a_file_that_is_cut_off_ends_in_one_message_and_leaves_nothing(tmp_path, make, share):
     from pathlib import Path
 
-    source = Path(make(kaggle(tmp_path / "films"), tmp_path))
+    source = Path(make(kaggle(tmp_path / "radiographs"), tmp_path))
     content = source.read_bytes()
     source.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(DataError) as caught:
@@ -150,7 +150,7 @@ def test_memory_does_not_grow_with_the_arrays(tmp_path):
 
 def manifest(tmp_path, text):
     for number in range(12):
-        (tmp_path / f"{number}.png").write_bytes(encoded(film(number)))
+        (tmp_path / f"{number}.png").write_bytes(encoded(radiograph(number)))
     (tmp_path / "m.csv").write_text(text, encoding="utf-8")
     return str(tmp_path / "m.csv")
 
@@ -228,7 +228,7 @@ def record(tmp_path, monkeypatch):
 def test_pneumoniamnist_is_downloaded_once_checked_and_kept(tmp_path, record, monkeypatch):
     import hashlib
 
-    as_npz(kaggle(tmp_path / "films"), tmp_path)
+    as_npz(kaggle(tmp_path / "radiographs"), tmp_path)
     content = (tmp_path / "pneumoniamnist_made.npz").read_bytes()
     (record / "pneumoniamnist_64.npz").write_bytes(content)
     monkeypatch.setitem(medmnist.MD5, 64, hashlib.md5(content).hexdigest())
@@ -280,7 +280,7 @@ def test_a_folder_of_dicom_files_is_dealt_by_the_patients_of_their_headers(tmp_p
         made.Rows, made.Columns, made.SamplesPerPixel = 30, 40, 1
         made.BitsAllocated = made.BitsStored = 8
         made.HighBit, made.PixelRepresentation, made.PhotometricInterpretation = 7, 0, "MONOCHROME2"
-        made.PixelData = np.asarray(film(number, 40, 30)).tobytes()
+        made.PixelData = np.asarray(radiograph(number, 40, 30)).tobytes()
         folder = tmp_path / "d" / ("healthy" if number % 8 < 4 else "covid")
         folder.mkdir(parents=True, exist_ok=True)
         made.save_as(folder / (f"{number}.dcm" if number % 2 else f"{number}"), enforce_file_format=True)
@@ -294,8 +294,8 @@ def test_a_folder_of_dicom_files_is_dealt_by_the_patients_of_their_headers(tmp_p
 def test_the_demonstration_keeps_the_contract_and_says_what_it_is(monkeypatch):
     from xraytune.data.sources import synthetic_images
 
-    films = synthetic_images.draw_plan(0, 30, size=32)
-    monkeypatch.setattr(synthetic_images, "draw_plan", lambda **_: films)
+    radiographs = synthetic_images.draw_plan(0, 30, size=32)
+    monkeypatch.setattr(synthetic_images, "draw_plan", lambda **_: radiographs)
     dataset = data.load("demo")
     assert dataset.demonstration
     assert data.load(None) == dataset

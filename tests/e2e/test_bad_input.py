@@ -11,7 +11,7 @@ import pytest
 from search.cli import quantities
 from search.driver.options import SessionOptions, StudyOptions
 from search.driver.session import search
-from tests.inputs import made_films
+from tests.inputs import made_radiographs
 from xraytune.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,7 +60,7 @@ def test_a_message_and_no_traceback_and_exit_code_2(tmp_path):
     ],
 )
 def test_what_cant_be_had_is_said_and_nothing_written(tmp_path, changes, words):
-    data = made_films.kaggle(tmp_path / "data", train=12, test=4)
+    data = made_radiographs.kaggle(tmp_path / "data", train=12, test=4)
     asked = {"data": str(data), "cache": tmp_path / "cache", **changes}
     with pytest.raises(InputError) as error:
         search(StudyOptions(**asked), SessionOptions(results=tmp_path / "results"))
@@ -69,7 +69,7 @@ def test_what_cant_be_had_is_said_and_nothing_written(tmp_path, changes, words):
 
 
 def a_file(data: Path) -> Path:
-    return made_films.write(data / "film.txt", b"not a data set")
+    return made_radiographs.write(data / "radiograph.txt", b"not a data set")
 
 
 def empty(data: Path) -> Path:
@@ -78,39 +78,39 @@ def empty(data: Path) -> Path:
 
 
 def one_class(data: Path) -> Path:
-    return made_films.flat(data, {"NORMAL": 8})
+    return made_radiographs.flat(data, {"NORMAL": 8})
 
 
 def a_class_without_images(data: Path) -> Path:
-    made_films.flat(data, {"NORMAL": 8, "PNEUMONIA": 8})
+    made_radiographs.flat(data, {"NORMAL": 8, "PNEUMONIA": 8})
     (data / "COVID").mkdir()
     return data
 
 
 def train_without_a_class_of_test(data: Path) -> Path:
-    made_films.kaggle(data, train=8, test=4)
+    made_radiographs.kaggle(data, train=8, test=4)
     for seed in range(4):
-        made_films.write(data / "test" / "COVID" / f"{seed}.png", made_films.film(5000 + seed))
+        made_radiographs.write(data / "test" / "COVID" / f"{seed}.png", made_radiographs.radiograph(5000 + seed))
     return data
 
 
-def damaged_films(data: Path) -> Path:
-    made_films.kaggle(data, train=8, test=4, suffix=".jpeg")
-    made_films.write(data / "train" / "NORMAL" / "text.jpeg", b"<html>not found</html>")
-    film = data / "train" / "PNEUMONIA" / "person0_bacteria_0.jpeg"
-    film.write_bytes(film.read_bytes()[:-200])
+def damaged_radiographs(data: Path) -> Path:
+    made_radiographs.kaggle(data, train=8, test=4, suffix=".jpeg")
+    made_radiographs.write(data / "train" / "NORMAL" / "text.jpeg", b"<html>not found</html>")
+    radiograph = data / "train" / "PNEUMONIA" / "person0_bacteria_0.jpeg"
+    radiograph.write_bytes(radiograph.read_bytes()[:-200])
     return data
 
 
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (a_file, ["film.txt"]),
+        (a_file, ["radiograph.txt"]),
         (empty, ["no class folders"]),
         (one_class, ["one class", "NORMAL"]),
         (a_class_without_images, ["COVID"]),
         (train_without_a_class_of_test, ["COVID", "train"]),
-        (damaged_films, ["text.jpeg", "person0_bacteria_0.jpeg"]),
+        (damaged_radiographs, ["text.jpeg", "person0_bacteria_0.jpeg"]),
     ],
 )
 def test_data_that_cant_be_used_are_refused_with_every_problem_named(tmp_path, make, words):

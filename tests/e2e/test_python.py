@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.inputs import made_films
+from tests.inputs import made_radiographs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,8 +34,8 @@ print("ALL WELL")
 
 def test_the_session_in_the_documentation_runs_and_leaves_the_process_as_it_was(tmp_path):
     code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(), re.DOTALL).group(1)
-    data = made_films.kaggle(tmp_path / "path" / "to" / "chest_xray", train=24, test=6)
-    made_films.kaggle(tmp_path / "path" / "to" / "other_hospital", train=30, test=0)
+    data = made_radiographs.kaggle(tmp_path / "path" / "to" / "chest_xray", train=24, test=6)
+    made_radiographs.kaggle(tmp_path / "path" / "to" / "other_hospital", train=30, test=0)
     os.link(next((data / "test" / "NORMAL").iterdir()), tmp_path / "path" / "to" / "image.jpeg")
     (tmp_path / "path" / "to" / "folder").symlink_to(data / "test")
     smaller = {

@@ -1,10 +1,10 @@
-"""No test image influences a search: with other films in the test folder the same seed finds the same."""
+"""No test image influences a search: with other images in the test folder the same seed finds the same."""
 
 from __future__ import annotations
 
 import shutil
 
-from tests.inputs import made_films
+from tests.inputs import made_radiographs
 from tests.searching import Search
 
 
@@ -22,7 +22,7 @@ def found(folder, data):
 
 
 def test_a_search_finds_the_same_whatever_lies_in_the_test_folder(tmp_path):
-    data = made_films.kaggle(tmp_path / "chest_xray", train=24, test=6)
+    data = made_radiographs.kaggle(tmp_path / "chest_xray", train=24, test=6)
     first = found(tmp_path / "first", data)
     assert len(first) == 2
     for name in ("NORMAL", "PNEUMONIA"):
@@ -30,5 +30,5 @@ def test_a_search_finds_the_same_whatever_lies_in_the_test_folder(tmp_path):
         shutil.rmtree(sealed)
         for number in range(9):
             stem = f"IM-9{number:03d}-0001" if name == "NORMAL" else f"person9{number:03d}_virus_1"
-            made_films.write(sealed / f"{stem}.png", made_films.film(9000 + number + 100 * len(name)))
+            made_radiographs.write(sealed / f"{stem}.png", made_radiographs.radiograph(9000 + number + 100 * len(name)))
     assert found(tmp_path / "second", data) == first

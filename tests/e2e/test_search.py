@@ -11,13 +11,13 @@ import numpy as np
 
 from search.study import sessions
 from search.study.view import open_study
-from tests.inputs import made_films
+from tests.inputs import made_radiographs
 from tests.searching import ROOT, command, counted
 from xraytune.training.history import is_rung
 
 
-def test_a_search_of_films_keeps_what_it_found_and_goes_on(search, tmp_path):
-    data = made_films.kaggle(tmp_path / "chest_xray", train=24, test=6)
+def test_a_search_of_images_keeps_what_it_found_and_goes_on(search, tmp_path):
+    data = made_radiographs.kaggle(tmp_path / "chest_xray", train=24, test=6)
     search.start("--data", str(data), "--trials", "2", space="smoke")
     assert search.wait() == 0, search.text
     first = search.trials()
@@ -43,7 +43,7 @@ def test_a_search_of_films_keeps_what_it_found_and_goes_on(search, tmp_path):
 
 
 def test_the_linear_model_is_the_first_trial_and_is_retrained_like_any_other(search, tmp_path):
-    data = made_films.kaggle(tmp_path / "chest_xray", train=24, test=6)
+    data = made_radiographs.kaggle(tmp_path / "chest_xray", train=24, test=6)
     options = ("--data", str(data), "--families", "dense,linear", "--max-epochs", "1", "--fix", "batch_size=16")
     search.start(*options, "--trials", "3", space="chest_xray")
     assert search.wait() == 0, search.text

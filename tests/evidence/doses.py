@@ -1,7 +1,7 @@
 """How much of a countermeasure? One network on each planted shortcut, none, light or strong.
 
 A search can choose a dose by its score on validation images only, which share the shortcut. Whether that score would
-choose as the test films do is what this shows. All else is the same: a convolutional network at 64 px with light
+choose as the test images do is what this shows. All else is the same: a convolutional network at 64 px with light
 augmentation, trained as in `networks`, three seeds a dose. One file a network, `results/evidence/doses/SET/`.
 """
 
@@ -73,7 +73,7 @@ def make(workers: int) -> None:
 
 
 def table(names: Iterable[str]) -> str:
-    """A line a set and dose: the score that a search sees, what the test films say; means of seeds ± deviation."""
+    """A line a set and dose: the score that a search sees, what the test images say; means of seeds ± deviation."""
     columns = "dose | robust F2 | no joint views | clean AUC | test AUC | test balanced accuracy"
     lines = [f"| shortcut | countermeasure | {columns} |", "|---" * 8 + "|"]
     for name in names:

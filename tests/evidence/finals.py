@@ -41,7 +41,7 @@ class Part:
 
     @property
     def path(self) -> Path:
-        """Where its answers on the test films are kept; what its training left lies beside it."""
+        """Where its answers on the test images are kept; what its training left lies beside it."""
         name = f"refit-{self.seed}" if self.fold is None else f"fold-{self.seed}-{self.fold}"
         return networks.RESULTS / "finals" / self.set / f"{name}.npz"
 
@@ -57,7 +57,7 @@ def refits(name: str) -> list[Part]:
 
 
 def train(name: str, missing: list[Part]) -> None:
-    """Train these networks of a set, one after another, and keep what they answer to the test films."""
+    """Train these networks of a set, one after another, and keep what they answer to the test images."""
     from search.retraining.final_model.refit import refit_of
     from search.retraining.records import Confirmed, TrainingSetup
     from search.retraining.workers.tasks import FoldTask, load_fold

@@ -95,7 +95,7 @@ class Workshop:
     """By reach."""
 
     def network(self, config: TrialConfig, target: Path) -> None:
-        """Train one and keep all that it answers; that it answers on the test films stands in the set's ledger."""
+        """Train one and keep all that it answers; that it answers on the test images stands in the set's ledger."""
         from search.study import access_log
         from xraytune.errors import TrialError
         from xraytune.training.trainer import Trainer
@@ -131,7 +131,7 @@ def workshop(name: str) -> Workshop:
     import spaces
     from search.driver.options import StudyOptions
     from search.driver.prepare import prepare
-    from xraytune import data as data_room
+    from xraytune import data as data_package
     from xraytune.data import cache
     from xraytune.training.machine import configure_threads
 
@@ -143,7 +143,7 @@ def workshop(name: str) -> Workshop:
         weights_dir=Path(os.environ["XRAYTUNE_WEIGHTS"]) if "XRAYTUNE_WEIGHTS" in os.environ else None,
     )  # fmt: skip
     job: Any = prepare(options, f"evidence-{chosen.name}", cache.folder(), _silent).make_job(_silent)
-    dataset = data_room.load(str(place))
+    dataset = data_package.load(str(place))
     space = spaces.get(job.space, _small(job.context))
     families = tuple(family for family in chosen.families if family in space.families)
     return Workshop(
@@ -181,10 +181,10 @@ def _planned(data: Any, reach: float) -> Any:
 
 def _answers(training: Any, data: Any, views: Any, test: np.ndarray) -> dict[str, Any]:
     """Every prediction: validation images, views of some of them at each strength, test images."""
-    from xraytune.training.inputs import shifted_views as views_room
+    from xraytune.training.inputs import shifted_views
 
     validation, labels = np.asarray(data.validation), np.asarray(data.labels)
-    positions = views_room.subset(labels[validation], PER_CLASS if training.prefix is None else PER_CLASS // 2)
+    positions = shifted_views.subset(labels[validation], PER_CLASS if training.prefix is None else PER_CLASS // 2)
     images = np.asarray(training.images.pool[validation[positions]])
     kept: dict[str, Any] = {
         "positive": -1 if data.positive is None else data.positive,
@@ -194,19 +194,19 @@ def _answers(training: Any, data: Any, views: Any, test: np.ndarray) -> dict[str
         "test": _predict(training, test),
     }
     for reach, planned in views.items():
-        kept[f"views_{reach:g}"] = np.stack([_predict(training, views_room.draw(images, view)) for view in planned])
+        kept[f"views_{reach:g}"] = np.stack([_predict(training, shifted_views.draw(images, view)) for view in planned])
         kept["view_names"] = np.array([view.name for view in planned])
     return kept
 
 
 def _shifted(training: Any, planned: Any, test: np.ndarray) -> np.ndarray:
     """Predictions of the test images under each of `PLANTED_SHIFTS`, `(shifts, n, k)`."""
-    from xraytune.training.inputs import shifted_views as views_room
+    from xraytune.training.inputs import shifted_views
 
     by_name = {view.name: view for view in planned}
     return np.stack(
         [
-            _predict(training, views_room.draw(views_room.draw(test, by_name[first]), by_name[second]))
+            _predict(training, shifted_views.draw(shifted_views.draw(test, by_name[first]), by_name[second]))
             for first, second in PLANTED_SHIFTS
         ]
     )

@@ -97,10 +97,10 @@ def _searches(done: dict[Search, Outcome]) -> str:
 
 
 def difference(first: list[pd.DataFrame], second: list[pd.DataFrame], positive: int | None) -> dict[str, Interval]:
-    """What parts the means of two groups of models, on the same films; drawn by patient, the models as they are.
+    """What parts the means of two groups of models, on the same images; drawn by patient, the models as they are.
 
     Args:
-        first: each model's answers, a row each film, as `predictions.csv` has them.
+        first: each model's answers, a row each image, as `predictions.csv` has them.
         second: the other group's.
         positive: the positive class's index, None without one.
     """

@@ -15,7 +15,7 @@
     python -m tests.evidence.run confirm               # 40 networks on the X-rays: opens their test half
 
 Every part goes on where it was stopped and takes under an hour on two cores. `confirm` is run once, after the score's
-form was decided on the rest. The real films are found by XRAYTUNE_DATA, pretrained weights by XRAYTUNE_WEIGHTS.
+form was decided on the rest. The real images are found by XRAYTUNE_DATA, pretrained weights by XRAYTUNE_WEIGHTS.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _minutes(value: str) -> str:
 
 @app.command("networks")
 def make_networks(count: Annotated[int, typer.Option(min=4)] = 12, workers: Workers = 2) -> None:
-    """Train networks on each planted shortcut, on films of two machines and on covid19, and keep their answers."""
+    """Train networks on each planted shortcut, on images of two machines and on covid19, and keep their answers."""
     for name in (*PLANTED, "machine", "covid19"):
         networks.make(name, count, workers)
 

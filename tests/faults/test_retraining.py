@@ -28,7 +28,7 @@ PATIENCE = 400.0  # seconds for anything that should happen; generous, since it 
 
 
 def made(home: Path) -> Path:
-    """A folder with drawn films and a study of them."""
+    """A folder with drawn images and a study of them."""
     maker = ROOT / "tests/e2e/retraining/made_study.py"
     environment = {**os.environ, "XRAYTUNE_CACHE": str(home / "cache"), "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, str(maker), str(home)], env=environment, check=True, capture_output=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from search.study.database import PATIENCE
-from tests.inputs import made_films
+from tests.inputs import made_radiographs
 from tests.searching import can_mount, kept, told
 
 pytestmark = pytest.mark.timeout(1200)
@@ -141,14 +141,14 @@ def test_a_study_made_with_something_else_is_refused_and_the_difference_named(se
     assert difference in search.text
 
 
-def test_a_study_is_refused_when_a_film_of_its_data_was_replaced_and_the_film_is_named(search, tmp_path):
-    data = made_films.kaggle(tmp_path / "chest_xray", train=24, test=6)
+def test_a_study_is_refused_when_a_image_of_its_data_was_replaced_and_the_image_is_named(search, tmp_path):
+    data = made_radiographs.kaggle(tmp_path / "chest_xray", train=24, test=6)
     search.start("--data", str(data), "--trials", "2", space="smoke")
     search.until_said("study broken")
     search.send(signal.SIGKILL)
     search.wait()
     replaced = data / "train" / "NORMAL" / "IM-0003-0001.png"
-    made_films.write(replaced, made_films.film(9999))
+    made_radiographs.write(replaced, made_radiographs.radiograph(9999))
     search.start("--data", str(data), "--resume", space="smoke")
     assert search.wait() == 2, search.text
     assert "train_fingerprint" in search.text

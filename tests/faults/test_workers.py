@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from search.study.view import open_study
-from tests.inputs import made_films
+from tests.inputs import made_radiographs
 from tests.searching import counted
 
 pytestmark = pytest.mark.timeout(1200)
@@ -113,7 +113,7 @@ class Explosive(keras_tuner.HyperModel):
 
 
 def test_a_loss_that_explodes_but_stays_a_number_fails_the_trial_in_that_epoch_and_is_never_best(search, tmp_path):
-    data = made_films.kaggle(tmp_path / "chest_xray", train=24, test=6)
+    data = made_radiographs.kaggle(tmp_path / "chest_xray", train=24, test=6)
     (tmp_path / "explosive.py").write_text(EXPLOSIVE)
     arguments = ["--data", str(data), "--trials", "4", "--objective", "clean", "--pruner", "none"]
     search.start(*arguments, space=f"{tmp_path / 'explosive.py'}:Explosive")

@@ -11,7 +11,7 @@ from pathlib import Path
 from hypothesis import strategies as st
 
 from tests.fuzz.harness import LETTERS, fuzzed, place
-from tests.inputs.made_films import flat
+from tests.inputs.made_radiographs import flat
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 120

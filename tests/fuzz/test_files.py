@@ -16,18 +16,18 @@ from hypothesis import strategies as st
 
 from tests.fuzz.harness import LETTERS, ODD_NUMBERS, answer, bounded, check_message, damaged, fuzzed, place
 from tests.inputs.made_dicom import bare, deflated, dicom, encapsulated, lossless_jpeg
-from tests.inputs.made_films import encoded, film, flat, kaggle
+from tests.inputs.made_radiographs import encoded, flat, kaggle, radiograph
 from xraytune.data import examine
 from xraytune.data.decoding import reading
 from xraytune.data.decoding.image_files import HEAD, recognise
 
-LEVELS = np.asarray(film(7)).astype(np.uint16) << 4
-PNG = encoded(film(1))
-DEEP = encoded(film(2).convert("I;16"))
-JPEG = encoded(film(3), "JPEG")
-PROGRESSIVE = encoded(film(4, mode="RGB"), "JPEG", progressive=True, exif=b"Exif\0\0II*\0\x08\0\0\0\0\0")
-PGM = encoded(film(5), "PPM")
-IMAGES = (PNG, DEEP, JPEG, PROGRESSIVE, PGM, encoded(film(6, mode="P")), encoded(film(8, mode="1")))
+LEVELS = np.asarray(radiograph(7)).astype(np.uint16) << 4
+PNG = encoded(radiograph(1))
+DEEP = encoded(radiograph(2).convert("I;16"))
+JPEG = encoded(radiograph(3), "JPEG")
+PROGRESSIVE = encoded(radiograph(4, mode="RGB"), "JPEG", progressive=True, exif=b"Exif\0\0II*\0\x08\0\0\0\0\0")
+PGM = encoded(radiograph(5), "PPM")
+IMAGES = (PNG, DEEP, JPEG, PROGRESSIVE, PGM, encoded(radiograph(6, mode="P")), encoded(radiograph(8, mode="1")))
 LOSSLESS = encapsulated(LEVELS, "1.2.840.10008.1.2.4.70", lossless_jpeg(LEVELS))
 DICOMS = (dicom(LEVELS), bare(LEVELS, implicit=True), bare(LEVELS, implicit=False), LOSSLESS)
 

@@ -207,9 +207,9 @@ def test_a_model_json_that_was_changed_and_sealed_again_is_loaded_or_refused(dat
             return
         loaded, _ = answer(lambda: load_model(folder))
         if loaded is not None:
-            from tests.inputs.made_films import film
+            from tests.inputs.made_radiographs import radiograph
 
-            answer(lambda: loaded.predict([film(1)]))
+            answer(lambda: loaded.predict([radiograph(1)]))
 
 
 @fuzzed(name=LETTERS | st.sampled_from(["-x", "--help", "studies.db", "studies.db-wal", "..", ".locks", "A" * 120]))

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from PIL import Image
 
-from tests.inputs.made_films import encoded, write
+from tests.inputs.made_radiographs import encoded, write
 from xraytune import artifacts
 from xraytune.data import image_properties, property_table
 from xraytune.data.decoding import reading

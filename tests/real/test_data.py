@@ -1,4 +1,4 @@
-"""The data rooms on the real films: Kermany's set and covid19, as `XRAYTUNE_DATA` holds them; a search of covid19."""
+"""The data rooms on the real images: Kermany's set and covid19, as `XRAYTUNE_DATA` holds them; a search of covid19."""
 
 import csv
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.inputs.made_films import corrupt, encoded, pillow_decodes, write
+from tests.inputs.made_radiographs import corrupt, encoded, pillow_decodes, write
 from tests.searching import command
 from xraytune import data
 from xraytune.evaluation import shortcut_audit
@@ -65,9 +65,11 @@ def test_the_audit_reports_the_gradient_ratio_with_its_auc(kermany):
 
 
 def test_two_hundred_seeded_corruptions_over_real_files_are_named_if_pillow_cannot_decode_them(shared, tmp_path):
-    films = sorted((shared / "chest_xray").rglob("*.jpeg"))[::13]
-    films += sorted((shared / "chest_xray/val").rglob("*.jpeg")) + sorted((shared / "covid19").rglob("*.png"))[:20]
-    chosen = [films[i] for i in np.random.default_rng(0).permutation(len(films))[:200]]
+    radiographs = sorted((shared / "chest_xray").rglob("*.jpeg"))[::13]
+    radiographs += (
+        sorted((shared / "chest_xray/val").rglob("*.jpeg")) + sorted((shared / "covid19").rglob("*.png"))[:20]
+    )
+    chosen = [radiographs[i] for i in np.random.default_rng(0).permutation(len(radiographs))[:200]]
     undecodable, bad = set(), set()
     for number, path in enumerate(chosen):
         content, suffix = corrupt(path.read_bytes(), number)
@@ -78,7 +80,7 @@ def test_two_hundred_seeded_corruptions_over_real_files_are_named_if_pillow_cann
             warnings.simplefilter("ignore")
             if not pillow_decodes(content):
                 undecodable.add(key)
-    for number, path in enumerate(films[:60]):
+    for number, path in enumerate(radiographs[:60]):
         name = "covid" if number % 2 else "healthy"
         write(tmp_path / "d" / name / f"good{number:02d}{path.suffix}", path.read_bytes())
     found = data.examine(str(tmp_path / "d"))
@@ -87,7 +89,7 @@ def test_two_hundred_seeded_corruptions_over_real_files_are_named_if_pillow_cann
     assert undecodable <= named <= bad
 
 
-def test_leaks_planted_among_real_films_are_found(shared, tmp_path):
+def test_leaks_planted_among_real_images_are_found(shared, tmp_path):
     from PIL import Image
 
     root = tmp_path / "d"
@@ -129,14 +131,14 @@ def test_covid19_has_three_classes_mixed_modes_and_no_patients(shared):
 
 @pytest.mark.timeout(700)
 def test_covid19_goes_through_search_retraining_and_prediction(shared, tmp_path):
-    films, results, answers = shared / "covid19", tmp_path / "results", tmp_path / "answers.csv"
+    radiographs, results, answers = shared / "covid19", tmp_path / "results", tmp_path / "answers.csv"
     study = ("--study", "covid", "--results", results)
     budget = ("--trials", 3, "--time", "3m")  # about a minute; a busy machine takes longer
-    searched = command("search.run", "--data", films, *budget, *study, home=tmp_path)
+    searched = command("search.run", "--data", radiographs, *budget, *study, home=tmp_path)
     assert searched.returncode == 0, searched.stdout + searched.stderr
     retrained = command("search.retrain", "best", "--time", "30s", *study, home=tmp_path)
     assert retrained.returncode == 0, retrained.stdout + retrained.stderr
-    chosen = films / "train" / "Viral Pneumonia"
+    chosen = radiographs / "train" / "Viral Pneumonia"
     predicted = command("search.predict", results / "covid" / "winner", chosen, "--csv", answers, home=tmp_path)
     assert predicted.returncode == 0, predicted.stdout + predicted.stderr
     with answers.open() as file:

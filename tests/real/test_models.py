@@ -11,7 +11,7 @@ import pytest
 
 import spaces
 from tests.inputs.made_networks import config
-from xraytune import data as data_room
+from xraytune import data as data_package
 from xraytune.data import arrays
 from xraytune.models import backbones, inputs
 from xraytune.models.file_backbones import reading
@@ -21,11 +21,11 @@ from xraytune.training.trainer import Trainer
 
 
 @pytest.mark.parametrize("family", ["vgg_frozen", pytest.param("vgg_finetuned", marks=pytest.mark.long)])
-def test_vgg16_with_its_real_weights_learns_on_four_hundred_films(family, tmp_path):
-    films = Path(os.environ["XRAYTUNE_DATA"]) / "chest_xray"
+def test_vgg16_with_its_real_weights_learns_on_four_hundred_images(family, tmp_path):
+    radiographs = Path(os.environ["XRAYTUNE_DATA"]) / "chest_xray"
     weights = backbones.reachable(Path(os.environ["XRAYTUNE_WEIGHTS"]), names=["vgg16"])
     assert "vgg16" in weights
-    dataset = data_room.load(str(films))
+    dataset = data_package.load(str(radiographs))
     train, held = dataset.select("train"), dataset.select("val")
     rng = np.random.default_rng(0)
     data = dataclasses.replace(
@@ -65,7 +65,7 @@ def test_vgg16_by_file_has_the_features_of_vgg16_within_half_precision(suffix, t
     file = tmp_path / f"vgg16{suffix}"
     body.save(file) if suffix == ".keras" else body.export(str(file), format="onnx", verbose=False)
     found = reading.read({"vgg": str(file)}, {"vgg": "caffe"}, {}, ())["vgg"]
-    dataset = data_room.load(str(Path(os.environ["XRAYTUNE_DATA"]) / "chest_xray"))
+    dataset = data_package.load(str(Path(os.environ["XRAYTUNE_DATA"]) / "chest_xray"))
     images = np.load(arrays.pool(dataset, 64), mmap_mode="r")[:32]
     whole = keras.Model(gray, body(inputs.for_backbone(gray, "imagenet", "caffe")))
     wanted = whole.predict_on_batch(images)

@@ -1,4 +1,4 @@
-"""Which films are called unlike the training images, measured on Kermany's training films alone."""
+"""Which images are called unlike the training images, measured on Kermany's training images alone."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,7 @@ FITTED, ASKED, EDGE = 1000, 400, 28
 
 
 @pytest.fixture(scope="module")
-def films():
+def radiographs():
     folder = os.environ.get("XRAYTUNE_DATA")
     assert folder, "set XRAYTUNE_DATA to the folder that holds chest_xray"
     paths = sorted((Path(folder) / "chest_xray" / "train").rglob("*.jpeg"))
@@ -24,20 +24,20 @@ def films():
 
 
 @pytest.fixture(scope="module")
-def known(films):
-    return outliers.fit(films[:FITTED])
+def known(radiographs):
+    return outliers.fit(radiographs[:FITTED])
 
 
 def share(known, images):
     return np.mean([bool(said) for said in known.far(np.ascontiguousarray(images))])
 
 
-def test_films_of_the_same_source_are_nearly_never_called_unusual(known, films):
-    assert share(known, films[FITTED:]) <= 0.02
+def test_images_of_the_same_source_are_nearly_never_called_unusual(known, radiographs):
+    assert share(known, radiographs[FITTED:]) <= 0.02
 
 
-def half_black(films, axis):
-    out = films.copy()
+def half_black(radiographs, axis):
+    out = radiographs.copy()
     out[(slice(None),) * axis + (slice(EDGE // 2),)] = 0
     return out
 
@@ -54,8 +54,8 @@ def half_black(films, axis):
         ("left half black", lambda f: half_black(f, 2)),
     ],
 )
-def test_spoiled_films_are_nearly_always_called_unusual(known, films, what, made):
-    assert share(known, made(films[FITTED:])) >= 0.95, what
+def test_spoiled_images_are_nearly_always_called_unusual(known, radiographs, what, made):
+    assert share(known, made(radiographs[FITTED:])) >= 0.95, what
 
 
 def test_flat_gray_noise_and_photographs_are_called_unusual(known):

@@ -11,7 +11,7 @@ MOST = 15
 
 
 def test_no_folder_holds_more_modules_than_a_reader_can_survey():
-    folders = {p.parent for room in ("src/xraytune", "spaces", "search") for p in (ROOT / room).rglob("*.py")}
+    folders = {p.parent for package in ("src/xraytune", "spaces", "search") for p in (ROOT / package).rglob("*.py")}
     counts = {str(f.relative_to(ROOT)): len([p for p in f.glob("*.py") if p.stem != "__init__"]) for f in folders}
     assert {name: count for name, count in counts.items() if count > MOST} == {}
 
@@ -21,6 +21,6 @@ def test_no_package_file_lies_in_src_itself():
 
 
 def test_every_module_opens_with_what_it_is_for():
-    modules = [p for room in ("src/xraytune", "spaces", "search") for p in (ROOT / room).rglob("*.py")]
+    modules = [p for package in ("src/xraytune", "spaces", "search") for p in (ROOT / package).rglob("*.py")]
     silent = [str(p.relative_to(ROOT)) for p in modules if not ast.get_docstring(ast.parse(p.read_text()))]
     assert not silent

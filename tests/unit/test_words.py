@@ -20,7 +20,7 @@ PAGES = [
 ]
 
 WORDS = {
-    r"\bfilms?\b": "image, or radiograph",
+    r"\bradiographs?\b": "image, or radiograph",
     r"\bphantoms?\b": "synthetic images",
     r"\bfalls (where|most)\b": "worst view",
     r"\bcalled ill\b|\bis answered from\b": "classified as positive",

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.inputs import made_films
+from tests.inputs import made_radiographs
 from tests.inputs.made_backbones import onnx_backbone
 from tests.searching import command
 
@@ -14,7 +14,7 @@ pytest.importorskip("tf2onnx")
 
 
 def test_a_search_on_a_backbone_by_file_is_resumed_retrained_exported_and_used(search, tmp_path):
-    data = made_films.kaggle(tmp_path / "chest_xray", train=24, test=6)
+    data = made_radiographs.kaggle(tmp_path / "chest_xray", train=24, test=6)
     file = onnx_backbone(tmp_path / "small.onnx", metadata="unit")
     held = ("--fix", "batch_size=16", "--max-epochs", "2")
     options = ("--data", str(data), "--families", "small,dense", *held, "--backbone", f"small={file}")
@@ -49,5 +49,5 @@ def test_a_search_on_a_backbone_by_file_is_resumed_retrained_exported_and_used(s
     for model in (winner, winner / "model-1.onnx"):
         done = command("search.predict", model, data / "test", "--json", home=tmp_path)
         assert done.returncode == 0, done.stderr
-        answers.append([film["probability"] for film in json.loads(done.stdout)["images"]])
+        answers.append([radiograph["probability"] for radiograph in json.loads(done.stdout)["images"]])
     assert answers[1] == pytest.approx(answers[0], abs=1e-3)

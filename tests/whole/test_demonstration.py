@@ -73,9 +73,9 @@ def test_the_demonstration_goes_through_all_of_it_and_says_so_everywhere(home: P
     for name, (decision, probability) in answers(home / "answers.csv").items():
         assert decision == known[name][0]
         assert probability == pytest.approx(known[name][1], abs=1e-4)
-    films = json.loads(told.stdout)
-    assert films["demonstration"]
-    assert len(films["images"]) == len(list((home / final).glob("*.png"))) == len(sample)
+    radiographs = json.loads(told.stdout)
+    assert radiographs["demonstration"]
+    assert len(radiographs["images"]) == len(list((home / final).glob("*.png"))) == len(sample)
 
     exported = command("search.export", winner, "--images", tests, home=home)
     assert exported.returncode == 0, exported.stderr

@@ -7,12 +7,12 @@ import re
 import yaml
 
 from search.study.view import open_study
-from tests.inputs import made_films
+from tests.inputs import made_radiographs
 from tests.searching import command
 
 
 def test_a_dry_run_leaves_nothing_and_names_the_trials_that_the_search_then_tries(search, tmp_path):
-    data = made_films.kaggle(tmp_path / "chest_xray", train=24, test=6)
+    data = made_radiographs.kaggle(tmp_path / "chest_xray", train=24, test=6)
     path = tmp_path / "study.yaml"
     path.write_text(f"data: {data}\nspace: smoke\nmax_epochs: 1\nresults: {search.results}\nfix: {{batch_size: 16}}\n")
     before = {one.name for one in tmp_path.iterdir()}

@@ -1,4 +1,4 @@
-"""Retraining in its other ways, whole: three classes, an ensemble, the folds' networks, shifts of each film."""
+"""Retraining in its other ways, whole: three classes, an ensemble, the folds' networks, shifts of each image."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def test_three_classes_go_through_every_final_model(
         assert f"{value} [{low}, {high}]" in shown or f"{value} ({low} – {high})" in shown
     assert access_log.read(home / "results" / "made")[-1]["final"] == kind
 
-    films = sorted((home / "films" / "test" / "Viral").iterdir())[:3]
+    radiographs = sorted((home / "radiographs" / "test" / "Viral").iterdir())[:3]
     broken = home / "broken.jpeg"
-    broken.write_bytes(films[0].read_bytes()[:200])
-    said = command("search.predict", winner, *films, broken, "--csv", home / "answers.csv", home=home)
+    broken.write_bytes(radiographs[0].read_bytes()[:200])
+    said = command("search.predict", winner, *radiographs, broken, "--csv", home / "answers.csv", home=home)
     assert said.returncode == 1, said.stderr
     assert "broken.jpeg" in said.stderr
     with (home / "answers.csv").open() as file:

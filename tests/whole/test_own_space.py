@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.inputs import made_films
+from tests.inputs import made_radiographs
 from tests.searching import ROOT, command
 
 
@@ -12,7 +12,7 @@ def test_the_plain_hypermodel_of_the_documentation_is_searched(search, tmp_path)
     page = (Path(ROOT) / "docs" / "spaces.md").read_text()
     plain = tmp_path / "plain.py"
     plain.write_text(page.split("```python\n")[2].split("```")[0])
-    data = made_films.kaggle(tmp_path / "chest_xray", train=24, test=6)
+    data = made_radiographs.kaggle(tmp_path / "chest_xray", train=24, test=6)
     options = ["--data", str(data), "--max-epochs", "1", "--objective", "clean"]
     search.start(*options, "--trials", "2", space=f"{plain}:Plain")
     assert search.wait() == 0, search.text

@@ -13,7 +13,7 @@ import pytest
 
 import xraytune
 from search.cli import commands
-from tests.inputs import made_films
+from tests.inputs import made_radiographs
 from tests.searching import ROOT
 
 
@@ -74,7 +74,7 @@ def test_the_command_is_the_wheels_own_and_has_every_sub_command(bin_folder: Pat
 
 
 def test_a_search_runs_from_a_foreign_folder(bin_folder: Path, tmp_path: Path) -> None:
-    made_films.kaggle(tmp_path / "chest_xray", train=24, test=6)
+    made_radiographs.kaggle(tmp_path / "chest_xray", train=24, test=6)
     options = ("--data", "chest_xray", "--space", "smoke", "--trials", 2, "--max-epochs", 1, "--study", "mine")
     done = run(bin_folder / "xraytune", "search", *options, folder=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -24,7 +24,7 @@ from typing import Any
 
 from search.study.view import open_study
 from tests.benchmarks.harness import ROOT, Benchmark, UnavailableError
-from tests.inputs import made_films
+from tests.inputs import made_radiographs
 from xraytune import hardware
 
 BACKENDS = ("tensorflow", "jax")
@@ -134,7 +134,7 @@ def _searched(backend: str, at_once: int) -> tuple[float, float | None]:
     scale, variables = _scale(), environment(backend)
     size = f"cnn/image_size={scale.size}"
     with tempfile.TemporaryDirectory() as place, _watched() as seen:
-        data = made_films.kaggle(Path(place) / "data", train=60, test=10)
+        data = made_radiographs.kaggle(Path(place) / "data", train=60, test=10)
         done = subprocess.run(
             [
                 sys.executable, "-m", "search.run", "--data", str(data), "--study", "gpu", "--results", place,

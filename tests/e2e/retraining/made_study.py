@@ -23,8 +23,8 @@ CONFIGS: tuple[dict[str, Any], ...] = (
 )
 
 
-def draw_films(root: Path, classes: tuple[str, ...] = ("NORMAL", "PNEUMONIA"), each: int = 24) -> Path:
-    """A folder in Kaggle's layout whose classes differ in a bright patch; two films a patient."""
+def draw_radiographs(root: Path, classes: tuple[str, ...] = ("NORMAL", "PNEUMONIA"), each: int = 24) -> Path:
+    """A folder in Kaggle's layout whose classes differ in a bright patch; two images a patient."""
     from PIL import Image
 
     rng = np.random.default_rng(SEED)
@@ -33,9 +33,9 @@ def draw_films(root: Path, classes: tuple[str, ...] = ("NORMAL", "PNEUMONIA"), e
             folder = root / split / name
             folder.mkdir(parents=True, exist_ok=True)
             for i in range(count):
-                film = rng.normal(90, 25, (48, 48))
-                film[8 + 10 * c : 20 + 10 * c, 10:24] += 80 * c + rng.normal(0, 30)
-                pixels = np.clip(film, 0, 255).astype(np.uint8)
+                radiograph = rng.normal(90, 25, (48, 48))
+                radiograph[8 + 10 * c : 20 + 10 * c, 10:24] += 80 * c + rng.normal(0, 30)
+                pixels = np.clip(radiograph, 0, 255).astype(np.uint8)
                 patient = i // 2 + (500 if split == "test" else 0)
                 kinds = (f"IM-{patient:04d}-{i:04d}", f"person{patient}_bacteria_{i}", f"person{patient}_virus_{i}")
                 Image.fromarray(pixels).save(folder / f"{kinds[c]}.png")
@@ -56,13 +56,15 @@ def result_of(value: float, seconds: float = 2.0) -> TrialResult:
     )  # fmt: skip
 
 
-def make(results: Path, films: Path, name: str = "made", *, complete: bool = True, positive: str | None = None) -> Any:
+def make(
+    results: Path, radiographs: Path, name: str = "made", *, complete: bool = True, positive: str | None = None
+) -> Any:
     """Write a study of `CONFIGS` into `results`; returns its view."""
-    dataset = data.load(str(films), seed=SEED, positive=positive)
+    dataset = data.load(str(radiographs), seed=SEED, positive=positive)
     context = spaces.SpaceContext(classes=len(dataset.classes), images=len(dataset.select("train")))
     space = spaces.get("smoke", context)
     spec = StudySpec(
-        name=name, data=str(films), train_fingerprint=dataset.train_fingerprint,
+        name=name, data=str(radiographs), train_fingerprint=dataset.train_fingerprint,
         test_fingerprint=dataset.test_fingerprint, classes=dataset.classes, positive=dataset.positive, space="smoke",
         space_signature=signature(declared_parameters(space.declare_hyperparameters)), families=("dense", "cnn"),
         seed=SEED,
@@ -94,5 +96,5 @@ if __name__ == "__main__":
     where = Path(sys.argv[1])
     names = tuple(sys.argv[2].split(",")) if len(sys.argv) > 2 else ("NORMAL", "PNEUMONIA")
     each = int(sys.argv[3]) if len(sys.argv) > 3 else 24
-    made = make(where / "results", draw_films(where / "films", names, each))
+    made = make(where / "results", draw_radiographs(where / "radiographs", names, each))
     print(made.name, [t.number for t in made.trials()])

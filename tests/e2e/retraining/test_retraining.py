@@ -1,4 +1,4 @@
-"""A retraining end to end on drawn films, with real workers; then the model, its report, and what is refused."""
+"""A retraining end to end on drawn images, with real workers; then the model, its report, and what is refused."""
 
 from __future__ import annotations
 
@@ -134,8 +134,8 @@ def test_numpy_in_numpy_out_and_the_same_answers_as_the_evaluation(
     with (folder / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
     paths = image_names.read(folder.parent)
-    films = [np.asarray(Image.open(home / "films" / paths[int(row["image"])])) for row in rows]
-    p = model.predict(np.stack(films))
+    radiographs = [np.asarray(Image.open(home / "radiographs" / paths[int(row["image"])])) for row in rows]
+    p = model.predict(np.stack(radiographs))
     assert p.dtype == np.float32
     assert p[:, 1] == pytest.approx([float(row["probability_PNEUMONIA"]) for row in rows], abs=1e-4)
     assert [model.card.classes[i] for i in model.decide(p)] == [row["decision"] for row in rows]
@@ -150,14 +150,14 @@ def test_a_final_model_keeps_a_sample_of_its_training_images_with_which_others_a
     folder, _ = retrained
     sample = training_sample.load(folder, read_card(folder))
     assert sample is not None
-    dataset = data.load(str(home / "films"))
+    dataset = data.load(str(home / "radiographs"))
     kept = dataset.select("train") + dataset.select("val")
     assert sorted(sample.labels.tolist()) == sorted(kept.labels.tolist())
     assert len(set(sample.patients.tolist())) == len(set(kept.patients.tolist()))
     widths = sample.table[:, property_table.NAMES.index("width")]
     np.testing.assert_allclose(np.sort(widths), np.sort(kept.shapes[:, 0]), rtol=0.01)
     np.testing.assert_allclose(sample.probabilities.sum(axis=1), 1, atol=1e-5)
-    assert shift.main(folder, home / "films" / "test", out=tmp_path) == 0
+    assert shift.main(folder, home / "radiographs" / "test", out=tmp_path) == 0
     report = json.loads(next(tmp_path.glob("*/shift.json")).read_text())
     assert report["seen"]["left_out"] == 0
     assert report["images"] == len(dataset.select("test"))
@@ -168,8 +168,8 @@ def test_prediction_lists_what_it_can_not_read_and_marks_what_is_unusual(
     retrained: tuple[Path, Any], home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, _ = retrained
-    mixed = tmp_path / "films"
-    shutil.copytree(home / "films" / "test" / "NORMAL", mixed)
+    mixed = tmp_path / "radiographs"
+    shutil.copytree(home / "radiographs" / "test" / "NORMAL", mixed)
     (mixed / "letter.jpeg").write_text("Dear colleague")
     Image.fromarray(np.zeros((64, 64), np.uint8)).save(mixed / "zz-black.png")
     (mixed / ".hidden.png").write_text("")
@@ -185,7 +185,10 @@ def test_prediction_lists_what_it_can_not_read_and_marks_what_is_unusual(
     assert len(rows) == 13
     assert len(list((tmp_path / "heat").glob("*.png"))) == 13
     assert (
-        predict.main(folder, [home / "films" / "test" / "NORMAL"], asked=predict.PredictionOptions(), as_json=True) == 0
+        predict.main(
+            folder, [home / "radiographs" / "test" / "NORMAL"], asked=predict.PredictionOptions(), as_json=True
+        )
+        == 0
     )
     answers = json.loads(capsys.readouterr().out)
     assert len(answers["images"]) == 12
@@ -235,7 +238,7 @@ def test_the_report_stands_alone_and_tells_the_figures(retrained: tuple[Path, An
     card = (folder / "MODEL_CARD.md").read_text()
     head = yaml.safe_load(card.split("---\n")[1])
     assert (head["license"], head["license_name"]) == ("other", "not-stated")
-    assert head["model-index"][0]["results"][0]["dataset"]["name"] == "films"
+    assert head["model-index"][0]["results"][0]["dataset"]["name"] == "radiographs"
     assert str(folder.parents[2]) not in card  # no path of this machine
     assert "24 NORMAL, 24 PNEUMONIA images of train and validation together" in card
     assert "people shown: not known." in card
@@ -296,7 +299,7 @@ def test_what_is_shared_names_no_file_and_no_patient_unless_that_was_asked_for(w
 
 
 def test_predictions_with_names_have_them_in_columns_of_their_own(home: Path, tmp_path: Path) -> None:
-    dataset = data.load(str(home / "films"), seed=0)
+    dataset = data.load(str(home / "radiographs"), seed=0)
     images = dataset.select("test")
     labels = np.array([image.label for image in images])
     p = np.eye(2)[labels] * 0.8 + 0.1
@@ -353,19 +356,19 @@ def test_what_can_not_be_retrained_ends_with_one_message_and_exit_code_2(home: P
             retrain(options)
 
 
-def test_drawn_films_in_a_folder_are_retrained_from_that_folder(tmp_path: Path) -> None:
-    films = made_study.draw_films(tmp_path / "films", each=8)
-    (films / MARKER).write_text("drawn", encoding="utf-8")
-    study = made_study.make(tmp_path / "results", films)
+def test_drawn_images_in_a_folder_are_retrained_from_that_folder(tmp_path: Path) -> None:
+    radiographs = made_study.draw_radiographs(tmp_path / "radiographs", each=8)
+    (radiographs / MARKER).write_text("drawn", encoding="utf-8")
+    study = made_study.make(tmp_path / "results", radiographs)
     assert study.spec.demonstration
     dataset = recreate.dataset(study, RetrainingOptions(results=tmp_path / "results"))
-    assert dataset.root == films
+    assert dataset.root == radiographs
     assert dataset.demonstration
 
 
 def made_to_retrain(home: Path, **spec: Any) -> tuple[Any, Any]:
     """A small study's view with these fields of its specification, and its data as they were loaded."""
-    study = made_study.make(home / "results", made_study.draw_films(home / "films", each=8))
+    study = made_study.make(home / "results", made_study.draw_radiographs(home / "radiographs", each=8))
     changed = SimpleNamespace(spec=dataclasses.replace(study.spec, **spec), folder=study.folder, trials=study.trials)
     return changed, recreate.dataset(study, RetrainingOptions(results=home / "results"))
 
@@ -409,8 +412,8 @@ def test_weights_other_than_those_of_the_search_are_refused(tmp_path: Path, monk
 def test_changed_data_are_refused_with_the_file_that_changed(
     retrained: tuple[Path, Any], home: Path, tmp_path: Path
 ) -> None:
-    moved = tmp_path / "films"
-    shutil.copytree(home / "films", moved)
+    moved = tmp_path / "radiographs"
+    shutil.copytree(home / "radiographs", moved)
     victim = sorted((moved / "train" / "NORMAL").iterdir())[0]
     Image.fromarray(np.full((48, 48), 7, np.uint8)).save(victim)
     before = len(access_log.read(home / "results" / "made"))

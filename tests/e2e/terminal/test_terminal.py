@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.inputs import made_films
+from tests.inputs import made_radiographs
 from tests.inputs.made_models import brightness_model, hospital
 from tests.terminals import Seen, seen
 from xraytune.inference.model_card import read_card
@@ -29,7 +29,7 @@ def own(home: Path, retrained: Any, tmp_path_factory: pytest.TempPathFactory) ->
     own = tmp_path_factory.mktemp("terminal")
     shutil.copytree(home / "results", own / "results")
     shutil.copytree(home / "cache", own / "cache")
-    (own / "films").symlink_to(home / "films")
+    (own / "radiographs").symlink_to(home / "radiographs")
     return own
 
 
@@ -63,8 +63,8 @@ def test_a_retraining_ends_with_the_verdict_the_figures_and_what_to_do_next(own:
 
 
 def test_a_prediction_has_a_row_per_image_and_the_counts_last(own: Path) -> None:
-    films = own / "films" / "test" / "NORMAL"
-    shown = seen("search.predict", own / "results" / "made" / "winner", films, home=own, **SMALL).check()
+    radiographs = own / "radiographs" / "test" / "NORMAL"
+    shown = seen("search.predict", own / "results" / "made" / "winner", radiographs, home=own, **SMALL).check()
     assert shown.row("image")[1:] == ["P(PNEUMONIA)", "prediction"]
     assert len([line for line in shown.lines if line.startswith("IM-")]) == 12
     assert "Not a medical device" in shown.words
@@ -72,7 +72,7 @@ def test_a_prediction_has_a_row_per_image_and_the_counts_last(own: Path) -> None
 
 
 def test_a_data_set_is_verified_with_a_row_per_class(own: Path) -> None:
-    shown = seen("search.verify", own / "films", home=own).check()
+    shown = seen("search.verify", own / "radiographs", home=own).check()
     assert shown.row("class") == ["class", "train", "validation", "test"]
     assert shown.last.startswith("The data can be used")
 
@@ -90,7 +90,9 @@ def test_a_model_is_exported(own: Path) -> None:
 
 def test_augmentation_is_drawn(own: Path, tmp_path: Path) -> None:
     out = tmp_path / "drawn.png"
-    shown = seen("search.show_augmentation", own / "films", "--out", out, "--images", 2, "--size", 28, home=own).check()
+    shown = seen(
+        "search.show_augmentation", own / "radiographs", "--out", out, "--images", 2, "--size", 28, home=own
+    ).check()
     assert "2 training images" in shown.words
     assert out.exists()
 
@@ -103,23 +105,26 @@ def test_a_dashboard_says_where_it_is_and_ends_with_ctrl_c(own: Path) -> None:
 
 
 def test_a_page_of_a_model_answers_one_image_and_ends_with_ctrl_c(tmp_path: Path) -> None:
-    model, (film, *_) = brightness_model(tmp_path / "served"), sorted((hospital(tmp_path / "images", 1)).rglob("*.png"))
+    model, (radiograph, *_) = (
+        brightness_model(tmp_path / "served"),
+        sorted((hospital(tmp_path / "images", 1)).rglob("*.png")),
+    )
     answers: list[dict[str, Any]] = []
 
     def classify(lines: list[str]) -> None:
         address = re.search(r"http://127\.0\.0\.1:\d+", "\n".join(lines))
         if address and not answers:
-            body = {"data": film.read_bytes(), "headers": {"Content-Type": "application/octet-stream"}}
+            body = {"data": radiograph.read_bytes(), "headers": {"Content-Type": "application/octet-stream"}}
             with urllib.request.urlopen(urllib.request.Request(f"{address[0]}/answer", **body), timeout=60) as found:
                 answers.append(json.load(found))
 
     shown = seen(
         "search.serve", model, "--port", 0, home=tmp_path, watch=classify, interrupt_at="Ctrl-C ends it"
     ).check()
-    assert answers[0]["decision"] == film.parent.name
+    assert answers[0]["decision"] == radiograph.parent.name
     assert shown.words.index("Loading ") < shown.words.index("Not a medical device") < shown.words.index("http://127")
     assert shown.last.rstrip("^C").endswith("(this machine alone; Ctrl-C ends it)")
-    assert film.name not in shown.raw
+    assert radiograph.name not in shown.raw
 
 
 def test_a_page_that_can_not_be_made_is_one_message(tmp_path: Path) -> None:
@@ -136,9 +141,9 @@ def test_a_page_that_can_not_be_made_is_one_message(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="session")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Seen, list[str]]:
-    """A search of two trials on films at 80 columns, and the lines that its live view ever showed."""
+    """A search of two trials on images at 80 columns, and the lines that its live view ever showed."""
     own = tmp_path_factory.mktemp("searched")
-    data = made_films.kaggle(own / "chest_xray", train=24, test=6)
+    data = made_radiographs.kaggle(own / "chest_xray", train=24, test=6)
     drawn: list[str] = []
     shown = seen(
         "search.run", "--data", data, "--space", "smoke", "--trials", 2, "--time", "4m", "--study", "seen",

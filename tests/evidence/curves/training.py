@@ -139,7 +139,7 @@ def _prepared(name: str, place: Path, seconds: float, known: SetInfo | None) -> 
     """A set's job and what is known of it; space and speed are those of the machine that prepared it first."""
     from search.driver.options import StudyOptions
     from search.driver.prepare import prepare as prepare_search
-    from xraytune import data as data_room
+    from xraytune import data as data_package
     from xraytune.data import cache
     from xraytune.evaluation import shortcut_audit
     from xraytune.models.cost import this_machine
@@ -154,7 +154,7 @@ def _prepared(name: str, place: Path, seconds: float, known: SetInfo | None) -> 
         found = prepare_search(options, stored.name, cache.folder(), _silent, stored, deterministic=True)
     job: Any = found.make_job(_silent)
     context = job.context
-    countermeasures = shortcut_audit.audit(data_room.load(str(place))).countermeasures
+    countermeasures = shortcut_audit.audit(data_package.load(str(place))).countermeasures
     return job, SetInfo(
         name=name, classes=context.classes, channels=context.channels, counts=tuple(context.counts),
         validation=len(job.data.validation), weights=tuple(context.weights), narrowed=dict(context.narrowed),

@@ -62,7 +62,7 @@ def test_the_page_has_a_place_for_every_table():
 
 
 def predictions(right):
-    """As `predictions.csv`: 40 films of 20 patients, half of them ill; so many of the ill ones are found."""
+    """As `predictions.csv`: 40 images of 20 patients, half of them ill; so many of the ill ones are found."""
     truth = np.repeat(["NORMAL", "PNEUMONIA"], 20)
     p = np.where(np.arange(40) < 20, 0.1, np.where(np.arange(40) < 20 + right, 0.9, 0.2))
     return pd.DataFrame(

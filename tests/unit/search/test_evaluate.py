@@ -10,8 +10,8 @@ import pytest
 from search import evaluate
 from search.external.options import EvaluationOptions
 from search.study import access_log
-from tests.inputs.made_films import write
 from tests.inputs.made_models import brightness_model, hospital
+from tests.inputs.made_radiographs import write
 from xraytune import artifacts, data
 from xraytune.data import dataset as datasets
 from xraytune.errors import ArtifactError, DataError, InputError

@@ -43,13 +43,13 @@ def drawn(rng, size=200):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A model of two networks of 28 and 32 px, whose training films are bright below."""
+    """A model of two networks of 28 and 32 px, whose training images are bright below."""
     folder = tmp_path_factory.mktemp("winner")
     keras.utils.set_random_seed(3)
     members = tuple(network(folder / f"model-{i}.keras", size) for i, size in enumerate((28, 32)))
     rng = np.random.default_rng(0)
-    films = [Image.fromarray(drawn(rng)).resize((28, 28), Image.Resampling.BILINEAR) for _ in range(100)]
-    known = outliers.fit(np.stack([np.asarray(film)[..., None] for film in films]))
+    radiographs = [Image.fromarray(drawn(rng)).resize((28, 28), Image.Resampling.BILINEAR) for _ in range(100)]
+    known = outliers.fit(np.stack([np.asarray(radiograph)[..., None] for radiograph in radiographs]))
     card = ModelCard(
         ("NORMAL", "PNEUMONIA"), 1, 1, "crop", 0.5, "0.5", calibration.none(2).to_json(), known.to_json(), members
     )
@@ -58,8 +58,8 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture
-def films(tmp_path):
-    folder = tmp_path / "films"
+def radiographs(tmp_path):
+    folder = tmp_path / "radiographs"
     folder.mkdir()
     for i in range(2):
         Image.fromarray(drawn(np.random.default_rng(i))).save(folder / f"{i}.png")
@@ -75,30 +75,30 @@ def write_dicom(path, pixels):
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
     meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
-    film = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    film.Rows, film.Columns = pixels.shape
-    film.SamplesPerPixel, film.PhotometricInterpretation = 1, "MONOCHROME2"
-    film.BitsAllocated = film.BitsStored = 8
-    film.HighBit, film.PixelRepresentation = 7, 0
-    film.PixelData = pixels.tobytes()
-    film.save_as(path, enforce_file_format=True)
+    radiograph = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    radiograph.Rows, radiograph.Columns = pixels.shape
+    radiograph.SamplesPerPixel, radiograph.PhotometricInterpretation = 1, "MONOCHROME2"
+    radiograph.BitsAllocated = radiograph.BitsStored = 8
+    radiograph.HighBit, radiograph.PixelRepresentation = 7, 0
+    radiograph.PixelData = pixels.tobytes()
+    radiograph.save_as(path, enforce_file_format=True)
 
 
-def test_dicom_files_without_a_suffix_are_found_in_folders_and_read(model, films, capsys):
-    write_dicom(films / "IM000001", drawn(np.random.default_rng(7)))
-    (films / "notes").write_text("nothing")
-    (films / "list.csv").write_text("a,b\n")
-    assert [p.name for p in image_files.find([films])] == ["0.png", "1.png", "IM000001"]
-    assert run(model, [films], as_json=True) == 0
+def test_dicom_files_without_a_suffix_are_found_in_folders_and_read(model, radiographs, capsys):
+    write_dicom(radiographs / "IM000001", drawn(np.random.default_rng(7)))
+    (radiographs / "notes").write_text("nothing")
+    (radiographs / "list.csv").write_text("a,b\n")
+    assert [p.name for p in image_files.find([radiographs])] == ["0.png", "1.png", "IM000001"]
+    assert run(model, [radiographs], as_json=True) == 0
     assert len(json.loads(capsys.readouterr().out)["images"]) == 3
 
 
-def test_images_that_can_not_be_read_are_listed_as_skipped_and_end_with_1(model, films, capsys):
-    film = Image.fromarray(drawn(np.random.default_rng(7)))
+def test_images_that_can_not_be_read_are_listed_as_skipped_and_end_with_1(model, radiographs, capsys):
+    radiograph = Image.fromarray(drawn(np.random.default_rng(7)))
     for name in ("scan.tif", "scan.bmp", "scan.webp"):
-        film.save(films / name)
-    film.save(films / "unnamed", "TIFF")
-    assert run(model, [films]) == 1
+        radiograph.save(radiographs / name)
+    radiograph.save(radiographs / "unnamed", "TIFF")
+    assert run(model, [radiographs]) == 1
     err = " ".join(capsys.readouterr().err.split())
     assert "4 could not be read" in err
     for name, why in (
@@ -110,34 +110,38 @@ def test_images_that_can_not_be_read_are_listed_as_skipped_and_end_with_1(model,
         assert f"{name}: {why}" in err
 
 
-def test_the_flag_is_the_last_column_of_the_csv_and_in_table_json_and_stderr(model, films, tmp_path, capsys):
-    Image.fromarray(255 - drawn(np.random.default_rng(9))).save(films / "inverted.png")
+def test_the_flag_is_the_last_column_of_the_csv_and_in_table_json_and_stderr(model, radiographs, tmp_path, capsys):
+    Image.fromarray(255 - drawn(np.random.default_rng(9))).save(radiographs / "inverted.png")
     target = tmp_path / "out.csv"
-    assert run(model, [films], csv_file=target) == 0
+    assert run(model, [radiographs], csv_file=target) == 0
     assert "inverted.png: " in " ".join(capsys.readouterr().err.split())
     with target.open() as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["path", "probability", "decision", "flag"]
     assert [bool(row["flag"]) for row in rows] == [False, False, True]
-    run(model, [films], as_json=True)
-    assert [bool(film["unusual"]) for film in json.loads(capsys.readouterr().out)["images"]] == [False, False, True]
+    run(model, [radiographs], as_json=True)
+    assert [bool(radiograph["unusual"]) for radiograph in json.loads(capsys.readouterr().out)["images"]] == [
+        False,
+        False,
+        True,
+    ]
 
 
-def test_every_way_to_predict_says_that_it_is_no_medical_device(model, films, tmp_path, capsys):
-    run(model, [films])
+def test_every_way_to_predict_says_that_it_is_no_medical_device(model, radiographs, tmp_path, capsys):
+    run(model, [radiographs])
     assert "Not a medical device" in capsys.readouterr().out
-    run(model, [films], as_json=True)
+    run(model, [radiographs], as_json=True)
     assert "Not a medical device" in json.loads(capsys.readouterr().out)["notice"]
-    run(model, [films], csv_file=tmp_path / "out.csv")
+    run(model, [radiographs], csv_file=tmp_path / "out.csv")
     assert "Not a medical device" in " ".join(capsys.readouterr().err.split())
 
 
-def test_two_films_of_one_name_get_two_overlays(model, tmp_path):
+def test_two_images_of_one_name_get_two_overlays(model, tmp_path):
     paths = []
     for i, suffix in enumerate((".png", ".jpeg")):
         for folder in ("x/a/b", "y/a/b"):
             (tmp_path / folder).mkdir(parents=True, exist_ok=True)
-            paths.append(tmp_path / folder / f"film{suffix}")
+            paths.append(tmp_path / folder / f"radiograph{suffix}")
             Image.fromarray(drawn(np.random.default_rng(i))).save(paths[-1])
     names = predict_files.picture_names(paths)
     assert len({name.lower() for name in names}) == 4
@@ -146,12 +150,14 @@ def test_two_films_of_one_name_get_two_overlays(model, tmp_path):
     assert sorted(p.name for p in (tmp_path / "heat").iterdir()) == sorted(names)
 
 
-def test_an_overlay_is_drawn_on_the_film_itself_and_says_what_its_numbers_are_of(model, films, tmp_path, monkeypatch):
+def test_an_overlay_is_drawn_on_the_image_itself_and_says_what_its_numbers_are_of(
+    model, radiographs, tmp_path, monkeypatch
+):
     from xraytune.inference import grad_cam
 
     said = []
     monkeypatch.setattr(grad_cam, "captioned", lambda picture, lines: said.append(lines) or picture)
-    assert run(model, [films / "0.png"], csv_file=tmp_path / "o.csv", overlays=tmp_path / "heat") == 0
+    assert run(model, [radiographs / "0.png"], csv_file=tmp_path / "o.csv", overlays=tmp_path / "heat") == 0
     (picture,) = (tmp_path / "heat").iterdir()
     with Image.open(picture) as drawing:
         assert drawing.size == (grad_cam.EDGE, grad_cam.EDGE)
@@ -163,8 +169,8 @@ def test_an_overlay_is_drawn_on_the_film_itself_and_says_what_its_numbers_are_of
 
 def test_every_network_of_an_ensemble_is_explained(model):
     loaded = load_model(model)
-    film = loaded.prepare(drawn(np.random.default_rng(0)))
-    squares = {size: square[None] for size, square in film.items()}
+    radiograph = loaded.prepare(drawn(np.random.default_rng(0)))
+    squares = {size: square[None] for size, square in radiograph.items()}
     assert set(squares) == {28, 32}
     assert loaded.heat_maps(squares, np.array([1]), 100).shape == (1, 100, 100)
 
@@ -182,14 +188,14 @@ def test_every_network_of_an_ensemble_is_explained(model):
     ],
 )
 def test_pixel_values_that_are_not_0_to_255_are_refused_with_what_was_given(model, made, says):
-    film = drawn(np.random.default_rng(0))
+    radiograph = drawn(np.random.default_rng(0))
     with pytest.raises(ValueError, match=f"uint8, or float in 0–255.*{says}"):
-        load_model(model).predict([made(film)])
+        load_model(model).predict([made(radiograph)])
 
 
 def test_floats_in_0_to_255_answer_as_their_bytes_do(model):
-    film, loaded = drawn(np.random.default_rng(0)), load_model(model)
-    assert (loaded.predict([film.astype(np.float64)]) == loaded.predict([film])).all()
+    radiograph, loaded = drawn(np.random.default_rng(0)), load_model(model)
+    assert (loaded.predict([radiograph.astype(np.float64)]) == loaded.predict([radiograph])).all()
     assert loaded.predict([np.zeros((40, 40), np.float32)]).shape == (1, 2)
 
 
@@ -235,12 +241,12 @@ def test_loading_an_export_that_was_not_made_says_how_to_make_it(model):
         load_model(model / "model.onnx")
 
 
-def test_films_to_compare_an_export_on_are_read_as_prediction_reads_them(tmp_path):
-    write_dicom(tmp_path / "film.dcm", drawn(np.random.default_rng(0)))
-    assert export.decoded(tmp_path / "film.dcm", 1, 64).shape == (200, 200)
-    (tmp_path / "film.jpeg").write_bytes(b"\xff\xd8\xff damaged")
-    with pytest.raises(InputError, match=r"film\.jpeg can't be compared on: "):
-        export.decoded(tmp_path / "film.jpeg", 1, 64)
+def test_images_to_compare_an_export_on_are_read_as_prediction_reads_them(tmp_path):
+    write_dicom(tmp_path / "radiograph.dcm", drawn(np.random.default_rng(0)))
+    assert export.decoded(tmp_path / "radiograph.dcm", 1, 64).shape == (200, 200)
+    (tmp_path / "radiograph.jpeg").write_bytes(b"\xff\xd8\xff damaged")
+    with pytest.raises(InputError, match=r"radiograph\.jpeg can't be compared on: "):
+        export.decoded(tmp_path / "radiograph.jpeg", 1, 64)
 
 
 @pytest.fixture
@@ -267,10 +273,10 @@ def test_probabilities_are_restated_by_bayes_and_the_threshold_stays_the_same_op
     assert model.restated(own, 0.5) == pytest.approx(own, abs=1e-6)
 
 
-def test_an_image_exactly_at_the_threshold_is_decided_alike_at_every_prevalence(stated, films, capsys):
-    probability = next(predict_files.classify(load_model(stated), image_files.find([films])))[0].probability
+def test_an_image_exactly_at_the_threshold_is_decided_alike_at_every_prevalence(stated, radiographs, capsys):
+    probability = next(predict_files.classify(load_model(stated), image_files.find([radiographs])))[0].probability
     write_card(stated, replace(read_card(stated), threshold=probability))
-    model, paths = load_model(stated), image_files.find([films])
+    model, paths = load_model(stated), image_files.find([radiographs])
     plain = [answer.decision for answer, _, _ in predict_files.classify(model, paths)]
     assert plain[0] == "PNEUMONIA"
     for share in np.linspace(0.01, 0.99, 25):
@@ -278,9 +284,9 @@ def test_an_image_exactly_at_the_threshold_is_decided_alike_at_every_prevalence(
         assert [answer.decision for answer, _, _ in rare] == plain
 
 
-def test_predict_says_for_which_prevalence_probabilities_are_stated(stated, films, capsys):
+def test_predict_says_for_which_prevalence_probabilities_are_stated(stated, radiographs, capsys):
     def call(**options):
-        code = run(stated, [films], as_json=True, **options)
+        code = run(stated, [radiographs], as_json=True, **options)
         out, err = capsys.readouterr()
         assert code == 0
         return json.loads(out), err
@@ -300,18 +306,18 @@ def test_predict_says_for_which_prevalence_probabilities_are_stated(stated, film
     assert {f["decision"] for f in asked["images"]} == {"PNEUMONIA"}
 
 
-def test_the_table_says_threshold_and_prevalence_as_they_are_shown(stated, films, capsys):
-    assert run(stated, [films], prevalence=0.2) == 0
+def test_the_table_says_threshold_and_prevalence_as_they_are_shown(stated, radiographs, capsys):
+    assert run(stated, [radiographs], prevalence=0.2) == 0
     shown = " ".join(capsys.readouterr().out.split())
     at = load_model(stated).restated_threshold(0.2)
     assert f"its probability is at least {at:.3f} (0.5). Probabilities are stated for a prevalence of 20 %." in shown
-    assert run(stated, [films], threshold=0.7) == 0
+    assert run(stated, [radiographs], threshold=0.7) == 0
     assert (
         "its probability is at least 0.700 (asked for). Probabilities are stated for a prevalence of 50 %."
         in " ".join(capsys.readouterr().out.split())
     )
     with pytest.raises(InputError, match="between 0 and 1"):
-        run(stated, [films], threshold=1.5)
+        run(stated, [radiographs], threshold=1.5)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, 10.0])
@@ -343,9 +349,9 @@ def referring(stated, monkeypatch):
 
 
 @pytest.fixture
-def three(films):
-    Image.fromarray(drawn(np.random.default_rng(5))).save(films / "2.png")
-    return films
+def three(radiographs):
+    Image.fromarray(drawn(np.random.default_rng(5))).save(radiographs / "2.png")
+    return radiographs
 
 
 def test_an_image_between_the_two_thresholds_is_referred_in_csv_json_and_table(referring, three, tmp_path, capsys):
@@ -360,23 +366,23 @@ def test_an_image_between_the_two_thresholds_is_referred_in_csv_json_and_table(r
         assert [row["decision"] for row in csv.DictReader(file)] == ["NORMAL", "refer", "PNEUMONIA"]
     assert run(referring, [three], as_json=True) == 0
     found = json.loads(capsys.readouterr().out)
-    assert [film["decision"] for film in found["images"]] == ["NORMAL", "refer", "PNEUMONIA"]
+    assert [radiograph["decision"] for radiograph in found["images"]] == ["NORMAL", "refer", "PNEUMONIA"]
     assert found["referral"] == REFERRAL.to_json()
 
 
 def test_another_prevalence_moves_the_thresholds_of_a_referral_and_refers_the_same_images(referring, three, capsys):
     assert run(referring, [three], as_json=True, prevalence=0.1) == 0
     found = json.loads(capsys.readouterr().out)
-    assert [film["decision"] for film in found["images"]] == ["NORMAL", "refer", "PNEUMONIA"]
+    assert [radiograph["decision"] for radiograph in found["images"]] == ["NORMAL", "refer", "PNEUMONIA"]
     low, high = found["referral"]["low"], found["referral"]["high"]
     assert (low, high) == (pytest.approx(0.3 / 0.7 / 9 / (1 + 0.3 / 0.7 / 9)), pytest.approx(1.5 / 9 / (1 + 1.5 / 9)))
-    assert [low <= film["probability"] < high for film in found["images"]] == [False, True, False]
+    assert [low <= radiograph["probability"] < high for radiograph in found["images"]] == [False, True, False]
 
 
 def test_a_threshold_that_was_asked_for_refers_nothing(referring, three, capsys):
     assert run(referring, [three], as_json=True, threshold=0.4) == 0
     found = json.loads(capsys.readouterr().out)
-    assert [film["decision"] for film in found["images"]] == ["NORMAL", "PNEUMONIA", "PNEUMONIA"]
+    assert [radiograph["decision"] for radiograph in found["images"]] == ["NORMAL", "PNEUMONIA", "PNEUMONIA"]
     assert found["referral"] is None
 
 

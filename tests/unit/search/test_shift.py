@@ -10,8 +10,8 @@ import pytest
 from PIL import Image, ImageFilter
 
 from search import predict, shift
-from tests.inputs.made_films import write
 from tests.inputs.made_models import CLASSES, brightness_model, hospital, image
+from tests.inputs.made_radiographs import write
 from xraytune import artifacts, data
 from xraytune.data import dataset as datasets
 from xraytune.data.decoding import reading

@@ -6,7 +6,7 @@ from PIL import Image
 
 from search import show_augmentation
 from search.cli import console
-from tests.inputs.made_films import film, write
+from tests.inputs.made_radiographs import radiograph, write
 from xraytune.training.inputs.augmentation import COUNTERMEASURES
 
 
@@ -28,7 +28,7 @@ def ended(tmp_path, monkeypatch, capsys):
 
 def test_the_picture_is_written_of_data_that_need_every_option(tmp_path, ended):
     for number in range(24):  # neither class's name says that it is the positive one
-        write(tmp_path / "d" / ("tb" if number % 2 else "healthy") / f"P{number // 4}-{number}.png", film(number))
+        write(tmp_path / "d" / ("tb" if number % 2 else "healthy") / f"P{number // 4}-{number}.png", radiograph(number))
     write(tmp_path / "d/tb/P90-1.png", b"")
     picture = tmp_path / "made" / "picture.png"
     small = ("--out", picture, "--images", 2, "--size", 28)

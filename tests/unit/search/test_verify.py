@@ -9,7 +9,7 @@ import pytest
 
 from search import verify
 from search.cli import console
-from tests.inputs.made_films import kaggle, write
+from tests.inputs.made_radiographs import kaggle, write
 
 
 @pytest.fixture(autouse=True)
@@ -116,22 +116,22 @@ def test_a_source_that_is_there_and_damaged_ends_with_1_and_is_json_too(tmp_path
         ["nowhere.zip"],
         ["nowhere.csv", "--json"],
         ["pneumoniamnist:100"],
-        ["films", "--fit", "stretch"],
-        ["films", "--no-such-option"],
-        ["films", "--seed", "many"],
-        ["films", "--patient-regex", "("],
-        ["films", "--patient-regex", "matches nothing"],
-        ["films", "--positive", "flu"],
-        ["films", "--positive", "flu", "--json"],
+        ["radiographs", "--fit", "stretch"],
+        ["radiographs", "--no-such-option"],
+        ["radiographs", "--seed", "many"],
+        ["radiographs", "--patient-regex", "("],
+        ["radiographs", "--patient-regex", "matches nothing"],
+        ["radiographs", "--positive", "flu"],
+        ["radiographs", "--positive", "flu", "--json"],
     ],
 )
 def test_a_source_that_is_not_there_or_a_wrong_option_ends_with_2(tmp_path, ended, arguments):
-    kaggle(tmp_path / "films")
+    kaggle(tmp_path / "radiographs")
     code, out, err = ended(*arguments)
     assert code == 2
     assert "flu" in out if "flu" in arguments else "error: " in err
 
 
 def test_with_errors_in_the_data_a_wrong_option_among_them_ends_with_1(tmp_path, ended):
-    write(kaggle(tmp_path / "films") / "train/NORMAL/IM-0400-0001.jpeg", b"")
-    assert ended("films", "--positive", "flu")[0] == 1
+    write(kaggle(tmp_path / "radiographs") / "train/NORMAL/IM-0400-0001.jpeg", b"")
+    assert ended("radiographs", "--positive", "flu")[0] == 1

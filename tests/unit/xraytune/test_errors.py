@@ -152,7 +152,7 @@ def parsed_outside(path):
 
 
 def modules():
-    return sorted(p for room in ("src/xraytune", "spaces", "search") for p in (ROOT / room).rglob("*.py"))
+    return sorted(p for package in ("src/xraytune", "spaces", "search") for p in (ROOT / package).rglob("*.py"))
 
 
 def test_no_module_parses_a_file_past_the_one_list_of_what_that_may_raise():

@@ -30,10 +30,10 @@ NUMBERS = [
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_what_the_system_refuses_is_one_message_with_the_file_and_exit_code_1(capsys, number):
-    assert console.exit_code(failing(number, "/results/film.json")) == 1
+    assert console.exit_code(failing(number, "/results/radiograph.json")) == 1
     said = capsys.readouterr().err
     assert said.count("error:") == 1
-    assert "/results/film.json can't be read or written" in said
+    assert "/results/radiograph.json can't be read or written" in said
     assert os.strerror(number) in said
     assert "Traceback" not in said
 

@@ -146,21 +146,21 @@ def test_columns_are_left_out_by_their_order_until_the_table_fits(width, titles)
 
 
 def test_paths_are_shortened_from_the_left_and_words_broken_into_lines():
-    assert tables.shortened("a/bb/ccc/film.png", 14) == "…/ccc/film.png"
+    assert tables.shortened("a/bb/ccc/radiograph.png", 14) == "…/ccc/radiograph.png"
     assert tables.shortened("a/bb/person100_bacteria_475.jpeg", 15) == "…teria_475.jpeg"
     assert tables.shortened("short.png", 40) == "short.png"
     screen, stream = on(40)
-    path, what = "folder/" * 8 + "film_number_12.png", "a long explanation of what is wrong with it"
+    path, what = "folder/" * 8 + "radiograph_number_12.png", "a long explanation of what is wrong with it"
     tables.show(screen, [Column("image", [path], words=True, path=True), Column("p", ["0.500"])])
     tables.show(screen, [Column("kind", ["damage"], words=True), Column("what", [what], words=True)])
     said = stream.getvalue()
-    assert "…/folder/film_number_12.png" in said
+    assert "…/folder/radiograph_number_12.png" in said
     assert " ".join(said.split()).replace("damage ", "").count("a long explanation") == 1
     assert all(len(line.rstrip()) <= 40 for line in said.splitlines())
 
 
 def test_a_pipe_gets_every_column_whole():
     screen, stream = on(40, terminal=False)
-    tables.show(screen, [*LONG, Column("path", ["x/" * 60 + "film.png"] * 2, words=True, path=True)])
+    tables.show(screen, [*LONG, Column("path", ["x/" * 60 + "radiograph.png"] * 2, words=True, path=True)])
     assert "worst view" in stream.getvalue()
-    assert "x/" * 60 + "film.png" in stream.getvalue()
+    assert "x/" * 60 + "radiograph.png" in stream.getvalue()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.inputs.made_films import film
+from tests.inputs.made_radiographs import radiograph
 
 ROOT = Path(__file__).resolve().parents[4]
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
@@ -64,7 +64,7 @@ def test_names_of_files_are_read_in_utf8_whatever_the_locale(tmp_path):
         for number in range(12):
             at = tmp_path / "Übung" / label / f"{number} ä.png"
             at.parent.mkdir(parents=True, exist_ok=True)
-            film(number + level, 40, 40).save(at)
+            radiograph(number + level, 40, 40).save(at)
     done = subprocess.run(
         [sys.executable, "-m", "search.verify", tmp_path / "Übung", "--positive", "肺"], cwd=ROOT, capture_output=True,
         check=False, timeout=120,

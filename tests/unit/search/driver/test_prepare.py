@@ -15,7 +15,7 @@ from search.driver import pretrained_weights, session
 from search.driver.options import StudyOptions
 from search.driver.prepare import prepare
 from tests.inputs.made_backbones import onnx_backbone
-from tests.inputs.made_films import kaggle
+from tests.inputs.made_radiographs import kaggle
 from xraytune import artifacts, hardware
 from xraytune.errors import DataError, InputError, WeightsError
 from xraytune.records import StudySpec
@@ -47,17 +47,17 @@ def test_the_command_knows_what_stood_on_its_line(monkeypatch, arguments, given)
 
 
 def prepared(tmp_path, monkeypatch, **changes):
-    """What a search of small made films is, on a slow machine that is the same whoever measures it."""
+    """What a search of small made images is, on a slow machine that is the same whoever measures it."""
     from xraytune.models import cost
 
     monkeypatch.setenv("XRAYTUNE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.delenv("XRAYTUNE_WEIGHTS", raising=False)
     monkeypatch.setattr(cost, "this_machine", lambda: cost.Machine(2e7, 2))
-    if not (films := tmp_path / "films").exists():
-        kaggle(films)
+    if not (radiographs := tmp_path / "radiographs").exists():
+        kaggle(radiographs)
     how = {name: changes.pop(name) for name in ("deterministic", "after_reading") if name in changes}
-    options = StudyOptions(data=str(films), **{"families": ("cnn",), **changes})
+    options = StudyOptions(data=str(radiographs), **{"families": ("cnn",), **changes})
     return prepare(options, "mine", tmp_path / "cache", lambda done, total, what: None, **how)
 
 
@@ -190,7 +190,7 @@ def test_a_study_that_is_resumed_keeps_the_precision_it_was_made_with(tmp_path, 
     monkeypatch.setattr(hardware, "instructions", lambda: frozenset({"amx_bf16"}))
     made = prepared(tmp_path, monkeypatch, time=1800.0).spec
     monkeypatch.setattr(hardware, "instructions", lambda: frozenset({"avx2"}))
-    again = StudyOptions(data=str(tmp_path / "films"), families=("cnn",), time=1800.0, resume=True)
+    again = StudyOptions(data=str(tmp_path / "radiographs"), families=("cnn",), time=1800.0, resume=True)
     resumed = prepare(again, "mine", tmp_path / "cache", lambda done, total, what: None, made)
     assert resumed.spec.narrowed["precision"] == ("bfloat16",)
     other = replace(again, precision="float32")
@@ -232,7 +232,7 @@ def test_a_backbone_by_file_is_recorded_and_a_study_is_resumed_with_it_unchanged
     stored = StudySpec.from_json(made.spec.to_json())
 
     def resumed(**changes):
-        options = StudyOptions(data=str(tmp_path / "films"), resume=True, **{**asked, **changes})
+        options = StudyOptions(data=str(tmp_path / "radiographs"), resume=True, **{**asked, **changes})
         return prepare(options, "mine", tmp_path / "cache", lambda *_: None, stored).spec
 
     assert not stored.differences(resumed())

@@ -10,7 +10,7 @@ CLASSES = ("Covid", "Normal", "Viral")
 
 
 def answers(n: int = 240) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Labels, probabilities of three classes that are mostly right, and patients of two films each."""
+    """Labels, probabilities of three classes that are mostly right, and patients of two images each."""
     labels = np.arange(n) % 3
     z = np.random.default_rng(0).normal(0, 1, (n, 3)) + 1.5 * np.eye(3)[labels]
     p = np.exp(z)

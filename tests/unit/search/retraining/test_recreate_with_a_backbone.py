@@ -11,8 +11,8 @@ from search.retraining import recreate
 from search.retraining.options import RetrainingOptions
 from search.study.view import TrialRecord
 from tests.inputs.made_backbones import SIZE, onnx_backbone
-from tests.inputs.made_films import kaggle
 from tests.inputs.made_networks import config
+from tests.inputs.made_radiographs import kaggle
 from xraytune.errors import WeightsError
 from xraytune.records import StudySpec
 

@@ -301,7 +301,12 @@ def test_of_several_refits_those_that_the_time_stopped_are_left_out_while_one_is
 
 def test_the_gap_stands_beside_the_largest_shift_or_says_that_there_is_none() -> None:
     small = {"name": "mean", "auc": 0.57, "sentence": "x.", "label": "NORMAL"}
-    large = {"name": "width", "auc": 0.71, "sentence": "The film's width is higher on NORMAL test images.", "label": ""}
+    large = {
+        "name": "width",
+        "auc": 0.71,
+        "sentence": "The radiograph's width is higher on NORMAL test images.",
+        "label": "",
+    }
     assert evaluation._largest_shift(None) == ""
     assert "AUC 0.57 at most" in evaluation._largest_shift({"shifts": [small]})
     assert large["sentence"] in evaluation._largest_shift({"shifts": [small, large]})
@@ -394,7 +399,7 @@ def test_a_manifest_s_columns_are_subgroups_beside_those_that_names_and_sizes_te
     assert "hospital = north (30 images)" in subgroups.worst_subgroup(rows)
 
 
-def test_films_worth_looking_at() -> None:
+def test_images_worth_looking_at() -> None:
     p = np.array([0.99, 0.9, 0.51, 0.45, 0.02, 0.95])
     labels = np.array([1, 1, 1, 0, 0, 0])
     both = np.stack([1 - p, p], axis=1)
@@ -411,7 +416,7 @@ def test_films_worth_looking_at() -> None:
         ("a/IM-0001-0001.jpeg", "IM"),
         ("NORMAL2-IM-0381-0001.jpeg", "NORMAL2-IM"),
         ("person12_bacteria_48.jpeg", "person"),
-        ("film_3.png", "film"),
+        ("radiograph_3.png", "radiograph"),
         ("1.png", ""),
     ],
 )

@@ -15,7 +15,7 @@ from search.study import own_space
 from search.study.view import open_study
 from xraytune.errors import InputError
 
-FILE = "films.py:Space"
+FILE = "radiographs.py:Space"
 
 
 class ReachedError(Exception):
@@ -31,7 +31,7 @@ def _installation(tmp_path, monkeypatch):
 def received(make, tmp_path, monkeypatch):
     """A study of somebody else whose space is a file beside it, which says when it is run."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "films.py").write_text("from pathlib import Path\nPath('it_ran').touch()\nclass Space: pass\n")
+    (tmp_path / "radiographs.py").write_text("from pathlib import Path\nPath('it_ran').touch()\nclass Space: pass\n")
 
     def of(space=FILE, **noted):
         study = make(space=space)
@@ -51,7 +51,7 @@ def retrain(results, space=None):
     steps.retrain(RetrainingOptions(study="mine", space=space, results=results))
 
 
-@pytest.mark.parametrize("space", [FILE, "films:Space", "./films.py:Space", "os:system"])
+@pytest.mark.parametrize("space", [FILE, "radiographs:Space", "./radiographs.py:Space", "os:system"])
 @pytest.mark.parametrize("call", [resume, retrain])
 def test_a_received_study_s_own_space_is_refused_before_it_runs(received, call, space):
     results = received(space)
@@ -63,7 +63,7 @@ def test_a_received_study_s_own_space_is_refused_before_it_runs(received, call, 
 
 @pytest.mark.parametrize("forged", ["", "0" * 16, 7, None, ["x"], "é"])
 def test_a_forged_mark_does_not_count(received, forged):
-    with pytest.raises(InputError, match=r"--space films\.py:Space"):
+    with pytest.raises(InputError, match=r"--space radiographs\.py:Space"):
         resume(received(**{own_space.ATTRIBUTE: forged}))
 
 
@@ -95,7 +95,7 @@ def test_a_space_that_the_user_names_or_named_here_is_let_in(received, named, mo
 def test_a_mark_of_another_study_space_or_installation_does_not_count(tmp_path, monkeypatch):
     first = own_space.mark("mine", FILE)
     assert first != own_space.mark("other", FILE)
-    assert first != own_space.mark("mine", "films.py:Other")
+    assert first != own_space.mark("mine", "radiographs.py:Other")
     monkeypatch.setenv("XRAYTUNE_CACHE", str(tmp_path / "elsewhere" / "cache"))
     assert first != own_space.mark("mine", FILE)
     assert own_space.mark("mine", "chest_xray") == ""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.inputs.made_films import film, kaggle, write
+from tests.inputs.made_radiographs import kaggle, radiograph, write
 from xraytune import data
 from xraytune.data import arrays, cache
 from xraytune.errors import DataError, FatalError, InputError
@@ -47,18 +47,18 @@ def test_several_sizes_equal_each_alone(dataset, tmp_path, monkeypatch):
 def test_what_verification_decoded_is_not_decoded_again_and_gives_the_same_arrays(tmp_path, monkeypatch):
     root = kaggle(tmp_path / "d")
     for number, size in enumerate([(600, 700), (300, 40), (64, 64)]):
-        write(root / f"train/NORMAL/IM-07{number:02d}-0001.jpeg", film(number, *size, mode="RGB"))
+        write(root / f"train/NORMAL/IM-07{number:02d}-0001.jpeg", radiograph(number, *size, mode="RGB"))
     dataset = data.load(str(root))
-    elsewhere = pickle.loads(pickle.dumps(dataset))  # films stay behind
+    elsewhere = pickle.loads(pickle.dumps(dataset))  # images stay behind
     with monkeypatch.context() as patch:
         patch.setattr(arrays.reading, "decode", None)
         first = {size: np.load(path) for size, path in arrays.pools(dataset, [16, 200]).items()}
     monkeypatch.setenv("XRAYTUNE_CACHE", str(tmp_path / "other"))
     assert all(np.array_equal(first[size], np.load(arrays.pool(elsewhere, size))) for size in first)
-    assert len(np.load(arrays.pool(dataset, 24))) == len(first[16])  # films are released: decoded anew
+    assert len(np.load(arrays.pool(dataset, 24))) == len(first[16])  # images are released: decoded anew
 
 
-def test_where_the_disk_has_no_room_for_films_their_files_are_decoded_again(tmp_path, monkeypatch):
+def test_where_the_disk_has_no_room_for_images_their_files_are_decoded_again(tmp_path, monkeypatch):
     root, written = kaggle(tmp_path / "d"), []
 
     def full(file, content, offset):
@@ -105,7 +105,7 @@ def test_an_interrupted_writing_leaves_nothing_behind(dataset):
 
 def test_a_file_that_changed_after_verification_is_refused(dataset):
     image = dataset.select("train")[3]
-    write(dataset.path(image), film(999))
+    write(dataset.path(image), radiograph(999))
     with pytest.raises(DataError, match="changed since it was verified"):
         arrays.pool(dataset, 16)
 
@@ -148,7 +148,7 @@ def test_two_processes_that_need_one_array_make_it_once(dataset):
     assert sorted(made for _, made, _ in found) == [False, True]
 
 
-def test_films_of_varied_shape_are_fitted_as_asked(tmp_path):
+def test_images_of_varied_shape_are_fitted_as_asked(tmp_path):
     root = kaggle(tmp_path / "d")
     ramp = np.tile(np.linspace(0, 255, 120, dtype=np.uint8)[None], (40, 1))  # three times as wide as high
     write(root / "train/NORMAL/IM-0500-0001.png", Image.fromarray(ramp))

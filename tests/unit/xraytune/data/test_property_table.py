@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.inputs.made_films import film, write
+from tests.inputs.made_radiographs import radiograph, write
 from xraytune.data import property_table
 from xraytune.data.decoding.inspection import inspect
 
@@ -13,9 +13,9 @@ from xraytune.data.decoding.inspection import inspect
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("XRAYTUNE_CACHE", str(tmp_path / "cache"))
     for i, mode in enumerate(("L", "RGB", "L", "RGBA")):
-        write(tmp_path / "films" / f"{i}.png", film(i, 90 + 20 * i, 80, mode))
-    write(tmp_path / "films" / "4.jpg", film(4, 700, 600))
-    return tmp_path / "films"
+        write(tmp_path / "radiographs" / f"{i}.png", radiograph(i, 90 + 20 * i, 80, mode))
+    write(tmp_path / "radiographs" / "4.jpg", radiograph(4, 700, 600))
+    return tmp_path / "radiographs"
 
 
 def test_it_measures_what_an_inspection_measures(folder):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.inputs.made_films import film, flat, write
+from tests.inputs.made_radiographs import flat, radiograph, write
 from xraytune import data
 from xraytune.data import split
 from xraytune.data.sources import patient_names
@@ -49,13 +49,13 @@ def test_class_shares_are_as_near_as_the_patients_sizes_allow(sizes, share, seed
         assert 0 < count < sum(groups)  # two patients or more: on both sides
 
 
-FEW = st.integers(0, 9)  # patients, so that nearly all have several films
+FEW = st.integers(0, 9)  # patients, so that nearly all have several images
 KNOWN = st.one_of(
     st.builds(
-        lambda who, kind, film: (f"person{who}_{kind}_{film}", f"{kind}-{who}"),
+        lambda who, kind, radiograph: (f"person{who}_{kind}_{radiograph}", f"{kind}-{who}"),
         FEW, st.sampled_from(["bacteria", "virus"]), FEW,
     ),
-    st.builds(lambda who, film: (f"IM-{who:04d}-{film:04d}", f"im-{who}"), FEW, FEW),
+    st.builds(lambda who, radiograph: (f"IM-{who:04d}-{radiograph:04d}", f"im-{who}"), FEW, FEW),
 )  # fmt: skip
 UNKNOWN = st.builds(lambda name: (name, ""), st.from_regex(r"\A[a-z]{1,8}\Z"))
 
@@ -69,11 +69,11 @@ UNKNOWN = st.builds(lambda name: (name, ""), st.from_regex(r"\A[a-z]{1,8}\Z"))
 def test_no_patient_of_any_folder_of_made_up_names_is_in_two_splits(
     tmp_path_factory, monkeypatch, known, unknown, seed
 ):
-    root = tmp_path_factory.mktemp("films")
+    root = tmp_path_factory.mktemp("radiographs")
     monkeypatch.setenv("XRAYTUNE_CACHE", str(root / "cache"))
     names = dict(known + unknown)
     for number, name in enumerate(names):
-        write(root / "d" / ("NORMAL" if number % 2 else "PNEUMONIA") / f"{name}.png", film(number, 16, 16))
+        write(root / "d" / ("NORMAL" if number % 2 else "PNEUMONIA") / f"{name}.png", radiograph(number, 16, 16))
     dataset = data.load(str(root / "d"), seed=seed)
     assert dataset.grouped_by == "patient"
     assert len(dataset.images) == len(names)

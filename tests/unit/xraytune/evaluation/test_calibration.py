@@ -32,7 +32,7 @@ def test_platt_finds_a_shift_and_is_chosen_for_it() -> None:
 
 
 def drifting(n: int = 2000) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Labels, and the answers of a network that is too careful on films as they are and not on shifted ones."""
+    """Labels, and the answers of a network that is too careful on images as they are and not on shifted ones."""
     labels, p = predictions(n)
     logits = np.log(p[:, 1] / p[:, 0])
     moved = {

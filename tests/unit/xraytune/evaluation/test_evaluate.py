@@ -115,7 +115,7 @@ def test_a_sensitivity_of_one_gets_an_interval_by_its_patients() -> None:
     labels = np.repeat([0, 1], [60, 40])
     p = np.where(labels, 0.9, 0.1)
     p[:5] = 0.9
-    patients = np.arange(100) // 2  # two films a patient: 20 ill patients
+    patients = np.arange(100) // 2  # two images a patient: 20 ill patients
     both = np.stack([1 - p, p], axis=1)
     given = Predictions(labels, both, patients, ("a", "b"), 1, draws=200)
     found = evaluate.evaluate(given)
@@ -140,7 +140,7 @@ def test_two_models_on_the_same_images_differ_beyond_chance_or_not() -> None:
         assert 0 < low < value < high
     assert found["delong_p"] < 0.001
     same = evaluate.compare(good, good)
-    assert set(map(tuple, same["difference"].values())) == {(0.0, None, None)}  # no film tells them apart
+    assert set(map(tuple, same["difference"].values())) == {(0.0, None, None)}  # no image tells them apart
     assert same["delong_p"] is None
     dull = evaluate.compare(good, good.trivial())
     assert dull["difference"]["sensitivity"][2] <= 0
@@ -159,19 +159,19 @@ def test_a_column_of_many_numbers_becomes_thirds_and_free_text_no_group() -> Non
 
 def test_the_worst_subgroup_is_named_and_tiny_ones_are_left_out() -> None:
     labels, p = predictions(400)
-    kind = np.where(np.arange(400) < 200, "good film", "bad film")
-    p[kind == "bad film"] = p[kind == "bad film"][:, ::-1]
+    kind = np.where(np.arange(400) < 200, "good radiograph", "bad radiograph")
+    p[kind == "bad radiograph"] = p[kind == "bad radiograph"][:, ::-1]
     columns = {"machine": kind.tolist(), "one": ["x"] * 400, "rare": ["y"] * 395 + ["z"] * 5}
     rows = subgroups.subgroups(columns, Predictions(labels, p, np.arange(400), ("a", "b"), 1, draws=100))
-    assert [r["value"] for r in rows if r["column"] == "machine"] == ["bad film", "good film"]
+    assert [r["value"] for r in rows if r["column"] == "machine"] == ["bad radiograph", "good radiograph"]
     assert not [r for r in rows if r["column"] == "one" or r["value"] == "z"]
     words = subgroups.worst_subgroup(rows)
-    assert "machine = bad film" in words
+    assert "machine = bad radiograph" in words
     assert "significantly below" in words
     assert subgroups.worst_subgroup([]) == "No subgroup is large enough to be judged by itself."
 
 
-def test_a_group_of_healthy_films_only_is_judged_by_its_specificity_beside_the_other_healthy_ones() -> None:
+def test_a_group_of_healthy_images_only_is_judged_by_its_specificity_beside_the_other_healthy_ones() -> None:
     labels = np.repeat([0, 1], [120, 200])
     answers = np.concatenate([np.arange(120) % 5 == 0, np.ones(200, dtype=bool)])  # 0.80 of the healthy, all of the ill
     series = np.concatenate([np.where(np.arange(120) % 2, "NORMAL2-IM", "IM"), np.full(200, "person")]).tolist()
@@ -206,11 +206,11 @@ def test_the_gap_is_said_in_words_only_where_it_is_more_than_chance() -> None:
         generalization_gap.in_words({**BEFORE, "specificity": [0.93, 0.9, 0.95]}, SAME)
     )
     fell = {**SAME, "specificity": [0.71, 0.66, 0.76]}
-    words = " ".join(generalization_gap.in_words(BEFORE, fell, "NORMAL", shift="The films are wider."))
+    words = " ".join(generalization_gap.in_words(BEFORE, fell, "NORMAL", shift="The radiographs are wider."))
     assert "specificity 0.98 on validation, 0.71 on test" in words
     assert "Specificity fell by 0.27 [0.22, 0.32]" in words
     assert (
-        "the NORMAL images of the test set look different from those that it learned from. The films are wider."
+        "the NORMAL images of the test set look different from those that it learned from. The radiographs are wider."
         in words
     )
     assert "one of the operating threshold" in words
@@ -265,27 +265,27 @@ def test_pneumoniamnist_s_test_set_is_the_official_one_though_its_files_have_no_
     assert not published.is_official_test(names[1:], labels[1:], classes, "pneumoniamnist")
 
 
-def test_whom_the_films_show_is_said_only_where_the_official_files_are_recognised() -> None:
+def test_whom_the_images_show_is_said_only_where_the_official_files_are_recognised() -> None:
     names = [f"IM-{i:04d}-0001.jpeg" for i in range(600)] + [f"person{i}_virus_{i}.jpeg" for i in range(600)]
     assert "Guangzhou" in published.population(names)
     assert published.population(names[:50]) == ""
-    assert published.population([*names, "film.jpeg"]) == ""
+    assert published.population([*names, "radiograph.jpeg"]) == ""
     assert "Guangzhou" in published.population(["000.pgm"], "pneumoniamnist")
 
 
-def test_a_film_unlike_the_training_images_is_flagged_and_a_like_one_is_not() -> None:
+def test_a_image_unlike_the_training_images_is_flagged_and_a_like_one_is_not() -> None:
     rng = np.random.default_rng(0)
     y, x = np.mgrid[-1:1:64j, -1:1:64j]
     chest = 200 - 120 * np.exp(-4 * ((np.abs(x) - 0.4) ** 2 + y**2))
 
-    def films(n: int) -> np.ndarray:
+    def radiographs(n: int) -> np.ndarray:
         tone = rng.normal(0, 12, (n, 1, 1))
         return np.clip(chest + tone + rng.normal(0, 6, (n, 64, 64)), 0, 255).astype(np.uint8)[..., None]
 
-    known = outliers.fit(films(200))
+    known = outliers.fit(radiographs(200))
     assert outliers.OutlierDetector.from_json(known.to_json() | {"precision": known.precision}) == known
-    assert known.far(films(50)) == [""] * 50
+    assert known.far(radiographs(50)) == [""] * 50
     noise = rng.integers(0, 256, (3, 64, 64, 1)).astype(np.uint8)
-    inverted = 255 - films(3)
+    inverted = 255 - radiographs(3)
     assert all(known.far(noise))
     assert all(known.far(inverted))

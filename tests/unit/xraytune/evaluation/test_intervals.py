@@ -120,7 +120,7 @@ def test_a_share_s_interval_is_the_exact_binomial_one_of_as_many_patients_as_spr
     assert [share.low, share.high] == pytest.approx([exact.low, exact.high], abs=0.005)
     twice = intervals.bootstrap(accuracy(np.repeat(labels, 2)), np.repeat(np.arange(200), 2))["share"]
     assert isinstance(twice, intervals.Interval)
-    again = intervals.of_share(twice, 200)  # a second film of each patient says nothing new
+    again = intervals.of_share(twice, 200)  # a second image of each patient says nothing new
     assert [again.low, again.high] == pytest.approx([exact.low, exact.high], abs=0.005)
 
 

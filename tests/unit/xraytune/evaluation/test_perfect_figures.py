@@ -50,7 +50,7 @@ def test_averages_over_classes_without_an_error_are_as_sure_as_the_rarest_class(
     assert found["by_class"]["c"]["f1"] == pytest.approx([1.0, low(15), 1.0])
 
 
-def test_patients_with_films_of_both_classes_make_half_as_many_pairs() -> None:
+def test_patients_with_images_of_both_classes_make_half_as_many_pairs() -> None:
     labels = np.tile([0, 1], 10)
     found = evaluate.evaluate(Predictions(labels, flawless(labels, 2), np.arange(20) // 2, ("a", "b"), 1, draws=200))
     assert found["overall"]["auc"] == pytest.approx([1.0, low(5), 1.0])

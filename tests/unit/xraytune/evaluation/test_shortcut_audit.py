@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.inputs import made_films
+from tests.inputs import made_radiographs
 from xraytune import data
 from xraytune.data.image_properties import FRAMING
 from xraytune.data.sources import demo, synthetic_images
@@ -20,9 +20,9 @@ def _own_cache(tmp_path, monkeypatch):
 
 
 def audited(tmp_path, shortcut, strength, **options):
-    films = synthetic_images.draw_plan(3, 110, shortcut=shortcut, strength=strength, size=72)
-    demo.write(tmp_path / "films", films)
-    return shortcut_audit.audit(data.load(str(tmp_path / "films")), **options)
+    radiographs = synthetic_images.draw_plan(3, 110, shortcut=shortcut, strength=strength, size=72)
+    demo.write(tmp_path / "radiographs", radiographs)
+    return shortcut_audit.audit(data.load(str(tmp_path / "radiographs")), **options)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def audited(tmp_path, shortcut, strength, **options):
 def test_every_planted_shortcut_is_found_named_first_and_what_hides_it_too(tmp_path, shortcut, names, countermeasure):
     found = audited(tmp_path, shortcut, 0.9)
     assert found.findings[0].name in names
-    assert found.findings[0].auc > 0.75  # a marker inside the central square is only partly in a whole film's corner
+    assert found.findings[0].auc > 0.75  # a marker inside the central square is only partly in a whole image's corner
     assert names & {finding.name for finding in found.shortcuts}
     assert found.auc > 0.8
     assert "a network can learn it instead of the lungs" in found.summary
@@ -60,7 +60,7 @@ def test_shape_sharpness_and_framing_planted_together_are_all_found(tmp_path):
     assert {"gradient_ratio", "sharpness", "framing"} <= {finding.name for finding in found.shortcuts}
 
 
-def test_all_that_another_machine_does_to_its_films_is_found(tmp_path):
+def test_all_that_another_machine_does_to_its_images_is_found(tmp_path):
     found = audited(tmp_path, "machine", 1.0)
     assert {"shape_jitter", "exposure_jitter", "focus_jitter"} <= set(found.countermeasures)
 
@@ -87,8 +87,8 @@ def test_of_what_no_network_is_shown_it_is_not_said_that_one_can_learn_it(tmp_pa
 
 
 def test_a_class_of_one_patient_leaves_the_audit_unmeasured_and_it_says_so(tmp_path):
-    made_films.kaggle(tmp_path / "films", train=24, test=6)
-    dataset = data.load(str(tmp_path / "films"))
+    made_radiographs.kaggle(tmp_path / "radiographs", train=24, test=6)
+    dataset = data.load(str(tmp_path / "radiographs"))
     one_each = dataset.images.labels.astype(str).astype(object)
     found = shortcut_audit.audit(replace(dataset, images=replace(dataset.images, patients=one_each)))
     assert math.isnan(found.auc)
@@ -106,7 +106,7 @@ def test_where_nothing_is_planted_none_is_reported(tmp_path):
 
 def test_test_images_are_compared_only_if_asked_and_without_labels(tmp_path):
     assert audited(tmp_path / "a", "aspect", 0.9).shifts == ()
-    dataset = data.load(str(tmp_path / "a" / "films"))
+    dataset = data.load(str(tmp_path / "a" / "radiographs"))
     swapped = dataclasses.replace(
         dataset,
         images=data.Images.of(
@@ -120,7 +120,7 @@ def test_test_images_are_compared_only_if_asked_and_without_labels(tmp_path):
 
 
 def test_once_the_set_is_open_a_shift_of_one_class_is_found_that_pooling_hides(tmp_path):
-    from tests.inputs.made_films import film, write
+    from tests.inputs.made_radiographs import radiograph, write
 
     for split, each in (("train", 40), ("test", 30)):
         for label, name in enumerate(("NORMAL", "PNEUMONIA")):
@@ -128,7 +128,7 @@ def test_once_the_set_is_open_a_shift_of_one_class_is_found_that_pooling_hides(t
                 wide = 30 + 20 * (label == 0) * (split == "test")
                 sign = 1 if number % 2 or label == 0 else -1  # the ill vary on their own, alike in both splits
                 path = tmp_path / "d" / split / name / f"{split}{label}{number:02d}.png"
-                write(path, film(1000 * label + 100 * (split == "test") + number, wide + sign * (number % 7), 30))
+                write(path, radiograph(1000 * label + 100 * (split == "test") + number, wide + sign * (number % 7), 30))
     dataset = data.load(str(tmp_path / "d"))
     pooled = next(s for s in shortcut_audit.audit(dataset, compare_test=True).shifts if s.name == "width")
     split = next(s for s in shortcut_audit.audit(dataset, compare_test=True, by_class=True).shifts if s.name == "width")
@@ -147,11 +147,13 @@ def test_an_audit_goes_through_json(tmp_path):
 
 
 def test_three_classes_are_audited_one_against_the_rest(tmp_path):
-    from tests.inputs.made_films import film, write
+    from tests.inputs.made_radiographs import radiograph, write
 
     for index, name in enumerate(("a", "b", "c")):
         for number in range(12):
-            write(tmp_path / "d" / name / f"{number:02d}.png", film(index * 50 + number, 30 + 20 * (index == 2), 30))
+            write(
+                tmp_path / "d" / name / f"{number:02d}.png", radiograph(index * 50 + number, 30 + 20 * (index == 2), 30)
+            )
     found = shortcut_audit.audit(data.load(str(tmp_path / "d")))
     widest = next(finding for finding in found.findings if finding.name == "aspect_ratio")
     assert widest.label == "c"
@@ -168,10 +170,10 @@ def sites_of(shares, each=20):
 def audited_sites(tmp_path, rows):
     lines = ["path,label,site"]
     for number, (label, site) in enumerate(rows):
-        made_films.write(tmp_path / f"{number}.png", made_films.film(number))
+        made_radiographs.write(tmp_path / f"{number}.png", made_radiographs.radiograph(number))
         lines.append(f"{number}.png,{label},{site}")
-    (tmp_path / "films.csv").write_text("\n".join(lines))
-    return shortcut_audit.audit(data.load(str(tmp_path / "films.csv")))
+    (tmp_path / "radiographs.csv").write_text("\n".join(lines))
+    return shortcut_audit.audit(data.load(str(tmp_path / "radiographs.csv")))
 
 
 def test_a_site_that_tells_the_class_is_said_with_its_shares(tmp_path):

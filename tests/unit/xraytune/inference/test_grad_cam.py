@@ -77,14 +77,14 @@ def bright(scale, size=32):
 
 
 def test_the_surest_answers_have_a_map_too():
-    film = np.zeros((1, 32, 32, 1), np.uint8)
-    film[:, :16, :16] = 255
+    radiograph = np.zeros((1, 32, 32, 1), np.uint8)
+    radiograph[:, :16, :16] = 255
     for scale in (1.0, 2000.0):
         model = bright(scale)
-        heat = grad_cam.heat_maps(model, film, np.array([1]))[0]
+        heat = grad_cam.heat_maps(model, radiograph, np.array([1]))[0]
         assert heat[4:12, 4:12].min() > 0.5
         assert heat[20:, 20:].max() < 0.1
-    assert model.predict_on_batch(film.astype(np.float32))[0, 1] == 1  # saturated
+    assert model.predict_on_batch(radiograph.astype(np.float32))[0, 1] == 1  # saturated
 
 
 def test_the_score_is_the_log_odds_of_the_class_however_sure_the_network_is():
@@ -103,15 +103,15 @@ def test_a_single_sigmoid_output_is_the_second_class():
     model = keras.Model(start, out)
     model.layers[2].set_weights([np.ones((1, 1, 1, 1), np.float32)])
     model.layers[-1].set_weights([np.ones((1, 1), np.float32), np.zeros(1, np.float32)])
-    film = np.full((1, 32, 32, 1), 200, np.uint8)
-    assert not grad_cam.blank(grad_cam.heat_maps(model, film, np.array([1]))[0])
-    assert grad_cam.blank(grad_cam.heat_maps(model, film, np.array([0]))[0])
+    radiograph = np.full((1, 32, 32, 1), 200, np.uint8)
+    assert not grad_cam.blank(grad_cam.heat_maps(model, radiograph, np.array([1]))[0])
+    assert grad_cam.blank(grad_cam.heat_maps(model, radiograph, np.array([0]))[0])
 
 
 def test_a_map_without_evidence_is_blank_and_its_caption_says_so():
-    film = np.zeros((1, 32, 32, 1), np.uint8)
-    film[:, :16, :16] = 255
-    heat = grad_cam.heat_maps(bright(1.0), film, np.array([0]))[0]
+    radiograph = np.zeros((1, 32, 32, 1), np.uint8)
+    radiograph[:, :16, :16] = 255
+    heat = grad_cam.heat_maps(bright(1.0), radiograph, np.array([0]))[0]
     assert grad_cam.blank(heat)
     assert "blank" in grad_cam.caption(heat, "NORMAL")
     assert "NORMAL" in grad_cam.caption(heat, "NORMAL")
@@ -124,17 +124,17 @@ def test_an_ensemble_s_map_is_the_weighted_mean_of_its_members_at_one_size(monke
     maps = {"a": np.zeros((1, 8, 8), np.float32), "b": np.zeros((1, 8, 8), np.float32)}
     maps["a"][0, :4], maps["b"][0, 4:] = 1.0, 1.0
     monkeypatch.setattr(grad_cam, "heat_maps", lambda model, images, classes, edge: maps[model])
-    films = [np.zeros((1, 28, 28, 1), np.uint8), np.zeros((1, 64, 64, 1), np.uint8)]
-    heat = grad_cam.ensemble_heat_maps(["a", "b"], [0.75, 0.25], films, np.array([1]), 8)[0]
+    radiographs = [np.zeros((1, 28, 28, 1), np.uint8), np.zeros((1, 64, 64, 1), np.uint8)]
+    heat = grad_cam.ensemble_heat_maps(["a", "b"], [0.75, 0.25], radiographs, np.array([1]), 8)[0]
     assert heat[:4] == pytest.approx(1)
     assert heat[4:] == pytest.approx(1 / 3)
 
 
 def test_members_of_different_sizes_are_drawn_at_one_edge_smoothly():
-    film = np.zeros((1, 32, 32, 1), np.uint8)
-    film[:, :16, :16] = 255
-    large = film.repeat(2, axis=1).repeat(2, axis=2)
-    heat = grad_cam.ensemble_heat_maps([bright(1.0), bright(1.0, 64)], [1, 1], [film, large], np.array([1]), 256)
+    radiograph = np.zeros((1, 32, 32, 1), np.uint8)
+    radiograph[:, :16, :16] = 255
+    large = radiograph.repeat(2, axis=1).repeat(2, axis=2)
+    heat = grad_cam.ensemble_heat_maps([bright(1.0), bright(1.0, 64)], [1, 1], [radiograph, large], np.array([1]), 256)
     assert heat.shape == (1, 256, 256)
     assert heat.max() == pytest.approx(1)
     assert np.abs(np.diff(heat[0], axis=1)).max() < 0.3

@@ -1,4 +1,4 @@
-"""The export of a model of two networks: on which films it is compared, and that it is whole or not there."""
+"""The export of a model of two networks: on which images it is compared, and that it is whole or not there."""
 
 from dataclasses import replace
 
@@ -36,50 +36,50 @@ def saved(folder, odd=False):
     return folder
 
 
-def test_two_networks_are_exported_and_compared_on_a_hundred_films_the_given_ones_among_them(tmp_path, monkeypatch):
+def test_two_networks_are_exported_and_compared_on_a_hundred_images_the_given_ones_among_them(tmp_path, monkeypatch):
     seen = []
     squares = onnx_export._squares
     monkeypatch.setattr(onnx_export, "_squares", lambda *given: seen.append(squares(*given)) or seen[-1])
-    film = np.random.default_rng(0).integers(0, 256, (70, 60), dtype=np.uint8)
-    files, worst = onnx_export.export(saved(tmp_path), [film])
+    radiograph = np.random.default_rng(0).integers(0, 256, (70, 60), dtype=np.uint8)
+    files, worst = onnx_export.export(saved(tmp_path), [radiograph])
     assert worst <= onnx_export.TOLERANCE
     assert [path.name for path in files] == ["model-1.onnx", "model-2.onnx"]
     assert [s.shape for s in seen] == [(100, 28, 28, 1), (100, 32, 32, 1)]
     model = load_model(tmp_path)
-    assert all((s[0] == model.prepare(film)[s.shape[1]]).all() for s in seen)
+    assert all((s[0] == model.prepare(radiograph)[s.shape[1]]).all() for s in seen)
     assert len({s[i].tobytes() for s in seen for i in range(100)}) == 200  # the others are drawn, each another
     exported = load_model(files[0])
-    assert np.abs(exported.predict([film]) - model.predict([film])).max() <= onnx_export.TOLERANCE
+    assert np.abs(exported.predict([radiograph]) - model.predict([radiograph])).max() <= onnx_export.TOLERANCE
 
 
 def test_an_export_refers_the_same_images(tmp_path):
     folder = saved(tmp_path)
-    films = np.random.default_rng(1).integers(0, 256, (6, 70, 70), dtype=np.uint8)
-    films //= np.array([1, 2, 3, 4, 8, 16], np.uint8)[:, None, None]
-    low, high = np.quantile(load_model(folder).predict(films)[:, 1].astype(float), [0.3, 0.7])
+    radiographs = np.random.default_rng(1).integers(0, 256, (6, 70, 70), dtype=np.uint8)
+    radiographs //= np.array([1, 2, 3, 4, 8, 16], np.uint8)[:, None, None]
+    low, high = np.quantile(load_model(folder).predict(radiographs)[:, 1].astype(float), [0.3, 0.7])
     pair = Referral(float(low), float(high), 0.95, 0.9, 0.05, 300, 200)
     write_card(folder, replace(read_card(folder), referral=pair.to_json()))
     (exported, _), _ = onnx_export.export(folder)
     one, other = load_model(folder), load_model(exported)
     assert one.referral == other.referral == pair
-    answers = one.answer(one.predict(films))
+    answers = one.answer(one.predict(radiographs))
     assert set(answers.tolist()) == {-1, 0, 1}
-    assert answers.tolist() == other.answer(other.predict(films)).tolist()
+    assert answers.tolist() == other.answer(other.predict(radiographs)).tolist()
 
 
 @pytest.mark.parametrize("kind", test_time_augmentation.KINDS)
 def test_a_model_with_test_time_augmentation_applies_it_as_keras_and_as_onnx(tmp_path, kind):
     folder = saved(tmp_path)
-    plain, films = load_model(folder), np.random.default_rng(1).integers(0, 256, (3, 70, 70), dtype=np.uint8)
+    plain, radiographs = load_model(folder), np.random.default_rng(1).integers(0, 256, (3, 70, 70), dtype=np.uint8)
     write_card(folder, replace(read_card(folder), tta=kind))
     (exported, _), _ = onnx_export.export(folder)
     one, other = load_model(folder), load_model(exported)
     assert one.card.tta == other.card.tta == kind
-    squares = {size: np.stack([one.prepare(film)[size] for film in films]) for size in one.sizes}
+    squares = {size: np.stack([one.prepare(radiograph)[size] for radiograph in radiographs]) for size in one.sizes}
     each = [test_time_augmentation.answers(plain.networks[i], squares[s], kind) for i, s in enumerate((28, 32))]
-    np.testing.assert_allclose(one.predict(films), np.mean(each, axis=0), atol=1e-6)
-    np.testing.assert_allclose(other.predict(films), one.predict(films), atol=onnx_export.TOLERANCE)
-    assert not np.allclose(one.predict(films), plain.predict(films), atol=1e-5)
+    np.testing.assert_allclose(one.predict(radiographs), np.mean(each, axis=0), atol=1e-6)
+    np.testing.assert_allclose(other.predict(radiographs), one.predict(radiographs), atol=onnx_export.TOLERANCE)
+    assert not np.allclose(one.predict(radiographs), plain.predict(radiographs), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -96,9 +96,9 @@ def test_a_networks_own_normalisation_goes_with_it(tmp_path, style, channels, no
     write_card(tmp_path, card)
     [file], worst = onnx_export.export(tmp_path)
     assert worst <= onnx_export.TOLERANCE
-    film = np.random.default_rng(0).integers(0, 256, (40, 40, 3)[: 2 if channels == 1 else 3], dtype=np.uint8)
-    expected = load_model(tmp_path).predict([film])
-    assert np.abs(load_model(file).predict([film]) - expected).max() <= onnx_export.TOLERANCE
+    radiograph = np.random.default_rng(0).integers(0, 256, (40, 40, 3)[: 2 if channels == 1 else 3], dtype=np.uint8)
+    expected = load_model(tmp_path).predict([radiograph])
+    assert np.abs(load_model(file).predict([radiograph]) - expected).max() <= onnx_export.TOLERANCE
 
 
 def test_an_export_that_can_not_be_run_is_refused_in_one_line(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""The flag of films that are unlike the training images, on drawn ones (on real ones: tests/real)."""
+"""The flag of images that are unlike the training images, on drawn ones (on real ones: tests/real)."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from xraytune.training.inputs.shifted_views import View, draw
 
 
 def drawn(n, size=48, seed=0):
-    """Two dark lungs, the lower part of the body bright, each film with its own tone and place."""
+    """Two dark lungs, the lower part of the body bright, each image with its own tone and place."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
     tone, place = rng.normal(0, 8, (n, 1, 1)), rng.normal(0, 0.05, (n, 1, 1))
@@ -24,21 +24,29 @@ def known():
     return outliers.fit(drawn(400))
 
 
-def share(known, films):
-    return np.mean([bool(said) for said in known.far(films)])
+def share(known, radiographs):
+    return np.mean([bool(said) for said in known.far(radiographs)])
 
 
-def test_films_like_the_training_images_are_nearly_never_called_unusual(known):
+def test_images_like_the_training_images_are_nearly_never_called_unusual(known):
     assert share(known, drawn(600, seed=1)) <= 0.02
 
 
-def test_inverted_turned_half_black_flat_and_noisy_films_are_called_unusual(known):
-    films = drawn(50, seed=2)
-    half = films.copy()
+def test_inverted_turned_half_black_flat_and_noisy_images_are_called_unusual(known):
+    radiographs = drawn(50, seed=2)
+    half = radiographs.copy()
     half[:, :, :24] = 0
     flat = np.stack([np.full((48, 48, 1), level, np.uint8) for level in (0, 90, 150, 255)])
     noise = np.random.default_rng(0).integers(0, 256, (20, 48, 48, 1)).astype(np.uint8)
-    for spoiled in (255 - films, films[:, ::-1], films[:, ::-1, ::-1], np.rot90(films, 1, (1, 2)), half, flat, noise):
+    for spoiled in (
+        255 - radiographs,
+        radiographs[:, ::-1],
+        radiographs[:, ::-1, ::-1],
+        np.rot90(radiographs, 1, (1, 2)),
+        half,
+        flat,
+        noise,
+    ):
         assert share(known, spoiled) >= 0.95
 
 
@@ -63,11 +71,11 @@ def test_a_model_with_other_quantities_says_nothing(known):
     assert earlier.far(255 - drawn(2)) == ["", ""]
 
 
-def test_the_flag_says_that_a_film_is_upside_down(known):
+def test_the_flag_says_that_a_image_is_upside_down(known):
     assert "orientation" in known.far(drawn(5, seed=3)[:, ::-1])
 
 
-def test_the_odd_films_among_the_training_images_do_not_widen_the_limits(known):
+def test_the_odd_images_among_the_training_images_do_not_widen_the_limits(known):
     spoiled = drawn(400)
     spoiled[::200] = 0
     assert share(outliers.fit(spoiled), 255 - drawn(50, seed=2)) == 1
@@ -77,19 +85,19 @@ def test_a_detector_survives_json(known):
     assert outliers.OutlierDetector.from_json(known.to_json()) == known
 
 
-def test_a_quantity_that_never_varies_does_not_make_every_film_unusual():
-    films = drawn(200)
-    films[:, 0] = 0
-    films[:, :, :12] = 0  # every film has the same black edge: no film's dark tenth varies
+def test_a_quantity_that_never_varies_does_not_make_every_image_unusual():
+    radiographs = drawn(200)
+    radiographs[:, 0] = 0
+    radiographs[:, :, :12] = 0  # every image has the same black edge: no image's dark tenth varies
     others = drawn(100, seed=1)
     others[:, 0], others[:, :, :12] = 0, 0
-    assert share(outliers.fit(films), others) <= 0.05
+    assert share(outliers.fit(radiographs), others) <= 0.05
 
 
-def test_of_too_few_films_nothing_is_said():
+def test_of_too_few_images_nothing_is_said():
     assert outliers.fit(drawn(outliers.FEWEST - 1)).far(255 - drawn(3)) == [""] * 3
     assert outliers.fit(drawn(1)).far(drawn(1)) == [""]
 
 
-def test_few_films_still_mark_a_black_one():
+def test_few_images_still_mark_a_black_one():
     assert all(outliers.fit(drawn(30)).far(np.zeros((2, 48, 48, 1), np.uint8)))

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tests.inputs.made_films import film, write
+from tests.inputs.made_radiographs import radiograph, write
 from xraytune.data import property_table
 from xraytune.data.decoding import reading
 from xraytune.inference.predict_files import look
@@ -15,7 +15,7 @@ from xraytune.inference.predict_files import look
 @pytest.mark.parametrize("fit", reading.FITS)
 @pytest.mark.parametrize("name", ["large.jpg", "small.png"])
 def test_an_image_that_is_measured_too_is_the_one_that_the_model_takes_alone(tmp_path, name, fit, channels):
-    path = write(tmp_path / name, film(1, *((1200, 900) if name == "large.jpg" else (90, 120)), "RGB"))
+    path = write(tmp_path / name, radiograph(1, *((1200, 900) if name == "large.jpg" else (90, 120)), "RGB"))
     model = SimpleNamespace(sizes=(28, 256, 300), card=SimpleNamespace(fit=fit, channels=channels))
     squares, seen = look(model, path)
     for size in model.sizes:

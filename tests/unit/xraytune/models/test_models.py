@@ -25,7 +25,7 @@ def build(hypermodel, **values):
     return hypermodel.build(hp)
 
 
-def films(size, channels, n=3):
+def radiographs(size, channels, n=3):
     return np.random.default_rng(0).integers(0, 255, (n, size, size, channels)).astype(np.uint8)
 
 
@@ -42,7 +42,7 @@ def films(size, channels, n=3):
 )
 def test_networks_take_raw_pixels_and_end_in_a_softmax(values, channels):
     network = build(space(channels=channels, classes=3), **values)
-    out = network.predict_on_batch(films(network.input_shape[1], channels))
+    out = network.predict_on_batch(radiographs(network.input_shape[1], channels))
     assert out.dtype == np.float32
     np.testing.assert_allclose(out.sum(axis=1), 1, atol=1e-5)
 
@@ -68,7 +68,7 @@ def test_every_head_trains_on_gray_and_rgb_with_two_and_three_classes(pool, chan
     trained = [layer for layer in network.layers if layer.name.startswith(("head_", "predictions")) and layer.weights]
     assert any(isinstance(layer, keras.layers.Conv2D) for layer in trained) == (pool == "cnn")
     before = [layer.get_weights()[0] for layer in trained]
-    x, labels = films(28, channels, n=12), np.arange(12) % classes
+    x, labels = radiographs(28, channels, n=12), np.arange(12) % classes
     loss, *_ = network.train_on_batch(x, np.eye(classes, dtype=np.float32)[labels])
     assert np.isfinite(loss)
     assert all(np.any(layer.get_weights()[0] != was) for layer, was in zip(trained, before, strict=True))
@@ -76,7 +76,7 @@ def test_every_head_trains_on_gray_and_rgb_with_two_and_three_classes(pool, chan
 
 
 @pytest.mark.parametrize("how", ["imagenet", "unit", "standardized"])
-def test_a_vgg_takes_gray_films_with_each_normalization(vgg16, how):
+def test_a_vgg_takes_gray_images_with_each_normalization(vgg16, how):
     network = build(
         space(weights={"vgg16": str(vgg16)}),
         family="vgg_frozen",
@@ -96,7 +96,7 @@ def test_vgg_preprocesses_as_keras_does(vgg16):
         vgg_frozen__cut="block3_pool",
     )
     reference = keras.applications.VGG16(include_top=False, weights=str(vgg16), input_shape=(48, 48, 3))
-    x = films(48, 3).astype(np.float32)
+    x = radiographs(48, 3).astype(np.float32)
     ours = keras.Model(network.inputs, network.get_layer("block3_pool").output).predict_on_batch(x)
     theirs = keras.Model(reference.inputs, reference.get_layer("block3_pool").output).predict_on_batch(
         keras.applications.vgg16.preprocess_input(x.copy())

@@ -140,9 +140,11 @@ def test_with_test_time_augmentation_a_fold_s_answers_are_those_that_the_saved_m
     kept = load_fold(task)
     data = task.recipe.data
     network = load_network(fold.path.with_suffix(".keras"))
-    films = data.pools[network.input_shape[1]][data.validation]
-    assert kept.probabilities == pytest.approx(predict_with(network, films, tta), abs=1e-5)
-    assert not np.array_equal(kept.probabilities, predict_network(network, films))  # so sure is this network of all
+    radiographs = data.pools[network.input_shape[1]][data.validation]
+    assert kept.probabilities == pytest.approx(predict_with(network, radiographs, tta), abs=1e-5)
+    assert not np.array_equal(
+        kept.probabilities, predict_network(network, radiographs)
+    )  # so sure is this network of all
     rows = np.searchsorted(kept.indices, kept.view_indices)
     assert kept.views["clean"] == pytest.approx(kept.probabilities[rows], abs=1e-5)
 
@@ -199,10 +201,10 @@ def test_what_a_search_with_augmented_copies_did_not_compute_of_a_prefix_is_pric
     assert priced("vgg_frozen", **VGG).features == priced("cnn").features == {}
     features = priced("vgg_frozen", **copied).features
     plain, copies = features.values()
-    assert plain / copies == pytest.approx(850 / (2 * 150))  # films of train; two copies of those of validation
+    assert plain / copies == pytest.approx(850 / (2 * 150))  # images of train; two copies of those of validation
     other = priced("vgg_frozen", **copied | {"augmentation": "strong"})
     together = cost_estimate.features_seconds([priced("vgg_frozen", **copied), other, priced("cnn")])
-    assert together == pytest.approx(plain + 2 * copies), "plain films are those of both"
+    assert together == pytest.approx(plain + 2 * copies), "plain radiographs are those of both"
     both = {t: priced("vgg_frozen", **copied) for t in (0, 1)}
     none = {t: dataclasses.replace(price, features={}) for t, price in both.items()}
     asked = Request((record(0), record(1)), workers=2)
@@ -225,12 +227,12 @@ def test_what_folds_cost_beside_their_training_shrinks_the_plan():
 @pytest.mark.parametrize(
     ("images", "values", "longer"),
     [
-        (5000, {}, 1.25),  # an epoch of all films: the folds have four in five
+        (5000, {}, 1.25),  # an epoch of all images: the folds have four in five
         (5000, {"epoch_gflop": 1}, 1.0),  # a share of them, the same for both
-        (300, {}, 1.0),  # a few films, gone through several times an epoch
+        (300, {}, 1.0),  # a few images, gone through several times an epoch
     ],
 )
-def test_a_final_training_takes_longer_than_a_fold_where_an_epoch_takes_all_films(images, values, longer):
+def test_a_final_training_takes_longer_than_a_fold_where_an_epoch_takes_all_images(images, values, longer):
     point = config(space(narrowed={name: (v,) for name, v in values.items()}), family="cnn", **values)
     trial = dataclasses.replace(record(0), config=point)
     folds = [finished(seconds=s, held_out=images // 5) for s in (8.0, 12.0)]

@@ -136,7 +136,7 @@ def test_a_plan_is_kept_for_the_same_question_whatever_is_gone_when_it_is_asked_
     slow, quick = trial(4, 0.963, seconds=90.0, curve=SLOW), trial(2, 0.955, seconds=15.0)
     path = tmp_path / "plan.json"
 
-    def plan(gone: float, about: str = "films", finalists=(slow, quick), budget: float = 150.0):
+    def plan(gone: float, about: str = "radiographs", finalists=(slow, quick), budget: float = 150.0):
         return planning.kept(path, Request(finalists, 5, 2, workers=2), [about], budget, gone)
 
     first = plan(gone=70)
@@ -148,7 +148,7 @@ def test_a_plan_is_kept_for_the_same_question_whatever_is_gone_when_it_is_asked_
     assert again.seconds == first.seconds - 60
     assert [one.trial for one in again.passed_over] == [slow]
     assert plan(gone=10, budget=200.0) == again, "the search went on, and with it the time that was not given"
-    for changed in ({"about": "other films"}, {"finalists": (quick, slow)}):
+    for changed in ({"about": "other radiographs"}, {"finalists": (quick, slow)}):
         path.unlink()
         assert plan(gone=70) == first
         assert plan(gone=0, **changed).request.folds > first.request.folds

@@ -91,7 +91,7 @@ def test_a_saved_model_keeps_a_sample_whose_rows_belong_together(
 ) -> None:
     monkeypatch.setenv("XRAYTUNE_CACHE", str(tmp_path / "cache"))
     save(tmp_path / "trained")
-    dataset = data.load(str(hospital(tmp_path / "films")))
+    dataset = data.load(str(hospital(tmp_path / "radiographs")))
     images = dataset.select("train") + dataset.select("val")
     trial_data = TrialData.of(dataset, arrays.pools(dataset, [8]), refit=True, cache=tmp_path / "cache")
     bright = property_table.of_images(images, dataset.inspection)[:, property_table.NAMES.index("mean")]

@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 
-from tests.inputs.made_films import corrupt, encoded, film, kaggle, pillow_decodes, write
+from tests.inputs.made_radiographs import corrupt, encoded, kaggle, pillow_decodes, radiograph, write
 from xraytune import data
 
 
@@ -13,7 +13,7 @@ def test_every_seeded_corruption_that_pillow_cannot_decode_is_named(tmp_path, mo
     monkeypatch.setenv("XRAYTUNE_CACHE", str(tmp_path / "cache"))
     root, bad, undecodable = kaggle(tmp_path / "d"), [], set()
     for number in range(120):
-        picture = film(5000 + number, 90, 70, mode="RGB" if number % 2 else "L")
+        picture = radiograph(5000 + number, 90, 70, mode="RGB" if number % 2 else "L")
         options = {"progressive": True} if kind == "JPEG" and number % 3 == 0 else {}
         content, suffix = corrupt(encoded(picture, kind, **options), number)
         key = f"train/NORMAL/IM-{5000 + number:04d}-0001{suffix or '.' + kind.lower()}"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.inputs.made_films import encoded, film, flat, kaggle, write
+from tests.inputs.made_radiographs import encoded, flat, kaggle, radiograph, write
 from xraytune import data, files
 from xraytune.data.decoding import image_files, reading
 from xraytune.data.decoding.image_files import Sort, find, recognise
@@ -33,16 +33,16 @@ def dicom(seed, sop="1.2.840.10008.5.1.4.1.1.1"):
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("IM-0900-0001.jfif", encoded(film(1), "JPEG")),
-        ("IM-0900-0001.jpe", encoded(film(1), "JPEG")),
-        ("IM-0900-0001.pjpeg", encoded(film(1), "JPEG")),
-        ("IM-0900-0001.pnm", encoded(film(1), "PPM")),
-        ("IM-0900-0001.IMA", encoded(film(1))),
-        ("IM-0900-0001.img", encoded(film(1))),
-        ("IM-0900-0001.dcm30", encoded(film(1), "JPEG")),
-        ("IM-0900-0001", encoded(film(1))),
-        ("1.2.840.113619.2.5.1762583153", encoded(film(1))),
-        ("IM-0900-0001.txt", encoded(film(1), "JPEG")),
+        ("IM-0900-0001.jfif", encoded(radiograph(1), "JPEG")),
+        ("IM-0900-0001.jpe", encoded(radiograph(1), "JPEG")),
+        ("IM-0900-0001.pjpeg", encoded(radiograph(1), "JPEG")),
+        ("IM-0900-0001.pnm", encoded(radiograph(1), "PPM")),
+        ("IM-0900-0001.IMA", encoded(radiograph(1))),
+        ("IM-0900-0001.img", encoded(radiograph(1))),
+        ("IM-0900-0001.dcm30", encoded(radiograph(1), "JPEG")),
+        ("IM-0900-0001", encoded(radiograph(1))),
+        ("1.2.840.113619.2.5.1762583153", encoded(radiograph(1))),
+        ("IM-0900-0001.txt", encoded(radiograph(1), "JPEG")),
     ],
 )
 @pytest.mark.parametrize("kind", ["folder", "zip"])
@@ -101,7 +101,7 @@ FOREIGN = {
 def test_an_image_of_another_format_under_any_name_is_an_error_that_names_the_format(tmp_path, kind, suffix):
     root = kaggle(tmp_path / "d")
     key = f"train/NORMAL/IM-0900-0001{suffix}"
-    write(root / key, encoded(film(1), kind))
+    write(root / key, encoded(radiograph(1), kind))
     [problem] = data.examine(str(root)).errors
     assert FOREIGN[kind] in problem.what
     assert problem.files == (key,)
@@ -111,7 +111,7 @@ def test_an_image_of_another_format_under_any_name_is_an_error_that_names_the_fo
 def test_many_images_of_one_foreign_format_are_one_problem(tmp_path):
     root = kaggle(tmp_path / "d")
     for number in range(30):
-        write(root / f"train/NORMAL/x{number}.webp", encoded(film(number), "WEBP"))
+        write(root / f"train/NORMAL/x{number}.webp", encoded(radiograph(number), "WEBP"))
     [problem] = data.examine(str(root)).errors
     assert "and 29 more" in problem.where
     assert len(problem.files) == 30
@@ -156,13 +156,13 @@ def png(pixels, colour, extra=b"", after=b""):
     return b"\x89PNG\r\n\x1a\n" + head + extra + body + after + chunk(b"IEND", b"")
 
 
-LEVELS = (np.asarray(film(5, 40, 32)).astype(np.uint16) * 16)[..., None]
+LEVELS = (np.asarray(radiograph(5, 40, 32)).astype(np.uint16) * 16)[..., None]
 
 
 @pytest.mark.parametrize("full", [1000, 4000, 16000, 65535])
 @pytest.mark.parametrize(("colour", "channels"), [(2, 3), (4, 2), (6, 4)])
 def test_16_bit_in_several_channels_has_the_gray_levels_of_one_channel(full, colour, channels):
-    gray = (np.asarray(film(5, 40, 32)).astype(np.float64) / 255 * full).astype(np.uint16)[..., None]
+    gray = (np.asarray(radiograph(5, 40, 32)).astype(np.float64) / 255 * full).astype(np.uint16)[..., None]
     several = np.repeat(gray, channels, axis=2)
     if colour in {4, 6}:
         several[..., -1] = 65535
@@ -225,7 +225,7 @@ def segment(marker, content):
     ],
 )
 def test_what_is_wrong_beside_the_pixels_of_a_jpeg_refuses_nothing(edge, odd):
-    content = encoded(film(3, edge, edge), "JPEG")
+    content = encoded(radiograph(3, edge, edge), "JPEG")
     with reading.silenced():
         odd_one = reading.decode(content[:2] + odd + content[2:]).image
     assert np.array_equal(np.asarray(odd_one), np.asarray(reading.decode(content).image))
@@ -237,7 +237,7 @@ def test_orientation_is_obeyed_also_beside_a_text_over_the_limit(orientation):
     exif[0x0112] = orientation
     turned = reading.decode(png(LEVELS, 0, chunk(b"zTXt", b"C\0\0" + BIG) + chunk(b"eXIf", exif.tobytes()[6:])))
     sink = io.BytesIO()
-    film(5, 40, 32).save(sink, "PNG", exif=exif)
+    radiograph(5, 40, 32).save(sink, "PNG", exif=exif)
     expected = reading.decode(sink.getvalue())
     assert turned.image.size == expected.image.size == (turned.width, turned.height)
     assert np.abs(np.asarray(turned.image).astype(int) - np.asarray(expected.image)).max() <= 1

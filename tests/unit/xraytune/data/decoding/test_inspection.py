@@ -1,4 +1,4 @@
-"""What the data room keeps between starts: made once by several processes, rewritten only when something changed."""
+"""What the data package keeps between starts: made once by several processes, rewritten only when something changed."""
 
 import shutil
 import subprocess
@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from tests.inputs.made_films import encoded, film, kaggle, write
+from tests.inputs.made_radiographs import encoded, kaggle, radiograph, write
 from xraytune import data
 from xraytune.data.decoding import inspection
 from xraytune.evaluation import shortcut_audit
@@ -107,7 +107,7 @@ def test_a_changed_file_is_named_after_the_cache_was_emptied(tmp_path):
     then = data.load(str(root))
     data.keep_lists([then.train_fingerprint, then.test_fingerprint], study)
     for path, test in (("train/NORMAL/IM-0000-0000.png", False), ("test/NORMAL/IM-1000-0000.png", True)):
-        content = encoded(film(9999))
+        content = encoded(radiograph(9999))
         shutil.rmtree(tmp_path / "cache")
         recorded = then.test_fingerprint if test else then.train_fingerprint
         before = (root / path).read_bytes()
@@ -121,10 +121,10 @@ def test_a_changed_file_is_named_after_the_cache_was_emptied(tmp_path):
 
 @pytest.mark.parametrize("top", ["", "chest_xray/"])
 def test_litter_in_an_archive_is_not_unpacked_and_said(tmp_path, top):
-    films = kaggle(tmp_path / "films")
+    radiographs = kaggle(tmp_path / "radiographs")
     with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
-        for path in films.rglob("*.png"):
-            archive.write(path, f"chest_xray/{path.relative_to(films)}")
+        for path in radiographs.rglob("*.png"):
+            archive.write(path, f"chest_xray/{path.relative_to(radiographs)}")
         archive.writestr(f"{top}__MACOSX/chest_xray/train/NORMAL/._IM-0000-0000.png", b"litter")
         archive.writestr("chest_xray/train/NORMAL/.DS_Store", b"litter")
     for _ in range(2):  # unpacked anew, and found unpacked

@@ -6,7 +6,7 @@ import pytest
 
 from search.driver.options import StudyOptions
 from search.driver.prepare import prepare
-from tests.inputs.made_films import kaggle
+from tests.inputs.made_radiographs import kaggle
 from xraytune.data import arrays, load
 from xraytune.training import epoch_evaluation
 from xraytune.training.inputs import frozen_features, shifted_views
@@ -17,12 +17,12 @@ from xraytune.training.inputs.trial_data import TrialData
 def searched(tmp_path_factory):
     """One folder as searches of seed 0, 1 and again 0 see it, with one cache."""
     home = tmp_path_factory.mktemp("searched")
-    films = kaggle(home / "films")
+    radiographs = kaggle(home / "radiographs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XRAYTUNE_CACHE", str(home / "cache"))
         found = []
         for seed in (0, 1, 0):
-            options = StudyOptions(data=str(films), space="smoke", seed=seed)
+            options = StudyOptions(data=str(radiographs), space="smoke", seed=seed)
             prepared = prepare(options, "mine", home / "cache", lambda *_: None)
             found.append((prepared.spec, prepared.make_job(lambda *_: None).data))
         yield found

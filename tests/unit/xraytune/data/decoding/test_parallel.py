@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.inputs.made_films import film, write
+from tests.inputs.made_radiographs import radiograph, write
 from xraytune import data, hardware
 from xraytune.data.decoding import parallel
 from xraytune.errors import DataError
@@ -174,7 +174,7 @@ def test_helpers_are_sent_neither_patients_nor_anything_but_names_digests_and_ro
     monkeypatch.setenv("XRAYTUNE_CACHE", str(tmp_path / "cache"))
     rows, sent, count = ["path,label,patient,group"], [], 40
     for number in range(count):
-        write(tmp_path / f"{number:02d}.png", film(number, 16, 16))
+        write(tmp_path / f"{number:02d}.png", radiograph(number, 16, 16))
         rows.append(f"{number:02d}.png,{'covid' if number % 2 else 'healthy'},Miller{number // 2},hospital{number}")
     (tmp_path / "m.csv").write_text("\n".join(rows))
     spread = parallel.spread

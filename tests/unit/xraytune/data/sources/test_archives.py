@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from tests.inputs.made_films import encoded, film, kaggle
+from tests.inputs.made_radiographs import encoded, kaggle, radiograph
 from xraytune import data
 from xraytune.data.sources import archives
 from xraytune.errors import DataError
@@ -26,7 +26,7 @@ def zipped(path, members):
     return str(path)
 
 
-GOOD = {"d/train/NORMAL/a.png": encoded(film(1)), "d/train/PNEUMONIA/b.png": encoded(film(2))}
+GOOD = {"d/train/NORMAL/a.png": encoded(radiograph(1)), "d/train/PNEUMONIA/b.png": encoded(radiograph(2))}
 
 
 @pytest.mark.parametrize("name", ["../evil.png", "/etc/evil.png", "d/../../evil.png", "C:/evil.png", "..\\evil.png"])
@@ -81,8 +81,8 @@ def test_a_bomb_of_members_that_are_each_small_is_rejected_before_it_is_unpacked
     assert not list((tmp_path / "cache").rglob("*.pgm"))
 
 
-def test_many_small_films_and_a_blank_one_among_them_are_no_bomb(tmp_path):
-    members = {f"d/{'healthy' if i % 2 else 'covid'}/{i:03d}.png": encoded(film(i, 24, 24)) for i in range(300)}
+def test_many_small_images_and_a_blank_one_among_them_are_no_bomb(tmp_path):
+    members = {f"d/{'healthy' if i % 2 else 'covid'}/{i:03d}.png": encoded(radiograph(i, 24, 24)) for i in range(300)}
     blank = b"P5\n1000 1000\n255\n" + bytes(1_000_000)
     assert data.examine(zipped(tmp_path / "x.zip", members | {"d/covid/blank.pgm": blank})).listed == 301
 
@@ -102,8 +102,8 @@ def test_a_password_is_said(tmp_path):
 
 
 def test_kaggles_archive_with_its_litter_and_its_second_copy_is_read_once(tmp_path):
-    films = kaggle(tmp_path / "chest_xray")
-    members = {f"chest_xray/{p.relative_to(films)}": p.read_bytes() for p in films.rglob("*.png")}
+    radiographs = kaggle(tmp_path / "chest_xray")
+    members = {f"chest_xray/{p.relative_to(radiographs)}": p.read_bytes() for p in radiographs.rglob("*.png")}
     members |= {f"chest_xray/{name}": content for name, content in members.items()}
     members["chest_xray/__MACOSX/chest_xray/._train"] = b"\0\5"
     members["chest_xray/train/.DS_Store"] = b"\0"
@@ -132,10 +132,10 @@ def test_an_array_whose_header_claims_another_number_is_refused(tmp_path, claime
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
 def test_an_archive_damaged_inside_is_refused_in_words_however_it_is_packed(tmp_path, method):
     path = tmp_path / "x.zip"
-    kaggle(tmp_path / "films")
+    kaggle(tmp_path / "radiographs")
     with zipfile.ZipFile(path, "w", method) as archive:
-        for file in sorted((tmp_path / "films").rglob("*.png")):
-            archive.write(file, f"films/{file.relative_to(tmp_path / 'films')}")
+        for file in sorted((tmp_path / "radiographs").rglob("*.png")):
+            archive.write(file, f"radiographs/{file.relative_to(tmp_path / 'radiographs')}")
     whole = path.read_bytes()
     assert len(whole) > 10_000
     for start in range(200, len(whole) // 2, len(whole) // 12):
@@ -147,7 +147,7 @@ def test_an_archive_damaged_inside_is_refused_in_words_however_it_is_packed(tmp_
 def test_a_name_in_an_archive_that_is_no_text_is_refused_in_words(tmp_path):
     path = tmp_path / "x.zip"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("train/NORMAL/f\u00e9.png", encoded(film(0)))
+        archive.writestr("train/NORMAL/f\u00e9.png", encoded(radiograph(0)))
     path.write_bytes(path.read_bytes().replace("\u00e9".encode(), b"\xff\xfe"))  # the flag for UTF-8 stays
     with pytest.raises(DataError, match="is damaged"):
         data.load(str(path))

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from tests.inputs.made_films import encoded, film, flat, kaggle, write
+from tests.inputs.made_radiographs import encoded, flat, kaggle, radiograph, write
 from xraytune import data
 from xraytune.data import spelling
 from xraytune.data.problems import Problem, summarised
@@ -20,7 +20,7 @@ def _own_cache(tmp_path, monkeypatch):
 def manifest(folder, rows, columns="path,label", **options):
     """A table of `rows` (an image is made for each path that ends in .png)."""
     for number, row in enumerate(rows):
-        write(folder / f"{number}.png", film(number, 24, 20))
+        write(folder / f"{number}.png", radiograph(number, 24, 20))
         rows[number] = row.replace("#", f"{number}.png")
     (folder / "m.csv").write_text("\n".join([columns, *rows]) + "\n", **{"encoding": "utf-8", **options})
     return str(folder / "m.csv")
@@ -192,7 +192,7 @@ def test_classes_of_one_image_can_not_be_split_and_are_one_line_a_split(tmp_path
 def test_copies_that_are_bound_together_can_not_be_split(tmp_path):
     root = flat(tmp_path / "d", {"PNEUMONIA": 20})
     for number in range(12):
-        write(root / f"NORMAL/IM-{number:04d}-0001.png", film(777))
+        write(root / f"NORMAL/IM-{number:04d}-0001.png", radiograph(777))
     found = data.examine(str(root))
     assert found.dataset is None
     assert "NORMAL has 12 images of 1 patient" in missing(found, "test")[0].what
@@ -266,7 +266,7 @@ def test_which_class_was_taken_and_by_which_rule_is_said(tmp_path):
 )
 def test_files_that_are_not_there_are_one_line_with_a_count_and_the_near_miss(tmp_path, row, hint):
     for number in range(3):
-        write(tmp_path / f"x/{number}.png", film(number))
+        write(tmp_path / f"x/{number}.png", radiograph(number))
     rows = [row.format(n=n % 3 if n < 3 else n) for n in range(3000)]
     (tmp_path / "m.csv").write_text("path,label\n" + "\n".join(rows) + "\n")
     found = data.examine(str(tmp_path / "m.csv"))
@@ -303,7 +303,7 @@ def test_many_problems_of_one_kind_end_in_a_count():
 
 def test_a_faulty_line_is_named_by_its_number_in_the_file(tmp_path):
     for number in range(4):
-        write(tmp_path / f"{number}.png", film(number))
+        write(tmp_path / f"{number}.png", radiograph(number))
     text = 'path,label,note\n\n0.png,a,"two\nlines"\n\n,,\n1.png,,x\n2.png,b,\n'
     (tmp_path / "m.csv").write_text(text)
     [problem] = named(data.examine(str(tmp_path / "m.csv"), positive="a"), "manifest")
@@ -349,7 +349,7 @@ def test_a_class_may_be_called_none(tmp_path):
 @pytest.mark.parametrize(
     "content",
     [
-        b"PK\x03\x04" + bytes(500), b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(500), encoded(film(1)),
+        b"PK\x03\x04" + bytes(500), b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(500), encoded(radiograph(1)),
         "path,label\na.png,b\n".encode("utf-32"), b"PAR1" + bytes(range(256)), b"SQLite format 3\0" + bytes(100),
     ],
     ids=["xlsx", "xls", "image", "UTF-32", "parquet", "SQLite"],

@@ -7,7 +7,7 @@ import zipfile
 import pytest
 from typer.testing import CliRunner
 
-from tests.inputs.made_films import encoded, film, flat, kaggle, write
+from tests.inputs.made_radiographs import encoded, flat, kaggle, radiograph, write
 from xraytune import data
 from xraytune.errors import SourceError
 
@@ -27,8 +27,8 @@ def named(found, kind):
 def test_class_folders_with_images_and_masks_are_read_and_masks_left_out_once(tmp_path):
     for name in ("COVID", "Normal"):
         for number in range(10):
-            write(tmp_path / f"d/set/{name}/images/{name}-{number}.png", film(number + 100 * (name == "COVID")))
-            write(tmp_path / f"d/set/{name}/masks/{name}-{number}.png", film(number + 900))
+            write(tmp_path / f"d/set/{name}/images/{name}-{number}.png", radiograph(number + 100 * (name == "COVID")))
+            write(tmp_path / f"d/set/{name}/masks/{name}-{number}.png", radiograph(number + 900))
     write(tmp_path / "d/set/COVID.metadata.xlsx", b"PK\3\4")
     found = data.examine(str(tmp_path / "d"))
     assert found.dataset.classes == ("COVID", "Normal")
@@ -42,7 +42,7 @@ def test_class_folders_with_images_and_masks_are_read_and_masks_left_out_once(tm
 @pytest.mark.parametrize("folders", [["images"], ["images_001/images", "images_002/images"]])
 def test_images_with_a_table_beside_them_point_to_the_table(tmp_path, table, folders):
     for folder in folders:
-        write(tmp_path / "d" / folder / "0001_000.png", film(len(folder)))
+        write(tmp_path / "d" / folder / "0001_000.png", radiograph(len(folder)))
     write(tmp_path / "d" / table, b"Image Index,Finding Labels\n")
     errors = data.examine(str(tmp_path / "d")).errors
     assert any(table in p.what and "path,label" in p.what for p in errors) or len(folders) > 1
@@ -53,7 +53,7 @@ def test_a_test_folder_without_classes_is_told_to_be_left_out(tmp_path):
     root = kaggle(tmp_path / "d", test=0)
     (root / "test").mkdir(exist_ok=True)
     for number in range(30):
-        write(root / f"test/{number}.png", film(number + 300))
+        write(root / f"test/{number}.png", radiograph(number + 300))
     [problem] = data.examine(str(root)).errors
     assert "leave this folder out" in problem.what
 
@@ -104,7 +104,7 @@ def test_an_archive_in_an_archive_is_named_and_not_the_cache(tmp_path, inner, fo
 
 def test_a_method_that_zipfile_lacks_says_what_to_do(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
-        archive.writestr("NORMAL/0.png", encoded(film(0)))
+        archive.writestr("NORMAL/0.png", encoded(radiograph(0)))
     content = bytearray((tmp_path / "x.zip").read_bytes())
     central = content.index(b"PK\1\2")
     content[8], content[central + 10] = 9, 9  # Deflate64

@@ -1,4 +1,4 @@
-"""The demonstration's films: always the same, in Kaggle's layout, with the planted shortcut on train only."""
+"""The demonstration's images: always the same, in Kaggle's layout, with the planted shortcut on train only."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XRAYTUNE_CACHE", str(tmp_path / "cache"))
 
 
-def test_a_seed_draws_the_same_films_and_another_seed_others():
+def test_a_seed_draws_the_same_images_and_another_seed_others():
     def some(seed):
         return [pixels for _, pixels in synthetic_images.draw(seed, 6, size=48)]
 
@@ -20,28 +20,28 @@ def test_a_seed_draws_the_same_films_and_another_seed_others():
     assert not all(a.shape == b.shape and np.array_equal(a, b) for a, b in zip(some(1), some(2), strict=False))
 
 
-def test_films_have_real_varied_shapes_and_use_the_gray_levels():
-    films = [pixels for _, pixels in synthetic_images.draw(0, 12, size=64)]
-    assert all(min(film.shape) == 64 for film in films)
-    assert len({film.shape for film in films}) > 6
-    assert all(film.dtype == np.uint8 for film in films)
-    assert np.mean([film.std() for film in films]) > 25
+def test_images_have_real_varied_shapes_and_use_the_gray_levels():
+    radiographs = [pixels for _, pixels in synthetic_images.draw(0, 12, size=64)]
+    assert all(min(radiograph.shape) == 64 for radiograph in radiographs)
+    assert len({radiograph.shape for radiograph in radiographs}) > 6
+    assert all(radiograph.dtype == np.uint8 for radiograph in radiographs)
+    assert np.mean([radiograph.std() for radiograph in radiographs]) > 25
 
 
 def test_patients_keep_their_class_and_their_split():
     sides, labels = {}, {}
-    for film in synthetic_images.draw_plan(0, 200):
-        assert sides.setdefault(film.patient_seed, film.split) == film.split
-        assert labels.setdefault(film.patient_seed, film.label) == film.label
-    assert {film.kind for film in synthetic_images.draw_plan(0, 200)} == {"", "bacteria", "virus"}
+    for radiograph in synthetic_images.draw_plan(0, 200):
+        assert sides.setdefault(radiograph.patient_seed, radiograph.split) == radiograph.split
+        assert labels.setdefault(radiograph.patient_seed, radiograph.label) == radiograph.label
+    assert {radiograph.kind for radiograph in synthetic_images.draw_plan(0, 200)} == {"", "bacteria", "virus"}
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.5, 1.0])
 def test_style_goes_with_class_in_train_as_strongly_as_asked_and_not_in_test(strength):
-    films = synthetic_images.draw_plan(0, 4000, strength=strength)
+    radiographs = synthetic_images.draw_plan(0, 4000, strength=strength)
 
     def difference(split):
-        share = [np.mean([f.style for f in films if f.split == split and f.label == label]) for label in (0, 1)]
+        share = [np.mean([f.style for f in radiographs if f.split == split and f.label == label]) for label in (0, 1)]
         return share[1] - share[0]
 
     assert difference("train") == pytest.approx(strength, abs=0.06)
@@ -56,12 +56,12 @@ def test_unknown_shortcuts_and_strengths_are_refused():
 
 
 def test_a_folder_of_phantoms_is_a_demonstration_like_any_other_folder(tmp_path):
-    demo.write(tmp_path / "films", synthetic_images.draw_plan(0, 30, size=32))
-    dataset = data.load(str(tmp_path / "films"))
+    demo.write(tmp_path / "radiographs", synthetic_images.draw_plan(0, 30, size=32))
+    dataset = data.load(str(tmp_path / "radiographs"))
     assert dataset.demonstration
     assert dataset.grouped_by == "patient"
     assert dataset.positive == 1
-    assert "NOT X-RAYS" in (tmp_path / "films" / "DEMONSTRATION.txt").read_text()
+    assert "NOT X-RAYS" in (tmp_path / "radiographs" / "DEMONSTRATION.txt").read_text()
 
 
 def test_an_interrupted_drawing_leaves_no_folder(tmp_path):
@@ -70,8 +70,8 @@ def test_an_interrupted_drawing_leaves_no_folder(tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        demo.write(tmp_path / "films", synthetic_images.draw_plan(0, 40, size=32), stop)
-    assert not list(tmp_path.glob("films*"))
+        demo.write(tmp_path / "radiographs", synthetic_images.draw_plan(0, 40, size=32), stop)
+    assert not list(tmp_path.glob("radiographs*"))
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".making")]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.inputs.made_films import film, flat, write
+from tests.inputs.made_radiographs import flat, radiograph, write
 from xraytune.data.sources import open_source
 from xraytune.errors import DataError, InputError
 
@@ -51,7 +51,7 @@ def test_folders_that_may_be_something_else_are_no_sites_unless_it_is_said(tmp_p
 def test_folders_beside_images_or_splits_are_no_sites(tmp_path):
     for number, name in enumerate(("Leeds", "Turin")):
         flat(tmp_path / "d" / name, BOTH, seed=number)
-    write(tmp_path / "d" / "Leeds" / "odd.png", film(99))
+    write(tmp_path / "d" / "Leeds" / "odd.png", radiograph(99))
     assert not sites(listed(tmp_path / "d"))
     assert "no class" in errors(listed(tmp_path / "d", site="folders"))
     flat(tmp_path / "split" / "train")
@@ -80,10 +80,10 @@ def test_one_site_alone_is_one_where_it_is_said_and_a_folder_around_sites_is_non
 def manifest(tmp_path, column="site"):
     lines = [f"path,label,{column}"]
     for number in range(8):
-        write(tmp_path / f"{number}.png", film(number))
+        write(tmp_path / f"{number}.png", radiograph(number))
         lines.append(f"{number}.png,{'NORMAL' if number % 2 else 'PNEUMONIA'},{'Leeds' if number < 4 else 'Turin'}")
-    (tmp_path / "films.csv").write_text("\n".join(lines))
-    return tmp_path / "films.csv"
+    (tmp_path / "radiographs.csv").write_text("\n".join(lines))
+    return tmp_path / "radiographs.csv"
 
 
 def test_a_manifest_has_a_column_site_or_names_another(tmp_path):
@@ -97,7 +97,9 @@ def test_a_manifest_has_a_column_site_or_names_another(tmp_path):
 
 
 def test_a_column_that_is_not_there_is_an_error_that_names_those_that_are(tmp_path):
-    with pytest.raises(InputError, match=r"--site clinic: films.csv has no such column. It has path, label, site"):
+    with pytest.raises(
+        InputError, match=r"--site clinic: radiographs.csv has no such column. It has path, label, site"
+    ):
         listed(manifest(tmp_path), site="clinic")
     with pytest.raises(InputError, match=r"--site clinic names a column of a manifest, which .* has not"):
         listed(flat(tmp_path / "flat"), site="clinic")

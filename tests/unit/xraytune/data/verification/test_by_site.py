@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.inputs.made_films import film, flat, write
+from tests.inputs.made_radiographs import flat, radiograph, write
 from xraytune import data
 from xraytune.data.split import site_folds
 from xraytune.errors import DataError, InputError
@@ -31,10 +31,10 @@ def test_each_image_is_held_out_once_and_no_fold_mixes_sites_or_persons(rows):
 def manifest(tmp_path, rows):
     lines = ["path,label,patient,site"]
     for number, (label, patient, site) in enumerate(rows):
-        write(tmp_path / f"{number}.png", film(number))
+        write(tmp_path / f"{number}.png", radiograph(number))
         lines.append(f"{number}.png,{label},{patient},{site}")
-    (tmp_path / "films.csv").write_text("\n".join(lines))
-    return str(tmp_path / "films.csv")
+    (tmp_path / "radiographs.csv").write_text("\n".join(lines))
+    return str(tmp_path / "radiographs.csv")
 
 
 def rows(each=14, sites=("Leeds", "Turin"), patient=lambda site, i: f"{site}{i}"):
@@ -55,10 +55,10 @@ def test_sites_are_known_and_part_of_what_the_data_are(tmp_path):
 def test_an_image_that_changed_its_site_is_named(tmp_path):
     before = data.load(manifest(tmp_path, rows()), validate_on="site")
     key = before.select("train")[0].key
-    text = (tmp_path / "films.csv").read_text().splitlines()
+    text = (tmp_path / "radiographs.csv").read_text().splitlines()
     text = [line.replace("Leeds", "Turin") if line.startswith(f"{key},") else line for line in text]
-    (tmp_path / "films.csv").write_text("\n".join(text))
-    now = data.load(str(tmp_path / "films.csv"), validate_on="site")
+    (tmp_path / "radiographs.csv").write_text("\n".join(text))
+    now = data.load(str(tmp_path / "radiographs.csv"), validate_on="site")
     assert data.difference(now, before.train_fingerprint) == f"{key} has another site in the training images."
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.inputs.made_films import encoded, film, flat, kaggle, write
+from tests.inputs.made_radiographs import encoded, flat, kaggle, radiograph, write
 from xraytune import data
 from xraytune.errors import DataError, InputError
 
@@ -30,7 +30,7 @@ def kinds(root, **options):
 def test_a_text_file_a_truncated_and_an_empty_image_are_all_named_at_once(tmp_path):
     root = kaggle(tmp_path / "d")
     write(root / "train/NORMAL/IM-0400-0001.jpeg", b"not an image at all")
-    write(root / "train/PNEUMONIA/person400_virus_1.jpeg", encoded(film(1), "JPEG")[:-300])
+    write(root / "train/PNEUMONIA/person400_virus_1.jpeg", encoded(radiograph(1), "JPEG")[:-300])
     write(root / "test/NORMAL/IM-0401-0001.png", b"")
     write(root / "test/NORMAL/IM-0402-0001.jpeg", b"<!DOCTYPE html><html>404</html>")
     message = refused(root)
@@ -76,7 +76,7 @@ def test_one_class_and_an_empty_class_are_refused(tmp_path):
 
 def test_classes_that_differ_between_splits_are_refused(tmp_path):
     root = kaggle(tmp_path / "d")
-    write(root / "test/COVID/a.png", film(1))
+    write(root / "test/COVID/a.png", radiograph(1))
     message = refused(root)
     assert "test/COVID" in message
     assert "is no class of train" in message
@@ -96,14 +96,14 @@ def test_macos_litter_is_skipped_and_said(tmp_path):
 
 def test_a_folder_inside_a_class_is_an_error(tmp_path):
     root = kaggle(tmp_path / "d")
-    write(root / "train/NORMAL/more/x.png", film(1))
+    write(root / "train/NORMAL/more/x.png", radiograph(1))
     assert "stray folder" in kinds(root)
 
 
 def test_other_image_formats_are_errors_not_silently_dropped(tmp_path):
     root = kaggle(tmp_path / "d")
     write(root / "train/NORMAL/x.tiff", b"II*\0")
-    write(root / "train/NORMAL/y.png", encoded(film(3), "GIF"))
+    write(root / "train/NORMAL/y.png", encoded(radiograph(3), "GIF"))
     message = refused(root)
     assert "a TIFF image is not read" in message
     assert "a GIF image" in message
@@ -116,7 +116,7 @@ def test_images_of_a_kind_that_is_not_read_are_errors_and_not_left_out(tmp_path,
     assert f"{suffix} images are not read" in refused(root)
 
 
-def test_a_film_over_fifty_megapixels_is_refused_before_it_is_decoded(tmp_path):
+def test_a_image_over_fifty_megapixels_is_refused_before_it_is_decoded(tmp_path):
     root = kaggle(tmp_path / "d")
     write(root / "train/NORMAL/IM-0300-0001.png", encoded(Image.new("1", (10_000, 5_001))))
     assert "more than 50 million" in refused(root)
@@ -139,10 +139,10 @@ def test_a_copy_under_two_labels_is_found(tmp_path):
 
 def test_a_patient_in_two_splits_is_found_and_the_same_number_of_another_kind_is_not(tmp_path):
     root = kaggle(tmp_path / "d")
-    write(root / "train/PNEUMONIA/person7000_bacteria_1.png", film(70))
-    write(root / "test/PNEUMONIA/person7000_virus_1.png", film(71))
+    write(root / "train/PNEUMONIA/person7000_bacteria_1.png", radiograph(70))
+    write(root / "test/PNEUMONIA/person7000_virus_1.png", radiograph(71))
     assert data.examine(str(root)).errors == ()
-    write(root / "test/PNEUMONIA/person7000_bacteria_2.png", film(72))
+    write(root / "test/PNEUMONIA/person7000_bacteria_2.png", radiograph(72))
     message = refused(root)
     assert "patient leak" in message
     assert "bacteria-7000" in message
@@ -151,7 +151,7 @@ def test_a_patient_in_two_splits_is_found_and_the_same_number_of_another_kind_is
 @pytest.mark.parametrize("how", ["quality", "half", "darker"])
 def test_a_copy_saved_again_in_another_split_is_warned_of(tmp_path, how):
     root = kaggle(tmp_path / "d", suffix=".jpeg")
-    original = film(4242, 200, 160)
+    original = radiograph(4242, 200, 160)
     write(root / "train/NORMAL/IM-0800-0001.png", original)
     again = {
         "quality": lambda: encoded(original, "JPEG", quality=30),
@@ -204,7 +204,7 @@ def test_imbalance_and_few_patients_are_warnings(tmp_path):
 def test_without_patients_it_says_that_the_split_is_by_image(tmp_path):
     for first, name in ((0, "covid"), (100, "healthy")):
         for i in range(10):
-            write(tmp_path / "d" / name / f"{i:03d}.png", film(first + i))
+            write(tmp_path / "d" / name / f"{i:03d}.png", radiograph(first + i))
     found = data.examine(str(tmp_path / "d"))
     assert found.dataset.grouped_by == "image"
     assert any(p.kind == "patients" and "too good" in p.what for p in found.warnings)
@@ -250,7 +250,7 @@ def test_unknown_options_are_refused(tmp_path):
 def test_a_patient_regex_tells_patients(tmp_path):
     for name in ("covid", "normal"):
         for i in range(12):
-            write(tmp_path / "d" / name / f"{name[0]}-P{i // 3}-{i}.png", film(i + 50 * (name == "covid")))
+            write(tmp_path / "d" / name / f"{name[0]}-P{i // 3}-{i}.png", radiograph(i + 50 * (name == "covid")))
     dataset = data.load(str(tmp_path / "d"), patient_regex=r"/(?P<patient>.-P\d+)-")
     assert dataset.grouped_by == "patient"
     assert {image.patient for image in dataset.images} == {f"{c}-P{i}" for c in "cn" for i in range(4)}
@@ -271,7 +271,7 @@ def test_the_second_start_reads_no_file_and_a_changed_one_is_read_again(tmp_path
     changed = root / "train/NORMAL/IM-0000-0000.png"
     before = changed.stat()
     content = changed.read_bytes()
-    write(changed, encoded(film(777)))
+    write(changed, encoded(radiograph(777)))
     os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns))  # an old date does not hide it
     third = data.examine(str(root))
     assert third.inspection.read == 1
@@ -328,7 +328,7 @@ def test_a_study_of_other_data_is_told_which_file_differs(tmp_path):
     root = kaggle(tmp_path / "d")
     first = data.load(str(root))
     (root / "test/NORMAL/IM-1000-0001.png").unlink()
-    write(root / "train/NORMAL/IM-0600-0001.png", film(88))
+    write(root / "train/NORMAL/IM-0600-0001.png", radiograph(88))
     second = data.load(str(root))
     assert compare(first.train_fingerprint, second.train_fingerprint) == (
         "train/NORMAL/IM-0600-0001.png is new in the training images."

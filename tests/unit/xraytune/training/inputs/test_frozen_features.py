@@ -233,7 +233,7 @@ def test_with_and_without_a_kept_prefix_a_trial_is_the_same(values, weights, tmp
 @pytest.mark.parametrize("copies", [pytest.param(0, marks=pytest.mark.long), 2])
 def test_with_and_without_a_kept_prefix_a_trial_whose_head_is_trained_first_is_the_same(copies, tmp_path):
     point = toy(head_epochs=1, augmentation="medium" if copies else "none", augmentation_copies=copies)
-    data = trial_data(tmp_path, n=320, sizes=(28,))  # of few films one pair would move the AUC by more than rounding
+    data = trial_data(tmp_path, n=320, sizes=(28,))  # of few images one pair would move the AUC by more than rounding
     data = dataclasses.replace(data, train=np.arange(64), validation=np.arange(64, 320))
     the_same(*kept_and_whole(Toy(), point, data, epochs=3))
 

@@ -1,4 +1,4 @@
-"""Views move a film by what the data say, and nothing else."""
+"""Views move a image by what the data say, and nothing else."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from xraytune.training.inputs import shifted_views, view_transforms
 
 
 @pytest.fixture(scope="module")
-def films():
-    """Smooth random films whose class 1 is wider, as the real set's pneumonia films are."""
+def radiographs():
+    """Smooth random images whose class 1 is wider, as the real set's pneumonia images are."""
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(2, dtype=np.int32), 60)
     y, x = np.mgrid[0:48, 0:48] / 48
@@ -21,19 +21,19 @@ def films():
     for i, label in enumerate(labels):
         stretch = (1.4 if label else 1.0) * np.exp(rng.normal(0, 0.1))
         phase = rng.uniform(0, 6, 2)
-        film = np.sin(18 * x / stretch + phase[0]) + np.sin(18 * y + phase[1]) + rng.normal(0, 0.05, x.shape)
-        images[i, ..., 0] = np.clip(128 + rng.normal(0, 6) + 45 * film, 0, 255)
+        radiograph = np.sin(18 * x / stretch + phase[0]) + np.sin(18 * y + phase[1]) + rng.normal(0, 0.05, x.shape)
+        images[i, ..., 0] = np.clip(128 + rng.normal(0, 6) + 45 * radiograph, 0, 255)
     return images, labels
 
 
-def test_a_plan_begins_clean_and_names_each_view_once(films):
-    names = [v.name for v in shifted_views.plan_views(*films)]
+def test_a_plan_begins_clean_and_names_each_view_once(radiographs):
+    names = [v.name for v in shifted_views.plan_views(*radiographs)]
     assert names[0] == "clean"
     assert len(set(names)) == len(names) >= 10
 
 
-def test_a_shape_view_moves_the_gradient_ratio_by_at_least_the_distance_of_the_classes(films):
-    images, labels = films
+def test_a_shape_view_moves_the_gradient_ratio_by_at_least_the_distance_of_the_classes(radiographs):
+    images, labels = radiographs
     ratio = gradient_ratio(gray(images))
     distance = abs(ratio[labels == 0].mean() - ratio[labels == 1].mean())
     by_name = {v.name: v for v in shifted_views.plan_views(images, labels)}
@@ -42,8 +42,8 @@ def test_a_shape_view_moves_the_gradient_ratio_by_at_least_the_distance_of_the_c
         assert sign * np.median(moved - ratio) > 0.7 * distance
 
 
-def test_a_wider_spread_within_the_classes_makes_stronger_views(films):
-    images, labels = films
+def test_a_wider_spread_within_the_classes_makes_stronger_views(radiographs):
+    images, labels = radiographs
     rng = np.random.default_rng(1)
     spread = np.clip(images + rng.normal(0, 25, (120, 1, 1, 1)), 0, 255).astype(np.uint8)
     amount = {
@@ -55,8 +55,8 @@ def test_a_wider_spread_within_the_classes_makes_stronger_views(films):
 
 @pytest.mark.parametrize("kind", sorted(view_transforms.TRANSFORMS))
 @pytest.mark.parametrize("channels", [1, 3])
-def test_every_kind_keeps_shape_and_type(films, kind, channels):
-    images = np.repeat(films[0][:3], channels, axis=-1)
+def test_every_kind_keeps_shape_and_type(radiographs, kind, channels):
+    images = np.repeat(radiographs[0][:3], channels, axis=-1)
     own = {
         "brightness": 20,
         "sharpen": 80,
@@ -84,8 +84,8 @@ def test_widening_stretches_a_square_sideways_and_keeps_its_area():
     assert width * height == pytest.approx(256, rel=0.12)
 
 
-def test_the_same_data_and_seed_give_the_same_plan(films):
-    assert shifted_views.plan_views(*films) == shifted_views.plan_views(*films)
+def test_the_same_data_and_seed_give_the_same_plan(radiographs):
+    assert shifted_views.plan_views(*radiographs) == shifted_views.plan_views(*radiographs)
 
 
 def test_a_subset_is_balanced_and_ordered():
@@ -104,9 +104,9 @@ def test_a_property_that_tells_alone_needs_no_joint_view():
     assert not [name for name in names if name.startswith(shifted_views.LIKE)]
 
 
-def test_where_several_properties_tell_a_class_apart_one_view_moves_them_all_as_far_as_its_films_lie_away(films):
-    labels = films[1]
-    images = np.clip(films[0] + 30.0 * labels[:, None, None, None], 0, 255).astype(np.uint8)
+def test_where_several_properties_tell_a_class_apart_one_view_moves_them_all_as_far_as_its_images_lie_away(radiographs):
+    labels = radiographs[1]
+    images = np.clip(radiographs[0] + 30.0 * labels[:, None, None, None], 0, 255).astype(np.uint8)
     planned = {v.name: v for v in shifted_views.plan_views(images, labels, classes=("NORMAL", "PNEUMONIA"))}
     joint = planned["like PNEUMONIA"]
     assert [part.name for part in joint.parts][:2] == ["wider", "brighter"]
@@ -119,10 +119,10 @@ def test_where_several_properties_tell_a_class_apart_one_view_moves_them_all_as_
         assert np.median(after - before) / distance == pytest.approx(1, abs=0.3)
 
 
-def test_a_class_of_few_films_is_no_machine(films):
-    labels = films[1].copy()
+def test_a_class_of_few_images_is_no_machine(radiographs):
+    labels = radiographs[1].copy()
     few = np.concatenate([np.arange(60), np.arange(60, 70)])
-    images = np.clip(films[0] + 30.0 * labels[:, None, None, None], 0, 255).astype(np.uint8)
+    images = np.clip(radiographs[0] + 30.0 * labels[:, None, None, None], 0, 255).astype(np.uint8)
     assert [v for v in shifted_views.plan_views(images, labels) if v.kind == shifted_views.JOINT]
     assert not [v for v in shifted_views.plan_views(images[few], labels[few]) if v.kind == shifted_views.JOINT]
 
@@ -178,9 +178,9 @@ def test_framing_has_a_part_in_the_joint_view_where_several_properties_tell():
     assert {"looser", "lower", "darker"} <= {part.name for part in planned["like NORMAL"].parts}
 
 
-def test_a_joint_view_is_json_there_and_back(films):
-    images = np.clip(films[0] + 30.0 * films[1][:, None, None, None], 0, 255).astype(np.uint8)
-    for view in shifted_views.plan_views(images, films[1]):
+def test_a_joint_view_is_json_there_and_back(radiographs):
+    images = np.clip(radiographs[0] + 30.0 * radiographs[1][:, None, None, None], 0, 255).astype(np.uint8)
+    for view in shifted_views.plan_views(images, radiographs[1]):
         assert shifted_views.View.from_json(view.to_json()) == view
 
 

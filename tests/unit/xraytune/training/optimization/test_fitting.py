@@ -14,7 +14,7 @@ RATE = 0.01
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory):
+def radiographs(tmp_path_factory):
     data = trial_data(tmp_path_factory.mktemp("cache"), n=32, sizes=(28,))
     return data.pools[28], data.labels
 
@@ -37,18 +37,18 @@ class Course(keras.callbacks.Callback):
         self.moved.append(bool(np.any(self.before != self.block())))
 
 
-def fitted(films, options=None, **values):
+def fitted(radiographs, options=None, **values):
     """Its history and course; two epochs of the head in all that follows, half the rate from then on."""
     hp = keras_tuner.HyperParameters()
     hp.values = dict(toy(**values).values)
     model, course = Toy().build(hp), Course()
-    options = {"validation_data": films, "verbose": 0, "callbacks": [course]} | (options or {})
-    return fit_plainly(model, TrainingSettings.of(hp.values), 2, *films, **options), course, model
+    options = {"validation_data": radiographs, "verbose": 0, "callbacks": [course]} | (options or {})
+    return fit_plainly(model, TrainingSettings.of(hp.values), 2, *radiographs, **options), course, model
 
 
 @pytest.mark.parametrize("augmentation", ["none", "light"])
-def test_the_head_is_trained_first_at_its_own_rate_then_the_block_too(films, augmentation):
-    history, course, _ = fitted(films, augmentation=augmentation)
+def test_the_head_is_trained_first_at_its_own_rate_then_the_block_too(radiographs, augmentation):
+    history, course, _ = fitted(radiographs, augmentation=augmentation)
     assert course.moved == [False, False, True, True]
     assert course.rates == [RATE, RATE, RATE / 2, RATE / 2]
     assert history.epoch == [0, 1, 2, 3]
@@ -56,25 +56,25 @@ def test_the_head_is_trained_first_at_its_own_rate_then_the_block_too(films, aug
 
 
 @pytest.mark.parametrize("epochs", [1, 2])
-def test_a_short_rung_trains_the_head_alone_for_just_its_epochs(films, epochs):
-    history, course, model = fitted(films, {"epochs": epochs})
+def test_a_short_rung_trains_the_head_alone_for_just_its_epochs(radiographs, epochs):
+    history, course, model = fitted(radiographs, {"epochs": epochs})
     assert course.moved == [False] * epochs
     assert course.rates == [RATE] * epochs
     assert len(history.history["val_loss"]) == epochs
     assert model.get_layer("block3_conv").trainable  # as it was built
 
 
-def test_a_rung_that_goes_on_takes_up_where_the_last_one_ended(films):
-    assert fitted(films, {"initial_epoch": 1, "epochs": 3})[1].moved == [False, True]
-    assert fitted(films, {"initial_epoch": 2, "epochs": 4})[1].moved == [True, True]
+def test_a_rung_that_goes_on_takes_up_where_the_last_one_ended(radiographs):
+    assert fitted(radiographs, {"initial_epoch": 1, "epochs": 3})[1].moved == [False, True]
+    assert fitted(radiographs, {"initial_epoch": 2, "epochs": 4})[1].moved == [True, True]
 
 
-def test_schedule_plateau_lowers_the_rate_where_the_loss_stands_still(films):
+def test_schedule_plateau_lowers_the_rate_where_the_loss_stands_still(radiographs):
     still = {"learning_rate": 1e-6, "schedule": "plateau", "epochs": 6, "patience": 9}
-    _, course, _ = fitted(films, head_epochs=0, **still)
+    _, course, _ = fitted(radiographs, head_epochs=0, **still)
     lower, lowest = 1e-6 * PLATEAU_FACTOR, 1e-6 * PLATEAU_FACTOR**2
     assert course.rates == pytest.approx([1e-6] * 3 + [lower] * 2 + [lowest], rel=1e-2)
-    assert fitted(films, head_epochs=0, **still | {"schedule": "constant"})[1].rates == [1e-6] * 6
+    assert fitted(radiographs, head_epochs=0, **still | {"schedule": "constant"})[1].rates == [1e-6] * 6
 
 
 class Tuned(Toy):
@@ -90,11 +90,11 @@ class Tuned(Toy):
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # KerasTuner 1.4.8
 @pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer")  # Keras builds it with the first step
-def test_hyperbands_score_is_what_its_best_network_reaches(films, tmp_path):
+def test_hyperbands_score_is_what_its_best_network_reaches(radiographs, tmp_path):
     tuner = keras_tuner.Hyperband(Tuned(), "val_accuracy", max_epochs=2, factor=2, directory=tmp_path, seed=1)
-    tuner.search(*films, validation_data=films, verbose=0)
+    tuner.search(*radiographs, validation_data=radiographs, verbose=0)
     network = tuner.get_best_models(1)[0]
-    accuracy = np.mean(network.predict(films[0], verbose=0).argmax(1) == films[1])
+    accuracy = np.mean(network.predict(radiographs[0], verbose=0).argmax(1) == radiographs[1])
     assert accuracy == pytest.approx(tuner.oracle.get_best_trials()[0].score)
 
 

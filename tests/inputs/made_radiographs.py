@@ -1,4 +1,4 @@
-"""Small films and folders of them for tests; nothing here knows how the library works inside."""
+"""Small images and folders of them for tests; nothing here knows how the library works inside."""
 
 import io
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 
-def film(seed, width=40, height=32, mode="L"):
+def radiograph(seed, width=40, height=32, mode="L"):
     """A smooth random picture: no two seeds look alike, and re-encoding changes little."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.uniform(0, 255, (6, 6)).astype(np.float32))
@@ -33,13 +33,13 @@ def write(path, content):
 
 
 def flat(root, counts=None, seed=0, suffix=".png"):
-    """Class folders without splits; two films a patient, named as Kermany's."""
+    """Class folders without splits; two images a patient, named as Kermany's."""
     number = seed * 100_000
     for name, count in (counts or {"NORMAL": 20, "PNEUMONIA": 30}).items():
         for i in range(count):
             number += 1
             stem = f"IM-{i // 2:04d}-{i % 2:04d}" if name == "NORMAL" else f"person{i // 2}_virus_{i % 2}"
-            write(Path(root) / name / f"{stem}{suffix}", film(number))
+            write(Path(root) / name / f"{stem}{suffix}", radiograph(number))
     return Path(root)
 
 
@@ -52,7 +52,7 @@ def kaggle(root, train=20, test=8, val=0, suffix=".png"):
                 number += 1
                 patient = first + i // 2
                 stem = f"IM-{patient:04d}-{i % 2:04d}" if name == "NORMAL" else f"person{patient}_bacteria_{i % 2}"
-                write(Path(root) / split / name / f"{stem}{suffix}", film(number))
+                write(Path(root) / split / name / f"{stem}{suffix}", radiograph(number))
     return Path(root)
 
 
