@@ -20,7 +20,7 @@ PAGES = [
 ]
 
 WORDS = {
-    r"\bradiographs?\b": "image, or radiograph",
+    r"\bfilms?\b": "image, or radiograph",
     r"\bphantoms?\b": "synthetic images",
     r"\bfalls (where|most)\b": "worst view",
     r"\bcalled ill\b|\bis answered from\b": "classified as positive",
@@ -41,8 +41,6 @@ WORDS = {
 """What documentation does not say, as regular expressions, and what it says instead."""
 
 EXCEPTIONS = {
-    ("spaces.md", r"(?-i:\b[Rr]emed(y|ies)\b)"): "edited by a generated table at present",
-    ("spaces.md", r"\bcop(y|ies) of a prefix\b|\bfrozen prefix(es)?\b"): "as above",
     ("performance.md", r"\bwanted\b.*\bmissed\b|\*\*missed\*\*"): "the column of the benchmarks' limits",
 }
 """Page and word that may stand, with the reason."""
