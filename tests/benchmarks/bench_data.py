@@ -99,16 +99,16 @@ def benchmarks() -> list[Benchmark]:
     return [
         Benchmark(
             "data.cold_start", "s", "lower", partial(_start, warm=False), _keras_pass,
-            "verify, hash, split, decode and keep 5,545 images at 128 px, against one Keras pass that only decodes; "
-            "imports on neither side",
+            "verify, hash, split, decode and cache 5,545 images at 128 px, against one Keras pass that only decodes; "
+            "both without imports",
             target=1 / 3,
         ),
         Benchmark(
             "data.warm_start", "s", "lower", partial(_start, warm=True), _keras_pass,
-            "the second start, imports included (1.5 s is wanted), against the Keras pass of every start",
+            "the second start, including imports, against the Keras pass of every start",
         ),
         Benchmark(
             "data.memory", "MiB", "lower", partial(_peak, 50_000), partial(_peak, 5_000),
-            "peak memory of all processes together with 50,000 made images, against 5,000",
+            "peak memory of all processes together with 50,000 synthetic images, against 5,000",
         ),
     ]  # fmt: skip

@@ -24,7 +24,7 @@ def benchmarks() -> list[Benchmark]:
         _benchmark(
             f"overhead_{trials}",
             "s/trial",
-            f"50 trivial trials in a study of {trials:,}: wall seconds a trial without the sampler's own, against "
+            f"50 trivial trials in a study of {trials:,}: wall seconds per trial without the sampler's, against "
             "OptunaSearch with the same sampler (tpe)",
             "overhead",
             str(trials),

@@ -82,7 +82,8 @@ def benchmarks() -> list[Benchmark]:
         Benchmark(
             "features.vgg_finetuned_epoch", "s", "lower",
             partial(_trial, "vgg_finetuned", True, 1, 0), partial(_trial, "vgg_finetuned", False, 1, 0),
-            "an epoch of vgg_finetuned (last block) at 128 px on 2,000 images, frozen features cached, against without",
+            "an epoch of vgg_finetuned (last block) at 128 px on 2,000 images with cached frozen features, against "
+            "without",
             target=4,
         ),
     ]  # fmt: skip

@@ -163,23 +163,23 @@ def benchmarks() -> list[Benchmark]:
         Benchmark(
             "input.cnn_epoch", "s", "lower", partial(_run, OURS), partial(_run, BARE, "fused"),
             "an epoch of cnn at 64 px with medium augmentation from the mapped array, against the same steps, "
-            "augmentation layers included, on one batch that is available",
+            "including augmentation layers, on one batch in memory",
             target=1 / 1.3,
         ),
         Benchmark(
             "input.cnn_against_directory", "s", "lower", partial(_run, OURS), partial(_from_directory, OUR_LAYERS),
-            "the same epoch, against image_dataset_from_directory with our layers, on images of 224 px",
+            "the same epoch, against image_dataset_from_directory with xraytune's layers, on images of 224 px",
             target=3,
         ),
         Benchmark(
             "input.cnn_against_originals", "s", "lower", partial(_run, OURS), partial(_from_originals, OUR_LAYERS),
-            "the same, on images of their original size (16 of 592 to 1,776 px, each 128 times); ours reads the mapped "
-            "array whatever size the images had",
+            "the same, on images of their original size (16 of 592 to 1,776 px, each 128 times); xraytune reads the "
+            "mapped array for images of any size",
             target=3,
         ),
         Benchmark(
             "input.cnn_against_keras", "s", "lower", partial(_run, OURS), partial(_from_directory, KERAS_LAYERS),
-            "the same epoch, against image_dataset_from_directory with Keras's own layers of the same amounts",
+            "the same epoch, against image_dataset_from_directory with Keras's layers of the same strengths",
             target=3,
         ),
         Benchmark(
@@ -190,6 +190,6 @@ def benchmarks() -> list[Benchmark]:
         ),
         Benchmark(
             "input.fused_norm", "s", "lower", partial(_run, BARE, "fused"), partial(_run, BARE, "as Keras has them"),
-            "64 such steps with batch normalisations trained by the fused kernel, against Keras's own",
+            "64 such steps with batch normalisation by the fused kernel, against Keras's kernel",
         ),
     ]  # fmt: skip

@@ -59,6 +59,6 @@ def benchmarks() -> list[Benchmark]:
     cnn, densenet, prefix = _sides(STEP, "cnn"), _sides(STEP, "densenet"), _sides(PREFIX)
     return [
         Benchmark("onednn.cnn_step", "s", "lower", *cnn, "a step of cnn at 64 px with oneDNN, against without"),
-        Benchmark("onednn.densenet_step", "s", "lower", *densenet, "the same of densenet"),
-        Benchmark("onednn.vgg16_prefix", "Gop/s", "higher", *prefix, "VGG16's forward pass at 64 px, the same"),
+        Benchmark("onednn.densenet_step", "s", "lower", *densenet, "the same for densenet"),
+        Benchmark("onednn.vgg16_prefix", "Gop/s", "higher", *prefix, "the same for VGG16's forward pass at 64 px"),
     ]

@@ -143,7 +143,7 @@ def benchmarks() -> list[Benchmark]:
         Benchmark(
             "predict.throughput", "images/s", "higher",
             partial(in_process, FROM_FILES, "keras", str(COUNT)), partial(in_process, KERAS_LOOP, "keras", str(COUNT)),
-            "prediction from JPEG files, decoding included, against a loop of Keras predict on decoded arrays",
+            "prediction from JPEG files, including decoding, against a loop of Keras predict on decoded arrays",
             target=1.0,
         ),
         Benchmark(
@@ -154,14 +154,14 @@ def benchmarks() -> list[Benchmark]:
         Benchmark(
             "predict.bootstrap", "s", "lower",
             lambda: in_process(BOOTSTRAP), lambda: WANTED_OF_BOOTSTRAP,
-            "2,000 draws of every figure on 624 predictions, overall, by class and averaged, against the "
-            f"{WANTED_OF_BOOTSTRAP:g} s allowed",
+            "2,000 draws of every metric on 624 predictions, overall, by class and averaged, against the limit of "
+            f"{WANTED_OF_BOOTSTRAP:g} s",
             target=1.0,
         ),
         Benchmark(
             "predict.report", "s", "lower",
             lambda: in_process(REPORT, retrained()), lambda: WANTED,
-            f"report and model card of 624 test images once the figures are there, against the {WANTED:g} s allowed",
+            f"report and model card of 624 test images from computed metrics, against the limit of {WANTED:g} s",
             target=1.0,
         ),
     ]  # fmt: skip

@@ -20,23 +20,23 @@ KEPT = harness.ROOT / "docs" / "bench.jsonl"
 
 HEAD = """# Performance
 
-What to expect on two CPU cores: a search of 30 minutes on 5,232 X-rays ran 30 to 54 trials ([results](results.md));
-the environment takes about 3.1 GB of disk, a trial 1 to 1.6 GB of memory. Measured times are below; `data.cold_start`
-is the first start of a search, `data.warm_start` every later one, `predict` the use of a saved model.
+On two CPU cores a search of 30 minutes on 5,232 X-rays ran 30 to 54 trials ([results](results.md)). The environment
+takes about 3.1 GB of disk, a trial 1 to 1.6 GB of memory. `data.cold_start` is the first start of a search,
+`data.warm_start` every later one, `predict` the use of a saved model.
 
 `make performance` writes this page from the newest line of each benchmark in `docs/bench.jsonl`; do not edit it.
-`make bench` measures again (`make bench ONLY=input` one package), with `XRAYTUNE_DATA` and `XRAYTUNE_WEIGHTS` where
-real images and weights are needed.
+`make bench` measures again (`make bench ONLY=input` only one group); some benchmarks need real images and weights
+(`XRAYTUNE_DATA`, `XRAYTUNE_WEIGHTS`).
 
 Both sides of a benchmark run in turn in the same session; each number is the median of its rounds. The ratio is
-baseline over xraytune for times and sizes, xraytune over baseline for rates: above 1, xraytune is better. In
-brackets: the smallest and the largest ratio of a single round. Times depend on the machine named; ratios less.
+baseline / xraytune for times and sizes, and xraytune / baseline for rates: above 1, xraytune is better. The smallest
+and largest ratio of a single round are in brackets. Times depend on the machine; ratios depend on it less.
 """
 
 NO_GPU = """## On a GPU
 
-Not measured: no GPU was available when these lines were made. The defaults for GPUs (one trial each, all cores) are not
-measured either. `make gpu-check` measures images a second of each family and trials that share a GPU where there is one
+Not measured: no GPU was available. The defaults for GPUs (one trial each, all cores) are not measured either.
+`make gpu-check` measures images per second of each family, and trials that share a GPU
 ([cluster.md](cluster.md#one-machine)).
 """
 
@@ -69,7 +69,7 @@ def page(measured: list[dict[str, Any]]) -> str:
     parts = [HEAD]
     for group in dict.fromkeys(line["name"].partition(".")[0] for line in measured):
         parts.append(f"## {group}\n")
-        parts.append("| benchmark | ours | baseline | ratio | wanted | |\n|---|---|---|---|---|---|")
+        parts.append("| benchmark | xraytune | baseline | ratio | wanted | |\n|---|---|---|---|---|---|")
         own = [line for line in measured if line["name"].partition(".")[0] == group]
         for line in own:
             target = benchmarks[line["name"]].target
