@@ -57,7 +57,7 @@ def benchmarks() -> list[Benchmark]:
         ),
         Benchmark(
             "precision.cnn_auc", "AUC", "higher", *auc,
-            "validation AUC by patient after five epochs in float32, against bfloat16, same seeds (above 1: bfloat16 is "
-            "worse)",
+            "validation AUC by patient after five epochs in float32, against bfloat16, same seeds (above 1: bfloat16 "
+            "is worse)",
         ),
     ]  # fmt: skip
