@@ -20,7 +20,7 @@ from xraytune.errors import FOREIGN, FULL, FatalError
 
 NAME = "ledger.jsonl"
 
-AGAIN = "Make room (or put the folder back) and call the same command again."
+AGAIN = "Free disk space (or restore the folder) and call the same command again."
 
 FIGURES = ("accuracy", "sensitivity", "specificity", "f2", "auc")
 """Metrics that are kept of each evaluation, with intervals."""

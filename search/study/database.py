@@ -167,7 +167,7 @@ def _refusal(error: BaseException, cause: str, what: str) -> FatalError:
     if isinstance(error, (sqlalchemy.exc.IntegrityError, sqlite3.IntegrityError)):
         return ChangedError(what, cause)
     if "is full" in cause or "No space left" in cause:
-        said = f"The disk is full ({what}). Every finished trial is recorded; make room and go on with --resume."
+        said = f"The disk is full ({what}). Every finished trial is recorded. Free disk space, then use --resume."
     elif isinstance(error, sqlalchemy.exc.DataError):
         small = "long" in cause and what.startswith(("mysql", "mariadb"))
         hint = " It keeps at most 64 KiB in one text; SQLite and PostgreSQL keep more." if small else ""

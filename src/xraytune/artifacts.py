@@ -171,7 +171,7 @@ def inside(folder: Path, name: object) -> Path:
         ArtifactError: it is no plain name, so that it may lie anywhere.
     """
     if not isinstance(name, str) or Path(name).name != name or name in {"", ".", ".."} or "\0" in name:
-        raise ArtifactError(f"{folder} names a file {name!r:.80}, which does not lie in it: it was changed.")
+        raise ArtifactError(f"{folder} names a file {name!r:.80} that is not in this folder: it was changed.")
     return folder / name
 
 
@@ -262,8 +262,8 @@ def whole(target: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise FatalError(
-            f"{target} can't be written: {error.strerror or error}. Nothing was left half-written; make room and call "
-            "the same command again: finished folds are kept."
+            f"{target} can't be written: {error.strerror or error}. No partial file was left. Free disk space and "
+            "call the same command again: finished folds are kept."
         ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

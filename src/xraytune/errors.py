@@ -88,7 +88,7 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 """What the system says where a disk is full, or what a user may take of it."""
 
 _ADVICE = {
-    "Make room or choose another place, and call the same command again.": {*FULL, errno.EFBIG, errno.EROFS},
+    "Free disk space or choose another place, and call the same command again.": {*FULL, errno.EFBIG, errno.EROFS},
     "Change its permissions or choose another place, and call the same command again.": {errno.EACCES, errno.EPERM},
     "Something else has that name, or part of the path: choose another place.": {
         errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG,

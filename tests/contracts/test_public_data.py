@@ -48,7 +48,7 @@ def test_file_names_of_public_data_sets_tell_the_patient(tmp_path, name, suffix)
     for image in dataset.images:
         by_patient.setdefault(image.patient, set()).add(image.split)
     assert all(len(splits) == 1 for splits in by_patient.values())
-    assert any("study and not the patient" in note for note in dataset.notes) == (name == "padchest")
+    assert any("contain the study, not the patient" in note for note in dataset.notes) == (name == "padchest")
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_a_finding_that_can_t_be_had_is_one_clear_error(tmp_path, options, why):
 
 
 def test_a_finding_of_data_without_a_label_file_is_refused(tmp_path):
-    with pytest.raises(InputError, match="--label 'Pneumonia' chooses from the label file"):
+    with pytest.raises(InputError, match="--label 'Pneumonia' needs the label file"):
         data.load(folder(tmp_path / "set", NAMES["nih"][0]), label="Pneumonia")
 
 

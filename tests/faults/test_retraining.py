@@ -203,10 +203,10 @@ def test_killed_late_it_repeats_no_training_and_the_winner_is_whole_or_not_there
 # long that the next figures need a block of their own). Then: whether a former winner is there, what is said, and how
 # often the test set was opened.
 MOMENTS = {
-    "the network is copied": ("leave 100", False, "Nothing was left half-written", 1),
+    "the network is copied": ("leave 100", False, "No partial file was left", 1),
     "the set would be opened": ("leave 1000", True, "so the test set was not evaluated", 1),
     "what it showed is recorded": ("pad; fill_at 4", True, "The test metrics can't be recorded", 3),
-    "the report is written": ("fill_at 4", True, "Nothing was left half-written", 2),
+    "the report is written": ("fill_at 4", True, "No partial file was left", 2),
 }
 FULL = """
 mount -t tmpfs -o size=32m none {small} && cp -a {home}/results {small}/ && cd {root} || exit 9
@@ -258,7 +258,7 @@ def test_a_disk_that_is_full_when_the_winner_is_written_leaves_it_whole_or_not_t
     assert (tmp_path / "rc").read_text() == "1\n", said
     assert said.count("error: ") == 1
     assert "Traceback" not in said
-    for words in (says, "No space left on device", "make room"):
+    for words in (says, "No space left on device", "free disk space"):
         assert words.lower() in said.lower()
     assert files(full / "winner") == (files(before / "winner") if former else {})
     assert (full / "winner").exists() is former

@@ -30,7 +30,7 @@ from xraytune.records import FailureCause
 Report = Callable[[Any], None]
 """What a task calls to say how far it is; anything picklable."""
 
-KEPT = "Make room (or put the folder back) and call the same command again: finished folds are kept."
+KEPT = "Free disk space (or restore the folder) and call the same command again: finished folds are kept."
 
 _START = "import sys; from search.retraining.workers.worker_pool import work; work(*map(int, sys.argv[1:]))"
 

@@ -138,7 +138,7 @@ class _Squarer:
         try:
             content = files.read_named(path, reading.MOST_BYTES)
         except OSError as error:
-            raise DataError(f"{path} could be read a moment ago and can't be now: {error.strerror}.") from None
+            raise DataError(f"{path} can no longer be read: {error.strerror}.") from None
         if hashlib.sha256(content).digest() != self.digests[row].tobytes():
             raise DataError(f"{path} changed since it was verified. Start again when nothing writes to the data.")
         try:

@@ -64,8 +64,8 @@ def mapped(
     except OSError as error:
         size = math.prod(shape) * np.dtype(dtype).itemsize >> 20
         raise FatalError(
-            f"{size} MiB can't be kept in {path.parent}: {error.strerror}. Free some room, or choose another place "
-            "with XRAYTUNE_CACHE."
+            f"{size} MiB can't be stored in {path.parent}: {error.strerror}. Free disk space, or choose another "
+            "folder with XRAYTUNE_CACHE."
         ) from None
     return array
 

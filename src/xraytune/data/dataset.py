@@ -252,20 +252,20 @@ def compare(recorded: str, now: str, *, test: bool = False, kept: Path | None = 
         return f"The {what} are not those of the study (fingerprint {now[:12]}, recorded {recorded[:12]})."
     for name in ("fit", "channels", "classes"):
         if then[name] != present[name]:
-            return f"The study was made with {name} {then[name]}, now it is {present[name]}."
+            return f"The study was made with {name} {then[name]}; now {name} is {present[name]}."
     changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
     if not changed:  # a list was changed by hand
         return f"The {what} are not those of the study (fingerprint {now[:12]}, recorded {recorded[:12]})."
     key = changed[0]
     if key not in new:
-        how = "is gone from"
+        how = "is missing in"
     elif key not in old:
         how = "is new in"
     elif old[key][0] != new[key][0]:
         how = f"was {old[key][0]} and is now {new[key][0]} in"
     elif old[key][1] == new[key][1]:
-        how = "has another site in"
+        how = "has a different site in"
     else:
-        how = "has other content in"
-    more = f" ({len(changed)} files differ in all)" if len(changed) > 1 else ""
+        how = "has different content in"
+    more = f" ({len(changed)} files differ in total)" if len(changed) > 1 else ""
     return f"{key} {how} the {what}{more}."

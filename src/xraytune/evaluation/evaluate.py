@@ -110,8 +110,8 @@ def unsure(overall: Mapping[str, Triple], beta: float = 2.0) -> str:
     if not names:
         return ""
     return (
-        f"No interval of {', '.join(names)}: all draws of the bootstrap agree (no errors, or always the same answer), "
-        "which does not say how other patients would fare."
+        f"No interval for {', '.join(names)}: all bootstrap draws are equal (no errors, or always the same answer), "
+        "which says nothing about other patients."
     )
 
 

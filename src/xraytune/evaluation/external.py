@@ -48,16 +48,16 @@ def verdict(here: Mapping[str, Triple], study: Mapping[str, Triple] | None) -> V
     elif low <= CHANCE:
         what = "includes 0.5: the model does not tell the classes apart on these images."
         if high < CHANCE:
-            what = "lies below 0.5: the model ranks the classes of these images the wrong way round."
+            what = "lies below 0.5: the model ranks the classes of these images in the wrong order."
         against.append(f"The 95 % interval of the ROC AUC, {area:.2f} [{low:.2f}, {high:.2f}], {what}")
     if study is None:
-        unknown.append("The study's own test figures are not known, so sensitivity and specificity can't be compared.")
+        unknown.append("The study's test results are not known, so sensitivity and specificity can't be compared.")
     else:
         for name, (change, least, most) in changes(study, here).items():
             if name != "auc" and change is not None and most is not None and most < 0:
                 against.append(
                     f"{NAMES[name].capitalize()} is {-change:.2f} [{-most:.2f}, {-(least or 0.0):.2f}] below the "
-                    f"study's test figure: {here[name][0]:.2f} here, {study[name][0]:.2f} there."
+                    f"study's test result: {here[name][0]:.2f} here, {study[name][0]:.2f} there."
                 )
     if against:
         return Verdict(NOT_USABLE, tuple(against))

@@ -66,8 +66,8 @@ def in_words(
     images = f"the {normal} images" if normal else "the images without the finding"
     if positive and "specificity" in fell:
         out.append(
-            f"Specificity fell by {fell['specificity']}, statistically significant: to the model {images} of the test "
-            "set look different from those that it learned from."
+            f"Specificity fell by {fell['specificity']}, statistically significant: for the model {images} of the test "
+            "set look different from the training images."
         )
     if "sensitivity" in fell:
         which = "images with the finding look different" if positive else "the images of some class look different"
@@ -75,11 +75,11 @@ def in_words(
     if fell and shift:
         out.append(shift)
     if "auc" in fell:
-        out.append("The ranking itself became worse too (ROC AUC): another threshold closes the gap in part at most.")
+        out.append("The ranking (ROC AUC) is also worse: another threshold can close the gap only partly.")
     elif positive and changed and "auc" not in changed:
-        out.append("The ranking (ROC AUC) held: the gap is one of the operating threshold.")
+        out.append("The ranking (ROC AUC) did not change significantly: the gap comes from the operating threshold.")
     if not changed:
-        out.append("No figure changed significantly between validation and test.")
+        out.append("No metric changed significantly between validation and test.")
     elif not fell:
         out.append("The test set was easier than validation.")
     return out

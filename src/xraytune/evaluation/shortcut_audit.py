@@ -42,13 +42,13 @@ FRAMING = image_properties.FRAMED.name
 Labels = NDArray[np.int32]
 _UNSEEN = frozenset({"bytes", "mode"})  # properties of the file that no network is shown
 _FIT = {
-    "crop": "The default --fit crop cuts the shape off but leaves what goes with it",
+    "crop": "The default --fit crop removes the shape but not the properties that follow it",
     "pad": "--fit pad shows the shape as black borders",
     "squash": "--fit squash turns the shape into the direction of the gradients",
 }
 _SITE = Property(
     SITE, "site", "the site where an image was taken", "the sites' shares of the classes differ",
-    "Whatever differs between the sites tells the classes too: look at the shares by site, and validate on sites that "
+    "Then any difference between the sites predicts the class: look at the shares by site, and validate on sites that "
     "were not trained on (--validate-on site).",
 )  # fmt: skip
 _PROPERTIES = {**property_table.PROPERTIES, SITE: _SITE}  # what a finding is about, by its name
@@ -304,9 +304,9 @@ def _summary(together: float, findings: Sequence[Finding], dataset: Dataset) -> 
     notable = [finding for finding in findings if finding.auc >= NOTABLE]
     notable.sort(key=lambda finding: finding.name in _UNSEEN)  # what a network can see comes first
     if not notable and not together >= NOTABLE:
-        return text + (" No shortcut of a known kind stands out." if math.isfinite(together) else "")
+        return text + (" No shortcut of a known kind was found." if math.isfinite(together) else "")
     if not notable:
-        text += " No single property carries it; together they do."
+        text += " No single property separates the classes; all together do."
     text = " ".join([text, *(finding.sentence for finding in notable[:3])])
     if len(notable) > 3:
         text += f" Also: {', '.join(_PROPERTIES[f.name].title + f' ({f.auc:.2f})' for f in notable[3:])}."

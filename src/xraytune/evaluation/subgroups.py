@@ -192,7 +192,7 @@ def worst_subgroup(rows: Sequence[Mapping[str, Any]]) -> str:
         rows: of `subgroups`.
     """
     if not rows:
-        return "No subgroup is large enough to be judged by itself."
+        return "No subgroup is large enough to be evaluated separately."
     compared = [row for row in rows if row["difference"][1] is not None]
     if not compared:
         return "No subgroup can be compared: none shares a class with images outside it."

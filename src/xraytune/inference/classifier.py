@@ -107,13 +107,13 @@ class Classifier:
     def _checked(self, share: float) -> int:
         """The positive class, where probabilities can be restated for this share of it."""
         if self.card.positive is None:
-            raise InputError("A prevalence is that of the positive class, and this model has none.")
+            raise InputError("A prevalence needs a positive class, and this model has none.")
         if not self.calibration.prevalence:
             raise InputError(
                 "This model does not say for which prevalence its probabilities are stated: call search.retrain again."
             )
         if not 0 < share < 1:
-            raise InputError(f"A prevalence lies between 0 and 1 (0.1 for 10 %), not at {share:g}.")
+            raise InputError(f"A prevalence is between 0 and 1 (0.1 for 10 %), not at {share:g}.")
         return self.card.positive
 
     @property

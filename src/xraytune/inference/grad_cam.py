@@ -118,7 +118,7 @@ def caption(heat: NDArray[np.float32], name: str, method: str = GRAD_CAM) -> str
         name: the class.
         method: of `method`.
     """
-    return f"{method} for {name}" + (": blank, nothing in the image speaks for it" if blank(heat) else "")
+    return f"{method} for {name}" + (": blank, no place in the image supports this class" if blank(heat) else "")
 
 
 def _feature(model: keras.Model) -> Any | None:

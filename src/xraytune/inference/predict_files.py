@@ -62,7 +62,7 @@ class Stated:
             return (
                 f"Probabilities are stated for a prevalence of {100 * self.prevalence:g} % (the model's own: "
                 f"{100 * model.prevalence:.3g} %)."
-                + ("" if at else " The threshold moves with them: no decision changes.")
+                + ("" if at else " The threshold is adjusted too: no decision changes.")
             )
         return ""
 
@@ -82,7 +82,7 @@ class Stated:
     def rule(self, model: Any) -> str:
         """How images are decided, and for which prevalence probabilities are stated, in words."""
         positive = None if model.card.positive is None else model.card.classes[model.card.positive]
-        how = "The likeliest class is predicted."
+        how = "The most probable class is predicted."
         if (pair := self.referral(model)) and pair.low < pair.high:
             how = (
                 f"{positive} is predicted when its probability is at least {pair.high:.3f}; an image from "

@@ -29,7 +29,7 @@ MOST = 4000
 """Images at most: of more, patients are drawn."""
 
 MISSING = (
-    "The model folder holds no sample of its training images, so that images without labels can't be compared with "
+    "The model folder has no sample of its training images, so images without labels can't be compared with "
     "them: call search.retrain again (finished networks are kept)."
 )
 """What is said of a model that was saved without one."""

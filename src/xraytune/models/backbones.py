@@ -70,7 +70,7 @@ def remarks(used: Mapping[str, str]) -> list[str]:
     return [
         f"weights {name}: {KNOWN_SHA256[sha256]} (sha256 {sha256[:8]}…)"
         if sha256 in KNOWN_SHA256
-        else f"weights {name}: a file that this program does not know (sha256 {sha256[:8]}…), taken as it is"
+        else f"weights {name}: an unknown file (sha256 {sha256[:8]}…), used unchanged"
         for name, sha256 in used.items()
     ]
 
@@ -126,7 +126,7 @@ def body(name: str, x: keras.KerasTensor, weights: Mapping[str, str | Path]) -> 
         raise WeightsError(missing([name], None))
     path = Path(weights[name])
     if not path.is_file():
-        raise WeightsError(f"{path}: the weights of {name} were here when the search began and are gone")
+        raise WeightsError(f"{path}: the weights of {name} were removed after the search began")
     make = getattr(keras.applications, BACKBONES[name])
     model: keras.Model = make(include_top=False, weights=None, input_tensor=x)
     for layer, arrays in read(name, path).items():

@@ -117,5 +117,5 @@ class EpochImages:
             cache=self._data.cache,
             copy=copy,
             limit=self._data.cache_limit,
-            check=lambda: self._clock.check("making a frozen network's outputs"),
+            check=lambda: self._clock.check("computing features of the frozen backbone"),
         )

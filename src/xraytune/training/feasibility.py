@@ -28,7 +28,7 @@ def check(model: keras.Model | Joined, plan: TrainingSettings, data: TrialData) 
     height, width, channels = model.input_shape[1:]
     if height != width or height not in data.pools:
         sizes = ", ".join(map(str, sorted(data.pools)))
-        raise TrialError(bad, f"the network takes {height} × {width} px; images are there at {sizes} px")
+        raise TrialError(bad, f"the network takes {height} × {width} px; images are available at {sizes} px")
     if channels != data.channels:
         raise TrialError(bad, f"the network takes {channels} channels, the images have {data.channels}")
     outputs = model.output_shape[-1]
@@ -40,4 +40,4 @@ def check(model: keras.Model | Joined, plan: TrainingSettings, data: TrialData) 
     counts = np.bincount(data.labels[data.train], minlength=len(data.classes))
     if counts.min() < 2:
         name = data.classes[int(counts.argmin())]
-        raise TrialError(bad, f"class {name} has {counts.min()} training images; it takes 2")
+        raise TrialError(bad, f"class {name} has {counts.min()} training images; at least 2 are needed")

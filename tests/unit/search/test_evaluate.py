@@ -88,7 +88,7 @@ def test_labels_that_have_nothing_to_do_with_the_images_make_it_not_usable(study
     _, metrics = found(study)
     assert metrics["verdict"] == "not usable here"
     assert any("includes 0.5" in reason for reason in metrics["reasons"])
-    assert any("below the study's test figure" in reason for reason in metrics["reasons"])
+    assert any("below the study's test result" in reason for reason in metrics["reasons"])
     assert "not usable here" in capsys.readouterr().out
 
 

@@ -68,7 +68,7 @@ def decode(content: bytes, most_pixels: int) -> Radiograph:
     except DicomError:
         raise
     except MemoryError:
-        raise DicomError("DICOM that wants more memory than there is") from None
+        raise DicomError("DICOM that needs more memory than is available") from None
     except Exception as error:  # pydicom raises whatever its decoders do
         text = " ".join(str(error).split()) or type(error).__name__
         if len(text) > LONGEST:  # a message may quote all of a damaged element
@@ -104,7 +104,7 @@ def _count(header: Dataset, name: str, default: int) -> int:
     try:
         return default if value is None or value == "" else int(value)
     except (TypeError, ValueError):
-        raise DicomError(f"DICOM whose {name} is {str(value)[:40]!r}, no whole number") from None
+        raise DicomError(f"DICOM whose {name} is {str(value)[:40]!r}, not a whole number") from None
 
 
 def _undecodable(header: Dataset) -> str:

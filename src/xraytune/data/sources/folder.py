@@ -64,7 +64,7 @@ def read_layout(root: Path, name: str | None = None, *, site_folders: bool = Fal
     nearly = [f for f in folders if f.lower() not in SPLITS and _NEARLY_SPLIT.match(f.lower())]
     listing.hint = _hint(folders, files, name)
     if twice := {split for split in splits.values() if list(splits.values()).count(split) > 1}:
-        what = f"several folders are the same split ({', '.join(sorted(twice))}): put them together or take one out"
+        what = f"several folders are the same split ({', '.join(sorted(twice))}): merge them or remove one"
         listing.error("split name", some([f"{folder}/" for folder in splits if splits[folder] in twice], 3), what)
     for folder in nearly:
         split = SPLITS[_NEARLY_SPLIT.match(folder.lower())[1]]  # type: ignore[index]
@@ -96,11 +96,11 @@ def _hint(folders: list[str], files: list[str], name: str) -> str:
     """What a folder without two classes may be instead."""
     if archives := sorted(f for f in files if f.lower().endswith(_ARCHIVES)):
         more = f" and {len(archives) - 1} more archives" if len(archives) > 1 else ""
-        return f"{Path(name).name} holds {archives[0]}{more}: unpack it and give that as DATA"
+        return f"{Path(name).name} contains {archives[0]}{more}: unpack it and give that as DATA"
     if folders and (tables := sorted(f for f in files if f.lower().endswith(_TABLES))):
         return (
-            f"the classes may stand in the table {tables[0]} beside {folders[0]}/: give that as DATA, with --label "
-            "where it is of a public data set, else made into a manifest (a .csv with the columns path,label)"
+            f"the classes may be in the table {tables[0]} beside {folders[0]}/: give the table as DATA, with --label "
+            "if it is of a public data set, else as a manifest (a .csv with the columns path,label)"
         )
     return ""
 
@@ -152,7 +152,7 @@ class _Reader:
                     if _is_litter(entry.name):
                         listing.litter.append(prefix + _shown(entry.name))
                     elif _shown(entry.name) != entry.name:
-                        listing.error("name", prefix + _shown(entry.name), "its name is no UTF-8: rename it")
+                        listing.error("name", prefix + _shown(entry.name), "its name is not UTF-8: rename it")
                     elif _is_folder(entry):
                         folders.append(entry.name)
                     else:
@@ -169,12 +169,12 @@ class _Reader:
             return  # it can't be listed, which was said
         again = [name for name in names if SPLITS.get(name.lower()) == split]
         if again and len(names) == len(again):
-            what = f"holds another folder {again[0]}/: move its class folders one up, into {prefix}"
+            what = f"contains another folder {again[0]}/: move its class folders up into {prefix}"
             self._listing.error("nested split", prefix, what)
         elif not names and files and split == "test":
             what = (
-                "has images without class folders. Images without a class are no test set: leave this folder out (a "
-                "test set is then split off the training images), and classify them with search.predict"
+                "has images without class folders, so it can't be a test set: leave this folder out (a test set is "
+                "then split off the training images), and classify its images with search.predict"
             )
             self._listing.error("no class", prefix, what)
         elif not names:
@@ -225,7 +225,7 @@ class _Reader:
             self.classes(f"{site}/", "", names)
             of |= {item.key: site for item in self._listing.items[before:]}
         self._listing.columns[SITE] = of
-        self._listing.notes.append(f"The folders are sites with class folders in them: {', '.join(folders)}.")
+        self._listing.notes.append(f"The folders are sites with class folders: {', '.join(folders)}.")
 
     def _class(self, prefix: str, split: str, name: str) -> None:
         inner, files = self.entries(below := f"{prefix}{name}/")
@@ -283,7 +283,7 @@ class _Reader:
     def left_out(self, folders: list[str]) -> None:
         """Folders beside the splits."""
         if folders:
-            self._listing.warn("skipped", some(folders), "no split folder (train, val, test): left out")
+            self._listing.warn("skipped", some(folders), "not a split folder (train, val, test): left out")
 
     def report(self) -> None:
         """Say what was collected, one problem for what is alike."""
@@ -296,12 +296,12 @@ class _Reader:
         if self._left_out:
             names = sorted(name for found in self._left_out.values() for name in found)
             kinds = image_files.counted(kind for kind, found in self._left_out.items() for _ in found)
-            what = f"no image: left out. By content: {kinds}"
+            what = f"not images: left out. By content: {kinds}"
             listing.warn("skipped", some(names), what)
         if self._masks:
-            listing.warn("skipped", some(sorted(self._masks)), "masks, no radiographs: left out")
+            listing.warn("skipped", some(sorted(self._masks)), "masks, not radiographs: left out")
         if self._stray:
-            what = "lies inside a class folder: move its images up or take it out"
+            what = "is inside a class folder: move its images up or remove it"
             what += f"; {listing.hint}" if listing.hint else "; or name the images and their classes in a manifest"
             listing.error("stray folder", some(sorted(self._stray)), what)
 
@@ -324,7 +324,7 @@ def _compare_classes(listing: Listing) -> None:
         if not here:
             continue  # it has no class folders, which was said
         if extra := sorted(here - train):
-            what = f"is no class of train (which has {', '.join(sorted(train))})"
+            what = f"is not a class of train (which has {', '.join(sorted(train))})"
             listing.error("class names differ", some([f"{split}/{name}" for name in extra]), what)
         if missing := sorted(train - here):
             first = missing[0]

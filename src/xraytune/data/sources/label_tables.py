@@ -174,10 +174,10 @@ def _chosen(path: Path, kind: _Kind, finding: Finding) -> tuple[str, str | None]
     wanted = finding.label or kind.label
     there = ", ".join(sorted(written.values()))
     if wanted is None:
-        raise InputError(f"{path.name} has several findings an image. Name one: --label Pneumonia. There are: {there}.")
+        raise InputError(f"{path.name} has several findings per image. Name one: --label Pneumonia. It has: {there}.")
     for option, name in (("--label", wanted), ("--negative", finding.negative)):
         if name is not None and name.strip().lower() not in written:
-            raise InputError(f"{option} {name!r} is not in {path.name}. There are: {there}.")
+            raise InputError(f"{option} {name!r} is not in {path.name}. It has: {there}.")
     negative = None if finding.negative is None else written[finding.negative.strip().lower()]
     return written[wanted.strip().lower()], negative
 
@@ -206,7 +206,7 @@ def _report(listing: Listing, path: Path, left_out: Counter[str], images: int) -
     if not listing.items:
         said = "; ".join(f"{count:,} {reason}" for reason, count in reasons.items())
         raise SourceError(
-            f"{path} names {images:,} images and none can be used: {said}. The images must lie below its folder."
+            f"{path} names {images:,} images and none can be used: {said}. The images must be below its folder."
         )
     for reason, count in reasons.items():
         listing.notes.append(f"{count:,} of {images:,} entries of {path.name} were left out: they {reason}.")

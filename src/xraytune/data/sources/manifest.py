@@ -59,10 +59,10 @@ def open_manifest(path: Path, site: str | None = None) -> Listing:
     listing.patients_known = named > 0
     if 0 < named < len(listing.items) or counts.unknown:
         what = f"{len(listing.items) - named} images have no patient"
-        what += f" ({counts.unknown} of them say so: nan, unknown and the like)" if counts.unknown else ""
-        listing.warn("no patient", path.name, f"{what}: each is taken alone")
+        what += f" ({counts.unknown} of them have nan, unknown or similar)" if counts.unknown else ""
+        listing.warn("no patient", path.name, f"{what}: each counts as a patient of its own")
     if counts.floats:
-        listing.notes.append(f"{counts.floats} patients are written as 12.0 in {path.name}: taken for 12.")
+        listing.notes.append(f"{counts.floats} patients are written like 12.0 in {path.name}: read as 12.")
     for item in listing.items:
         listing.folders.setdefault(item.split or "train", set()).add(item.label)
     _keep_columns(listing, table, seen)
@@ -82,9 +82,9 @@ def _read_rows(listing: Listing, table: Table, counts: _Counts) -> dict[str, int
         if not file or not label:
             counts.causes[f"has no {'label' if file else 'path'}"].append((line, ""))
         elif spelling.is_unlabelled(label):
-            counts.causes[f"has no label: it says {label!r}, which would be a class of its own"].append((line, ""))
+            counts.causes[f"has no label: {label!r} would become a separate class"].append((line, ""))
         elif "\0" in file:
-            counts.causes["its path holds a zero byte"].append((line, ""))
+            counts.causes["its path contains a zero byte"].append((line, ""))
         elif split and split.lower() not in SPLITS:
             counts.causes[f"split {split!r} is none of train, val, test"].append((line, ""))
         elif key in seen and row == table.rows[seen[key]][1]:
@@ -111,7 +111,7 @@ def _report_rows(listing: Listing, table: Table, counts: _Counts) -> None:
         where = f"{table.name}, line {line}" + (f" and {len(found) - 1:,} more lines" if len(found) > 1 else "")
         listing.problems.append(Problem("manifest", where, clean, files=lines))
     if counts.repeated:
-        what = f"{counts.repeated} rows are there twice, word for word: each image is taken once"
+        what = f"{counts.repeated} rows are repeated: each image is used once"
         listing.warn("copies", table.name, what)
 
 
@@ -122,15 +122,15 @@ def _check_labels(listing: Listing, table: Table) -> None:
         hit = set(several)
         count = sum(item.label in hit for item in listing.items)
         what = (
-            f"{count} images have several labels in one cell, e.g. {several[0]!r}: each combination would be a class "
-            "of its own. Write one label per image (for example the finding that you want to detect, or 'other')"
+            f"{count} images have several labels in one cell, e.g. {several[0]!r}: each combination would become "
+            "a separate class. Write one label per image (for example the finding that you want to detect, or 'other')"
         )
         listing.error("several labels", table.name, what)
     if labels & _UNCERTAIN and labels - _UNCERTAIN <= {"0", "1", "0.0", "1.0"}:
         count = sum(item.label in _UNCERTAIN for item in listing.items)
         what = (
-            f"{count} images have the label -1, which CheXpert's tables use for uncertain: it would be a class of "
-            "its own. Write 0 or 1, or take these rows out"
+            f"{count} images have the label -1, which CheXpert's tables use for uncertain: it would become a "
+            "separate class. Write 0 or 1, or remove these rows"
         )
         listing.error("uncertain label", table.name, what)
 
@@ -159,7 +159,7 @@ def _check_splits(listing: Listing) -> None:
     if "" in splits and len(splits) > 1:
         bare = sum(not item.split for item in listing.items)
         listing.error(
-            "manifest", "split", f"{bare} images have no split while others have one: fill it in or drop the column"
+            "manifest", "split", f"{bare} images have no split, but others have one: add it or remove the column"
         )
         return
     if splits <= {""}:

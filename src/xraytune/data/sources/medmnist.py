@@ -139,7 +139,7 @@ def _checked(path: Path, arrays: zipfile.ZipFile, names: Sequence[str], split: s
     if math.prod(labels.shape) != images.shape[0] or not np.issubdtype(labels.dtype, np.integer):
         raise SourceError(
             f"{path}: {split}_labels is {labels.dtype} {labels.shape} for {images.shape[0]} images; one whole number "
-            "an image is needed (sets with several labels an image are not read)."
+            "per image is needed (sets with several labels per image are not read)."
         )
     return images
 

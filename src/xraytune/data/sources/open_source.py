@@ -77,12 +77,12 @@ def open_source(
     listing = _open(data, finding, site, progress)
     if finding.asked and not listing.label:
         raise InputError(
-            f"{finding.asked} chooses from the label file of a public data set ({label_tables.KNOWN}), and "
-            f"{canonical(data)} is none: leave it out, or name the .csv file as DATA."
+            f"{finding.asked} needs the label file of a public data set ({label_tables.KNOWN}), and "
+            f"{canonical(data)} is not one: leave the option out, or give the .csv file as DATA."
         )
     if site is not None and SITE not in listing.columns:
         where = "a column of a manifest" if site != FOLDERS else "folders site/class/…, without train/ or test/"
-        raise InputError(f"--site {site} names {where}, which {canonical(data)} has not.")
+        raise InputError(f"--site {site} needs {where}, which {canonical(data)} does not have.")
     return _with_patients(listing, patient_regex)
 
 
@@ -102,10 +102,10 @@ def _open(data: str | None, finding: Finding, site: str | None, progress: Progre
     if stat.S_ISDIR(mode):
         listing = folder.read_layout(path, site_folders=site == FOLDERS)
         if medmnist.is_named(data) or data == "demo":
-            listing.notes.append(f"{data} is also the name of built-in data: the folder {path} was taken.")
+            listing.notes.append(f"{data} is also the name of built-in data: the folder {path} was used.")
         return listing
     if not stat.S_ISREG(mode):
-        raise DataError(f"{data} is no folder and no regular file. DATA is {KINDS}.")
+        raise DataError(f"{data} is neither a folder nor a regular file. DATA is {KINDS}.")
     name = path.name.lower()
     readers: tuple[tuple[tuple[str, ...], Callable[[Path, Progress | None], Listing]], ...] = (
         (
@@ -121,7 +121,7 @@ def _open(data: str | None, finding: Finding, site: str | None, progress: Progre
     for suffixes, reader in readers:
         if name.endswith(suffixes):
             return reader(path, progress)
-    raise DataError(f"{path} is a file of no kind that is read. DATA is {KINDS}.")
+    raise DataError(f"{path}: files of this kind are not read. DATA is {KINDS}.")
 
 
 def _with_patients(listing: Listing, patient_regex: str | None) -> Listing:
@@ -139,8 +139,8 @@ def _with_patients(listing: Listing, patient_regex: str | None) -> Listing:
                 "no patient",
                 missed[0],
                 f"--patient-regex finds no patient in {len(missed)} files"
-                + (f" ({unknown} say unknown or the like)" if unknown else "")
-                + ", this is the first: each is taken alone",
+                + (f" ({unknown} have unknown or similar)" if unknown else "")
+                + ", this is the first: each counts as a patient of its own",
             )
     elif listing.patients_known or not listing.items:
         return listing

@@ -90,8 +90,8 @@ def from_names(paths: Sequence[str]) -> Recognised:
     if found := _all(_PADCHEST, paths):
         return Recognised(
             tuple(Subject(f"padchest-study-{match[1]}", "") for match in found),
-            "these are PadChest's names, which tell the study and not the patient: images of one study are never "
-            "parted, those of one patient may be. Its table says who the patients are: give them in a manifest "
+            "PadChest's file names contain the study, not the patient: images of one study are in one split, but "
+            "images of one patient may be in several. Give the patients of PadChest's table in a manifest "
             "(PatientID as the column patient)",
         )
     return Recognised(())
@@ -120,7 +120,7 @@ def by_regex(pattern: str) -> Callable[[str], Subject]:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise InputError(f"--patient-regex {pattern!r} is no regular expression: {error}.") from None
+        raise InputError(f"--patient-regex {pattern!r} is not a regular expression: {error}.") from None
 
     def find(path: str) -> Subject:
         match = compiled.search(path)

@@ -26,16 +26,16 @@ def named(images: Images, columns: Mapping[str, Sequence[str]], name: str) -> di
     """
     if SITE not in columns:
         raise InputError(
-            f"--validate-on site: {name} says nothing of sites. Give a manifest with a column site (or name another "
+            f"--validate-on site: {name} has no sites. Give a manifest with a column site (or name another column "
             "with --site COLUMN), or folders site/class/… (--site folders)."
         )
     training = images.splits != "test"
     sites = sorted({site for site, known in zip(columns[SITE], training, strict=True) if known and site})
     if len(sites) < 2:
-        only = f"one site alone ({sites[0]})" if sites else "no site"
+        only = f"one site ({sites[0]})" if sites else "no site"
         raise InputError(
-            f"--validate-on site: the images that are not test images are of {only}, and one site is held out at a "
-            "time. Take --validate-on patient, or add images of another site."
+            f"--validate-on site: the images outside the test set are of {only}, and at least two are needed. Use "
+            "--validate-on patient, or add images of another site."
         )
     return dict(zip(images.keys, columns[SITE], strict=True))
 
@@ -51,7 +51,7 @@ def check(dataset: Dataset) -> list[Problem]:
     pool = dataset.select("train") + dataset.select("val")
     sites, patients = dataset.sites_of("train", "val"), pool.patients.astype(str).tolist()
     if missing := [key for key, site in zip(pool.keys, sites, strict=True) if not site]:
-        what = f"{len(missing)} images have no site, which --validate-on site needs of each: name it or leave them out"
+        what = f"{len(missing)} images have no site; --validate-on site needs one for each: add it or leave them out"
         return [Problem("no site", some(missing), what)]
     problems = _shared(sites, patients)
     for site, (train, held) in site_folds(sites, patients).items():
@@ -59,20 +59,20 @@ def check(dataset: Dataset) -> list[Problem]:
         left = np.bincount(pool.labels[train], minlength=len(dataset.classes))
         if lacking := [c for c, n in zip(dataset.classes, counts, strict=True) if not n]:
             what = (
-                f"has no {' and no '.join(lacking)} image beside the test images, so no model can be validated on it: "
-                "leave the site out, or give it and another one the same name"
+                f"has no {' and no '.join(lacking)} image outside the test set, so no model can be validated on it: "
+                "leave the site out, or merge it with another one under one name"
             )
             problems.append(Problem("site", site, what))
         elif not left.all():
             lost = ", ".join(c for c, n in zip(dataset.classes, left, strict=True) if not n)
             what = (
-                f"leaves no {lost} image to train on when it is held out, without the patients who were there too. If "
-                "the sites number their patients alike, put the site before the number"
+                f"leaves no {lost} image for training when the site and all its patients are held out. If sites use "
+                "the same patient numbers for different patients, put the site before the number"
             )
             problems.append(Problem("site", site, what))
         elif counts.min() < FEW:
             fewest = dataset.classes[int(counts.argmin())]
-            what = f"has {counts.min()} images of {fewest}: its figures will have wide intervals"
+            what = f"has {counts.min()} images of {fewest}: its metrics will have wide intervals"
             problems.append(Problem("site", site, what, warning=True))
     return problems
 
@@ -86,8 +86,8 @@ def _shared(sites: Sequence[str], patients: Sequence[str]) -> list[Problem]:
     if not several:
         return []
     what = (
-        f"{len(several)} of {len(at)} patients have images at several sites: they are taken for the same persons, and "
-        "none is trained on where one of their sites is held out. If the sites number their patients alike, put the "
+        f"{len(several)} of {len(at)} patients have images at several sites. None of their images is used for training "
+        "while one of their sites is held out. If sites use the same patient numbers for different patients, put the "
         "site before the number"
     )
     return [Problem("site", some(several), what, warning=True)]

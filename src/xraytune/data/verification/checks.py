@@ -21,7 +21,7 @@ from xraytune.data.verification import near_copies, near_names
 BLANK = 4
 """Gray levels: radiographs span 50 and more."""
 
-_NEVER_PARTED = "the images of one patient, and equal files, are never parted"
+_NEVER_PARTED = "images of one patient, and equal files, are always in the same split"
 _ALIKE = 3  # files with one cause that are named one by one
 
 FEW_PATIENTS = 30
@@ -72,7 +72,7 @@ def blank(items: Sequence[Item], rows: NDArray[np.int64], thumbnails: NDArray[np
     keys = tuple(items[index].key for index in np.flatnonzero(found).tolist())
     if not keys:
         return []
-    what = f"blank: one gray, or nearly ({len(keys)} of {len(items)} images)"
+    what = f"blank: almost the same gray everywhere ({len(keys)} of {len(items)} images)"
     whole = []
     for name in ("label", "split"):
         total = Counter(getattr(item, name) for item in items)
@@ -123,12 +123,12 @@ def leaks(items: Sequence[Item], same: Sequence[NDArray[np.int64]]) -> list[Prob
         keys = sorted(item.key for item in group)
         named = " = ".join(keys[:4]) + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
         if len({item.label for item in group}) > 1:
-            what = f"one file's content under two labels: {named}"
+            what = f"the same file content under two labels: {named}"
             problems.append(Problem("two labels", keys[0], what, files=tuple(keys)))
         elif len({item.split for item in group}) > 1:
             splits = _ordered({item.split for item in group})
             files = tuple(sorted(item.key for item in group if item.split != splits[-1]))
-            what = f"one file's content in {' and '.join(splits)}: {named}"
+            what = f"the same file content in {' and '.join(splits)}: {named}"
             problems.append(Problem("leak", keys[0], what, files=files))
         else:
             inside.append(keys)
@@ -137,9 +137,7 @@ def leaks(items: Sequence[Item], same: Sequence[NDArray[np.int64]]) -> list[Prob
         inside.sort()
         example = " = ".join(inside[0][:3])
         what = f"{len(inside)} groups of files with the same content ({sum(map(len, inside))} files), e.g. {example}"
-        problems.append(
-            Problem("copies", "inside a split", what + "; they stay on one side of every split", warning=True)
-        )
+        problems.append(Problem("copies", "inside a split", what + "; they are always in the same split", warning=True))
     return problems + _patients_across(items, {file for problem in problems for file in problem.files})
 
 
@@ -173,7 +171,7 @@ def written_twice(classes: Sequence[str], items: Sequence[Item]) -> list[Problem
     for group in spelling.alike(classes, spelling.class_key):
         names = ", ".join(map(repr, group))
         what = f"{names} differ only in case, spaces, number format, Unicode form or letters that look alike"
-        what += ": write them one way"
+        what += ": spell them the same way"
         problems.append(Problem("class written two ways", group[0], what))
     patients = {item.patient for item in items if item.patient}
     if groups := spelling.alike(patients, spelling.patient_key):
@@ -184,8 +182,8 @@ def written_twice(classes: Sequence[str], items: Sequence[Item]) -> list[Problem
         example = " and ".join(map(repr, (across or groups)[0][:3]))
         side = f", {len(across)} of them in two splits (a leak, if each is one patient)" if across else ""
         what = (
-            f"{len(groups)} patients are written two ways, e.g. {example}{side}: they are taken for different "
-            "patients. Write each patient one way"
+            f"{len(groups)} patients are spelled in two ways, e.g. {example}{side}: they are treated as different "
+            "patients. Spell each patient the same way"
         )
         problems.append(Problem("patient written two ways", "patients", what, warning=True))
     return problems
@@ -219,7 +217,7 @@ def without_images(dataset: Dataset, items: Sequence[Item], quarantined: int) ->
         if dataset.grouped_by == "patient" and len(set(images.patients)) == 1:
             reason = "all images are of one patient"
         if split in given:
-            why = f"{reason}, none of them in this split as the source has it"
+            why = f"{reason}, but none in this split of the source"
         else:
             unit = "patients" if dataset.grouped_by == "patient" else "different images"
             why = f"{reason}. Each class needs at least 3 {unit}, one in each split, since {_NEVER_PARTED}"
@@ -241,7 +239,7 @@ def one_class(classes: Sequence[str], name: str, hint: str) -> list[Problem]:
     """A data set needs two classes; `hint` says what the source may be instead."""
     if len(classes) >= 2:
         return []
-    what = f"has one class, {classes[0]}: a second one is needed" if classes else "has no class"
+    what = f"has only one class, {classes[0]}: a second one is needed" if classes else "has no class"
     what += f"; {hint}" if hint else ""
     return [Problem("one class", name, what)]
 
@@ -251,8 +249,8 @@ def advice(dataset: Dataset, inspection: Inspection) -> tuple[list[Problem], lis
     problems, facts = near_copies.across_splits(dataset, inspection)
     if dataset.grouped_by == "image":
         what = (
-            "no patient is known, so the split is by image: images of one patient may be in two splits, and every "
-            "figure may then be too good. Name them with --patient-regex or a manifest"
+            "no patient is known, so the split is by image: images of one patient may be in two splits, and all "
+            "metrics may be too optimistic. Name the patients with --patient-regex or a manifest"
         )
         problems.append(Problem("patients", "all splits", what, warning=True))
     images = dataset.images
@@ -262,7 +260,7 @@ def advice(dataset: Dataset, inspection: Inspection) -> tuple[list[Problem], lis
     if counts[most] > IMBALANCE * counts[fewest]:
         what = (
             f"{counts[most]} images of {dataset.classes[most]}, {counts[fewest]} of {dataset.classes[fewest]}: "
-            "class weights are searched"
+            "the search includes class weights"
         )
         problems.append(Problem("imbalance", "training", what, warning=True))
     unit = "patients" if dataset.grouped_by == "patient" else "images"
@@ -270,7 +268,7 @@ def advice(dataset: Dataset, inspection: Inspection) -> tuple[list[Problem], lis
         for part, side in (("training", ~sealed), ("test", sealed)):
             found = len(set(images.patients[side & (images.labels == index)]))
             if found < FEW_PATIENTS:
-                what = f"{found} {unit}: figures on them are anecdotes (30 or more are wanted)"
+                what = f"{found} {unit}: too few for reliable metrics (30 or more are recommended)"
                 problems.append(Problem("few patients", f"{name}, {part}", what, warning=True))
     return problems, facts
 

@@ -158,7 +158,7 @@ def refusal(found: Examination) -> str:
         count = "1 problem" if len(errors) == 1 else f"{len(errors)} problems"
         message = f"{found.name} can't be used, {count}:\n{table(errors)}"
     if any(problem.files for problem in errors):
-        message += "\nMend or remove these files, or leave them out with --quarantine."
+        message += "\nRepair or remove these files, or leave them out with --quarantine."
     return message
 
 
@@ -174,11 +174,11 @@ def examine(data: str | None, **options: Unpack[Options]) -> Examination:
     if fit not in FITS:
         raise InputError(f"--fit {fit} is unknown. Take {', '.join(FITS)}.")
     if channels not in {1, 3}:
-        raise InputError(f"{channels} channels can't be had: take 1 (gray) or 3 (RGB).")
+        raise InputError(f"{channels} channels are not possible: take 1 (gray) or 3 (RGB).")
     listing = _listed(data, options)
     name = open_source.canonical(data)
     if not listing.items and not listing.problems:
-        raise DataError(f"{name} holds no images. DATA is {open_source.KINDS}.")
+        raise DataError(f"{name} contains no images. DATA is {open_source.KINDS}.")
     items = listing.items
     keys = [item.key for item in items]
     inspection = inspect(listing.root, keys, rehash=options.get("rehash", False), progress=progress)
@@ -282,8 +282,8 @@ def _merge_tiny_validation(draft: _Draft) -> None:
     if fewest < TINY_VALIDATION:
         draft.items = [replace(item, split="train") if item.split == "val" else item for item in draft.items]
         draft.notes.append(
-            f"The validation set has {len(held)} images, {fewest} of its smallest class: too few to choose a model by. "
-            "They were merged into training, and a validation set was split off anew."
+            f"The validation set has {len(held)} images, {fewest} of its smallest class: too few to choose a model. "
+            "They were merged into training, and a new validation set was split off."
         )
 
 
@@ -302,9 +302,9 @@ def _positive(classes: Sequence[str], wanted: str | None, notes: list[str]) -> t
     if len(says) == 1:
         name = classes[says[0]]
         word = spelling.says_positive(name)
-        notes.append(f"The positive class is {name}, since its name says {word!r}. --positive takes another.")
+        notes.append(f"The positive class is {name}, because its name contains {word!r}. --positive chooses another.")
         return says[0], []
-    why = "neither class's name says" if not says else "both classes' names say"
+    why = "neither class name shows" if not says else "both class names show"
     return None, [
         Problem(
             "positive class", listed, f"{why} that it is the positive one: name it, e.g. --positive {classes[-1]!r}"
@@ -380,7 +380,7 @@ def _deal(items: Sequence[Item], label: NDArray[np.int32], patients: list[str], 
     if not (splits == "test").any():
         held, _ = chosen(share, seed)
         splits[held] = "test"
-        notes.append(f"There is no test set: {len(held)} images were sealed as one, by {by} and class.")
+        notes.append(f"There is no test set: {len(held)} images were held out as one, by {by} and class.")
         share = split.SHARE / (1 - split.SHARE)
     if not (splits == "val").any():
         held, of = chosen(share, seed + 1)

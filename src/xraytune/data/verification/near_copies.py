@@ -53,11 +53,11 @@ def across_splits(dataset: Dataset, inspection: Inspection) -> tuple[list[Proble
                 if (images.digests[x] != images.digests[y]).any():
                     pairs.append((images.keys[x], second, images.keys[y], first))
     cleared = (
-        f"{len(alarms)} images look like one of another split to the perceptual hash; "
-        "their pixels say that they are other images."
+        f"{len(alarms)} images have nearly the perceptual hash of an image of another split, but different pixels: "
+        "they are different images."
     )
     problems = [
-        Problem("near copy", key, f"in {split}, is {other} of {where}, saved again (by its pixels)", warning=True)
+        Problem("near copy", key, f"in {split}, is a re-saved copy of {other} in {where} (same pixels)", warning=True)
         for key, split, other, where in sorted(pairs)
     ]
     return problems, [cleared] if alarms else []

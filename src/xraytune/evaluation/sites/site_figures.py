@@ -131,7 +131,7 @@ def _away(value: float, middle: float | None) -> float | None:
 def _note(sites: int) -> str:
     """What to know of the predicted figures."""
     if sites < FEWEST:
-        return f"With {sites} sites no figure is predicted for another one: it takes {FEWEST}, and few say little."
+        return f"With {sites} sites no value is predicted for a new site: at least {FEWEST} sites are needed."
     if sites < FEW:
-        return f"The intervals of another site's figures are wide because there are {sites} sites only."
+        return f"The prediction intervals for a new site are wide because there are only {sites} sites."
     return ""

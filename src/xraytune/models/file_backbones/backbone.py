@@ -84,12 +84,12 @@ def settings(text: str, where: str) -> InputSettings:
                 f"{where}: {part!r} is not known. Write a size in pixels, mean=M and std=S, output=NAME, or of {known}."
             )
         if twice := set(one) & set(found):
-            raise InputError(f"{where}: {', '.join(twice)} is said twice.")
+            raise InputError(f"{where}: {', '.join(twice)} is given twice.")
         found |= one
     for name in scaling:
         del found[name]
     if scaling and (len(scaling) < 2 or "normalization" in found):
-        raise InputError(f"{where}: mean=M and std=S belong together, and stand for a named normalization.")
+        raise InputError(f"{where}: give mean=M and std=S together, and instead of a named normalization.")
     if scaling:
         found["normalization"] = f"mean={scaling['mean']} std={scaling['std']}"
     return InputSettings(**found)

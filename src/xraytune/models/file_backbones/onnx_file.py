@@ -105,7 +105,8 @@ def _refuse(model: Any, path: Path) -> None:
         )
     if foreign:
         raise InputError(
-            f"{path}: it needs operators that are not ONNX's own ({', '.join(sorted(foreign)[:3])}). Export it without."
+            f"{path}: it needs operators outside the ONNX standard ({', '.join(sorted(foreign)[:3])}). Export it "
+            "without them."
         )
 
 

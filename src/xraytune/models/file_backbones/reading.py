@@ -39,7 +39,8 @@ def read(
     for name, path in files.items():
         if not NAME.fullmatch(name) or name in taken:
             raise InputError(
-                f"--backbone {name}=…: a backbone's name has small letters, digits and _, and is no family's of ours."
+                f"--backbone {name}=…: a backbone's name has small letters, digits and _, and is not the name of a "
+                "family."
             )
         asked = settings(inputs.get(name, ""), f"--backbone-input {name}={inputs.get(name, '')}")
         found[name] = replace(_read(name, Path(path), asked), licence=licences.get(name, "unknown"))
@@ -128,11 +129,11 @@ def check(backbone: FileBackbone, whose: str) -> bytes:
         content = files_room.read_named(backbone.path, MOST_BYTES)
     except OSError as error:
         raise WeightsError(
-            f"{backbone.path} can't be read: {error.strerror}. Say where the file of backbone {backbone.name} is: "
+            f"{backbone.path} can't be read: {error.strerror}. Give the file of backbone {backbone.name}: "
             f"--backbone {backbone.name}=FILE"
         ) from None
     if hashlib.sha256(content).hexdigest() != backbone.sha256:
         raise WeightsError(
-            f"{backbone.path} is not the file of backbone {backbone.name} that {whose} (sha256 differs): bring it back."
+            f"{backbone.path} is not the file of backbone {backbone.name} that {whose} (sha256 differs): restore it."
         )
     return content

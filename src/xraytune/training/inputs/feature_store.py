@@ -133,7 +133,7 @@ class Store:
                 raise full from None
             raise TrialError(
                 FailureCause.ERROR,
-                f"the kept prefixes in {self.folder.parent} can't grow: {error.strerror}; choose another place with "
+                f"the cached features in {self.folder.parent} can't grow: {error.strerror}; choose another folder with "
                 "--cache",
             ) from None
 
@@ -170,7 +170,7 @@ def _make_room(wanted: Path, needed: int, limit: int) -> None:
         beside = f"beside the {held / 1e9:.3g} GB that running trials use " if held else ""
         raise TrialError(
             FailureCause.BAD_CONFIG,
-            f"a kept prefix of {needed / 1e9:.3g} GB does not fit {beside}into the {limit / 1e9:.3g} GB that "
+            f"cached features of {needed / 1e9:.3g} GB do not fit {beside}into the {limit / 1e9:.3g} GB that "
             "--cache-limit allows",
         )
 

@@ -238,7 +238,7 @@ def test_probabilities_for_another_prevalence_and_another_threshold(final):
     rarer = final.predict(one, prevalence=0.01)
     assert rarer["probability"][0] < final.predict(one)["probability"][0]
     assert rarer["decision"][0] == "PNEUMONIA"
-    with pytest.raises(InputError, match="A prevalence lies between 0 and 1"):
+    with pytest.raises(InputError, match="A prevalence is between 0 and 1"):
         final.predict(one, prevalence=2)
 
 

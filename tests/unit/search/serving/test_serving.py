@@ -115,7 +115,7 @@ def test_a_model_of_three_classes_answers_with_the_likeliest_and_all_probabiliti
     assert (found["decision"], found["shown"], found["positive"], found["compared"]) == ("B", "B", False, False)
     assert found["probabilities"] == [("A", pytest.approx(0.2)), ("B", pytest.approx(0.7)), ("C", pytest.approx(0.1))]
     text = page(loaded, predict_files.PLAIN, LARGEST).text
-    assert "The likeliest class is predicted." in text
+    assert "The most probable class is predicted." in text
     assert 'class="threshold"' not in text
 
 

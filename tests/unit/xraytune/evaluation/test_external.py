@@ -16,7 +16,7 @@ def here(**changes):
     [
         (here(), external.NO_SIGN, "tells the classes apart"),
         (here(auc=[0.54, 0.49, 0.59]), external.NOT_USABLE, "includes 0.5"),
-        (here(auc=[0.3, 0.25, 0.35]), external.NOT_USABLE, "wrong way round"),
+        (here(auc=[0.3, 0.25, 0.35]), external.NOT_USABLE, "wrong order"),
         (here(sensitivity=[0.6, 0.5, 0.7]), external.NOT_USABLE, "Sensitivity is 0.33"),
         (here(specificity=[0.5, 0.4, 0.6]), external.NOT_USABLE, "Specificity is 0.40"),
         (here(sensitivity=[0.88, 0.7, 0.97]), external.NO_SIGN, "tells the classes apart"),

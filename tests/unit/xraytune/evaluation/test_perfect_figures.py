@@ -36,7 +36,7 @@ def test_no_errors_are_no_certainty_in_any_figure() -> None:
     assert found["averages"]["macro/f1"] == pytest.approx([1.0, low(20), 1.0])
     assert overall["pr_auc"] == [1.0, None, None]
     assert overall["brier"][1] < overall["brier"][0] < overall["brier"][2]
-    assert evaluate.unsure(overall).startswith("No interval of PR AUC: all draws")
+    assert evaluate.unsure(overall).startswith("No interval for PR AUC: all bootstrap draws")
     assert evaluate.unsure({**overall, "pr_auc": [1.0, 0.9, 1.0]}) == ""
 
 

@@ -113,7 +113,7 @@ def test_a_changed_file_is_named_after_the_cache_was_emptied(tmp_path):
         before = (root / path).read_bytes()
         write(root / path, content)
         now = data.load(str(root))
-        assert "has other content" in data.difference(now, recorded, test=test, kept=study)
+        assert "has different content" in data.difference(now, recorded, test=test, kept=study)
         assert data.difference(now, recorded, test=test, kept=study).startswith(path)
         assert "fingerprint" in data.difference(now, recorded, test=test)
         write(root / path, before)

@@ -86,7 +86,7 @@ def test_uncertain_labels_are_named_with_what_to_do(tmp_path):
     source = manifest(tmp_path, [f"#,{['0.0', '1.0', '-1.0'][n % 3]}" for n in range(36)])
     [problem] = named(data.examine(source, positive="1.0"), "uncertain label")
     assert "12 images" in problem.what
-    assert "take these rows out" in problem.what
+    assert "remove these rows" in problem.what
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_patient_as_a_float_in_another_split_is_the_leak_that_it_is(tmp_path):
     rows += [f"#,{'ab'[n % 2]},{n}.0,test" for n in range(30)]
     found = data.examine(manifest(tmp_path, rows, "path,label,patient,split"), positive="a")
     assert len(named(found, "patient leak")) == 30
-    assert any("taken for 12" in note for note in found.notes)
+    assert any("read as 12" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(
@@ -334,7 +334,7 @@ def test_a_table_in_an_encoding_that_can_not_be_told_says_what_to_do(tmp_path, e
 def test_a_label_that_says_that_there_is_none_is_no_class_and_quarantine_leaves_its_rows_out(tmp_path, word):
     source = manifest(tmp_path, [f"#,{'ab'[n % 2] if n < 30 else word}" for n in range(33)])
     [problem] = data.examine(source, positive="a").errors
-    assert problem.what == f"has no label: it says {word!r}, which would be a class of its own"
+    assert problem.what == f"has no label: {word!r} would become a separate class"
     assert problem.where == "m.csv, line 32 and 2 more lines"
     dataset = data.load(source, positive="a", quarantine=True)
     assert dataset.classes == ("a", "b")

@@ -74,7 +74,7 @@ def test_a_split_inside_itself_is_one_line(tmp_path):
     (tmp_path / "train").rename(root / "train/train")
     [problem] = data.examine(str(root)).errors
     assert "train/" in problem.where
-    assert "one up" in problem.what
+    assert "up into" in problem.what
 
 
 @pytest.mark.parametrize("name", ["demo", "pneumoniamnist", "pneumoniamnist:64"])

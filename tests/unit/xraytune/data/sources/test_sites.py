@@ -101,7 +101,7 @@ def test_a_column_that_is_not_there_is_an_error_that_names_those_that_are(tmp_pa
         InputError, match=r"--site clinic: radiographs.csv has no such column. It has path, label, site"
     ):
         listed(manifest(tmp_path), site="clinic")
-    with pytest.raises(InputError, match=r"--site clinic names a column of a manifest, which .* has not"):
+    with pytest.raises(InputError, match=r"--site clinic needs a column of a manifest, which .* does not have"):
         listed(flat(tmp_path / "flat"), site="clinic")
     with pytest.raises(DataError):
         listed(tmp_path / "nowhere", site="clinic")

@@ -59,26 +59,26 @@ def test_an_image_that_changed_its_site_is_named(tmp_path):
     text = [line.replace("Leeds", "Turin") if line.startswith(f"{key},") else line for line in text]
     (tmp_path / "radiographs.csv").write_text("\n".join(text))
     now = data.load(str(tmp_path / "radiographs.csv"), validate_on="site")
-    assert data.difference(now, before.train_fingerprint) == f"{key} has another site in the training images."
+    assert data.difference(now, before.train_fingerprint) == f"{key} has a different site in the training images."
 
 
 def test_patients_of_two_sites_are_said_and_not_trained_on_where_one_is_held_out(tmp_path):
     found = data.examine(manifest(tmp_path, rows(patient=lambda s, i: i if i.endswith("7") else f"{s}{i}")),
                          validate_on="site")  # fmt: skip
     said = next(problem for problem in found.warnings if problem.kind == "site" and "several sites" in problem.what)
-    assert "they are taken for the same persons" in said.what
+    assert "None of their images is used for training" in said.what
     assert found.dataset is not None
 
 
 def test_sites_that_number_their_patients_alike_are_refused_in_one_message(tmp_path):
-    with pytest.raises(DataError, match=r"If the sites number their patients alike, put the site before the number"):
+    with pytest.raises(DataError, match=r"put the site before the number"):
         data.load(manifest(tmp_path, rows(patient=lambda s, i: i)), validate_on="site")
 
 
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        (rows(sites=("Leeds",)), r"of one site alone \(Leeds\).*Take --validate-on patient"),
+        (rows(sites=("Leeds",)), r"of one site \(Leeds\).*Use --validate-on patient"),
         (rows(sites=("",)), "of no site"),
     ],
 )
@@ -88,7 +88,7 @@ def test_one_site_is_not_enough(tmp_path, made, message):
 
 
 def test_data_without_sites_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"says nothing of sites\. Give a manifest with a column site"):
+    with pytest.raises(InputError, match=r"has no sites\. Give a manifest with a column site"):
         data.load(str(flat(tmp_path / "d")), validate_on="site")
     with pytest.raises(InputError, match=r"--validate-on hospital is unknown\. Take patient or site"):
         data.load(str(flat(tmp_path / "d")), validate_on="hospital")

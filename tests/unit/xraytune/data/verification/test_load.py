@@ -64,7 +64,7 @@ def test_what_does_not_exist_or_holds_nothing_is_one_clear_sentence(tmp_path):
     (tmp_path / "empty").mkdir()
     assert "no class folders" in refused(tmp_path / "empty")
     write(tmp_path / "file.txt", b"x")
-    assert "of no kind that is read" in refused(tmp_path / "file.txt")
+    assert "files of this kind are not read" in refused(tmp_path / "file.txt")
 
 
 def test_one_class_and_an_empty_class_are_refused(tmp_path):
@@ -79,7 +79,7 @@ def test_classes_that_differ_between_splits_are_refused(tmp_path):
     write(root / "test/COVID/a.png", radiograph(1))
     message = refused(root)
     assert "test/COVID" in message
-    assert "is no class of train" in message
+    assert "is not a class of train" in message
 
 
 def test_macos_litter_is_skipped_and_said(tmp_path):
@@ -183,7 +183,7 @@ def test_copies_inside_training_are_a_warning_and_stay_on_one_side(tmp_path):
 def test_a_tiny_validation_folder_is_merged_and_split_anew_by_patient(tmp_path):
     root = kaggle(tmp_path / "d", train=60, val=4)
     dataset = data.load(str(root))
-    assert any("too few to choose a model by" in note for note in dataset.notes)
+    assert any("too few to choose a model" in note for note in dataset.notes)
     assert sum(dataset.counts("val").values()) > 8
     split_of = {}
     for image in dataset.images:
@@ -207,7 +207,7 @@ def test_without_patients_it_says_that_the_split_is_by_image(tmp_path):
             write(tmp_path / "d" / name / f"{i:03d}.png", radiograph(first + i))
     found = data.examine(str(tmp_path / "d"))
     assert found.dataset.grouped_by == "image"
-    assert any(p.kind == "patients" and "too good" in p.what for p in found.warnings)
+    assert any(p.kind == "patients" and "too optimistic" in p.what for p in found.warnings)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_unknown_options_are_refused(tmp_path):
         data.load(str(root), fit="stretch")
     with pytest.raises(InputError, match="channels"):
         data.load(str(root), channels=2)
-    with pytest.raises(InputError, match="no regular expression"):
+    with pytest.raises(InputError, match="not a regular expression"):
         data.load(str(root), patient_regex="(")
 
 
@@ -278,7 +278,7 @@ def test_the_second_start_reads_no_file_and_a_changed_one_is_read_again(tmp_path
     assert third.dataset.train_fingerprint != first.dataset.train_fingerprint
     assert third.dataset.test_fingerprint == first.dataset.test_fingerprint
     said = data.difference(third.dataset, first.dataset.train_fingerprint)
-    assert said.startswith("train/NORMAL/IM-0000-0000.png has other content")
+    assert said.startswith("train/NORMAL/IM-0000-0000.png has different content")
     write(changed, content)
     assert data.load(str(root)).train_fingerprint == first.dataset.train_fingerprint
     assert data.examine(str(root), rehash=True).inspection.read == first.listed
@@ -313,13 +313,13 @@ def test_fit_and_channels_are_part_of_the_fingerprint(tmp_path):
     padded = data.load(str(root), fit="pad")
     assert padded.train_fingerprint != base.train_fingerprint
     assert data.load(str(root), channels=3).train_fingerprint != base.train_fingerprint
-    assert data.difference(padded, base.train_fingerprint) == "The study was made with fit crop, now it is pad."
+    assert data.difference(padded, base.train_fingerprint) == "The study was made with fit crop; now fit is pad."
     assert data.difference(base, base.train_fingerprint) is None
 
 
 def test_warnings_are_among_the_notes_of_the_data_set(tmp_path):
     dataset = data.load(str(flat(tmp_path / "d", {"NORMAL": 10, "PNEUMONIA": 60})))
-    assert any("class weights are searched" in note for note in dataset.notes)
+    assert any("the search includes class weights" in note for note in dataset.notes)
 
 
 def test_a_study_of_other_data_is_told_which_file_differs(tmp_path):
@@ -334,6 +334,6 @@ def test_a_study_of_other_data_is_told_which_file_differs(tmp_path):
         "train/NORMAL/IM-0600-0001.png is new in the training images."
     )
     assert compare(first.test_fingerprint, second.test_fingerprint, test=True) == (
-        "test/NORMAL/IM-1000-0001.png is gone from the test images."
+        "test/NORMAL/IM-1000-0001.png is missing in the test images."
     )
     assert "not those of the study" in compare("0" * 64, second.train_fingerprint)

@@ -66,7 +66,7 @@ def test_every_site_has_its_figures_and_the_weak_one_lies_below_the_others():
     assert abs(rows["a"]["auc"][0] - 0.98) < 0.08
     low, high = found["new"]["auc"][1:]
     assert low < rows["weak"]["auc"][0] < rows["a"]["auc"][0] < high
-    assert "4 sites only" in found["note"]
+    assert "only 4 sites" in found["note"]
 
 
 def test_perfect_figures_have_an_interval_too():
@@ -83,7 +83,7 @@ def test_of_two_sites_no_other_is_predicted_and_it_is_said():
     assert found["sites"][0]["away"]["auc"] == pytest.approx(
         found["sites"][0]["auc"][0] - found["sites"][1]["auc"][0], abs=1e-9
     )
-    assert "With 2 sites no figure is predicted" in found["note"]
+    assert "With 2 sites no value is predicted" in found["note"]
 
 
 def test_three_classes_have_averages():

@@ -99,8 +99,8 @@ def two_inputs(model):
     [
         (outside, "weights are in other files .*secret.bin"),
         (outside_in_an_attribute, "weights are in other files .*passwd"),
-        (foreign, "operators that are not ONNX's own .evil.ops.Relu"),
-        (foreign_in_a_branch, "operators that are not ONNX's own .evil.ops.Leak"),
+        (foreign, "operators outside the ONNX standard .evil.ops.Relu"),
+        (foreign_in_a_branch, "operators outside the ONNX standard .evil.ops.Leak"),
         (two_inputs, "2 inputs .image, age"),
     ],
 )
@@ -178,11 +178,11 @@ def test_settings_of_no_backbone_are_refused():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("224,224", "size is said twice"),
-        ("rgb,gray", "colours is said twice"),
+        ("224,224", "size is given twice"),
+        ("rgb,gray", "colours is given twice"),
         ("imagnet", "'imagnet' is not known"),
-        ("mean=0.5", "belong together"),
-        ("mean=0.5,std=0.2,unit", "belong together"),
+        ("mean=0.5", "give mean=M and std=S together"),
+        ("mean=0.5,std=0.2,unit", "give mean=M and std=S together"),
         ("mean=a,std=1", "'mean=a' is not known"),
         ("0", "'0' is not known"),
     ],
