@@ -24,7 +24,7 @@ python -m search.evaluate results/mine/winner/model.onnx data/ --out here/
 """
 
 
-REFERRAL_NOTICE = "The guarantee does not reach another hospital: here only these figures count."
+REFERRAL_NOTICE = "The guarantee does not hold at another hospital: only the values measured here count."
 
 
 def main(
@@ -53,7 +53,7 @@ def main(
         _show(one)
     if len(done) > 1:
         _together(done)
-    console.out.say("Not a medical device: for research, no diagnosis may rest on it.")
+    console.out.say("Not a medical device. For research only; do not use it for diagnosis.")
 
 
 def _show(one: Evaluated) -> None:
@@ -109,7 +109,7 @@ def _left_out(one: Evaluated) -> list[str]:
     found = one.found
     seen, far, lines = found["seen"], found["far"], []
     if not seen["known"]:
-        lines.append("Which images the study trained on is not known here: none could be looked for.")
+        lines.append("The list of the study's images is missing: none of them could be left out.")
     elif seen["same_content"] or seen["near_copies"]:
         what = "INCLUDED (--include-seen)" if seen["included"] else "left out"
         lines.append(

@@ -60,7 +60,7 @@ def decoded(path: Path, channels: int, size: int) -> NDArray[np.uint8]:
             return np.asarray(decode(read_named(path, MOST_BYTES), channels, bucket(size)).image)
     except (Unreadable, OSError) as error:
         why = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"{path} can't be compared on: {why}. Take it away or give other images.") from None
+        raise InputError(f"{path} can't be used for the comparison: {why}. Remove it or give other images.") from None
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def _show(done: Reported) -> None:
     for line in _notes(done):
         out.say(line)
     out.print(f"Report: {done.folder / 'report.html'}", soft_wrap=True)
-    out.say("Not a medical device: for research, no diagnosis may rest on it.")
+    out.say("Not a medical device. For research only; do not use it for diagnosis.")
 
 
 def _properties(done: Reported) -> None:
@@ -98,7 +98,7 @@ def _properties(done: Reported) -> None:
     if found["auc"] is not None:
         console.out.say(
             f"Image properties separate these images from the training images with ROC AUC {found['auc']:.2f} (above "
-            f"{found['bound']:.2f} nothing is estimated)."
+            f"{found['bound']:.2f} no estimate is made)."
         )
     tables.show(
         console.out,
@@ -117,13 +117,13 @@ def _notes(done: Reported) -> list[str]:
     """What was left out or could not be looked for."""
     found, lines = done.found, []
     if not found["seen"]["known"]:
-        lines.append("Which images the study trained on is not known here: none could be looked for.")
+        lines.append("The list of the study's images is missing: none of them could be left out.")
     elif found["seen"]["left_out"]:
         lines.append(f"{found['seen']['left_out']} images that the study trained or validated on were left out.")
     if skipped := found["skipped"]:
         names = [f"{row['image']} ({row['why']})" for row in skipped[:3]]
         more = f" and {len(skipped) - 3} more" * (len(skipped) > 3)
-        lines.append(f"Skipped, because it can't be used: {', '.join(names)}{more}.")
+        lines.append(f"Skipped, because they can't be used: {', '.join(names)}{more}.")
     return lines
 
 

@@ -129,7 +129,7 @@ def completed(space: Foreign, name: str, context: SpaceContext, progress: Progre
     if any(_is_size(p.name) for p in own.space):
         return space
     if progress:
-        progress(0, 1, "building networks of the space, to see what varies")
+        progress(0, 1, "building networks of the space to find its hyperparameters")
     found, drawn = explored(name, context)
     _check(drawn, name, context)
     parameters = own.space or found.space
@@ -165,8 +165,8 @@ def explored(name: str, context: SpaceContext) -> tuple[keras_tuner.HyperParamet
             )
         except subprocess.TimeoutExpired:
             raise InputError(
-                f"the space {name!r}: its networks took more than {PATIENCE / 60:.0f} minutes to build. Declare what "
-                "may vary, image_size among it, in declare_hyperparameters (docs/spaces.md)."
+                f"the space {name!r}: its networks took more than {PATIENCE / 60:.0f} minutes to build. Declare "
+                "the hyperparameters, including image_size, in declare_hyperparameters (docs/spaces.md)."
             ) from None
         if done.returncode or not answer.exists():
             said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {done.returncode}"]
@@ -230,8 +230,8 @@ def _sizes(drawn: Sequence[Drawn], parameters: Sequence[Any], name: str) -> list
         return [p for p in hp.space if p.name == "image_size"]
     listed = ", ".join(map(str, sizes))
     raise InputError(
-        f"the space {name!r}: its networks take {listed} px and no one parameter says which; name the size image_size "
-        "(docs/spaces.md)"
+        f"the space {name!r}: its networks take {listed} px and no single parameter decides it; name the size "
+        "image_size (docs/spaces.md)"
     )
 
 

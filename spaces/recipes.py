@@ -253,7 +253,7 @@ def point(recipe: Recipe, space: keras_tuner.HyperModel) -> tuple[dict[str, Valu
             values[declared[0].name] = value
             continue
         if name.endswith("augmentation_copies") and max(choices) == 0:
-            return {}, "too dear: no augmented copy of its kept prefix can be afforded"
+            return {}, "too slow: no augmented copy of its cached features fits into the time"
         if name.endswith(("image_size", "epochs", "augmentation_copies", "width")):
             values[name] = _nearest(value, choices)
             adapted.append(f"{name.rpartition('/')[2]} {value} → {values[name]}")
@@ -286,7 +286,7 @@ def _why_gone(recipe: Recipe, space: keras_tuner.HyperModel) -> str:
     """Why a space lacks a recipe's choice: its backbone's weights are not available, or the time narrowed it away."""
     backbones = {str(v) for n, v in recipe.values.items() if n.endswith("/backbone")}
     missing = sorted(backbones - set(space.context.weights))
-    return f"weights of {', '.join(missing)} not reachable" if missing else "narrowed away"
+    return f"weights of {', '.join(missing)} not available" if missing else "dropped as too slow"
 
 
 def held(which: str, space: keras_tuner.HyperModel) -> dict[str, tuple[Value, ...]]:

@@ -104,7 +104,7 @@ def training(*, verbose: bool) -> Iterator[None]:
         KeyboardInterrupt: it was interrupted; the message says how to go on.
     """
     if not _BUSY.acquire(blocking=False):
-        raise InputError("A search or a retraining runs in this process already. Wait for it, or use another process.")
+        raise InputError("A search or a retraining already runs in this process. Wait for it, or use another process.")
     try:
         with call(verbose=verbose):
             try:
@@ -116,6 +116,6 @@ def training(*, verbose: bool) -> Iterator[None]:
                     signal.raise_signal(signal.SIGTERM)
                 raise KeyboardInterrupt(str(ended)) from None
             except KeyboardInterrupt:  # before the study began, or where running trials did not end in time
-                raise KeyboardInterrupt("interrupted. Whatever was finished is kept: resume=True goes on.") from None
+                raise KeyboardInterrupt("interrupted. Finished work is kept: resume=True continues it.") from None
     finally:
         _BUSY.release()

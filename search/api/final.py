@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from xraytune.inference.classifier import Classifier
     from xraytune.inference.predict_files import Answer, Stated
 
-NOTICE = "Not a medical device: for research, no diagnosis may rest on it."
+NOTICE = "Not a medical device. For research only; do not use it for diagnosis."
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class Final:
             ArtifactError: it is missing.
         """
         if self._saved.figures is None:
-            raise ArtifactError(f"{self.folder} holds no metrics.json: the figures of its retraining are not known.")
+            raise ArtifactError(f"{self.folder} has no metrics.json: the metrics of its retraining are not known.")
         return self._saved.figures
 
     @property

@@ -100,7 +100,7 @@ def _pairs(path: Path) -> list[tuple[Any, ...]]:
             if node is None or node.tag == "tag:yaml.org,2002:null":
                 return []
             if not isinstance(node, yaml.MappingNode):
-                raise InputError(f"--config {path}: write one option a line, like 'trials: 40'.")
+                raise InputError(f"--config {path}: write one option per line, like 'trials: 40'.")
             made = [
                 (loader.construct_object(k, deep=True), loader.construct_object(v, deep=True)) for k, v in node.value
             ]
@@ -110,9 +110,9 @@ def _pairs(path: Path) -> list[tuple[Any, ...]]:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         what = getattr(error, "problem", None) or "not a text"
-        raise InputError(f"--config {path}{where}: this is no YAML ({what}).") from None
+        raise InputError(f"--config {path}{where}: this is not YAML ({what}).") from None
     except UnicodeDecodeError:
-        raise InputError(f"--config {path}: this is no text in UTF-8.") from None
+        raise InputError(f"--config {path}: this is not UTF-8 text.") from None
     except OSError as error:
         raise InputError(f"--config {path}: {error.strerror}.") from None
     return made

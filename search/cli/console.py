@@ -243,4 +243,4 @@ def fail(message: str) -> None:
 
 
 BANNER = "DEMONSTRATION, NOT X-RAYS"
-NOTICE = "Not a medical device: for research, no diagnosis may rest on it."
+NOTICE = "Not a medical device. For research only; do not use it for diagnosis."

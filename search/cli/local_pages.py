@@ -13,7 +13,7 @@ from xraytune.errors import InputError
 HOSTS = ("127.0.0.1", "localhost", "[::1]")
 """Names of this machine, as a Host header has them, without the port."""
 
-FOREIGN = "This address is served to this machine alone.\n"
+FOREIGN = "This address is available only on this machine.\n"
 """What a request of another name or another page is answered."""
 
 

@@ -28,7 +28,7 @@ def duration(text: str | float, option: str = "--time") -> float:
     whole = re.fullmatch(r"(?:\d+(?:\.\d+)?\s*[dhms]\s*)+|\d+(?:\.\d+)?", text.strip().lower())
     seconds = sum(float(number) * units[unit or "s"] for number, unit in parts)
     if not whole or not 0 < seconds < LONGEST:
-        raise InputError(f"{option} {text!r} is no length of time. Write it like 90s, 30m or 1h30m.")
+        raise InputError(f"{option} {text!r} is not a duration. Write it like 90s, 30m or 1h30m.")
     return seconds
 
 
@@ -46,7 +46,7 @@ def size(text: str | int, option: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", text.strip().lower())
     unit = (1024 if match[3] else 1000) ** " kmgt".index(match[2] or " ") if match else 0
     if not match or not 0 < float(match[1]) * unit < LARGEST:
-        raise InputError(f"{option} {text!r} is no size. Write it like 512MB or 4GB.")
+        raise InputError(f"{option} {text!r} is not a size. Write it like 512MB or 4GB.")
     return int(float(match[1]) * unit)
 
 

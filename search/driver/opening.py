@@ -64,7 +64,7 @@ def on_data(dataset: Dataset, audit: Audit) -> list[str]:
     elif audit.headline:
         lines.append(f"Shortcut: image properties together separate the classes (AUC {audit.auc:.2f}).")
     if dataset.quarantined:
-        lines.append(f"Left out by --quarantine: {len(dataset.quarantined)} files that can't be used.")
+        lines.append(f"Left out by --quarantine: {len(dataset.quarantined)} unusable files.")
     return lines
 
 
@@ -99,7 +99,7 @@ def on_study(
         seconds: time budget.
         joined: whether the trials run on a cluster of others.
     """
-    went_on = f", goes on after {ended} trials" if ended else ""
+    went_on = f", continues after {ended} trials" if ended else ""
     bounds = [f"time budget {quantities.clock(seconds)}"] if seconds else []
     bounds += [f"at most {trials} trials"] if trials else []
     on_gpus = f", {plan.gpus:g} GPU each" if plan.gpus and joined else ""

@@ -84,9 +84,9 @@ class Pace:
         for name in dict.fromkeys((*before, *now)):
             had, has = (one.get(name, self._offered[name]) for one in (before, now))
             if out := [str(value) for value in had if value not in has]:
-                lines.append(f"{name} {', '.join(out)}: too slow for the time that is left, no longer proposed")
+                lines.append(f"{name} {', '.join(out)}: too slow for the remaining time, no longer proposed")
             if back := [str(value) for value in has if value not in had]:
-                lines.append(f"{name} {', '.join(back)}: fast enough for the time that is left, proposed again")
+                lines.append(f"{name} {', '.join(back)}: fast enough for the remaining time, proposed again")
         return now, lines
 
 

@@ -40,6 +40,6 @@ def decide(
         return {}, ()
     long = (seconds or 0) >= FROM_SECONDS and not hardware.gpus()
     if asked == "auto" and "bfloat16" in space.precisions and long and hardware.instructions().intersection(BFLOAT16):
-        line = "networks compute in bfloat16, which this processor has instructions for (--precision float32: not)"
+        line = "networks compute in bfloat16, which this processor supports (--precision float32 switches it off)"
         return {"precision": ("bfloat16",)}, (line,)
     return ({"precision": (asked,)} if asked == "bfloat16" else {}), ()

@@ -119,7 +119,7 @@ def files_of(options: StudyOptions, stored: StudySpec | None = None) -> dict[str
         if now.key != kept[name].key:
             raise InputError(
                 f"--backbone-input {name}=…: study {stored.name!r} was made with other settings of it. Leave the "
-                "option out to go on, or give another name with --study."
+                "option out to continue, or give another name with --study."
             )
     return kept
 

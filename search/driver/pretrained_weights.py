@@ -32,7 +32,7 @@ def found(space: Space, folder: Path | None, stored: Iterable[str] | None) -> tu
         if gone := [name for name in needed if name not in weights]:
             raise WeightsError(
                 f"The study was searched with pretrained weights: {backbones.missing(gone, folder)}, "
-                "or give the folder that they lie in with --weights-dir."
+                "or give their folder with --weights-dir."
             )
         return weights, []
     if (names := space.backbones()) is not None:

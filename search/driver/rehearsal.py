@@ -131,10 +131,10 @@ def _expected(bounds: Bounds, seconds: Sequence[float | None], plan: Resources) 
         return [f"Trials: {bounds.trials}, {at_once}, without a time budget{about}."]
     left = quantities.clock(bounds.seconds)
     if not known:
-        return [f"Trials: as many as end in the {left} that preparation leaves{most}, {at_once}."]
+        return [f"Trials: as many as end in the {left} after preparation{most}, {at_once}."]
     count = expected_trials(bounds.seconds, mean(known), plan.concurrency, bounds.trials)
     return [
-        f"Trials: about {count} in the {left} that preparation leaves{most}, {at_once}. A trial that is not stopped "
+        f"Trials: about {count} in the {left} after preparation{most}, {at_once}. A trial that is not stopped "
         f"early takes {quantities.clock(mean(known))} on average. Estimates are right within a factor of two."
     ]
 

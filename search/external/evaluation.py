@@ -178,7 +178,7 @@ def free(base: Path, name: str) -> Path:
     names = [dated, *(f"{dated}-{number}" for number in range(2, 1000))]
     free = next((base / one for one in names if not (base / one).exists()), None)
     if free is None:
-        raise InputError(f"{base} holds a thousand evaluations of {stem} of today: name another folder with --out.")
+        raise InputError(f"{base} contains a thousand evaluations of {stem} of today: give another folder with --out.")
     return free
 
 

@@ -65,7 +65,7 @@ def matched(source: str, found: Sequence[str], classes: Sequence[str], names: Ma
     wrong = [f"{name}={to}" for name, to in names.items() if to not in classes]
     if wrong or set(out.values()) != set(classes):
         hint = f"--map {wrong[0]!r} names no class of the model." if wrong else (
-            f"Name what each class is: --map {next((n for n in found if out[n] not in classes), found[0])!r}=…"
+            f"Translate each class: --map {next((n for n in found if out[n] not in classes), found[0])!r}=…"
             .replace("'=…", f"={classes[0]}'")
         )  # fmt: skip
         raise InputError(
@@ -115,7 +115,7 @@ def _chosen(dataset: Dataset, model: SavedModel, how: EvaluationOptions) -> Labe
     if not kept.any():
         raise InputError(
             f"No image of {dataset.name} is left: the study trained or validated on all of them. Evaluate on other "
-            "images (--include-seen keeps them, but such figures say nothing of new patients)."
+            "images (--include-seen includes them, but such metrics say nothing about new patients)."
         )
     rows = np.flatnonzero(kept)
     return Labelled(

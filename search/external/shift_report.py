@@ -34,7 +34,7 @@ SHOWN = 20
 
 NO_POSITIVE = "The model has no positive class: sensitivity and specificity are not defined."
 UNTOLD = (
-    "The model tells the classes of its own training images hardly apart at its threshold: its confidence says nothing."
+    "The model hardly separates the classes of its own training images at its threshold, so no estimate is possible."
 )
 
 
@@ -97,7 +97,7 @@ def read(model: SavedModel, folder: Path, regex: str | None = None, progress: Pr
             progress(len(rows) + len(skipped), len(paths), "classifying")
     if not rows:
         why = f"{skipped[0][0]}: {skipped[0][1]}" if skipped else "the study trained or validated on all of them"
-        raise InputError(f"{folder} holds no new image that can be read ({why}).")
+        raise InputError(f"{folder} contains no new image that can be read ({why}).")
     return Unlabelled(
         folder, tuple(paths[row] for row in rows), measured.table[rows], tuple(who[row] for row in rows), grouped_by,
         tuple(answers), tuple(skipped), trained is not None, int((seen & usable).sum()),
@@ -170,16 +170,19 @@ def _verdict(compared: Compared | None, images: int) -> tuple[str, list[str]]:
         return external.UNCLEAR, [training_sample.MISSING]
     found = compared.separation
     if found.foreign:
-        return external.NOT_USABLE, [found.warning, "Nothing is estimated: the model's confidence says nothing there."]
+        return external.NOT_USABLE, [
+            found.warning,
+            "No estimate is made: the model's confidence is not reliable on such images.",
+        ]
     if not np.isfinite(found.auc):
         fewest = separation.FEWEST
         return external.UNCLEAR, [f"{images} images are too few to be compared: at least {fewest} are needed."]
     if not found.alike:
         return external.UNCLEAR, [
             f"These images may differ from the training images in {found.reason} (ROC AUC {found.auc:.2f}), but they "
-            "are too few to be sure: nothing is estimated."
+            "are too few to be sure: no estimate is made."
         ]
-    alike = "No difference from the training images was found that would tell them apart."
+    alike = "No relevant difference from the training images was found."
     return _of_alike(compared, alike)
 
 

@@ -86,7 +86,7 @@ class DashboardPages:
         state = "interrupted" if trial.interrupted else STATES.get(trial.state, trial.state)
         lines = [f"{code(trial.family)}{value}: **{state}**", ""]
         if trial.interrupted:
-            lines += ["The search ended before this trial did; its configuration is queued again.", ""]
+            lines += ["The search ended before this trial; its configuration is queued again.", ""]
         elif trial.cause:
             said = trial.message.splitlines()[0] if trial.message else "no message"
             lines += [f"Cause: {code(trial.cause)}: {code(said, LINE)}", ""]

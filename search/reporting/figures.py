@@ -125,8 +125,8 @@ def pareto_chart(study: StudyView, trials: Sequence[TrialRecord]) -> str:
     wide, tall = 0.04 * (right - left), 0.04 * (high - low)
     return chart(
         [
-            Series(sorted(pairs[n] for n in front), "beaten by no other", "faint", "line"),
-            Series([p for n, p in pairs.items() if n not in front], "beaten in both", "c7", "dots",
+            Series(sorted(pairs[n] for n in front), "Pareto-optimal", "faint", "line"),
+            Series([p for n, p in pairs.items() if n not in front], "dominated", "c7", "dots",
                    [f"trial {n}" for n in pairs if n not in front]),
             Series([pairs[n] for n in front], "Pareto front", "c0", "dots", [f"trial {n}" for n in front]),
         ],

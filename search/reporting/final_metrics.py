@@ -150,7 +150,7 @@ def limit(figures: Mapping[str, Any]) -> str:
     if figures["sites"] and figures["sites"]["new"]:
         _, low, high = figures["sites"]["new"]["auc"]
         return f"At another site its ROC AUC is expected between {number(low, 2)} and {number(high, 2)}."
-    return "It was tested on images of the training data's source only: how it does elsewhere is not known."
+    return "It was tested only on images of the training data's source: its performance elsewhere is unknown."
 
 
 def _sites(figures: Mapping[str, Any]) -> None:
@@ -164,7 +164,7 @@ def _sites(figures: Mapping[str, Any]) -> None:
     columns = [Column("held-out site", [row["site"] for row in rows], words=True)]
     columns += [Column(evaluate.NAMES[n], [interval(row[n], 2) for row in rows], spare=i) for i, n in enumerate(names)]
     columns.append(Column("images", [str(row["images"]) for row in rows], spare=3))
-    tables.show(console.out, columns, title="By site, predicted by networks that had not seen it")
+    tables.show(console.out, columns, title="By site, predicted by networks that were not trained on it")
     if found["note"]:
         console.out.say(found["note"], style="dim")
     console.out.print()
@@ -187,11 +187,11 @@ def referral(found: Mapping[str, Any] | None, test: Mapping[str, Any]) -> list[s
 def referral_rule(pair: Mapping[str, Any], positive: str) -> str:
     """The two thresholds and their guarantee, in words."""
     rest = (
-        f"search.predict answers {positive} from a probability of {pair['high']:.3f} on, another class below "
-        f"{pair['low']:.3f}, and refers the images between to a radiologist."
+        f"search.predict answers {positive} at a probability of at least {pair['high']:.3f}, another class below "
+        f"{pair['low']:.3f}, and refers images between to a radiologist."
     )
     if pair["low"] == pair["high"]:
-        rest = f"search.predict needs to refer no image when it answers {positive} from {pair['low']:.3f} on."
+        rest = f"search.predict refers no image and answers {positive} at a probability of at least {pair['low']:.3f}."
     return (
         f"Referral: {rest} Among answered images like the study's own sensitivity is at least "
         f"{pair['sensitivity']:g} and specificity at least {pair['specificity']:g}; the risk that this fails is "
@@ -226,8 +226,8 @@ def results(figures: Mapping[str, Any], folder: Path) -> None:
         say(words, style="dim")
     if test["positive"] is None:
         say(
-            "The likeliest class is predicted; all but accuracy, Brier score and calibration error are averages over "
-            "the classes.",
+            "The most probable class is predicted; all but accuracy, Brier score and calibration error are averages "
+            "over the classes.",
             style="dim",
         )
     out.print()
@@ -250,12 +250,12 @@ def results(figures: Mapping[str, Any], folder: Path) -> None:
     _sites(figures)
     say(figures["worst_subgroup"])
     _rivals(figures)
-    say("Not a medical device: for research, no diagnosis may rest on it.")
+    say("Not a medical device. For research only; do not use it for diagnosis.")
     say(f"Saved in {folder}: {', '.join(path.name for path in sorted(folder.iterdir()))}")
     following(
         out,
         {
-            f"xdg-open {shlex.quote(str(folder / 'report.html'))}": "look at the report",
+            f"xdg-open {shlex.quote(str(folder / 'report.html'))}": "open the report",
             f"python -m search.predict {shlex.quote(str(folder))} FILE-OR-FOLDER": "classify images",
         },
     )

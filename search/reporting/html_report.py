@@ -225,7 +225,9 @@ def _warnings(figures: Mapping[str, Any]) -> list[str]:
     if figures["folds_auc"]["warning"]:
         said.append(figures["folds_auc"]["warning"])
     if figures["opened"] > 1:
-        said.append(f"The test set was evaluated {figures['opened']} times in this study: choosing by it flatters.")
+        said.append(
+            f"The test set was evaluated {figures['opened']} times in this study: choosing by it biases its results."
+        )
     if figures["confirmation"]["cut"]:
         said.append(f"{figures['confirmation']['cut']} of the winner's folds stopped early: time budget reached.")
     audit = figures["audit"]
@@ -243,7 +245,7 @@ def _made_of(figures: Mapping[str, Any]) -> str:
     if model["final"] == "folds":
         return f"the mean of {len(model['epochs'])} networks, one of each fold and seed, all {named[0][0]}"
     if model["final"] == "refit" and len(model["epochs"]) > 1:
-        return f"the mean of {len(model['epochs'])} networks that differ in their seeds alone, all {named[0][0]}"
+        return f"the mean of {len(model['epochs'])} networks that differ only in their seeds, all {named[0][0]}"
     if sum(kinds.values()) == 1:
         return f"one network: {named[0][0]}"
     return f"the weighted mean of {sum(kinds.values())} networks: {', '.join(f'{n} {name}' for name, n in named)}"

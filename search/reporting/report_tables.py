@@ -257,7 +257,7 @@ def sites(figures: Mapping[str, Any]) -> Table:
     for words in shown.values():
         columns += [Column(words, "interval", 2), Column(f"{words} minus the others", "signed", 2)]
     average = "" if test["positive"] is not None else " (averages over the classes)"
-    return Table("sites", f"By site, predicted by networks that had not seen it{average}", columns, rows)
+    return Table("sites", f"By site, predicted by networks that were not trained on it{average}", columns, rows)
 
 
 def families(rows: Sequence[Mapping[str, Any]], clock: Any) -> Table:

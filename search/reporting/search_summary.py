@@ -44,7 +44,7 @@ def summarize(view: StudyView, why: str, where: str = "") -> None:
     out.say(f"Stopped: {why.splitlines()[0] if why else 'nothing was left to try'}.")
     if complete:
         several = len(view.directions) > 1
-        title = "Beaten by no other trial in both objectives" if several else ""
+        title = "Pareto-optimal trials" if several else ""
         show_leaderboard(out, view.pareto() if several else complete[:SHOWN], view.spec, title=title)
     if trials:
         show_families(out, trials, view.spec.label)
@@ -64,7 +64,7 @@ def next_commands(study: str, where: str, ended: int) -> dict[str, str]:
         f"retrain best --study {study}{where}": "retrain the winner, evaluate it once on the test set",
         f"leaderboard {study}{where}": "every trial",
         f"dashboard{where}": "curves and parameters in the browser",
-        f"run --study {study} --resume{where} --trials {ended + 20}": "search on",
+        f"run --study {study} --resume{where} --trials {ended + 20}": "continue the search",
     }
     return {f"python -m search.{command}": what for command, what in commands.items()}
 
@@ -96,7 +96,7 @@ def why_none(seconds: float | None, preparation: float, study: str) -> str:
     """
     if seconds is None:
         return (
-            "No trial finished: all that were started were pruned. Allow more trials:\n"
+            "No trial finished: all started trials were pruned. Allow more trials:\n"
             f"  python -m search.run --study {study} --resume --trials N"
         )
     minutes = max(LEAST_MINUTES, math.ceil(3 * preparation / 60), math.ceil(2 * seconds / 60))

@@ -53,10 +53,10 @@ def announce_plan(
         "refit": f"Train {_count(asked.refits, 'final model')} on training + validation images",
         "folds": "Average the networks of the winner's folds",
         "ensemble": "Train the ensemble's members on training + validation images",
-        "auto": f"Train {_count(asked.refits, 'final model')}, or an ensemble where it is significantly better, on "
+        "auto": f"Train {_count(asked.refits, 'final model')}, or an ensemble if it is significantly better, on "
         "training + validation images",
     }[options.final]
-    own = "" if options.time or study.spec.demonstration else ", as long as the search took"
+    own = "" if options.time or study.spec.demonstration else ", the time of the search"
     say("Retraining study ", (study.name, "bold"), ":")
     on = f"{asked.folds} folds grouped by {dataset.grouped_by}"
     if dataset.sites:
@@ -83,7 +83,7 @@ def referral(event: NDArray[np.bool_], patients: NDArray[np.generic], aims: Aims
         aims: what is asked for.
     """
     if few := too_few(event, patients, aims):
-        console.out.say(f"{few} The model will have none.", style="yellow")
+        console.out.say(f"{few} The model will have no referral.", style="yellow")
 
 
 def _reduced(
@@ -100,7 +100,7 @@ def _reduced(
         say(
             f"Skipped: trial {one.trial.number} ({one.trial.family}, {one.trial.value or 0.0:.3f}). Confirming "
             f"and training it takes about {quantities.clock(one.seconds)}; in {quantities.clock(budget)} it gets "
-            f"{one.epochs} of {whole} epochs, after which its score in the search was {one.value:.3f}."
+            f"{one.epochs} of {whole} epochs; its score in the search after {one.epochs} was {one.value:.3f}."
         )
     refits = options.refits if options.final in {"refit", "auto"} else 1
     folds = len(study.spec.sites) or options.folds

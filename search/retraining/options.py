@@ -117,4 +117,4 @@ def check(asked: RetrainingOptions) -> None:
     thresholds.check(asked.threshold)
     changed = [name for name in asked.changed(RetrainingOptions) if name.startswith("refer_")]
     if changed and not asked.refer:
-        raise InputError(f"--{changed[0].replace('_', '-')} says nothing without --refer: give both or neither.")
+        raise InputError(f"--{changed[0].replace('_', '-')} has no effect without --refer: give both or neither.")

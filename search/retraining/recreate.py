@@ -45,11 +45,11 @@ def dataset(study: StudyView, options: RetrainingOptions) -> Dataset:
     )
     if changed:
         raise StudyError(
-            f"The data are not those that study {spec.name!r} was made with. {changed} Bring them back, or search "
-            "anew on the data as they are: python -m search.run"
+            f"The data are not those that study {spec.name!r} was made with. {changed} Restore them, or start "
+            "a new search on the present data: python -m search.run"
         )
     if not found.select("test"):
-        raise StudyError(f"{found.name} has no test images: there is nothing to evaluate a final model on.")
+        raise StudyError(f"{found.name} has no test images: a final model can't be evaluated.")
     return found
 
 
@@ -105,7 +105,7 @@ def _weights(study: StudyView, trained: Sequence[TrialRecord], options: Retraini
         if name in files and artifacts.sha256(files[name]) != expected:
             raise WeightsError(
                 f"{files[name]} is not the file that study {spec.name!r} was searched with (sha256 differs). "
-                "Give the folder of the right one with --weights-dir."
+                "Give the folder of the right file with --weights-dir."
             )
     named = {value for t in trained if t.config for value in t.config.values.values()}
     missing = [name for name in spec.weights if name in named and name not in files]
@@ -126,6 +126,6 @@ def _check_space(study: StudyView, context: spaces.SpaceContext) -> None:
         space = spaces.to_search(spec.space, whole, progress)
     if signature(declared_parameters(space.declare_hyperparameters)) != spec.space_signature:
         raise StudyError(
-            f"The space {spec.space!r} is not the one that study {spec.name!r} was searched with: it declares "
-            "other hyperparameters, ranges or defaults now. Bring it back, or search anew: python -m search.run"
+            f"The space {spec.space!r} is not the one that study {spec.name!r} was searched with: it now declares "
+            "other hyperparameters, ranges or defaults. Restore it, or start a new search: python -m search.run"
         )

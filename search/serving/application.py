@@ -74,7 +74,7 @@ class Turns:
             RefusedError: too many wait.
         """
         if self._here >= self._most:
-            raise RefusedError(503, f"{self._here} images are being classified or wait. Try again in a moment.")
+            raise RefusedError(503, f"{self._here} images are being classified or waiting. Try again in a moment.")
         self._here += 1
         try:
             async with self._lock:
@@ -151,7 +151,7 @@ def _check(headers: Headers, largest: int) -> None:
 
 
 def _too_large(largest: int) -> RefusedError:
-    return RefusedError(413, f"This file can't be used: it has more than the {largest >> 20} MiB that are read.")
+    return RefusedError(413, f"This file can't be used: it is larger than {largest >> 20} MiB.")
 
 
 async def _body(request: Request, largest: int, patience: float) -> bytes:

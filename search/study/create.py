@@ -62,8 +62,8 @@ def create(
         folder = results / spec.name
         if found is None and (folder / "trials").exists():
             raise StudyError(
-                f"{folder} holds trials, but the database has no study {spec.name!r}. Remove the folder, bring the "
-                "database back, or give another name with --study."
+                f"{folder} contains trials, but the database has no study {spec.name!r}. Remove the folder, restore "
+                "the database, or give another name with --study."
             )
         if found is None:
             _make(database, spec)
@@ -125,13 +125,13 @@ def _check(database: BaseStorage, spec: StudySpec, folder: Path, resume: bool) -
         ]
         listed = "\n".join(f"  {line}" for line in differences)
         raise StudyError(
-            f"Study {spec.name!r} exists and was made with something else:\n{listed}\n"
-            "Ask for what it was made with to go on, or give another name with --study."
+            f"Study {spec.name!r} exists and was made with other settings:\n{listed}\n"
+            "Give the same settings to continue it, or give another name with --study."
         )
     if not resume:
         raise StudyError(taken(spec.name))
     if not (folder / "study.json").exists():
         raise StudyError(
-            f"The database has study {spec.name!r}, but its folder {folder} is gone. Put the folder back (at least "
+            f"The database has study {spec.name!r}, but its folder {folder} is missing. Restore the folder (at least "
             "its study.json), or give another name with --study."
         )

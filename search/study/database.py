@@ -128,7 +128,7 @@ def patiently(
             if time.monotonic() + pause > end:
                 raise FatalError(
                     f"The database ({what}) did not answer for {PATIENCE:.0f} s: {cause}. Finished trials are kept; "
-                    "end whatever holds it (another program that has it open?) and go on with --resume."
+                    "end other programs that use the database, then continue with --resume."
                 ) from None
             time.sleep(pause)
             pause = min(2 * pause, 5.0)
@@ -156,8 +156,7 @@ class ChangedError(FatalError):
 
     def __init__(self, what: str, cause: str) -> None:
         super().__init__(
-            f"The database ({what}) is not as this search left it: {cause}. Does another program write or delete its "
-            "studies? Finished trials are kept."
+            f"The database ({what}) was changed, perhaps by another program: {cause}. Finished trials are kept."
         )
         self.cause = cause
 
@@ -170,7 +169,7 @@ def _refusal(error: BaseException, cause: str, what: str) -> FatalError:
         said = f"The disk is full ({what}). Every finished trial is recorded. Free disk space, then use --resume."
     elif isinstance(error, sqlalchemy.exc.DataError):
         small = "long" in cause and what.startswith(("mysql", "mariadb"))
-        hint = " It keeps at most 64 KiB in one text; SQLite and PostgreSQL keep more." if small else ""
+        hint = " It stores at most 64 KiB in one text; SQLite and PostgreSQL store more." if small else ""
         said = f"The database ({what}) refuses a value of this search: {cause}. Finished trials are kept.{hint}"
     elif "readonly" in cause or "unable to open" in cause or "I/O" in cause:
         said = f"The database ({what}) can't be written: {cause}."
@@ -178,7 +177,7 @@ def _refusal(error: BaseException, cause: str, what: str) -> FatalError:
         said = f"The database ({what}) is damaged: {cause}. Restore it from a copy, or choose other --results."
     else:
         said = (
-            f"The database ({what}) can't be used: {cause}. What it has recorded is kept: correct this and call the "
+            f"The database ({what}) can't be used: {cause}. Recorded trials are kept: correct this and call the "
             "command again, a search with --resume."
         )
     return FatalError(said)

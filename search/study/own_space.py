@@ -49,5 +49,5 @@ def check(study: str, space: str | None, named: str | None, studies: Studies) ->
     if not isinstance(kept, str) or not hmac.compare_digest(kept.encode(), mark(study, space).encode()):
         raise InputError(
             f"Study {study!r} runs the program {space!r} as its search space, and it was not searched with this "
-            f"installation's cache. If you trust that file, name it yourself: --space {space}"
+            f"installation's cache. If you trust that file, give it yourself: --space {space}"
         )

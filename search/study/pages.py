@@ -113,6 +113,6 @@ def write_picture(storage: BaseStorage, folder: Path, trial_id: int, name: str, 
         store.mkdir(exist_ok=True)
         (store / number).write_text(drawing, encoding="utf-8")  # not flushed: a picture is nothing that a search needs
     except OSError as error:
-        raise FatalError(f"{store} can't be written: {error.strerror}. Go on with --resume.") from None
+        raise FatalError(f"{store} can't be written: {error.strerror}. Continue with --resume.") from None
     row = {"artifact_id": number, "filename": name, "mimetype": "image/svg+xml", "encoding": None}
     storage.set_trial_system_attr(trial_id, f"artifacts:{number}", json.dumps(row))

@@ -102,7 +102,7 @@ class Studies:
         """
         kept = self.attributes(name).get("request", {})
         if not isinstance(kept, Mapping):
-            raise StudyError(f"What study {name!r} was asked for can't be read: another program changed it.")
+            raise StudyError(f"The options of study {name!r} can't be read: another program changed them.")
         return dict(kept)
 
     def count(self, name: str) -> int:
@@ -130,7 +130,7 @@ class Studies:
 def taken(name: str) -> str:
     """What to do about a name that is taken."""
     return (
-        f"Study {name!r} exists already. Go on with it:\n"
+        f"Study {name!r} already exists. Continue it:\n"
         f"  python -m search.run --study {name} --resume      (or: make search STUDY={name} RESUME=1)\n"
-        "or make a new one: give another name with --study, or none for that of the data and the date."
+        "or make a new one: give another name with --study, or none (then data and date are the name)."
     )

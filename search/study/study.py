@@ -250,7 +250,7 @@ class Study:
             with artifacts.atomic_write(folder / PREDICTIONS) as path, path.open("wb") as stream:
                 np.savez_compressed(stream, **arrays)
         except OSError as error:
-            raise FatalError(f"{self.folder} can't be written: {error.strerror}. Go on with --resume.") from None
+            raise FatalError(f"{self.folder} can't be written: {error.strerror}. Continue with --resume.") from None
 
     @property
     def running(self) -> int:

@@ -70,5 +70,5 @@ class Tally:
         if ended < least or not failed or failed < share * ended:
             return None
         causes = "\n".join(f"  {n} × {cause}: {self.messages[cause]}" for cause, n in self.causes.most_common())
-        since = " since the search went on" if self._earlier else ""
+        since = " since the search was resumed" if self._earlier else ""
         return f"{failed} of {ended} trials failed{since}:\n{causes}"

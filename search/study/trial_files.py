@@ -70,7 +70,7 @@ def writable_folder(study_folder: Path, number: int) -> Path:
     """
     if not study_folder.is_dir():
         raise FatalError(
-            f"{study_folder} was removed while the study was searched. Put it back and go on with --study "
+            f"{study_folder} was removed while the study was searched. Restore it and continue with --study "
             f"{study_folder.name} --resume, or make a new study."
         )
     folder = trial_folder(study_folder, number)
@@ -83,7 +83,7 @@ def _write(study_folder: Path, number: int, name: str, record: Record) -> None:
     try:
         artifacts.write_json(writable_folder(study_folder, number) / name, record.to_json())
     except OSError as error:
-        raise FatalError(f"{path} can't be written: {error.strerror}. Go on with --resume.") from None
+        raise FatalError(f"{path} can't be written: {error.strerror}. Continue with --resume.") from None
 
 
 def read_config(study_folder: Path, number: int) -> TrialConfig:

@@ -243,7 +243,7 @@ class StudyView:
         ranked = self.ranked()
         if not ranked:
             raise StudyError(
-                f"Study {self.name!r} has no complete trial yet. Search on: "
+                f"Study {self.name!r} has no complete trial yet. Continue the search: "
                 f"python -m search.run --study {self.name} --resume"
             )
         return ranked[0]

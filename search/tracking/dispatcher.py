@@ -81,4 +81,4 @@ class _Follower:
                 if self._failed == 1 and not self._left.is_set():
                     said = next(iter(str(error).splitlines()), "")
                     line = f"{self._name} raised {type(error).__name__}{f': {said:.200}' if said else ''}"
-                    self._report(f"{line} (search.log has the traceback). The work goes on.", traceback.format_exc())
+                    self._report(f"{line} (search.log has the traceback). The work continues.", traceback.format_exc())

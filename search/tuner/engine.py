@@ -123,8 +123,8 @@ def _farewell(study: Study, interrupted: int, where: str) -> str:
         f"{interrupted} running trials are queued again" if interrupted != 1 else "1 running trial is queued again"
     )
     return with_note(
-        f"interrupted. Study {study.spec.name!r} is intact: {study.tally.ended} trials ended, {running}. Go on with:\n"
-        f"  python -m search.run --study {study.spec.name} --resume{where}"
+        f"interrupted. Study {study.spec.name!r} is intact: {study.tally.ended} trials ended, {running}. Continue "
+        f"with:\n  python -m search.run --study {study.spec.name} --resume{where}"
     )
 
 

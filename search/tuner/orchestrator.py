@@ -254,7 +254,7 @@ class Orchestrator:
             trial.lost += 1
             self._again.append(trial.asked)
             retry = f"{trial.lost} of {RETRIES} retries"
-            self.view.note(f"trial {number}: its worker was lost; it goes on from its last saved epoch ({retry})")
+            self.view.note(f"trial {number}: its worker was lost; it continues from its last saved epoch ({retry})")
             return
         self._failure(number, *(trial.cause or (cause, message)))
 

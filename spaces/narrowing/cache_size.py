@@ -42,15 +42,15 @@ def cache_size(
         kept = {name: images * feature.image_bytes for name, feature in found.items()}
         name, largest = max(kept.items(), key=lambda item: item[1])
         if largest > allowed:
-            bound = "--cache-limit" if limit else f"--cache-limit allows more, here half of what is free in {cache}"
+            bound = "--cache-limit" if limit else f"--cache-limit allows more, but only half of the free disk {cache}"
             raise InputError(
-                f"A kept prefix of {name} takes {_gb(largest)}, and kept prefixes may take {_gb(allowed)} together "
+                f"Cached features of {name} take {_gb(largest)}, and all together may take {_gb(allowed)} "
                 f"({bound}). Allow more, choose another --cache, or leave such choices out with --fix or --families."
             )
         together = sum(kept[name] * (1 + feature.copies) for name, feature in found.items())
         line += (
-            f"; kept prefixes {_gb(together)} with their "
-            f"copies under one augmentation, {_gb(allowed)} at most (the least recently used give way)"
+            f"; cached features {_gb(together)} with their "
+            f"copies under one augmentation, {_gb(allowed)} at most (the least recently used are deleted)"
         )
     return f"{line}; {_gb(shutil.disk_usage(cache).free)} of the disk are free"
 

@@ -84,11 +84,9 @@ def narrow(space: Space, search: SearchContext, kept: Mapping[str, tuple[Value, 
             lines.append(f"{family}: {_what_went(gone)}")
     if left := tuple(f for f in offered["family"] if f not in out):
         narrowed |= {"family": left} if out else {}
-        lines += [f"{family}: left out, its frozen features take more than TIME leaves for them" for family in out]
+        lines += [f"{family}: left out, its frozen features take too long for TIME" for family in out]
     else:
-        lines.append(
-            f"{', '.join(out)}: the frozen features take more than TIME leaves, but nothing else was asked for"
-        )
+        lines.append(f"{', '.join(out)}: the frozen features take too long for TIME, but no other family was asked for")
     return Narrowed(_with(narrowed, offered, kept), lines)
 
 
@@ -235,5 +233,5 @@ def _what_went(gone: Choices) -> str:
     parts = [f"{name} {', '.join(map(str, values))}" for name, values in by_name.items()]
     if alike:
         applied = ", ".join(f"{name} {value}" for name, value in alike.items() if value not in OFF)
-        parts.append(f"kept copies all with {applied or 'no augmentation'}")
+        parts.append(f"all cached copies with {applied or 'no augmentation'}")
     return "; ".join(parts)

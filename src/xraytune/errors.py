@@ -168,8 +168,8 @@ def full_disk(error: BaseException, where: str | os.PathLike[str] = "") -> Fatal
             place = cause.filename or where or "the disk"
             said = os.strerror(cause.errno)
             return FatalError(
-                f"{place} can't be written on {socket.gethostname()}: {said}. What is finished is recorded; make room "
-                "or choose another place with --cache, and go on (a search with --resume)."
+                f"{place} can't be written on {socket.gethostname()}: {said}. Finished work is recorded. Free disk "
+                "space or choose another --cache, and call the command again (a search with --resume)."
             )
         cause = cause.__cause__ or cause.__context__
     return None

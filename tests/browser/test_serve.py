@@ -169,7 +169,7 @@ def test_several_files_and_files_that_are_too_large_are_not_sent(browser: Any, a
         moved.items.add(new File([new Uint8Array(257 << 20)], "large.dcm"));
         document.body.dispatchEvent(new DragEvent("drop", {dataTransfer: moved, bubbles: true})); }"""
     )
-    assert opened.problem() == "large.dcm: This file can't be used: it has more than the 256 MiB that are read."
+    assert opened.problem() == "large.dcm: This file can't be used: it is larger than 256 MiB."
     assert not [url for url in opened.asked if url.endswith("/answer")]
     opened.end()
 

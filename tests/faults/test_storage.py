@@ -79,7 +79,7 @@ def test_a_database_that_stays_locked_ends_the_search_in_words_and_nothing_is_lo
         blocker.close()
     assert search.text.count("error: ") == 1
     assert f"did not answer for {PATIENCE:.0f} s: (sqlite3.OperationalError) database is locked" in search.text
-    assert "go on with --resume" in search.text
+    assert "continue with --resume" in search.text
     assert "Traceback" not in search.text
     before = {t["number"]: t for t in search.trials() if t["state"] == "COMPLETE"}
     assert before
@@ -118,7 +118,7 @@ def test_a_study_whose_folder_was_deleted_is_refused(search):
     shutil.rmtree(search.results / "broken")
     assert search.run("--trials", "4", "--resume") == 2
     assert "its folder" in search.text
-    assert "is gone" in search.text
+    assert "is missing" in search.text
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,7 @@ def goes_on(slurm: Slurm, job: int, study: str) -> None:
     assert slurm.about(job, "ExitCode") == "0:0"
     text = log.read_text()
     assert f"Study {study!r} is intact" in text
-    assert "goes on after" in text
+    assert "continues after" in text
     after = {trial["number"]: trial["value"] for trial in slurm.ended_trials(study)}
     assert len(after) == TRIALS
     assert before.items() <= after.items(), "nothing that had ended is lost"

@@ -56,7 +56,7 @@ def test_the_demonstration_goes_through_all_of_it_and_says_so_everywhere(home: P
     assert figures["model"]["final"] == final
     assert len(list(winner.glob("model*.keras"))) == len(figures["model"]["epochs"])
     if final == "refit":
-        assert "the mean of 3 networks that differ in their seeds alone" in (winner / "MODEL_CARD.md").read_text()
+        assert "the mean of 3 networks that differ only in their seeds" in (winner / "MODEL_CARD.md").read_text()
     assert (figures["demonstration"], figures["opened"], figures["published"]) == (True, opening, [])
     assert [entry["final"] for entry in access_log.read(winner.parent)] == ["refit", "ensemble"][:opening]
     assert f"evaluated {opening}×" in done.stdout

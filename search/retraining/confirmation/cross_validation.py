@@ -128,7 +128,7 @@ def _ranked(request: Request, done: Mapping[FoldKey, FoldResult], failures: Mapp
             confirmed.append(Confirmed(trial, tuple(r for r in mine if r.repeat in whole), request.decides))
     if not confirmed:
         causes = "\n".join(f"  trial {number}: {message}" for number, message in failures.items())
-        raise FatalError(f"No finalist could be trained again:\n{causes}")
+        raise FatalError(f"No finalist could be retrained:\n{causes}")
     common = set.intersection(*({r.repeat for r in c.results} for c in confirmed))
     same = [replace(c, results=tuple(r for r in c.results if r.repeat in common)) for c in confirmed]
     return sorted(same, key=lambda c: (-round(c.decisive, 9), -c.ranking))

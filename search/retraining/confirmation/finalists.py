@@ -78,8 +78,8 @@ def _recipe(study: StudyView, name: str) -> TrialRecord:
     if name not in tried:
         known = f" Recipes that it tried: {', '.join(sorted(tried))}." if tried else ""
         raise InputError(
-            f"{name!r} is no trial of study {study.name!r}. Say best, a trial's number, top:K, pareto:N, or a recipe's "
-            f"name.{known}"
+            f"{name!r} is not a trial of study {study.name!r}. Give best, a trial's number, top:K, pareto:N, or the "
+            f"name of a recipe.{known}"
         )
     return _trainable(study, tried[name])
 

@@ -253,7 +253,7 @@ def _largest_shift(audit: Mapping[str, Any] | None) -> str:
     if largest["auc"] >= SHIFTED:
         return f"The largest shift in the audit: {largest['sentence']}"
     return (
-        "Image properties do not explain it: none separates the test images of a class from its training images "
+        "Image properties do not explain this: none separates the test images of a class from its training images "
         f"(AUC {largest['auc']:.2f} at most)."
     )
 

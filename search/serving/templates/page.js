@@ -16,7 +16,7 @@ async function classify(files, folder) {
   if (files.length !== 1) return say(files.length ? `${files.length} files: drop one image at a time.` : "No file was dropped.");
   const file = files[0];
   if (folder) return say(`${file.name} is a folder: drop one image file.`);
-  if (file.size > LARGEST) return say(`${file.name}: This file can't be used: it has more than the ${LARGEST >> 20} MiB that are read.`);
+  if (file.size > LARGEST) return say(`${file.name}: This file can't be used: it is larger than ${LARGEST >> 20} MiB.`);
   $("status").textContent = `Classifying ${file.name} …`; $("status").className = "";
   try {
     const content = await file.arrayBuffer();
@@ -39,7 +39,7 @@ function show(name, found) {
   $("name").textContent = name;
   $("decision").textContent = words;
   $("verdict").className = "verdict" + (found.referred ? " doubt" : found.positive ? " bad" : "");
-  $("why").textContent = found.referred ? "The model does not answer: the probability lies between its two thresholds." : "";
+  $("why").textContent = found.referred ? "The model does not decide: the probability is between its two thresholds." : "";
   $("unusual").textContent = `Unlike the training images (${found.unusual}): don't trust the answer.`;
   $("unusual").hidden = !found.unusual;
   $("compared").hidden = found.compared;

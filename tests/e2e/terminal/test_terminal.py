@@ -188,7 +188,7 @@ def test_a_search_goes_on_in_a_large_terminal(searched: Any) -> None:
     shown = seen(
         "search.run", "--study", "seen", "--resume", "--trials", 3, "--results", own / "results", home=own, **LARGE
     ).check()
-    assert "goes on after 2 trials" in shown.words
+    assert "continues after 2 trials" in shown.words
     assert {"epochs", "worst view"} <= set(shown.row("rank"))
 
 

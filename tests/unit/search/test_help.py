@@ -102,7 +102,7 @@ def test_a_sub_command_is_the_command(tmp_path):
         (["search", "--trials", "0"], 2, "--trials must be 1 or more, not 0."),
         (["search", "--sampler", "gp"], 2, "--sampler gp was removed. Use --sampler bo"),
         (["search", "--xla"], 2, "--xla was removed."),
-        (["search", "--time", "soon"], 2, "--time 'soon' is no length of time"),
+        (["search", "--time", "soon"], 2, "--time 'soon' is not a duration"),
         (["leaderboard", "--results", "/nowhere/at/all"], 2, "There is no study in /nowhere/at/all yet"),
         (["dashboard", "--port", "70000"], 2, "--port must be 0 or more and at most 65535, not 70000."),
         (["serve", "nowhere", "--port", "-1"], 2, "--port must be 0 or more and at most 65535, not -1."),

@@ -245,7 +245,7 @@ def test_images_to_compare_an_export_on_are_read_as_prediction_reads_them(tmp_pa
     write_dicom(tmp_path / "radiograph.dcm", drawn(np.random.default_rng(0)))
     assert export.decoded(tmp_path / "radiograph.dcm", 1, 64).shape == (200, 200)
     (tmp_path / "radiograph.jpeg").write_bytes(b"\xff\xd8\xff damaged")
-    with pytest.raises(InputError, match=r"radiograph\.jpeg can't be compared on: "):
+    with pytest.raises(InputError, match=r"radiograph\.jpeg can't be used for the comparison: "):
         export.decoded(tmp_path / "radiograph.jpeg", 1, 64)
 
 

@@ -215,7 +215,7 @@ class TestNarrowing:
                 assert plan.augmentation.shape_jitter == ("light" if plan.copies else "none")
                 assert "masking" not in values
         assert offered(narrowed, "masking") == COUNTERMEASURES["masking"]
-        assert any("kept copies all with" in line and "masking strong" in line for line in lines)
+        assert any("all cached copies with" in line and "masking strong" in line for line in lines)
 
     def test_what_the_user_holds_holds_for_kept_copies_too(self):
         context = spaces.SpaceContext(weights=WEIGHTS, images=4400, families=("vgg_frozen",))

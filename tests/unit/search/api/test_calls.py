@@ -142,7 +142,7 @@ def test_a_call_puts_back_what_it_changes_also_where_it_fails(tmp_path, monkeypa
 
 
 def test_two_searches_at_once_in_one_process_are_refused():
-    with calls.training(verbose=False), pytest.raises(InputError, match="runs in this process already"):
+    with calls.training(verbose=False), pytest.raises(InputError, match="already runs in this process"):
         xt.search("demo", time="30s")
 
 

@@ -131,19 +131,19 @@ def test_an_empty_file_sets_nothing(tmp_path, text):
         ("positive: NO", "--positive must be a text, not False. Put it in quotes."),
         ("study: 2026", "--study must be a text, not 2026. Put it in quotes."),
         ("cache: 3", "--cache must be a text, not 3."),
-        ("time: soon", "--time 'soon' is no length of time"),
+        ("time: soon", "--time 'soon' is not a duration"),
         ("time: true", "--time must be a text, not True"),
         ("time: [30m]", "--time must be a text"),
-        ("cache_limit: huge", "--cache-limit 'huge' is no size"),
+        ("cache_limit: huge", "--cache-limit 'huge' is not a size"),
         ("families: [cnn, 3]", "--families must be a text, not 3"),
         ("fix: [batch_size]", "write NAME=VALUE"),
         ("fix: {batch_size: [8, 16]}", "--fix holds one value per hyperparameter, not [8, 16]"),
         ("sampler: magic", "--sampler 'magic' is not known. There are: bo, tpe, random."),
-        ("- trials", "write one option a line, like 'trials: 40'"),
-        ("trials", "write one option a line"),
+        ("- trials", "write one option per line, like 'trials: 40'"),
+        ("trials", "write one option per line"),
         ("trials: 4\nbeta: [", "line 2"),
-        ("trials: !!python/object:os.system x", "this is no YAML"),
-        ("a: \x00", "this is no YAML"),
+        ("trials: !!python/object:os.system x", "this is not YAML"),
+        ("a: \x00", "this is not YAML"),
     ],
 )
 def test_a_file_that_can_not_be_used_is_one_message(tmp_path, text, words):
@@ -162,7 +162,7 @@ def test_a_file_that_can_not_be_read_is_one_message(tmp_path):
     with pytest.raises(InputError, match="no regular file but a folder"):
         config_file.read(tmp_path, CLASSES)
     (tmp_path / "latin.yaml").write_bytes("data: Röntgen".encode("latin-1"))
-    with pytest.raises(InputError, match="no text in UTF-8"):
+    with pytest.raises(InputError, match="not UTF-8 text"):
         config_file.read(tmp_path / "latin.yaml", CLASSES)
 
 

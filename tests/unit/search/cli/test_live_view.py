@@ -158,7 +158,7 @@ def test_verbose_prints_what_is_otherwise_in_the_log_alone():
     [
         (60.0, 40.0, "preparation took 40 s of 60 s. Give at least TIME=3m:"),
         (300.0, 200.0, "Give at least TIME=10m:"),
-        (None, 5.0, "all that were started were pruned"),
+        (None, 5.0, "all started trials were pruned"),
     ],
 )
 def test_a_search_without_a_finished_trial_says_what_to_do(seconds, preparation, says):

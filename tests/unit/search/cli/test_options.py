@@ -169,8 +169,8 @@ def test_a_value_that_can_not_be_is_refused_by_the_same_words_everywhere(cls, ch
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"time": "soon"}, "--time 'soon' is no length of time"),
-        ({"cache_limit": "much"}, "--cache-limit 'much' is no size"),
+        ({"time": "soon"}, "--time 'soon' is not a duration"),
+        ({"cache_limit": "much"}, "--cache-limit 'much' is not a size"),
         ({"fix": "batch_size"}, "write NAME=VALUE"),
         ({"fix": ["=3"]}, "write NAME=VALUE"),
     ],

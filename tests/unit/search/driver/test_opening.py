@@ -80,7 +80,7 @@ def test_what_is_not_there_is_not_said():
     assert "no patients known" in lines[0]
     assert lines[-1].startswith("Left out by --quarantine: 1 ")
     assert opening.on_space(("cnn",), LeftOut()) == ["Families: cnn."]
-    assert "goes on after 7 trials: at most" in opening.on_study("s", 7, PLAN, 9, None, joined=False)
+    assert "continues after 7 trials: at most" in opening.on_study("s", 7, PLAN, 9, None, joined=False)
 
 
 def test_sites_are_named_with_their_images_where_they_are_few():

@@ -26,7 +26,7 @@ def network(family: str, size: int) -> dict[str, Any]:
         ("refit", [network("cnn", 64)], [7], "one network: cnn (64 px)"),
         (
             "refit", [network("cnn", 64)], [7, 7, 7],
-            "the mean of 3 networks that differ in their seeds alone, all cnn (64 px)",
+            "the mean of 3 networks that differ only in their seeds, all cnn (64 px)",
         ),
         (
             "folds", [network("cnn", 64)], [3, 4, 5, 3, 4, 5],
@@ -130,7 +130,7 @@ def made_figures(**changes: Any) -> dict[str, Any]:
 
 
 def test_the_limit_is_the_gravest_thing_that_was_found() -> None:
-    assert "is not known" in final_metrics.limit(made_figures())
+    assert "is unknown" in final_metrics.limit(made_figures())
     small = made_figures()
     small["test"]["overall"]["specificity"] = [0.8, 0.6, 0.95]
     assert final_metrics.limit(small) == "The test set is small: the 95 % interval of specificity is 0.60 to 0.95."
@@ -169,7 +169,7 @@ def referral_figures(pair: pairs.Referral | None) -> dict[str, Any]:
 def test_a_referral_has_its_sentences_its_table_and_its_curve_with_the_chosen_pair_marked() -> None:
     found = referral_figures(pairs.Referral(0.2, 0.7, 0.95, 0.9, 0.05, 250, 250))
     rule, test = final_metrics.referral(found["referral"], found["test"])
-    assert "answers b from a probability of 0.700 on, another class below 0.200" in rule
+    assert "answers b at a probability of at least 0.700, another class below 0.200" in rule
     assert "sensitivity is at least 0.95 and specificity at least 0.9; the risk that this fails is 0.05" in rule
     share = formats.interval(found["referral"]["test"]["referred"])
     assert f"a share of {share} is referred" in test
@@ -184,7 +184,7 @@ def test_a_referral_has_its_sentences_its_table_and_its_curve_with_the_chosen_pa
     assert "0.200 referred, 0.030 missed" in chart
     assert chart.count("<title>") == 2
     nothing = referral_figures(pairs.Referral(0.5, 0.5, 0.95, 0.9, 0.05, 250, 250))
-    assert "needs to refer no image" in final_metrics.referral(nothing["referral"], nothing["test"])[0]
+    assert "refers no image" in final_metrics.referral(nothing["referral"], nothing["test"])[0]
 
 
 def test_without_a_valid_pair_the_reason_and_the_curve_are_shown_and_without_a_request_nothing() -> None:

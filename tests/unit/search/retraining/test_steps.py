@@ -131,7 +131,7 @@ def test_a_study_without_a_complete_trial_is_refused() -> None:
         ({"refer": True, "refer_sensitivity": 1.5}, "--refer-sensitivity must be above 0 and at most 0.999"),
         ({"refer": True, "refer_specificity": 0.0}, "--refer-specificity must be above 0"),
         ({"refer": True, "refer_risk": 0.9}, "--refer-risk must be above 0 and at most 0.5"),
-        ({"refer_sensitivity": 0.9}, "--refer-sensitivity says nothing without --refer"),
+        ({"refer_sensitivity": 0.9}, "--refer-sensitivity has no effect without --refer"),
     ],
 )
 def test_bad_options_are_refused_before_anything_is_read(options: dict[str, Any], says: str) -> None:
@@ -163,7 +163,7 @@ def test_too_few_patients_for_a_referral_are_said_before_anything_is_trained(
     announce.referral(event, np.arange(490), Aims())
     said = " ".join(capsys.readouterr().out.split())
     assert "at least 161 patients with positive and 79 with negative images, and there are 90 and 400" in said
-    assert said.endswith("The model will have none.")
+    assert said.endswith("The model will have no referral.")
     announce.referral(event, np.arange(490), Aims(0.8, 0.8))
     assert capsys.readouterr().out == ""
 

@@ -115,7 +115,7 @@ def test_what_never_heals_is_said_at_once_and_blames_what_failed(kind, said):
     assert len(calls) == 1
     assert said in str(refused.value)
     assert "did not answer" not in str(refused.value)
-    assert "end whatever holds it" not in str(refused.value)
+    assert "end other programs" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

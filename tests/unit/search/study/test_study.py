@@ -205,7 +205,7 @@ def test_a_study_that_its_failures_stopped_goes_on_and_is_stopped_by_new_ones(ma
     for _ in range(5):
         assert again.tally.failing(0.5) is None
         again.failed(again.ask().number, FailureCause.NAN, "no number")
-    assert again.tally.failing(0.5) == "5 of 5 trials failed since the search went on:\n  5 × nan: no number"
+    assert again.tally.failing(0.5) == "5 of 5 trials failed since the search was resumed:\n  5 × nan: no number"
 
 
 def test_interrupted_trials_are_no_failures(make):
@@ -268,7 +268,7 @@ def test_only_epochs_at_which_the_objective_was_measured_are_compared(make, tmp_
 def test_a_deleted_folder_is_said(make, tmp_path):
     make().close()
     shutil.rmtree(tmp_path / "mine")
-    with pytest.raises(StudyError, match="is gone"):
+    with pytest.raises(StudyError, match="is missing"):
         make(resume=True)
 
 

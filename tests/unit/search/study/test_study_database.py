@@ -222,7 +222,7 @@ def test_a_trial_that_something_else_deleted_or_ended_is_one_message(place, stat
     study = load(place)
     trial = study.ask()
     change(place, (statement,))
-    with pytest.raises(FatalError, match=r"not as this search left it.*another program"):
+    with pytest.raises(FatalError, match=r"was changed, perhaps by another program"):
         trial.set_user_attr("config", 1)
 
 
