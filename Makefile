@@ -104,7 +104,7 @@ evaluate: $(VENV)/.ready ## a saved model on labelled data of another hospital (
 	@$(COMMAND) evaluate
 
 .PHONY: shift
-shift: $(VENV)/.ready ## how images without labels (FOLDER) differ from the training images, and what MODEL may be worth there
+shift: $(VENV)/.ready ## differences between images without labels (FOLDER) and the training images of MODEL
 	@$(COMMAND) shift
 
 .PHONY: report
@@ -116,7 +116,7 @@ predict: $(VENV)/.ready ## classify IMAGES (a file or folder) with MODEL (result
 	@$(COMMAND) predict
 
 .PHONY: serve
-serve: $(VENV)/.ready ## a page on 127.0.0.1 that answers for one image with MODEL (make setup EXTRAS=serve)
+serve: $(VENV)/.ready ## a page on 127.0.0.1 that classifies one image with MODEL (make setup EXTRAS=serve)
 	@$(COMMAND) serve
 
 .PHONY: export
@@ -124,7 +124,7 @@ export: $(VENV)/.ready ## MODEL (results/mine/winner) as ONNX
 	@$(COMMAND) export
 
 .PHONY: show-augmentation
-show-augmentation: $(VENV)/.ready ## a picture of what augmentation does to DATA
+show-augmentation: $(VENV)/.ready ## a picture of DATA under each augmentation
 	@$(COMMAND) show-augmentation
 
 # ── tests, in tiers ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -144,25 +144,25 @@ test: lint ## lint, types and the first tier of tests (needs nothing outside the
 	$(PYTEST) -m 'not long' -n 2 --dist loadgroup tests/e2e
 
 .PHONY: test-long
-test-long: $(VENV)/.ready-dev ## what make test leaves out: minutes that tell little beside a shorter test
+test-long: $(VENV)/.ready-dev ## slow tests that make test leaves out
 	$(PYTEST) -m long -n 2 --dist loadfile tests/unit tests/contracts tests/e2e
 
 .PHONY: test-faults
-test-faults: $(VENV)/.ready-dev ## every fault caused for real: kills, full disks, lost nodes (ONLY=file for one)
+test-faults: $(VENV)/.ready-dev ## real faults: kills, full disks, lost nodes (ONLY=file for one)
 	$(PYTEST) -n 2 $(or $(ONLY),tests/faults)
 
 FUZZ_SECONDS ?= 600
 
 .PHONY: test-fuzz
-test-fuzz: $(VENV)/.ready-dev ## drawn and damaged inputs, ten minutes of them (FUZZ_SECONDS=30 FUZZ_SEED=1 for others)
+test-fuzz: $(VENV)/.ready-dev ## random and damaged inputs for ten minutes (FUZZ_SECONDS=30 FUZZ_SEED=1)
 	FUZZ_SECONDS='$(FUZZ_SECONDS)' FUZZ_SEED='$(FUZZ_SEED)' $(PYTEST) tests/fuzz
 
 .PHONY: test-whole
-test-whole: $(VENV)/.ready-dev ## whole searches: what each option does, a space of one's own
+test-whole: $(VENV)/.ready-dev ## whole searches: each option, a user's own space
 	$(PYTEST) -n 2 --dist loadfile tests/whole
 
 .PHONY: test-slow
-test-slow: $(VENV)/.ready-dev ## many draws of the space, large networks
+test-slow: $(VENV)/.ready-dev ## many samples of the space, large networks
 	$(PYTEST) tests/slow
 
 BACKEND_TESTS := $(addprefix tests/unit/,xraytune/models xraytune/training spaces)
@@ -191,7 +191,7 @@ $(VENV)/.ready-servers: $(VENV)/.ready-dev
 	@touch $@
 
 .PHONY: test-servers
-test-servers: $(VENV)/.ready-servers ## MLflow on a real server, which is installed into an environment of its own
+test-servers: $(VENV)/.ready-servers ## MLflow on a real server, installed into a separate environment
 	XRAYTUNE_MLFLOW=$(or $(XRAYTUNE_MLFLOW),$(MLFLOW_SERVER)/bin/mlflow) $(PYTEST) tests/servers
 
 $(VENV)/.ready-databases: $(VENV)/.ready-dev
@@ -207,19 +207,19 @@ test-systems: $(VENV)/.ready-dev ## Dockerfile's steps in a Debian root, a real 
 	$(PYTEST) tests/systems
 
 .PHONY: bench
-bench: $(VENV)/.ready-dev ## timings as ratios, appended to results/bench.jsonl (ONLY=name for one; ONLY=peers: KerasTuner and Ray Tune, an hour at a time)
+bench: $(VENV)/.ready-dev ## timings as ratios, appended to results/bench.jsonl (ONLY=name for one; ONLY=peers: KerasTuner and Ray Tune, in steps of an hour)
 	@exec $(BIN)/python -m $(if $(filter peers,$(ONLY)),tests.benchmarks.peers $(if $(MINUTES),--minutes $(MINUTES)),tests.benchmarks.run $(ONLY))
 
 .PHONY: gpu-check
-gpu-check: $(VENV)/.ready-dev ## images a second and shared trials on this machine's GPU, in ten minutes (KERAS_BACKEND=jax; ARGS=--rehearse)
+gpu-check: $(VENV)/.ready-dev ## images per second and shared trials on this machine's GPU, in ten minutes (KERAS_BACKEND=jax; ARGS=--rehearse)
 	@exec $(BIN)/python -m tests.benchmarks.gpu.gpu_check $(ARGS)
 
 .PHONY: performance
-performance: $(VENV)/.ready-dev ## write docs/performance.md from results/bench.jsonl and what docs/bench.jsonl keeps
+performance: $(VENV)/.ready-dev ## write docs/performance.md from results/bench.jsonl and docs/bench.jsonl
 	@exec $(BIN)/python -m tests.benchmarks.page
 
 .PHONY: evidence
-evidence: $(VENV)/.ready-dev ## which score picks what generalises: one PART of networks, doses, finals, decision, crops, refinements, refer, shift, sites, searches, simulate, portfolio, page, confirm (resumable)
+evidence: $(VENV)/.ready-dev ## measurements for docs/evidence: one PART of networks, doses, finals, decision, crops, refinements, refer, shift, sites, searches, simulate, portfolio, page, confirm (resumable)
 	@exec $(BIN)/python -m tests.evidence.run $(or $(PART),networks)
 
 .PHONY: curves

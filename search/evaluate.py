@@ -37,8 +37,8 @@ def main(
 ) -> None:
     """Evaluate a saved model on labelled images, and say whether it is usable there.
 
-    Where the data have a test set it is used, else all images. Images that the study trained or validated on are left
-    out. Writes report.html, metrics.json and predictions.csv. Not a medical device.
+    If the data have a test set, only that is used, else all images. Images that the study trained or validated on are
+    left out. Writes report.html, metrics.json and predictions.csv. Not a medical device.
     """
     from search.external import evaluation, labelled_data, saved_model
 

@@ -30,9 +30,9 @@ def main(
         ),
     ] = None,
 ) -> None:
-    """Export a saved model to ONNX; refuse the export where it differs from Keras by more than 1e-4 on 100 images.
+    """Export a saved model to ONNX; refuse the export if it differs from Keras by more than 1e-4 on 100 images.
 
-    Preprocessing, calibration and threshold stay in model.json: load_model("…/model.onnx") uses them.
+    Preprocessing, calibration and threshold remain in model.json: load_model("…/model.onnx") uses them.
     """
     from xraytune.data.decoding.image_files import find
     from xraytune.inference.model_card import folder_of, read_card

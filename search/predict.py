@@ -36,7 +36,7 @@ class PredictionOptions(Statement):
     """Where the answers of one call go, and how they are stated."""
 
     csv_file: Path | None = option(
-        None, "Write path, probability, decision, and flag: in what an image is unusual", OUTPUT, flags=("--csv",),
+        None, "Write path, probability, decision, and flag (how an image is unusual)", OUTPUT, flags=("--csv",),
         metavar="FILE", parse=options.path, shown="a table is printed",
     )  # fmt: skip
     overlays: Path | None = option(
@@ -55,7 +55,7 @@ def main(
 ) -> int:
     """Classify images with a saved model: class, calibrated probability, decision at the operating threshold.
 
-    Files that can't be read are listed and skipped (exit code 1). An image unlike the training images is marked.
+    Files that can't be read are listed and skipped (exit code 1). Images unlike the training images are marked.
     A model that was retrained with --refer answers `refer` between its two thresholds.
     Not a medical device.
     """

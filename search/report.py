@@ -25,10 +25,10 @@ def main(
     storage: Storage = None,
     with_names: Annotated[
         bool,
-        typer.Option("--with-names", help="Caption example images with their paths; then they are not for sharing"),
+        typer.Option("--with-names", help="Caption example images with their paths; do not share such a report"),
     ] = False,
 ) -> None:
-    """Make the winner's report.html, its tables and figures and MODEL_CARD.md again, without the test set."""
+    """Write report.html, tables, figures and MODEL_CARD.md of the final model again, without the test set."""
     from search.reporting.html_report import again
     from search.study.view import open_study
 

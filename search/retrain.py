@@ -23,8 +23,8 @@ def main(options: RetrainingOptions) -> None:
 
     The best trials are compared by cross-validation with patient-grouped folds and several seeds. The winner is trained
     on training and validation images; calibration and threshold are fitted on cross-validated predictions. Then the
-    test set is evaluated, which the study's access log records. A retraining that was killed continues from the last
-    finished fold when it is called again.
+    test set is evaluated, which the study's access log records. Calling an interrupted retraining again continues it
+    from the last finished fold.
     """
     from search.retraining.steps import retrain
 

@@ -16,9 +16,9 @@ from search.cli.options import BUDGET, SPACE
 from search.driver.options import SessionOptions, StudyOptions
 
 REMOVED = {
-    "--sampler gp": "Use --sampler bo: its Gaussian process takes spaces with branches too.",
+    "--sampler gp": "Use --sampler bo: its Gaussian process also handles spaces with branches.",
     "--sampler qmc": "Use --sampler bo or tpe: both start with random trials.",
-    "--xla": "It made training on CPUs slower. KERAS_BACKEND=jax compiles every training step.",
+    "--xla": "It slows training on CPUs. KERAS_BACKEND=jax compiles every training step.",
 }
 """Options, or values of options, that no longer exist, and what replaces them."""
 
@@ -46,9 +46,9 @@ def main(
 ) -> None:
     """Search for the best network for a folder of labelled chest X-rays.
 
-    Without --data it searches on synthetic images, a demonstration of four minutes. --trials and --time are totals of
-    the study, over all its sessions. The options of a search are kept as config.yaml in the study's folder, which
-    --config takes again.
+    Without --data it runs a four-minute demonstration on synthetic images. --trials and --time are totals of the
+    study, over all its sessions. The options of a search are stored in config.yaml in the study's folder; --config
+    reads them.
     """
     if show_space:
         from search.driver.space_table import show

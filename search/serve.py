@@ -20,8 +20,8 @@ python -m search.serve results/mine/winner/model.onnx
 def main(model: Saved, *, asked: ServingOptions) -> int:
     """Try a saved model in the browser: drop a radiograph, get probability, decision and heat map; ends with Ctrl-C.
 
-    The page is on 127.0.0.1, for this machine alone. Images are not stored. JPEG, PNG, PGM and DICOM files are read as
-    search.predict reads them. Not a medical device.
+    The page is on 127.0.0.1, for this machine only. Images are not stored. JPEG, PNG, PGM and DICOM files are read as
+    in search.predict. Not a medical device.
     """
     require()
     with listening(asked.port) as at:

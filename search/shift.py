@@ -37,10 +37,10 @@ def main(
         Path | None, typer.Option(help="Where reports are written", show_default="evaluations/ of the study")
     ] = None,
 ) -> int:
-    """Report how images without labels differ from the training images, and what the model may be worth on them.
+    """Report how images without labels differ from the training images, and estimate sensitivity and specificity.
 
-    Estimates sensitivity and specificity where the images are alike, and refuses to where they are not. Writes
-    report.html, shift.json and images.csv. The model is not adapted. Not a medical device.
+    The estimate is made only if the images are like the training images. Writes report.html, shift.json and
+    images.csv. The model is not adapted. Not a medical device.
     """
     from search.external import saved_model, shift_report
 

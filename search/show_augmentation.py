@@ -41,13 +41,15 @@ def main(
     data: Data = "",
     out: Annotated[Path, typer.Option(help="The picture to write", metavar="FILE")] = Path("results/augmentation.png"),
     images: Annotated[int, typer.Option(min=1, max=16, help="Images per row, at most 16", metavar="NUMBER")] = 8,
-    size: Annotated[int, typer.Option(min=28, max=512, help="Their edge in pixels, 28 to 512", metavar="NUMBER")] = 128,
+    size: Annotated[
+        int, typer.Option(min=28, max=512, help="Edge of an image in pixels, 28 to 512", metavar="NUMBER")
+    ] = 128,
     *,
     reading: Reading,
 ) -> None:
     """Draw a batch of training images under each augmentation: every strength, the flip and each countermeasure.
 
-    Only training images are shown; the test folder stays sealed.
+    Only training images are shown; test images are not used.
     """
     from xraytune.data import load
 

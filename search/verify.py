@@ -1,4 +1,4 @@
-"""`python -m search.verify DATA`: is the data set whole, does it leak, and what could a network cheat with?
+"""`python -m search.verify DATA`: is the data set complete, does it leak, and which shortcuts does it contain?
 
 Ends with 0 if the data can be used, 1 if they have errors or can't be read (a damaged archive), 2 if the question can't
 be answered (no such folder, a wrong option).
@@ -41,21 +41,21 @@ def main(
         bool,
         typer.Option(
             "--compare-test",
-            help="Also say what differs between training and test images, without labels: look, don't tune",
+            help="Also report differences between training and test images, without labels; do not tune by them",
             rich_help_panel=DATA,
         ),
     ] = False,
     rehash: Annotated[
         bool,
-        typer.Option("--rehash", help="Read every file again, also those that are unchanged", rich_help_panel=ADVANCED),
+        typer.Option("--rehash", help="Read every file again, also unchanged files", rich_help_panel=ADVANCED),
     ] = False,
     *,
     reading: Reading,
 ) -> None:
     """Check a data set completely, list every problem at once, and audit it for shortcuts.
 
-    Every image is decoded to its last pixel; nothing is changed. Ends with 0 if the data can be used, with 1 if they
-    have errors or are damaged, with 2 if there is nothing to check or an option is wrong.
+    Every image is fully decoded; no file is changed. The exit code is 0 if the data can be used, 1 if they have errors
+    or are damaged, and 2 if there is nothing to check or an option is wrong.
     """
     try:
         with nullcontext(None) if as_json else bars() as progress:

@@ -25,11 +25,10 @@ BEGIN, END = "<!-- hyperparameters: written by `make reference` -->", "<!-- end 
 HEAD = """# Options of the commands
 
 Every command is `xraytune NAME` or `python -m search.NAME` (`search.run` is `xraytune search`), and a target of `make`.
-There an option is a variable: `--trial-timeout 10m` is `TRIAL_TIMEOUT=10m`, a switch is `RESUME=1`, several values of
-an option that may be repeated stand in one variable, `FIX="batch_size=32 cnn/blocks=3"`: the next one begins at `NAME=`
-after a blank. `ARGS="--option value"` passes anything; a blank in a value is quoted there. From Python the names are
-keywords, which take the same texts: `xt.search(time="30m")` ([python.md](python.md)). This page is written by `make
-reference`.
+With `make` an option is a variable: `--trial-timeout 10m` is `TRIAL_TIMEOUT=10m`, a switch is `RESUME=1`. If an option
+may be repeated, give all its values in one variable, separated by spaces: `FIX="batch_size=32 cnn/blocks=3"`.
+`ARGS="--option value"` passes any options; quote a space in a value there. In Python the options are keywords with the
+same values: `xt.search(time="30m")` ([python.md](python.md)). This page is written by `make reference`.
 """
 
 

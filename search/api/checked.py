@@ -108,7 +108,7 @@ def verify(
         data: as `search` takes it.
         compare_test: also compare training and test images, without labels.
         rehash: read every file again, also those that are unchanged.
-        progress: show how far it is, in one line.
+        progress: show the progress in one line.
         options: those of the command, below.
 
     Raises:

@@ -104,7 +104,7 @@ class Final:
 
     @property
     def model(self) -> Classifier:
-        """The classifier itself: numpy in, numpy out.
+        """The classifier: takes and returns NumPy arrays.
 
         Raises:
             ArtifactError: a file is missing or was changed.
@@ -146,15 +146,15 @@ class Final:
         Args:
             images: one or several: paths, folders, arrays `(h, w)`, `(h, w, 1 or 3)` or `(n, …)` of values 0–255, PIL
                 images, pydicom data sets, bytes of image files.
-            prevalence: state probabilities for this share of the positive class; decisions stay [default: the model's].
-            threshold: the positive class is predicted from this probability on [default: the model's].
-            progress: show how far it is, in one line.
+            prevalence: state probabilities for this prevalence; decisions do not change [default: the model's].
+            threshold: predict the positive class at this probability or above [default: the model's].
+            progress: show the progress in one line.
 
         Returns:
-            A row an image: `path` (of those in memory `image 0` …), `probability` (of the positive class; without one,
-            of the decided class), `decision`, with more than two classes a `probability_CLASS` each, and `unusual`: in
-            what it is unlike the training images. A file that can't be read has no probability and no decision, why
-            stands under `unusual`, and a warning names how many there are.
+            One row per image: `path` (`image 0` … for images in memory), `probability` (of the positive class; without
+            one, of the decided class), `decision`, with more than two classes one `probability_CLASS` each, and
+            `unusual`: how it is unlike the training images. A file that can't be read has no probability and no
+            decision; `unusual` gives the reason, and a warning counts these files.
 
         Raises:
             InputError: a path does not exist, something is no image, or prevalence or threshold can't be used.
@@ -227,7 +227,7 @@ class Final:
 
         Args:
             data: labelled data set, as `search` takes it.
-            progress: show how far it is, in one line.
+            progress: show the progress in one line.
             options: those of the command, below.
 
         Raises:
@@ -273,7 +273,7 @@ class Final:
 
 
 def load(path: str | os.PathLike[str]) -> Final:
-    """A final model that was trained before.
+    """Load a final model.
 
     Args:
         path: its folder (`results/mine/winner`), its study's folder (`results/mine`), or an `.onnx` file in it, which

@@ -26,7 +26,7 @@ BEST = 5
 
 
 class Study:
-    """A search's study: its trials, best first, and the way to a final model.
+    """The study of a search: its trials, best first, and methods that lead to a final model.
 
     Args:
         view: the study, opened.
@@ -62,7 +62,7 @@ class Study:
         return self._view.best()
 
     def leaderboard(self) -> pd.DataFrame:
-        """A row a trial, the best first: trial, family, state, scores, validation figures, hyperparameters."""
+        """One row per trial, the best first: trial, family, state, scores, validation metrics, hyperparameters."""
         with call():
             from search.api import tables
 
@@ -78,15 +78,15 @@ class Study:
         callbacks: Sequence[Callback] = (),
         **options: Any,
     ) -> Final:
-        """Confirm the best trials on folds, train the winner anew, evaluate it once on the held-out test set.
+        """Cross-validate the best trials, retrain the winner, evaluate it once on the held-out test set.
 
         Does what `xraytune retrain` does and writes the same folder, `results/<study>/winner`.
 
         Args:
             which: best, a trial's number, top:K, pareto:N, or a recipe's name.
-            progress: show how far it is, in one line.
+            progress: show the progress in one line.
             verbose: print what the command prints.
-            callbacks: told of the final model.
+            callbacks: called with the final model.
             options: those of the command, below.
 
         Raises:
@@ -166,16 +166,16 @@ def search(
     """Search for the best network for a folder of labelled chest X-rays.
 
     Does what `xraytune search` does and writes the same folder, `results/<name>`. Without `data` it searches on
-    synthetic images. Ctrl-C, or a notebook's stop button, ends it: what was found is kept, and
-    `xt.search(name=…, resume=True)` goes on.
+    synthetic images. Ctrl-C, or a notebook's stop button, ends it: finished trials are kept, and
+    `xt.search(name=…, resume=True)` continues it.
 
     Args:
         data: folder of labelled images, archive, .npz, .csv manifest, or demo.
         time: time budget of the study, seconds or a text like "30m" [default: 30m; 4m without data; none with trials].
-        name: of the study; the same as the option `study` [default: the data and the date].
-        progress: show how far it is, in one line.
+        name: name of the study, the option `study` [default: the data and the date].
+        progress: show the progress in one line.
         verbose: print what the command prints with --verbose.
-        callbacks: told of each trial, each epoch and the end.
+        callbacks: called for each trial, each epoch and the end.
         options: those of the command, below.
 
     Raises:
@@ -202,7 +202,7 @@ def search(
 def load_study(
     name: str | None = None, results: str | os.PathLike[str] = "results", storage: str | None = None
 ) -> Study:
-    """A study that was searched before.
+    """Load a study.
 
     Args:
         name: its name; None for the one searched last.

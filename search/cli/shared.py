@@ -55,22 +55,26 @@ class Source(Options):
     )
     label: str | None = option(
         None,
-        "The finding, where DATA is a label file of NIH, CheXpert or MIMIC-CXR",
+        "The finding to detect, if DATA is a label file of NIH, CheXpert or MIMIC-CXR",
         DATA,
         metavar="FINDING",
         shown="none",
     )
     negative: str | None = option(
-        None, "The other class there, like 'No Finding'", DATA, metavar="FINDING", shown="images without the finding"
+        None,
+        "The finding of the other class of a label file, like 'No Finding'",
+        DATA,
+        metavar="FINDING",
+        shown="images without the finding",
     )
     uncertain: str = option(
-        "ignore", "What an uncertain finding there counts as", DATA, metavar="NAME", choices=UNCERTAIN
+        "ignore", "How an uncertain finding of a label file counts", DATA, metavar="NAME", choices=UNCERTAIN
     )
     site: str | None = option(
-        None, "Where an image's site is: a manifest's column, or folders", DATA, metavar="COLUMN",
-        shown="column site, or folders site/class that are clear",
+        None, "Where an image's site is: a column of the manifest, or folders", DATA, metavar="COLUMN",
+        shown="column site, or unambiguous folders site/class",
     )  # fmt: skip
-    quarantine: bool = option(False, "Leave files that can't be used out and name them", DATA)
+    quarantine: bool = option(False, "Leave out unusable files and list them", DATA)
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class Reading(Source):
 
     positive: str | None = option(None, "Name of the positive class", DATA, metavar="CLASS", shown="found by its name")
     fit: str = option("crop", "How an image becomes a square", DATA, metavar="NAME", choices=("crop", "pad", "squash"))
-    seed: int = option(0, "Seed of the split and of everything random", REPRODUCIBILITY, metavar="NUMBER", least=0)
+    seed: int = option(0, "Random seed, also of the split", REPRODUCIBILITY, metavar="NUMBER", least=0)
 
 
 @dataclass(frozen=True)
@@ -87,11 +91,11 @@ class Statement(Options):
     """How a saved model states probabilities and decides."""
 
     prevalence: float | None = option(
-        None, "State probabilities for this share of the positive class, like 0.1; decisions stay", OBJECTIVE,
+        None, "State probabilities for this prevalence, like 0.1; decisions do not change", OBJECTIVE,
         metavar="SHARE", shown="the model's",
     )  # fmt: skip
     threshold: float | None = option(
-        None, "The positive class is predicted from this probability on; no image is referred", OBJECTIVE,
+        None, "Predict the positive class at this probability or above; no image is referred", OBJECTIVE,
         metavar="PROBABILITY", shown="the model's",
     )  # fmt: skip
 
@@ -105,10 +109,10 @@ class Caches(Options):
         envvar="XRAYTUNE_WEIGHTS", shown="Keras's own folder",
     )  # fmt: skip
     cache: Path | None = option(
-        None, "Folder of decoded images and kept features", STORAGE, metavar="FOLDER", parse=options.path, stored=False,
-        envvar="XRAYTUNE_CACHE", shown="the user's cache folder",
+        None, "Folder of decoded images and cached features", STORAGE, metavar="FOLDER", parse=options.path,
+        stored=False, envvar="XRAYTUNE_CACHE", shown="the user's cache folder",
     )  # fmt: skip
     cache_limit: int = option(
-        0, "What kept features may take on disk, like 20GB", STORAGE, metavar="SIZE", parse=options.size, stored=False,
-        shown="a share of the free space",
+        0, "Maximum disk space of cached features, like 20GB", STORAGE, metavar="SIZE", parse=options.size,
+        stored=False, shown="a share of the free space",
     )  # fmt: skip

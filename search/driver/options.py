@@ -44,7 +44,7 @@ class StudyOptions(Reading, Caches):
         None, "Folder of labelled images, archive, .npz, .csv manifest, or demo", DATA, metavar="DATA", shown="demo"
     )
     validate_on: str = option(
-        "patient", "What trials are validated on: patients, or one site after another", DATA, metavar="NAME",
+        "patient", "Validate trials on held-out patients, or each on one held-out site", DATA, metavar="NAME",
         choices=("patient", "site"),
     )  # fmt: skip
     trials: int | None = option(
@@ -53,10 +53,10 @@ class StudyOptions(Reading, Caches):
     )  # fmt: skip
     time: float | None = option(
         None, "Time budget of the study, like 90s, 30m, 1h30m", BUDGET, metavar="DURATION", parse=options.duration,
-        shown="30m; 4m without --data; none where --trials is given",
+        shown="30m; 4m without --data; none if --trials is given",
     )  # fmt: skip
     max_epochs: int = option(
-        0, "Maximum number of epochs of a trial", BUDGET, metavar="NUMBER", shown="as the space says", least=0
+        0, "Maximum number of epochs of a trial", BUDGET, metavar="NUMBER", shown="set by the space", least=0
     )
     space: str | None = option(
         None, "Search space: chest_xray, smoke, module:name or file.py:name", SPACE, metavar="SPACE", shown="chest_xray"
@@ -65,7 +65,7 @@ class StudyOptions(Reading, Caches):
         (), "Only these families, like cnn,densenet", SPACE, metavar="LIST", parse=options.listed, shown="all"
     )
     fix: Mapping[str, Any] = option(
-        {}, "Hold a hyperparameter at one value; may be repeated", SPACE, metavar="NAME=VALUE",
+        {}, "Fix a hyperparameter at one value; may be repeated", SPACE, metavar="NAME=VALUE",
         parse=options.assignments, repeatable=True, shown="none",
     )  # fmt: skip
     backbone: Mapping[str, str] = option(
@@ -73,23 +73,24 @@ class StudyOptions(Reading, Caches):
         metavar="NAME=FILE", parse=options.named_files, repeatable=True, shown="none",
     )  # fmt: skip
     backbone_input: Mapping[str, str] = option(
-        {}, "What its input is, like dino=224,rgb,imagenet; may be repeated", SPACE, metavar="NAME=SETTINGS",
+        {}, "Input of a backbone, like dino=224,rgb,imagenet; may be repeated", SPACE, metavar="NAME=SETTINGS",
         parse=functools.partial(options.assignments, example="dino=224,rgb,imagenet"), repeatable=True,
-        shown="as the file says",
+        shown="from the file",
     )  # fmt: skip
     backbone_licence: Mapping[str, str] = option(
-        {}, "Its licence, for the model card, like dino=Apache-2.0; may be repeated", SPACE, metavar="NAME=TEXT",
-        parse=functools.partial(options.assignments, example="dino=Apache-2.0"), repeatable=True, shown="unknown",
+        {}, "Licence of a backbone for the model card, like dino=Apache-2.0; may be repeated", SPACE,
+        metavar="NAME=TEXT", parse=functools.partial(options.assignments, example="dino=Apache-2.0"), repeatable=True,
+        shown="unknown",
     )  # fmt: skip
     recipes: str = option(
         "none", "Published configurations to try first: none, fitting, all, or names", SPACE, metavar="LIST"
     )
     objective: str = option(
-        "robust", "Selection on shifted views of the validation images too, or on the images as they are", OBJECTIVE,
+        "robust", "Select by the validation images and their shifted views, or by the unshifted images only", OBJECTIVE,
         metavar="NAME", choices=tuple(Objective),
     )  # fmt: skip
     objectives: tuple[str, ...] = option(
-        ("f_beta",), "What is optimised; a second may follow, like f_beta,inference_ms", OBJECTIVE, metavar="LIST",
+        ("f_beta",), "The objective, optionally with a second one, like f_beta,inference_ms", OBJECTIVE, metavar="LIST",
         parse=options.listed,
     )  # fmt: skip
     beta: float = option(
@@ -97,12 +98,12 @@ class StudyOptions(Reading, Caches):
         because=": 2 counts recall twice, 1 is plain F1",
     )  # fmt: skip
     sampler: str | None = option(
-        None, "Suggests configurations", ADVANCED, metavar="NAME", choices=SAMPLERS, shown=SAMPLERS[0]
+        None, "Method that proposes configurations", ADVANCED, metavar="NAME", choices=SAMPLERS, shown=SAMPLERS[0]
     )
     """None: as the study that is resumed has it, else the default."""
-    pruner: str = option("asha", "Stops weak trials early", ADVANCED, metavar="NAME", choices=PRUNERS)
+    pruner: str = option("asha", "Method that stops weak trials early", ADVANCED, metavar="NAME", choices=PRUNERS)
     precision: str = option(
-        "auto", "What networks compute in; auto is the faster on this machine", HARDWARE, metavar="NAME",
+        "auto", "Numeric precision of networks; auto chooses the faster on this machine", HARDWARE, metavar="NAME",
         choices=("auto", "float32", "bfloat16"),
     )  # fmt: skip
     study: str | None = option(None, "Name of the study", STORAGE, metavar="NAME", shown="data and date", stored=False)
@@ -130,14 +131,14 @@ class SessionOptions(Tracking, Place):
     """How a search is run, beside what is searched; none of it belongs to the study."""
 
     patience: int | None = option(
-        None, "Stop after this many trials without a better one", BUDGET, metavar="NUMBER", shown="off", least=1
+        None, "Stop after this many trials without improvement", BUDGET, metavar="NUMBER", shown="off", least=1
     )
     target: float | None = option(
         None, "Stop when the objective reaches this value", BUDGET, metavar="NUMBER", shown="off"
     )
     failures: float | None = option(
-        None, "Stop when this share of five or more failed", BUDGET, metavar="SHARE", shown="0.5", above=0, most=1,
-        because=": 0.5 is half",
+        None, "Stop when this share of at least five trials failed", BUDGET, metavar="SHARE", shown="0.5", above=0,
+        most=1, because=": 0.5 is half",
     )  # fmt: skip
     trial_timeout: float | None = option(
         None,
@@ -147,7 +148,9 @@ class SessionOptions(Tracking, Place):
         parse=options.duration,
         shown="off",
     )
-    concurrency: int | None = option(None, "Trials at once", HARDWARE, metavar="NUMBER", shown="as many as fit")
+    concurrency: int | None = option(
+        None, "Number of parallel trials", HARDWARE, metavar="NUMBER", shown="as many as fit"
+    )
     cpus_per_trial: float | None = option(
         None, "CPU cores per trial", HARDWARE, metavar="NUMBER", shown="an equal share"
     )
@@ -155,17 +158,17 @@ class SessionOptions(Tracking, Place):
         None, "GPUs per trial; with 0.25 four share one", HARDWARE, metavar="NUMBER", shown="an equal share"
     )
     trial_memory: int = option(
-        0, "Memory that a trial may take, like 4GB", HARDWARE, metavar="SIZE", parse=options.size, shown="no limit"
+        0, "Maximum memory of a trial, like 4GB", HARDWARE, metavar="SIZE", parse=options.size, shown="no limit"
     )
     address: str | None = option(
-        None, "Join a running Ray cluster: auto or host:6379", HARDWARE, metavar="ADDRESS", shown="this machine alone"
+        None, "Join a running Ray cluster: auto or host:6379", HARDWARE, metavar="ADDRESS", shown="this machine only"
     )
     deterministic: bool = option(False, "Repeatable results, with --concurrency 1", REPRODUCIBILITY)
     warm_start: str | None = option(
         None, "Try the best of an earlier study first", ADVANCED, metavar="STUDY", shown="none"
     )
     ray_dashboard: bool = option(False, "Start Ray's own dashboard on 127.0.0.1", ADVANCED)
-    verbose: bool = option(False, "Print everything that search.log says", OUTPUT, flags=("--verbose", "-v"))
+    verbose: bool = option(False, "Print the full log", OUTPUT, flags=("--verbose", "-v"))
     begun: float = field(default_factory=clock.now)
     own_process: bool = True
     """Whether the search may end this process where it hangs; not where it is called from Python."""
@@ -241,13 +244,11 @@ def check(asked: StudyOptions, session: SessionOptions) -> None:
     if asked.objectives[:1] != ("f_beta",) or len(asked.objectives) > 2 or not all(asked.objectives):
         raise InputError("--objectives: f_beta first, and at most one more: f_beta,parameters.")
     if len(asked.objectives) > 1 and asked.pruner in {"median", "hyperband"}:
-        raise InputError(
-            f"--pruner {asked.pruner} is Optuna's and can't prune with two objectives. Use asha (on f_beta) or none."
-        )
+        raise InputError(f"--pruner {asked.pruner} can't prune with two objectives. Use asha (on f_beta) or none.")
     if asked.validate_on == "site" and asked.pruner in {"median", "hyperband"}:
         raise InputError(
-            f"--pruner {asked.pruner} compares trials of all sites, of which one may be easier than another. Use asha, "
-            "which compares trials that hold out the same site, or none."
+            f"--pruner {asked.pruner} compares trials of all sites, but some sites may be easier. Use none, or asha, "
+            "which compares only trials that hold out the same site."
         )
     if asked.resume and asked.study is None:
         raise InputError("--resume needs the study's name: --study NAME. See: python -m search.leaderboard")

@@ -36,10 +36,10 @@ class EvaluationOptions(Source):
     """How the data sets of one call are read and where the evaluation goes."""
 
     map: Mapping[str, str] = option(
-        {}, "What a class is called in the model", DATA, metavar="DATA_CLASS=MODEL_CLASS",
+        {}, "The model's name of a class; may be repeated", DATA, metavar="DATA_CLASS=MODEL_CLASS",
         parse=class_names, repeatable=True, shown="the same",
     )  # fmt: skip
-    include_seen: bool = option(False, "Keep images that the study trained or validated on", DATA)
+    include_seen: bool = option(False, "Include images that the study trained or validated on", DATA)
     out: Path | None = option(
         None, "Where evaluations are written", OUTPUT, metavar="FOLDER", parse=options.path,
         shown="evaluations/ of the study",

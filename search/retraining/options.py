@@ -45,25 +45,30 @@ class RetrainingOptions(Caches, Tracking, Place):
         None, "Where the data are now, if they were moved", DATA, metavar="DATA", shown="where the search read them"
     )
     space: str | None = option(
-        None, "The study's own space, where somebody else searched it: file.py:name runs as a program", SPACE,
+        None, "The study's own space, if another person searched it; file.py:name runs as a program", SPACE,
         metavar="NAME", shown="the study's", stored=False,
     )  # fmt: skip
     time: float | None = option(
-        None, "Time budget, like 20m", BUDGET, metavar="DURATION", parse=options.duration, shown="as long as the search"
+        None,
+        "Time budget, like 20m",
+        BUDGET,
+        metavar="DURATION",
+        parse=options.duration,
+        shown="the time of the search",
     )
     finalists: int = option(5, "Trials that are compared by cross-validation", BUDGET, metavar="NUMBER", least=1)
     folds: int = option(
-        5, "Folds, grouped by patient; with --validate-on site it is one a site", BUDGET, metavar="NUMBER", least=3
+        5, "Folds, grouped by patient; with --validate-on site one per site", BUDGET, metavar="NUMBER", least=3
     )
     site_decides: str = option(
-        "mean", "In a study with --validate-on site: finalists are compared by this over the held-out sites", MODEL,
+        "mean", "With --validate-on site: compare finalists by the mean over the sites or by the worst site", MODEL,
         metavar="NAME", choices=("mean", "worst"),
     )  # fmt: skip
     seeds: int = option(2, "Seeds per finalist", BUDGET, metavar="NUMBER", least=1)
-    refits: int = option(3, "Networks of a refit, whose mean is the prediction", BUDGET, metavar="NUMBER", least=1)
+    refits: int = option(3, "Networks of a refit; their mean is the prediction", BUDGET, metavar="NUMBER", least=1)
     final: str = option(
-        "auto", "The final model: the winner trained anew (refit), its folds' networks, or an ensemble of finalists; "
-        "auto takes the ensemble where it is significantly better in cross-validation, else refit",
+        "auto", "The final model: the winner retrained (refit), its folds' networks, or an ensemble of finalists; "
+        "auto takes the ensemble if it is significantly better in cross-validation, else refit",
         MODEL, metavar="NAME", choices=KINDS,
     )  # fmt: skip
     backbone: Mapping[str, str] = option(
@@ -76,7 +81,7 @@ class RetrainingOptions(Caches, Tracking, Place):
         MODEL, metavar="POLICY",
     )  # fmt: skip
     refer: bool = option(
-        False, "Refer images between two thresholds to a radiologist, with a guarantee for those answered", MODEL
+        False, "Refer images between two thresholds to a radiologist, with a guarantee for the answered images", MODEL
     )
     refer_sensitivity: float = option(
         0.95, "Least sensitivity among answered images", MODEL, metavar="SHARE", above=0.0, most=0.999
@@ -88,17 +93,17 @@ class RetrainingOptions(Caches, Tracking, Place):
         0.05, "Probability that the guarantee of --refer fails", MODEL, metavar="SHARE", above=0.0, most=0.5
     )
     tta: str = option(
-        "", "Test-time augmentation: the mean over small shifts or crops of each image; alone it means shifts", MODEL,
+        "", "Test-time augmentation: the mean over small shifts or crops of each image; without KIND: shifts", MODEL,
         metavar="[KIND]", parse=_tta, shown="none",
     )  # fmt: skip
     with_names: bool = option(
-        False, "Name test images and patients in report and predictions; then they are not for sharing", OUTPUT
+        False, "Name test images and patients in report and predictions; do not share these", OUTPUT
     )
     compare_recipes: bool = option(
         False, "Retrain the study's published configurations too and evaluate all on the test set", MODEL
     )
     workers: int = option(
-        0, "Trainings at once", HARDWARE, metavar="NUMBER", shown="one per core or GPU, at most 8", least=0
+        0, "Number of parallel trainings", HARDWARE, metavar="NUMBER", shown="one per core or GPU, at most 8", least=0
     )
 
 
