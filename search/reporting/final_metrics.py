@@ -32,7 +32,7 @@ def whose(figures: Mapping[str, Any]) -> str:
     """Of how many patients the test images are, where that is known."""
     if figures["grouped_by"] == "patient":
         return f"of {figures['test']['patients']} patients"
-    return "(no patients known: each image is taken alone)"
+    return "(no patients known: each image counts as a patient)"
 
 
 def opened(figures: Mapping[str, Any]) -> str:

@@ -132,7 +132,7 @@ def _tables(
 ) -> list[Table]:
     """All tables of the report."""
     test, compared = figures["test"], figures["comparisons"]
-    populations = {"as in the test set": prevalence, f"where {100 * RARE:g} % have it": RARE}
+    populations = {"as in the test set": prevalence, f"at a prevalence of {100 * RARE:g} %": RARE}
     if (stated := _stated(figures)) is not None:
         populations = {"as stated by the model": stated, **populations}
     beyond = "macro/pr_auc" in test["averages"]

@@ -357,8 +357,8 @@ def _connect_to_read(path: str) -> sqlite3.Connection:
         if not log.exists():
             raise
         raise FatalError(
-            f"The database ({path}) can't be read where nothing may be written: a search that runs, or was killed, "
-            f"left {log.name} beside it. Copy the folder to a place where you may write, and name it with --results."
+            f"The database ({path}) can't be read in a read-only folder: a running or killed search left {log.name} "
+            "beside it. Copy the folder to a writable place, and give it with --results."
         ) from None
     return connection
 

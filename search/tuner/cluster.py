@@ -311,7 +311,7 @@ def _knock(address: str) -> None:
     except (OSError, ValueError) as error:
         raise ConnectionError(str(error)) from None
     if answer[3:4] != SETTINGS[3:4] or answer[5:9] != SETTINGS[5:9]:
-        raise ConnectionError("what answers is no head of a cluster, whose port is 6379 by default")
+        raise ConnectionError("this is not the head of a Ray cluster (default port 6379)")
 
 
 def _short(error: Exception) -> str:

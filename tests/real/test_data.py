@@ -59,7 +59,7 @@ def test_the_audit_reports_the_gradient_ratio_with_its_auc(kermany):
     found = shortcut_audit.audit(kermany.dataset)
     finding = next(f for f in found.findings if f.name == "gradient_ratio")
     assert finding.auc == pytest.approx(0.87, abs=0.02)
-    assert "ratio of horizontal to vertical gradients alone tells the classes apart with AUC" in found.summary
+    assert "ratio of horizontal to vertical gradients alone separates the classes with ROC AUC" in found.summary
     assert "Shape jitter" in found.summary
     assert found.auc > 0.9
 

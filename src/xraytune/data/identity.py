@@ -65,11 +65,11 @@ def _key(home: Path) -> bytes:
             key = path.read_bytes()
     except OSError as error:
         raise InputError(
-            f"The key that hides patients, {path}, can't be made or read: {error.strerror}. Choose another "
-            "place for the cache with XRAYTUNE_CACHE."
+            f"The key of the patients' digests, {path}, can't be made or read: {error.strerror}. Choose another "
+            "folder for the cache with XRAYTUNE_CACHE."
         ) from None
     if len(key) != _SIZE:
-        raise InputError(f"{path} is no key of {_SIZE} bytes. Put the right one back, or remove it for a new one.")
+        raise InputError(f"{path} is not a key of {_SIZE} bytes. Restore the right key, or remove it for a new one.")
     return key
 
 

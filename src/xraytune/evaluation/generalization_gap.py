@@ -103,7 +103,7 @@ def alignment(pooled: float, by_fold: Sequence[float]) -> str:
     if pooled >= mean - max(0.01, 2 * error):
         return ""
     return (
-        f"The folds' scores don't align: pooled over the folds the ROC AUC is {pooled:.3f}, within folds it is "
-        f"{mean:.3f} on average. A threshold and a calibration that are fitted on all folds together "
-        "then suit each network less."
+        f"The folds' scores are not comparable: the ROC AUC is {pooled:.3f} pooled over the folds, but {mean:.3f} on "
+        "average within folds. A threshold and a calibration fitted on all folds together are then less suitable for "
+        "each network."
     )

@@ -132,7 +132,7 @@ class Audit(Record):
         if self.strongest is not None:
             return f"Shortcut: {self.strongest.sentence}"
         if self.auc >= NOTABLE:
-            return f"Shortcut: from image properties alone the classes can be told apart with AUC {self.auc:.2f}."
+            return f"Shortcut: image properties alone separate the classes with ROC AUC {self.auc:.2f}."
         return ""
 
 
@@ -189,8 +189,8 @@ def _finding(name: str, values: NDArray[np.float64], labels: Labels, dataset: Da
     index = max(signed, key=lambda i: abs(signed[i] - 0.5))
     auc, higher = max(signed[index], 1 - signed[index]), signed[index] >= 0.5
     known, label = _PROPERTIES[name], dataset.classes[index]
-    between = "tells the classes apart" if two else f"tells {label} from the rest"
-    sentence = f"{known.title[0].upper()}{known.title[1:]} alone {between} with AUC {auc:.2f} ({known.why})"
+    between = "separates the classes" if two else f"separates {label} from the rest"
+    sentence = f"{known.title[0].upper()}{known.title[1:]} alone {between} with ROC AUC {auc:.2f} ({known.why})"
     if auc >= NOTABLE:
         side = "higher" if higher else "lower"
         learns = "" if name in _UNSEEN else ": a network can learn it instead of the lungs"
@@ -223,10 +223,10 @@ def _site(images: Images, dataset: Dataset) -> list[Finding]:
     if len(dataset.classes) == 2:
         found = [found[dataset.positive if dataset.positive is not None else 1]]
     auc, label, shares = max(found, key=lambda one: one[0])
-    between = "tells the classes apart" if len(dataset.classes) == 2 else f"tells {label} from the rest"
+    between = "separates the classes" if len(dataset.classes) == 2 else f"separates {label} from the rest"
     least, most = int(shares.argmin()), int(shares.argmax())
     sentence = (
-        f"The site alone {between} with AUC {auc:.2f}: {label} has {100 * shares[least]:.0f} % of the images of "
+        f"The site alone {between} with ROC AUC {auc:.2f}: {label} has {100 * shares[least]:.0f} % of the images of "
         f"{names[least] or 'small sites'} and {100 * shares[most]:.0f} % of {names[most] or 'small sites'}."
     )
     return [Finding(SITE, auc, label, True, f"{sentence} {_SITE.cure}" if auc >= NOTABLE else sentence)]
@@ -285,21 +285,21 @@ def _shift(
     title = _PROPERTIES[name].title
     which = f"{label} " if label else ""
     sentence = (
-        f"{title[0].upper()}{title[1:]} is {side} on {which}test images: it tells them from {which}training images"
+        f"{title[0].upper()}{title[1:]} is {side} on {which}test images: it separates them from {which}training images"
     )
-    return Shift(name, auc, f"{sentence} with AUC {auc:.2f}.", label)
+    return Shift(name, auc, f"{sentence} with ROC AUC {auc:.2f}.", label)
 
 
 def _summary(together: float, findings: Sequence[Finding], dataset: Dataset) -> str:
     """The audit in a few sentences, made from what was found."""
     by = "patient" if dataset.grouped_by == "patient" else "image"
     if math.isfinite(together):
-        text = "From image properties alone, without the lungs, a small model tells the classes apart"
-        text += f" with AUC {together:.2f} (cross-validated by {by})."
+        text = "From image properties alone, without the lungs, a small model separates the classes"
+        text += f" with ROC AUC {together:.2f} (cross-validated by {by})."
     else:
         text = (
-            f"How far a small model tells the classes apart from image properties alone could not be measured: a "
-            f"class has fewer than two {by}s."
+            f"Whether image properties alone separate the classes could not be measured: a class has fewer than two "
+            f"{by}s."
         )
     notable = [finding for finding in findings if finding.auc >= NOTABLE]
     notable.sort(key=lambda finding: finding.name in _UNSEEN)  # what a network can see comes first

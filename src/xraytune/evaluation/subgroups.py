@@ -200,7 +200,7 @@ def worst_subgroup(rows: Sequence[Mapping[str, Any]]) -> str:
     (value, low, high), (difference, least, most) = row["judged"], row["difference"]
     text = (
         f"The worst subgroup is {row['column']} = {row['value']} ({row['images']} images): {row['figure']} {value:.2f} "
-        f"[{low:.2f}, {high:.2f}] where all images have {row['everywhere']:.2f}"
+        f"[{low:.2f}, {high:.2f}], {row['everywhere']:.2f} for all images"
     )
     doubt = "significantly below" if most < 0 else "not significantly below"
     signed = f"{difference:+.2f} [{least:+.2f}, {most:+.2f}]".replace("-", "−")

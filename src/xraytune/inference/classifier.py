@@ -316,8 +316,8 @@ def _check_shape(network: Any, member: Member, card: ModelCard, file: Path) -> N
     differs = len(takes) == 4 and any(one not in {None, asked} for one, asked in zip(takes[1:], image, strict=True))
     if differs or (gives and (len(gives) != 2 or gives[1] not in classes)):
         raise ArtifactError(
-            f"{file} is no network of this model: it turns {takes} into {gives}, {CARD} says images of {image} and "
-            f"{len(card.classes)} classes."
+            f"{file} is not a network of this model: its input is {takes} and its output {gives}, but {CARD} has "
+            f"images of {image} and {len(card.classes)} classes."
         )
 
 
@@ -335,7 +335,7 @@ def _loaded(folder: Path, member: Member, channels: int, ready: dict[str, Any]) 
         raise ArtifactError(f"{folder / CARD} can't be read: {error}.") from None
     file = folder / backbone.path
     if file.name != backbone.path:
-        raise ArtifactError(f"{folder / CARD} names {backbone.path}, which is no file in the model's folder.")
+        raise ArtifactError(f"{folder / CARD} names {backbone.path}, which is not in the model's folder.")
     if backbone.path not in ready:
         artifacts.check_sha256(file, backbone.sha256)
         ready[backbone.path] = RememberingBackbone(replace(backbone, path=str(file)), channels)

@@ -101,7 +101,7 @@ def read(name: str, path: Path, *, only_shapes: bool = False) -> dict[str, Array
             return {layer: [a[()] for a in arrays] for (layer, _), arrays in zip(wanted, stored, strict=True)}
     except (OSError, RuntimeError, *FOREIGN) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise WeightsError(f"{path}: damaged or no weights file ({reason}); fetch {name} anew") from error
+        raise WeightsError(f"{path}: damaged or no weights file ({reason}); fetch {name} again") from error
 
 
 def _keras3_layers(file: h5py.File) -> list[list[h5py.Dataset]]:

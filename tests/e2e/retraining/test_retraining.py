@@ -241,7 +241,7 @@ def test_the_report_stands_alone_and_tells_the_figures(retrained: tuple[Path, An
     assert head["model-index"][0]["results"][0]["dataset"]["name"] == "radiographs"
     assert str(folder.parents[2]) not in card  # no path of this machine
     assert "24 NORMAL, 24 PNEUMONIA images of train and validation together" in card
-    assert "people shown: not known." in card
+    assert "patients: not known." in card
     assert "The model is one network: " in page
     assert "within each fold it is" in page
     assert "Not a medical device" in card

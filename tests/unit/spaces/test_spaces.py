@@ -414,7 +414,7 @@ def test_a_search_says_what_its_caches_will_cost_and_refuses_what_the_limit_can_
     assert "decoded images 0.032 GB" in line
     assert "10 GB at most" in line
     assert "of the disk are free" in line
-    with pytest.raises(InputError, match=r"vgg16 at 224 px.* takes 2 GB.*--cache-limit"):
+    with pytest.raises(InputError, match=r"vgg16 at 224 px.* take 2 GB.*--cache-limit"):
         cache_size.cache_size(frozen, **asked, limit=10**9)
     for without in (space(families=("cnn",)), space("smoke"), spaces.Space()):
         assert "prefixes" not in cache_size.cache_size(without.cached_features(), **asked)

@@ -22,7 +22,7 @@ UNUSABLE_WINDOW, UNUSABLE_RESCALE = 1, 2
 REMARKS = {
     UNUSABLE_WINDOW: "the header's window (or VOI LUT) is empty, invalid or does not fit the image's levels, so the "
     "image's own darkest and brightest level became black and white",
-    UNUSABLE_RESCALE: "the header's rescale (or modality LUT) is empty or invalid, so the stored levels were taken",
+    UNUSABLE_RESCALE: "the header's rescale (or modality LUT) is empty or invalid, so the stored levels were used",
 }
 """What is to be said of images with that bit."""
 

@@ -120,5 +120,5 @@ def _text(path: Path) -> str:
         line = content.count(b"\n", 0, error.start) + 1
         raise SourceError(f"{path} is not in UTF-8 (line {line}): {advice}") from None
     if "\0" in text.partition("\n")[0]:  # a workbook, an archive, UTF-32
-        raise SourceError(f"{path} is no text in UTF-8 or UTF-16: {advice}")
+        raise SourceError(f"{path} is not text in UTF-8 or UTF-16: {advice}")
     return text

@@ -172,7 +172,7 @@ def _output(model: Any, path: Path, asked: str) -> str:
     if asked and asked not in names:
         raise InputError(f"{path}: it has no output {asked!r}: {', '.join(names)}.")
     if not asked and len(names) != 1:
-        raise InputError(f"{path}: it has several outputs. Say which is taken: output= one of {', '.join(names)}.")
+        raise InputError(f"{path}: it has several outputs. Choose one: output= one of {', '.join(names)}.")
     return asked or names[0]
 
 

@@ -31,7 +31,7 @@ def test_who_does_not_greet_like_rays_head_is_no_cluster(monkeypatch):
         for port, words in (
             (silent.getsockname()[1], "timed out"),
             (gone_port, "refused"),
-            (web.server_address[1], "no head of a cluster"),
+            (web.server_address[1], "not the head of a Ray cluster"),
             ("port", "invalid"),
         ):
             with pytest.raises(ConnectionError, match=words):

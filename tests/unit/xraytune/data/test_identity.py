@@ -68,7 +68,7 @@ def test_where_nothing_can_be_written_beside_the_cache_the_key_lies_in_it(home, 
 def test_a_key_that_is_none_is_refused_with_its_path(home, content):
     (home / "cache").mkdir()
     identity.key_path().write_bytes(content)
-    with pytest.raises(InputError, match=r"patients\.key is no key"):
+    with pytest.raises(InputError, match=r"patients\.key is not a key"):
         identity.keyed("1")
 
 

@@ -226,7 +226,7 @@ def test_a_validation_figure_in_doubt_itself_makes_no_gap() -> None:
 
 def test_scores_that_differ_between_folds_are_warned_of() -> None:
     assert generalization_gap.alignment(0.96, [0.96, 0.95, 0.97]) == ""
-    assert "pooled over the folds the ROC AUC is 0.900, within folds it is 0.960" in generalization_gap.alignment(
+    assert "the ROC AUC is 0.900 pooled over the folds, but 0.960" in generalization_gap.alignment(
         0.90, [0.96, 0.95, 0.97]
     )
     assert generalization_gap.alignment(0.955, [0.96, 0.96, 0.96]) == ""

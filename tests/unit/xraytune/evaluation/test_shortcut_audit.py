@@ -73,7 +73,7 @@ def test_in_the_demonstration_itself_the_planted_shortcut_is_found_and_said():
     assert aspect.label == "PNEUMONIA"
     # what its strength of 0.9 gives by itself is 0.95, less the variety of images
     assert aspect.auc == pytest.approx(0.89, abs=0.06)
-    said = f"The aspect ratio (width over height) alone tells the classes apart with AUC {aspect.auc:.2f}"
+    said = f"The aspect ratio (width over height) alone separates the classes with ROC AUC {aspect.auc:.2f}"
     assert said in found.summary  # `search.verify` prints it
     assert found.headline  # `search.run` says it before the first trial
     assert "shape_jitter" in found.countermeasures
@@ -135,7 +135,7 @@ def test_once_the_set_is_open_a_shift_of_one_class_is_found_that_pooling_hides(t
     assert pooled.label == ""
     assert split.label == "NORMAL"
     assert split.auc == 1.0 > pooled.auc
-    assert "is higher on NORMAL test images: it tells them from NORMAL training images" in split.sentence
+    assert "is higher on NORMAL test images: it separates them from NORMAL training images" in split.sentence
 
 
 def test_an_audit_goes_through_json(tmp_path):
@@ -158,7 +158,7 @@ def test_three_classes_are_audited_one_against_the_rest(tmp_path):
     widest = next(finding for finding in found.findings if finding.name == "aspect_ratio")
     assert widest.label == "c"
     assert widest.auc == 1.0
-    assert "tells c from the rest" in widest.sentence
+    assert "separates c from the rest" in widest.sentence
 
 
 def sites_of(shares, each=20):
@@ -181,7 +181,7 @@ def test_a_site_that_tells_the_class_is_said_with_its_shares(tmp_path):
     site = next(finding for finding in found.findings if finding.name == "site")
     assert site in found.shortcuts
     assert site.auc == pytest.approx(0.9, abs=0.05)
-    assert "The site alone tells the classes apart" in site.sentence
+    assert "The site alone separates the classes" in site.sentence
     assert "of the images of screening and" in site.sentence
     assert "--validate-on site" in site.sentence
 

@@ -55,7 +55,7 @@ def test_folders_beside_images_or_splits_are_no_sites(tmp_path):
     assert not sites(listed(tmp_path / "d"))
     assert "no class" in errors(listed(tmp_path / "d", site="folders"))
     flat(tmp_path / "split" / "train")
-    with pytest.raises(InputError, match=r"--site folders names folders site/class"):
+    with pytest.raises(InputError, match=r"--site folders needs folders site/class"):
         listed(tmp_path / "split", site="folders")
 
 
