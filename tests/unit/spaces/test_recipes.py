@@ -32,8 +32,8 @@ class TestRecipes:
         assert "dense_baseline" in names
         assert "mean_subtracted_cnn_224" not in names
         skipped = " ".join(lines)
-        assert "recipe vgg16_gap128 skipped: family vgg_frozen: weights of vgg16 not reachable" in skipped
-        assert "recipe densenet201_mlp5 skipped: densenet/mode frozen: weights of densenet201 not reachable" in skipped
+        assert "recipe vgg16_gap128 skipped: family vgg_frozen: weights of vgg16 not available" in skipped
+        assert "recipe densenet201_mlp5 skipped: densenet/mode frozen: weights of densenet201 not available" in skipped
         assert "of a quarter of TIME are left" in skipped
 
     def test_recipes_keep_their_place_where_kept_copies_are_augmented_alike(self):
@@ -171,7 +171,7 @@ class TestNamedRecipes:
             assert offered(narrowed.context, f"vgg_frozen/{name}") == (wanted,)
 
     def test_a_named_recipe_that_can_not_be_had_stops_the_search(self):
-        with pytest.raises(InputError, match=r"--recipes vgg16_gap128: it can't be tried here.*vgg16 not reachable"):
+        with pytest.raises(InputError, match=r"--recipes vgg16_gap128: it can't be tried here.*vgg16 not available"):
             recipes.held("vgg16_gap128", space())
         with pytest.raises(InputError, match="unknown recipe nothing"):
             recipes.held("nothing", space())
@@ -181,5 +181,5 @@ class TestNamedRecipes:
 
 @pytest.mark.parametrize("families", [(), ("linear", "cnn"), ("cnn", "dense")])
 def test_a_named_recipe_whose_weights_are_missing_is_refused_for_that_reason(families):
-    with pytest.raises(InputError, match="Family vgg_frozen: weights of vgg16 not reachable"):
+    with pytest.raises(InputError, match="Family vgg_frozen: weights of vgg16 not available"):
         recipes.held("vgg16_gap128", space(families=families))
