@@ -54,7 +54,7 @@ def _tables(done: dict[Search, Outcome]) -> Iterator[tuple[str, str]]:
         yield "finals", table
     tables: dict[str, dict[Search, Outcome]] = {}
     for search, found in done.items():
-        longer = "" if search.retraining == searches.half(search.time) else f" retrained {search.retraining}"
+        longer = "" if search.retraining == search.time else f" retrained {search.retraining}"
         name = " ".join(filter(None, ("searches", search.set, search.time + longer, search.final)))
         tables.setdefault(name, {})[search] = found
     for name, those in tables.items():

@@ -120,7 +120,7 @@ def run_searches(
     on: Annotated[str, typer.Option(help=f"One of {', '.join(SETS)}.")] = "marker",
     time: Annotated[str, typer.Option(callback=_minutes, help="A search, in minutes: 4m.")] = "4m",
     retraining: Annotated[
-        str, typer.Option(callback=_minutes, help="Its retraining, in minutes; half of --time if not given.")
+        str, typer.Option(callback=_minutes, help="Its retraining, in minutes; --time if not given.")
     ] = "",
     seeds: Annotated[int, typer.Option(min=1)] = 3,
     final: Annotated[str, typer.Option(help="As search.retrain takes it, instead of its default.")] = "",
@@ -131,7 +131,7 @@ def run_searches(
     version = searches.EARLIER if code else ""
     for seed in range(seeds):
         for one in (objective,) if objective else searches.OBJECTIVES:
-            search = Search(on, one, seed, time, retraining or searches.half(time), final, version)
+            search = Search(on, one, seed, time, retraining or time, final, version)
             search.run(code.resolve() if code else networks.ROOT)
 
 

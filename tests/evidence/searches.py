@@ -126,11 +126,6 @@ def done() -> dict[Search, Outcome]:
     return found
 
 
-def half(time: str) -> str:
-    """Half of a search's minutes, one at least."""
-    return f"{max(int(time.removesuffix('m')) // 2, 1)}m"
-
-
 def _call(code: Path, module: str, *arguments: str) -> None:
     environment = os.environ | {"PYTHONPATH": f"{code / 'src'}{os.pathsep}{code}"}
     done = subprocess.run([sys.executable, "-m", module, *arguments], cwd=code, env=environment, check=False)

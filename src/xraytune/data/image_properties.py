@@ -181,18 +181,22 @@ class Property:
     cure: str
     """What removes it, as a sentence."""
 
-    countermeasure: str = ""
-    """The augmentation's hyperparameter that makes a network blind to it (`augmentation.COUNTERMEASURES`)."""
+    countermeasures: tuple[str, ...] = ()
+    """The augmentation's hyperparameters that make a network blind to it (`augmentation.COUNTERMEASURES`)."""
 
     measure: Callable[[Gray], Values] | None = None
     """Its definition; None for a property of the file, and for the numbers of `framing`."""
 
 
-SHAPE = "Shape jitter in the augmentation removes it.", "shape_jitter"
+SHAPE = "Shape jitter in the augmentation removes it.", ("shape_jitter",)
 """How the properties that follow an image's shape are removed."""
 
-_LIGHT = "Exposure jitter in the augmentation removes it.", "exposure_jitter"
-_FRAME = "it follows how an image is framed", "Random resized crops in the augmentation remove it.", "crop"
+_LIGHT = "Exposure jitter in the augmentation removes it.", ("exposure_jitter",)
+_FRAME = (
+    "it follows how an image is framed",
+    "Random resized crops and shape jitter in the augmentation remove it.",
+    ("crop", "shape_jitter"),
+)
 
 PROPERTIES = (
     Property("mean", "brightness", "the mean brightness", "it follows exposure and positioning", *_LIGHT, brightness),
@@ -202,7 +206,7 @@ PROPERTIES = (
     ),
     Property(
         "border_black", "black borders", "how much of the border is black", "it follows collimation and cropping",
-        "Masking borders in the augmentation, or a tighter crop, removes it.", "masking", border_black,
+        "Masking borders in the augmentation, or a tighter crop, removes it.", ("masking",), border_black,
     ),
     Property(
         "gradient_ratio", "direction of gradients", "the ratio of horizontal to vertical gradients",
@@ -210,11 +214,11 @@ PROPERTIES = (
     ),
     Property(
         "sharpness", "sharpness", "the share of fine detail", "it follows focus, resolution and compression",
-        "Focus jitter in the augmentation removes it.", "focus_jitter", sharpness,
+        "Focus jitter in the augmentation removes it.", ("focus_jitter",), sharpness,
     ),
     Property(
         "corner", "bright corners", "a bright corner", "it follows markers and labels burnt into the image",
-        "Look at the corners of some images; masking in the augmentation, or a tighter crop, removes it.", "masking",
+        "Look at the corners of some images; masking in the augmentation, or a tighter crop, removes it.", ("masking",),
         corner_brightness,
     ),
     Property("chest_middle", "position of the chest", "how low the chest lies in the image", *_FRAME),

@@ -118,8 +118,7 @@ class Audit(Record):
     @property
     def countermeasures(self) -> tuple[str, ...]:
         """The augmentation's hyperparameters that remove what was found, the most telling first."""
-        named = [_PROPERTIES[finding.name].countermeasure for finding in self.shortcuts]
-        return tuple(dict.fromkeys(name for name in named if name))
+        return tuple(dict.fromkeys(n for found in self.shortcuts for n in _PROPERTIES[found.name].countermeasures))
 
     @property
     def strongest(self) -> Finding | None:

@@ -100,7 +100,7 @@ FULL = Scope(
     {"chest_xray": lambda _: real_data("chest_xray") / "train"}
     | {name: SETS[name].place for name in ("covid19", *SYNTHETIC)},
     {"chest_xray": 75, "covid19": 20} | dict.fromkeys(SYNTHETIC, 10),
-    hours=11.5,
+    hours=5.5,
 )
 """The folder of training images alone is given as the X-rays: what is held out as a test set is a part of it, and the
 official test images are not read."""

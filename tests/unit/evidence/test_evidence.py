@@ -106,8 +106,8 @@ def test_searches_of_one_length_and_one_retraining_have_their_table_and_one_with
             searches.keep(searches.Search("machine", objective, 0, time, retraining, version=version), winner)
     assert page.write(searches.done()) == {
         "searches machine 4m": True,
-        "searches machine 4m retrained 4m": False,
-        "searches machine 8m": False,
+        "searches machine 4m retrained 2m": False,
+        "searches machine 8m retrained 4m": False,
     }
     text = page.PAGE.read_text(encoding="utf-8")
     assert "old" not in text

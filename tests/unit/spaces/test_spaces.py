@@ -305,7 +305,7 @@ def test_the_space_in_the_documentation_runs_as_it_stands(tmp_path):
 
 def found(*countermeasures):
     """An audit that found what these hyperparameters hide."""
-    property_of = {prop.countermeasure: prop.name for prop in reversed(PROPERTIES.values())}
+    property_of = {n: prop.name for prop in reversed(PROPERTIES.values()) for n in reversed(prop.countermeasures)}
     findings = tuple(Finding(property_of[name], 0.9, "PNEUMONIA", True, "") for name in countermeasures)
     return Audit(0.9, 100, findings, "")
 
@@ -322,7 +322,7 @@ def offered(context, name):
     return next(tuple(p.values) for p in hp.space if p.name == name)
 
 
-def test_a_remedy_is_offered_where_the_audit_found_what_it_hides_and_shape_jitter_always():
+def test_a_countermeasure_is_offered_where_the_audit_found_what_it_removes_and_shape_jitter_always():
     context, lines = to_audit(found("masking"), "clean")
     assert offered(context, "masking") == COUNTERMEASURES["masking"]
     assert offered(context, "shape_jitter") == COUNTERMEASURES["shape_jitter"]
@@ -330,7 +330,7 @@ def test_a_remedy_is_offered_where_the_audit_found_what_it_hides_and_shape_jitte
     assert "masking" in lines[0]
 
 
-def test_a_robust_search_offers_every_remedy_and_says_nothing_of_an_audit_that_found_nothing():
+def test_a_robust_search_offers_every_countermeasure_and_says_nothing_of_an_audit_that_found_nothing():
     context, lines = to_audit(found(), "robust")
     assert {name: offered(context, name) for name in COUNTERMEASURES} == COUNTERMEASURES
     assert lines == []
@@ -360,13 +360,14 @@ def test_a_search_starts_with_each_family_that_can_hide_what_the_audit_found():
     assert shortcut_countermeasures.against_shortcuts(full, full.families, ()) == []
 
 
-def test_where_framing_was_found_crops_are_in_the_space_and_in_the_first_trials():
+def test_where_framing_was_found_crops_and_strong_shape_jitter_are_in_the_space_and_in_the_first_trials():
     context, lines = to_audit(found("crop"), "robust")
     assert offered(context, "crop") == ("none", "0.5")
-    assert "crop" in lines[0]
+    assert offered(context, "shape_jitter") == ("none", "strong")
+    assert "crop, shape_jitter" in lines[0]
     full = spaces.get("chest_xray", context)
     points = shortcut_countermeasures.against_shortcuts(full, full.families, found("crop").countermeasures)
-    assert {values["crop"] for _, values in points} == {"0.5"}
+    assert {(values["crop"], values["shape_jitter"]) for _, values in points} == {("0.5", "strong")}
     assert {TrainingSettings.of(values).augmentation.crop for _, values in points} == {"0.5"}
     clean, _ = to_audit(found("crop"), "clean")
     assert offered(clean, "crop") == ("none", "0.5")
