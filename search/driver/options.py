@@ -103,8 +103,8 @@ class StudyOptions(Reading, Caches):
     """None: as the study that is resumed has it, else the default."""
     pruner: str = option("asha", "Method that stops weak trials early", ADVANCED, metavar="NAME", choices=PRUNERS)
     precision: str = option(
-        "auto", "Numeric precision; auto is bfloat16 if the CPU supports it and --time is 10m or more", HARDWARE, metavar="NAME",
-        choices=("auto", "float32", "bfloat16"),
+        "auto", "Numeric precision; auto is bfloat16 if the CPU supports it and --time is 10m or more", HARDWARE,
+        metavar="NAME", choices=("auto", "float32", "bfloat16"),
     )  # fmt: skip
     study: str | None = option(None, "Name of the study", STORAGE, metavar="NAME", shown="data and date", stored=False)
     resume: bool = option(False, "Continue the study named by --study", STORAGE, stored=False)
