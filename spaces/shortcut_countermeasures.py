@@ -57,9 +57,8 @@ def to_audit(audit: Audit, objective: str, fixed: Collection[str] = ()) -> tuple
     objective is robust: its views move every property, so something must teach a network not to mind.
 
     Of what the audit found, a robust search offers the countermeasure in full or not at all. Validation images share
-    the shortcut, so their score can't say how little is enough: light and strong shape jitter tie on folds of Kermany's
-    images (docs/results.md, line 8), and on planted shortcuts strong was as good or better on the test images where the
-    score said otherwise (docs/robust-validation.md).
+    the shortcut, so their score can't say how little is enough: on planted shortcuts strong was as good or better on
+    the test images where the score said otherwise (docs/evidence/robust-validation.md).
 
     Args:
         audit: of the training and validation images.

@@ -69,16 +69,13 @@ def page(measured: list[dict[str, Any]]) -> str:
     parts = [HEAD]
     for group in dict.fromkeys(line["name"].partition(".")[0] for line in measured):
         parts.append(f"## {group}\n")
-        parts.append("| benchmark | xraytune | baseline | ratio | wanted | |\n|---|---|---|---|---|---|")
+        parts.append("| benchmark | xraytune | baseline | ratio |\n|---|---|---|---|")
         own = [line for line in measured if line["name"].partition(".")[0] == group]
         for line in own:
-            target = benchmarks[line["name"]].target
-            wanted = "" if target is None else f"≥ {target:.2g}"
-            verdict = "" if target is None else "met" if line["ratio"] >= target else "**missed**"
             span = "–".join(f"{ratio:.3g}" for ratio in line.get("ratios", ()))
             ratio = f"{line['ratio']:.3g}" + (f" ({span})" if span else "")
             numbers = f"{line['ours']:.4g} {line['unit']} | {line['baseline']:.4g} {line['unit']} | {ratio}"
-            parts.append(f"| `{line['name']}` | {numbers} | {wanted} | {verdict} |")
+            parts.append(f"| `{line['name']}` | {numbers} |")
         parts.append("")
         parts += [f"- `{line['name']}`: {benchmarks[line['name']].what}." for line in own]
         parts.append("")

@@ -40,11 +40,6 @@ WORDS = {
 }
 """What documentation does not say, as regular expressions, and what it says instead."""
 
-EXCEPTIONS = {
-    ("performance.md", r"\bwanted\b.*\bmissed\b|\*\*missed\*\*"): "the column of the benchmarks' limits",
-}
-"""Page and word that may stand, with the reason."""
-
 NOT_RUN: dict[str, str] = {}
 """Commands of the pages that can't be read by a command of ours, with the reason; ten at most."""
 
@@ -55,15 +50,9 @@ def test_documentation_uses_the_words_of_the_field(page):
     found = [
         f"{page.name}:{text[: match.start()].count(chr(10)) + 1}: {match.group()!r}, say: {better}"
         for word, better in WORDS.items()
-        if (page.name, word) not in EXCEPTIONS
         for match in re.finditer(word, text, re.IGNORECASE)
     ]
     assert not found, "\n".join(found)
-
-
-def test_every_exception_is_still_needed():
-    pages = {page.name: page.read_text(encoding="utf-8") for page in PAGES}
-    assert [pair for pair in EXCEPTIONS if not re.search(pair[1], pages[pair[0]], re.IGNORECASE)] == []
 
 
 COMMAND = r"(?:^|&& )((?:\S*python -m (?:search|tests)\.|make )[^#&']*)"
