@@ -44,7 +44,7 @@ class Pace:
 
     def learn(self, config: TrialConfig, report: EpochReport) -> None:
         """Compare an epoch that a trial reported; its first says nothing, since the network is traced in it."""
-        from xraytune.models.cost import Machine, cost
+        from xraytune.models.cost import cost
         from xraytune.training.inputs.batches import epoch_size
         from xraytune.training.optimization.settings import TrainingSettings
 
@@ -56,7 +56,11 @@ class Pace:
         if report.epoch < 2 or not seconds:
             return
         settings, machine = TrainingSettings.of(config.values), self._search.machine
-        one = machine if machine.accelerator else Machine(machine.rate * self._threads, 1)
+        one = (
+            machine
+            if machine.accelerator
+            else dataclasses.replace(machine, rate=machine.rate * self._threads, workers=1)
+        )
         images = epoch_size(self._images, settings.epoch_images)
         counted = each.epoch_seconds(one, images, settings.batch_size)
         self._slower.setdefault(config.family, []).append(seconds / counted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -115,10 +116,10 @@ def expected_trials(seconds: float, each: float, at_once: int, most: int | None)
 
 
 def _machine(plan: Resources) -> Machine:
-    from xraytune.models.cost import Machine, this_machine
+    from xraytune.models.cost import this_machine
 
     one = this_machine()
-    return one if one.accelerator else Machine(one.rate * plan.threads, one.workers)
+    return one if one.accelerator else dataclasses.replace(one, rate=one.rate * plan.threads)
 
 
 def _expected(bounds: Bounds, seconds: Sequence[float | None], plan: Resources) -> list[str]:

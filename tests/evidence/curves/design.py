@@ -63,6 +63,9 @@ class SetInfo:
     rate: float
     """Operations a second of one core of the machine that the set was prepared on, as its processor suggests."""
 
+    forward: float = 1.0
+    """How much faster a frozen backbone computes there."""
+
     @property
     def images(self) -> int:
         """Training images."""
@@ -144,7 +147,7 @@ def draw(
 
 def predicted(values: Mapping[str, Value], info: SetInfo) -> float:
     """Seconds of one core for all epochs, each judged over the views, and for the frozen features."""
-    core, each, plan = Machine(info.rate, 1), cost(values), TrainingSettings.of(values)
+    core, each, plan = Machine(info.rate, 1, forward=info.forward), cost(values), TrainingSettings.of(values)
     frozen = each.prefix > 0
     per_class = epoch_evaluation.PER_CLASS_PREFIX if frozen else epoch_evaluation.PER_CLASS
     judged = info.validation + VIEWS * info.classes * per_class

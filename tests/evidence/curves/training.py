@@ -142,7 +142,7 @@ def _prepared(name: str, place: Path, seconds: float, known: SetInfo | None) -> 
     from xraytune import data as data_package
     from xraytune.data import cache
     from xraytune.evaluation import shortcut_audit
-    from xraytune.models.cost import this_machine
+    from xraytune.models.cost import Machine, this_machine
 
     weights = Path(os.environ["XRAYTUNE_WEIGHTS"]) if "XRAYTUNE_WEIGHTS" in os.environ else None
     options = StudyOptions(
@@ -154,12 +154,13 @@ def _prepared(name: str, place: Path, seconds: float, known: SetInfo | None) -> 
         found = prepare_search(options, stored.name, cache.folder(), _silent, stored, deterministic=True)
     job: Any = found.make_job(_silent)
     context = job.context
+    machine = Machine(known.rate, 1, forward=known.forward) if known else this_machine()
     countermeasures = shortcut_audit.audit(data_package.load(str(place))).countermeasures
     return job, SetInfo(
         name=name, classes=context.classes, channels=context.channels, counts=tuple(context.counts),
         validation=len(job.data.validation), weights=tuple(context.weights), narrowed=dict(context.narrowed),
         countermeasures=tuple(countermeasures), positive=job.data.positive,
-        rate=known.rate if known else this_machine().rate,
+        rate=machine.rate, forward=machine.forward,
     )  # fmt: skip
 
 

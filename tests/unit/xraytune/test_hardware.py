@@ -65,20 +65,22 @@ def test_a_machine_whose_gpus_are_hidden_is_priced_by_its_cores(two_gpus, monkey
 
 
 @pytest.mark.parametrize(
-    ("flags", "rate"),
+    ("flags", "rate", "forward"),
     [
-        ("flags\t\t: fpu avx2 avx512f avx512_bf16", 96e9),
-        ("flags\t\t: fpu sse avx2", 48e9),
-        ("Features\t: fp asimd bf16", 24e9),
-        ("model name\t: unknown", 12e9),
+        ("flags\t\t: fpu avx2 avx512f avx512_bf16", 96e9, 96e9),
+        ("flags\t\t: fpu sse avx2", 48e9, 88.8e9),
+        ("Features\t: fp asimd bf16", 24e9, 24e9),
+        ("model name\t: unknown", 12e9, 12e9),
     ],
 )
-def test_a_core_is_priced_by_its_instructions_the_same_each_time(tmp_path, monkeypatch, flags, rate):
+def test_a_core_is_priced_by_its_instructions_the_same_each_time(tmp_path, monkeypatch, flags, rate, forward):
     monkeypatch.setattr(hardware, "_NVIDIA", tmp_path / "none")
     monkeypatch.setattr(hardware, "_PROCESSOR", tmp_path / "cpuinfo")
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{flags}\n")
-    assert cost.this_machine() == cost.this_machine()
-    assert cost.this_machine().rate == pytest.approx(rate)
+    machine = cost.this_machine()
+    assert machine == cost.this_machine()
+    assert machine.rate == pytest.approx(rate)
+    assert machine.rate * machine.forward == pytest.approx(forward)
 
 
 def test_where_the_processor_says_nothing_it_has_no_instructions(tmp_path, monkeypatch):
