@@ -56,11 +56,8 @@ class Pace:
         if report.epoch < 2 or not seconds:
             return
         settings, machine = TrainingSettings.of(config.values), self._search.machine
-        one = (
-            machine
-            if machine.accelerator
-            else dataclasses.replace(machine, rate=machine.rate * self._threads, workers=1)
-        )
+        threads = 1 if machine.accelerator else self._threads
+        one = dataclasses.replace(machine, rate=machine.rate * threads, workers=1)
         images = epoch_size(self._images, settings.epoch_images)
         counted = each.epoch_seconds(one, images, settings.batch_size)
         self._slower.setdefault(config.family, []).append(seconds / counted)
