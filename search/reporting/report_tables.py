@@ -206,7 +206,7 @@ def rule(policy: str, beta: float) -> str:
         "youden": "highest sensitivity + specificity",
         "shared": f"highest F{beta:g} over all shifted views",
         "plateau": f"highest threshold whose F{beta:g} over the views is within one s.e. of the best",
-        "plateau_middle": f"middle of the thresholds whose F{beta:g} is within one s.e. of the best",
+        "plateau_middle": "the middle between the lowest and the highest such threshold",
         "sensitivity": f"sensitivity of at least {value}",
     }
     return rules.get(kind, "fixed")

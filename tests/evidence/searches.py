@@ -91,6 +91,8 @@ def keep(search: Search, winner: Path) -> None:
         "model": metrics["model"]["final"],
         "positive": metrics["test"]["positive"],
         "figures": {name: metrics["test"]["overall"][name][:3] for name in FIGURES},
+        "thresholds": {one["name"]: round(one["threshold"], 5) for one in metrics["policies"]},
+        "policy": metrics["model"]["policy"],
         "classes": classes,
         "patients": pd.factorize(table["patient"])[0].tolist(),
         "truth": table["truth"].map(classes.index).tolist(),

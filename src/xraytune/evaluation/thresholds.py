@@ -29,7 +29,7 @@ PLATEAU, PLATEAU_MIDDLE = "plateau", "plateau_middle"
 the middle between the lowest and the highest."""
 OVER_VIEWS = (SHARED, PLATEAU, PLATEAU_MIDDLE)
 """The policies fitted on all views; the others are fitted on the images as they are."""
-COMPARED = (*STANDARD, SHARED, PLATEAU)
+COMPARED = (*STANDARD, *OVER_VIEWS)
 """Those compared in every report."""
 CANDIDATES = tuple(name for name in COMPARED if not name.startswith("sensitivity"))
 """Those that `auto` chooses from."""

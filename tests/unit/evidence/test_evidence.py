@@ -101,7 +101,8 @@ def test_searches_of_one_length_and_one_retraining_have_their_table_and_one_with
             winner.mkdir(parents=True)
             predictions(right).to_csv(winner / "predictions.csv", index=False)
             overall = {name: [right / 20, 0.0, 1.0] for name in searches.FIGURES}
-            figures = {"model": {"final": "refit"}, "test": {"overall": overall, "positive": 1}}
+            figures = {"model": {"final": "refit", "policy": "0.5"}, "test": {"overall": overall, "positive": 1}}
+            figures["policies"] = [{"name": "0.5", "threshold": 0.5}]
             (winner / "metrics.json").write_text(json.dumps(figures), encoding="utf-8")
             searches.keep(searches.Search("machine", objective, 0, time, retraining, version=version), winner)
     assert page.write(searches.done()) == {
