@@ -31,7 +31,7 @@ OVER_VIEWS = (SHARED, PLATEAU, PLATEAU_MIDDLE)
 """The policies fitted on all views; the others are fitted on the images as they are."""
 COMPARED = (*STANDARD, *OVER_VIEWS)
 """Those compared in every report."""
-CANDIDATES = tuple(name for name in COMPARED if not name.startswith("sensitivity"))
+CANDIDATES = tuple(n for n in COMPARED if not n.startswith("sensitivity") and n != PLATEAU_MIDDLE)
 """Those that `auto` chooses from."""
 
 Folds = Sequence[tuple[NDArray[np.integer], NDArray[np.integer]]]

@@ -228,7 +228,7 @@ def test_a_positive_class_that_no_name_tells_is_asked_for_with_the_names(tmp_pat
 
 
 def test_both_classes_saying_so_is_asked_too(tmp_path):
-    assert "both classes" in refused(flat(tmp_path / "d", {"covid": 8, "pneumonia": 8}))
+    assert "both class names" in refused(flat(tmp_path / "d", {"covid": 8, "pneumonia": 8}))
 
 
 def test_three_classes_have_no_positive_one_unless_named(tmp_path):
