@@ -119,8 +119,8 @@ class Trainings:
         self._show()
 
     def event(self, name: str, event: tuple[int, float]) -> None:
-        """An epoch ended: (epoch, value)."""
-        self._running[name] = f"{name}, epoch {event[0]}: {event[1]:.3f}"
+        """An epoch ended: (epoch, value), the value 0 where a training has no validation images."""
+        self._running[name] = f"{name}, epoch {event[0]}{f': {event[1]:.3f}' if event[1] else ''}"
         self._show()
 
     def done(self, name: str, text: str, *, failed: bool) -> None:

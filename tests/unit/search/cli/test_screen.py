@@ -6,6 +6,7 @@ import ast
 import io
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.progress import Task
@@ -164,3 +165,11 @@ def test_a_pipe_gets_every_column_whole():
     tables.show(screen, [*LONG, Column("path", ["x/" * 60 + "radiograph.png"] * 2, words=True, path=True)])
     assert "worst view" in stream.getvalue()
     assert "x/" * 60 + "radiograph.png" in stream.getvalue()
+
+
+@pytest.mark.parametrize(("value", "shown"), [(0.8123, "trial 2, epoch 7: 0.812"), (0.0, "trial 2, epoch 7")])
+def test_a_training_without_validation_images_shows_its_epoch_and_no_value(value, shown):
+    notes = []
+    bar = SimpleNamespace(show=lambda *_, note, **__: notes.append(note))
+    progress_bars.Trainings(bar, 2, "training", 30.0).event("trial 2", (7, value))
+    assert notes == ["", shown]
