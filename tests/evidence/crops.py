@@ -84,7 +84,7 @@ class Part:
             "family": "cnn", "cnn/image_size": EDGE, "cnn/blocks": 4, "cnn/width": 16, "cnn/batch_norm": True,
             "head/pool": HEADS[self.head], "head/layers": 0, "batch_size": 32, "learning_rate": 2e-3, "epochs": 10,
             "augmentation": "light", **dict.fromkeys(COUNTERMEASURES, "none"),
-            **ARMS.get(self.arm, ARMS["shape jitter"]),
+            **ARMS[self.arm],
         }  # fmt: skip
 
 

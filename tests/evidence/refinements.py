@@ -69,7 +69,7 @@ def train(name: str, missing: list[Part]) -> None:
             own = dataclasses.replace(own, labels=finer, classes=CLASSES, positive=None)
         counts = np.bincount(own.labels[fitted])
         context = dataclasses.replace(place.job.context, classes=len(counts), counts=tuple(counts.tolist()))
-        point = config(place.space, seed=100 + part.seed, **part.values)
+        point = config(place.space, seed=100 + part.seed, **dataclasses.replace(part, arm="shape jitter").values)
         training = Trainer(spaces.get(place.job.space, context), point, own)
         while not training.step().done:
             pass

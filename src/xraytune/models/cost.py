@@ -53,11 +53,11 @@ OPERATIONS_A_CYCLE = {"avx512f": 64, "avx2": 32, "asimd": 16}
 
 PLAIN_OPERATIONS_A_CYCLE = 8
 REACHED = 0.6
-"""Share of that which the training of a network reaches on one core."""
+"""Share of that which a matrix multiplication reaches on one core, at least."""
 
 FORWARD = {"avx512f": 1.0, "avx2": 1.85}
 """How much more of it the forward pass of a large backbone reaches: VGG16 at 48 px computes 86 billion operations a
-second on one core with AVX2 (AMD EPYC, 2.45 GHz) and as many with AVX-512, where training is faster."""
+second on one core with AVX2 (AMD EPYC, 2.45 GHz), as many as with AVX-512, where training is faster."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,9 @@ class Cost:
     def prefix_seconds(self, machine: Machine, images: int) -> float:
         """Seconds until one copy of the prefix is there, if one worker computes it alone."""
         kind = self.backbone.rstrip("0123456789")
-        rate = machine.rate * machine.forward * PREFIX_EFFICIENCY[kind] if self.prefix else 1.0
-        return images * self.prefix / rate
+        if not self.prefix:
+            return 0.0
+        return images * self.prefix / (machine.rate * machine.forward * PREFIX_EFFICIENCY[kind])
 
     def answer_seconds(self, machine: Machine, images: int) -> float:
         """Seconds of one worker to send so many images through the whole network."""
