@@ -97,9 +97,13 @@ def test_cores_are_those_that_this_process_may_use(monkeypatch):
 @pytest.mark.skipif(os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0", reason="oneDNN is switched off by its variable")
 def test_tensorflow_computes_with_onednn_whatever_the_processor():
     pytest.importorskip("tensorflow")
-    from tensorflow.python.util import _pywrap_util_port
-
-    assert _pywrap_util_port.IsMklEnabled()
+    code = """
+import xraytune, tensorflow
+from tensorflow.python.util import _pywrap_util_port
+print(_pywrap_util_port.IsMklEnabled())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.split() == ["True"]
 
 
 @pytest.mark.parametrize(("own", "found"), [(None, "1"), ("0", "0")])
