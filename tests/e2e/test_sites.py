@@ -53,6 +53,6 @@ def test_one_site_is_refused_before_anything_is_made(tmp_path):
         tmp_path / "results", home=tmp_path,
     )  # fmt: skip
     assert done.returncode == 2
-    assert "of one site" in done.stderr
+    assert "of one site (" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "results" / "studies.db").exists()

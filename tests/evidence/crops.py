@@ -93,22 +93,28 @@ def parts(name: str, arms: Iterable[str] = ARMS) -> list[Part]:
     return [Part(name, arm, head, seed) for seed in range(SEEDS) for arm in arms for head in HEADS]
 
 
+def folds_of(place: networks.Workshop) -> tuple[TrialData, list[tuple[NDArray[np.int64], NDArray[np.int64]]]]:
+    """All training and validation images of a set, and a fold by patient for each seed: trained on, held out."""
+    whole = TrialData.of(
+        place.dataset, place.data.pools, refit=True, cache=cache.folder(), crop_size=place.data.crop_size
+    )
+    dealt = data.folds(whole.labels.tolist(), np.asarray(whole.patients).tolist(), SEEDS, 0)
+    return whole, [(np.asarray(fitted), np.asarray(held)) for fitted, held in dealt]
+
+
 def train(name: str, missing: list[Part]) -> None:
     """Train these networks of a set, one after another; opened test images stand in the set's access log."""
     from search.retraining.records import TrainingSetup
     from search.retraining.workers.tasks import FoldTask
 
     place = networks.workshop(name)
-    whole = TrialData.of(
-        place.dataset, place.data.pools, refit=True, cache=cache.folder(), crop_size=place.data.crop_size
-    )
+    whole, dealt = folds_of(place)
     labels = np.asarray(whole.labels)
-    dealt = data.folds(labels.tolist(), np.asarray(whole.patients).tolist(), SEEDS, 0)
     folder = networks.RESULTS / "crops" / name
     folder.mkdir(parents=True, exist_ok=True)
     for part in missing:
         fitted, held = dealt[part.seed]
-        own = dataclasses.replace(whole, train=np.asarray(fitted), validation=np.asarray(held))
+        own = dataclasses.replace(whole, train=fitted, validation=held)
         recipe = TrainingSetup(place.job.space, place.job.context, own, "robust", BETA, part.values["epochs"])
         point = config(place.space, seed=100 + part.seed, **part.values)
         target = folder / f"{list(ARMS).index(part.arm)}-{HEADS[part.head]}-{part.seed}.fold"

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from tests.evidence import crops, networks
 from tests.evidence.crops import Part
 from tests.inputs.made_networks import config
-from xraytune import artifacts, data
-from xraytune.data import arrays, cache
+from xraytune import artifacts
+from xraytune.data import arrays
 from xraytune.training.inputs import shifted_views
-from xraytune.training.inputs.trial_data import TrialData, with_views
+from xraytune.training.inputs.trial_data import with_views
 
 TARGETS = ("two classes", "subclasses")
 CLASSES = ("normal", "bacteria", "virus")
@@ -55,14 +55,11 @@ def train(name: str, missing: list[Part]) -> None:
     from xraytune.training.trainer import Trainer
 
     place = networks.workshop(name)
-    whole = TrialData.of(
-        place.dataset, place.data.pools, refit=True, cache=cache.folder(), crop_size=place.data.crop_size
-    )
+    whole, dealt = crops.folds_of(place)
     images = [image for split in ("train", "val") for image in place.dataset.select(split)]
     finer = subclasses([image.key for image in images], whole.labels)
-    dealt = data.folds(whole.labels.tolist(), np.asarray(whole.patients).tolist(), crops.SEEDS, 0)
     for part in missing:
-        fitted, held = (np.asarray(rows) for rows in dealt[part.seed])
+        fitted, held = dealt[part.seed]
         own = dataclasses.replace(whole, train=fitted, validation=held)
         views = with_views(own, 0).views
         if part.arm == "subclasses":
